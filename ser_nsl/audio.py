@@ -1,0 +1,141 @@
+"""One clip: decode, mono, 16 kHz, fixed length.
+
+libsndfile decodes and soxr resamples, on the training side and on the device alike, so that a
+recogniser hears the same samples in both places. `benchmarks/audio_decoding.py` compares them
+with tensorflow-io.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from ser_nsl.errors import InputError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+_SILENCE_PEAK = 1e-4  # -80 dB of full scale: about three steps of 16 bits
+_LAST_OGG_PAGE_BYTES = 70_000  # an Ogg page has at most 65,307 bytes
+_BATCHES_AHEAD = 3
+
+
+def read_audio(path: Path, *, sample_rate_hz: int = 16_000) -> np.ndarray:
+    """Reads a clip as mono speech at one sample rate.
+
+    Channels are averaged; the resampler is soxr at high quality, the default of librosa.
+
+    Args:
+        path: WAV, FLAC, OGG (Vorbis or Opus) or MP3 file of any rate and number of channels.
+        sample_rate_hz: Sample rate of the result.
+
+    Returns:
+        float32, shape `(samples,)`, nominally in [-1, 1].
+
+    Raises:
+        InputError: If the file is missing, not audio, cut off (not detectable in MP3), of zero
+            length, silent (peak below 1e-4), or holds NaN or infinite samples.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            announced, rate = file.frames, file.samplerate
+            samples = file.read(dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = "does not exist" if not Path(path).exists() else f"cannot be decoded ({error})"
+        raise InputError(
+            f"{path}: {reason}; the file must be WAV, FLAC, OGG or MP3. Replace or remove it."
+        ) from error
+    if announced == 0:
+        raise InputError(f"{path}: holds no samples; replace or remove it.")
+    if len(samples) < announced or _is_cut_off(Path(path)):
+        raise InputError(f"{path}: is cut off in the middle; copy it again or remove it.")
+    if not np.isfinite(samples).all():
+        raise InputError(f"{path}: holds NaN or infinite samples; replace or remove it.")
+    if np.abs(samples).max() < _SILENCE_PEAK:
+        raise InputError(
+            f"{path}: is silent (its peak is below {_SILENCE_PEAK} of full scale); replace or "
+            "remove it."
+        )
+    return to_mono(samples, rate, sample_rate_hz=sample_rate_hz)
+
+
+def to_mono(samples: np.ndarray, rate: int, *, sample_rate_hz: int = 16_000) -> np.ndarray:
+    """Averages channels and resamples.
+
+    Args:
+        samples: float, shape `(samples, channels)` or `(samples,)`.
+        rate: Sample rate of `samples` in Hz.
+        sample_rate_hz: Sample rate of the result in Hz.
+
+    Returns:
+        float32, shape `(samples,)`.
+    """
+    mono = samples.mean(axis=1) if samples.ndim == 2 else samples
+    return soxr.resample(mono, rate, sample_rate_hz).astype(np.float32, copy=False)
+
+
+def fit_length(waveform: np.ndarray, samples: int) -> np.ndarray:
+    """Cuts a clip, or repeats it from its beginning, to a number of samples.
+
+    Args:
+        waveform: Shape `(any number of samples,)`, not empty.
+        samples: Length of the result.
+
+    Returns:
+        Same dtype, shape `(samples,)`.
+    """
+    return np.resize(waveform, samples)
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether a container announces more than the file holds.
+
+    libsndfile reads such WAV and OGG files without complaint.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        if head[:4] == b"RIFF":
+            announced = int.from_bytes(head[4:8], "little")
+            # Writers that cannot seek leave 0 or the largest number.
+            return announced not in (0, 0xFFFFFFFF) and announced + 8 > size + 1
+        if head[:4] == b"OggS":
+            file.seek(max(0, size - _LAST_OGG_PAGE_BYTES))
+            tail = file.read()
+            page = tail.rfind(b"OggS")
+            is_last = page >= 0 and bool(tail[page + 5] & 4)  # flag "end of stream", RFC 3533
+            return not is_last
+    return False
+
+
+def read_batches(paths: Sequence[Path], samples: int, *, batch: int) -> Iterator[np.ndarray]:
+    """Reads clips of one length, a few batches ahead of the one who uses them.
+
+    Args:
+        paths: The clips.
+        samples: Length of every clip at 16 kHz; see `fit_length`.
+        batch: Clips a batch; the last one may have fewer.
+
+    Yields:
+        float32, shape `(up to batch, samples)`, in the order of `paths`.
+
+    Raises:
+        InputError: As `read_audio`.
+    """
+    with ThreadPoolExecutor() as pool:
+        ahead: deque[list[Future]] = deque()
+        for start in range(0, len(paths), batch):
+            ahead.append(
+                [pool.submit(read_audio, path) for path in paths[start : start + batch]]
+            )
+            if len(ahead) == _BATCHES_AHEAD:
+                yield _stack(ahead.popleft(), samples)
+        while ahead:
+            yield _stack(ahead.popleft(), samples)
+
+
+def _stack(clips: list[Future], samples: int) -> np.ndarray:
+    return np.stack([fit_length(clip.result(), samples) for clip in clips])

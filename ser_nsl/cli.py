@@ -1,0 +1,33 @@
+"""The command line of every script that runs on the full install."""
+
+import os
+import sys
+from collections.abc import Callable
+
+
+def run(function: Callable) -> None:
+    """Runs `function` with arguments from the command line and prints what it returns.
+
+    Flags, types, defaults and help texts are those of the function's signature and docstring.
+    An `InputError` ends the program with exit status 1 and its message in one line.
+
+    Args:
+        function: A function with annotated, documented parameters; the positional-only ones
+            become positional arguments, the others flags.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
+    import tyro
+
+    from ser_nsl.errors import InputError
+
+    try:
+        print(tyro.cli(function))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(
+            "stopped; earlier outputs are untouched, the same command starts again",
+            file=sys.stderr,
+        )
+        sys.exit(130)

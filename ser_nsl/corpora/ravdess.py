@@ -1,0 +1,28 @@
+"""RAVDESS speech (Livingstone & Russo 2018): English, 24 actors, 8 emotions."""
+
+from pathlib import PurePath
+
+from ser_nsl.corpora.layout import Clip, emotion_of, match_name
+
+EMOTIONS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happiness",
+    "04": "sadness",
+    "05": "anger",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
+
+
+def read_clip(path: PurePath) -> Clip:
+    """Reads `modality-channel-emotion-intensity-statement-repetition-actor`, two digits each."""
+    match = match_name(
+        r"\d\d-\d\d-(\d\d)-\d\d-\d\d-\d\d-(\d\d)",
+        path,
+        "03-01-EE-II-SS-RR-AA of RAVDESS speech",
+    )
+    emotion, actor = match.groups()
+    gender = "female" if int(actor) % 2 == 0 else "male"
+    return Clip(path.stem, actor, gender, emotion_of(emotion, EMOTIONS, path))

@@ -1,0 +1,143 @@
+"""Which clips a corpus has: names as RAVDESS and DEMoS give them, and what is said."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+Gender = Literal["f", "m"]
+
+# A bar is where an emotional speaker may pause. What is said is neutral in all emotions.
+ENGLISH = (
+    "The letters are lying | on the table by the door",
+    "The neighbours are talking | in front of the window",
+)
+ITALIAN = (
+    "Il treno per Milano | parte alle nove di sera",
+    "La lettera è arrivata | con la posta di oggi",
+    "Le chiavi sono rimaste | sul tavolo della cucina",
+    "Domani mattina andiamo | a trovare la nonna",
+    "Il telefono ha suonato | per tutta la mattina",
+    "La finestra della camera | è rimasta aperta",
+    "Mio fratello ha comprato | una macchina rossa",
+    "I bambini stanno giocando | nel giardino del vicino",
+    "Questa sera ceniamo | a casa di Martina",
+    "Il professore ha parlato | del libro di storia",
+)
+
+_RAVDESS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happiness",
+    "04": "sadness",
+    "05": "anger",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
+_DEMOS = {
+    "col": "guilt",
+    "dis": "disgust",
+    "gio": "happiness",
+    "pau": "fear",
+    "rab": "anger",
+    "sor": "surprise",
+    "tri": "sadness",
+}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip to be made.
+
+    Attributes:
+        path: Where, below the corpus.
+        speaker: The speaker's number, from 1.
+        gender: `f` or `m`.
+        emotion: A key of `emotions.EMOTIONS`.
+        strong: Whether its name says that the emotion is strongly expressed.
+        language: `en` or `it`.
+        sentence: What is said.
+    """
+
+    path: PurePosixPath
+    speaker: int
+    gender: Gender
+    emotion: str
+    strong: bool
+    language: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a corpus names its clips.
+
+    Attributes:
+        title: Name of the corpus.
+        most_speakers: As many as the real corpus has.
+        most_clips_per_emotion: As many as its names can tell apart.
+        clips: Lists the clips for a number of speakers and of clips per emotion.
+    """
+
+    title: str
+    most_speakers: int
+    most_clips_per_emotion: int
+    clips: Callable[[int, int], Iterator[Clip]]
+
+
+def gender_of(speaker: int) -> Gender:
+    """Returns RAVDESS's rule, used for both corpora: odd numbers are men, even ones women."""
+    return "m" if speaker % 2 else "f"
+
+
+def ravdess_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
+    """Lists clips as RAVDESS has them: two statements, two intensities, two repetitions.
+
+    Neutral has the normal intensity only, so it has half as many (rounded up where odd).
+    """
+    recordings = [(i, s, r) for r in (1, 2) for i in (1, 2) for s in (1, 2)]
+    for speaker in range(1, speakers + 1):
+        for code, emotion in _RAVDESS.items():
+            for intensity, statement, repetition in recordings[:clips_per_emotion]:
+                if emotion == "neutral" and intensity == 2:
+                    continue
+                name = f"{intensity:02}-{statement:02}-{repetition:02}-{speaker:02}"
+                yield Clip(
+                    path=PurePosixPath(f"Actor_{speaker:02}", f"03-01-{code}-{name}.wav"),
+                    speaker=speaker,
+                    gender=gender_of(speaker),
+                    emotion=emotion,
+                    strong=intensity == 2,
+                    language="en",
+                    sentence=ENGLISH[statement - 1],
+                )
+
+
+def demos_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
+    """Lists clips as DEMoS has them: the number is the sentence, the letter the take.
+
+    About every sixth clip is prototypical (PR), as in the corpus.
+    """
+    for speaker in range(1, speakers + 1):
+        for column, (code, emotion) in enumerate(_DEMOS.items()):
+            for index in range(clips_per_emotion):
+                take, sentence = divmod(index, len(ITALIAN))
+                strong = (speaker + column + index) % 6 == 0
+                name = f"{gender_of(speaker)}_{speaker:02}_{code}{sentence:02}{'abc'[take]}"
+                yield Clip(
+                    path=PurePosixPath("DEMOS", f"{'PR' if strong else 'NP'}_{name}.wav"),
+                    speaker=speaker,
+                    gender=gender_of(speaker),
+                    emotion=emotion,
+                    strong=strong,
+                    language="it",
+                    sentence=ITALIAN[sentence],
+                )
+
+
+LAYOUTS = {
+    "ravdess": Layout("RAVDESS", 24, 8, ravdess_clips),
+    "demos": Layout("DEMoS", 68, 3 * len(ITALIAN), demos_clips),
+}
+"""The corpora that can be made."""

@@ -1,0 +1,25 @@
+"""The light networks, and the registry by which scripts find them.
+
+A network is a function from a `Description` of the features to a Keras model whose input is
+`logmel`, whose last layer gives logits, and which names the layers that a graph can regularise
+(`fc1`, `fc2`).
+"""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ser_nsl.downstream.cnn6 import cnn6
+from ser_nsl.downstream.mobilenet15 import mobilenet15
+from ser_nsl.downstream.resnet9 import resnet9
+from ser_nsl.downstream.vgg15 import vgg15
+from ser_nsl.features import Description
+
+NETWORKS: dict[str, Callable[[Description], tf.keras.Model]] = {
+    "vgg15": vgg15,
+    "resnet9": resnet9,
+    "cnn6": cnn6,
+    "mobilenet15": mobilenet15,
+}
+
+__all__ = ["NETWORKS", "cnn6", "mobilenet15", "resnet9", "vgg15"]

@@ -1,0 +1,9 @@
+"""The error that is meant for the person who runs a stage."""
+
+
+class InputError(ValueError):
+    """Something a user gave (a file, a folder, a setting) breaks a rule.
+
+    The message names the file or argument, states the rule, shows the value received and says
+    the next step. Scripts print it in one line, without a traceback.
+    """

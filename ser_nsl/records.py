@@ -1,0 +1,246 @@
+"""The tf.Example schemas of the project: sharded writing, checked reading, tf.data.
+
+| Folder | Feature of an example | Type |
+|---|---|---|
+| features | `id`, `logmel` (frames x mels, row-major, dB), `label` (-1: none) | bytes, float, int64 |
+| embeddings | `id`, `embedding` | bytes, float |
+| training | those of features, `NL_num_nbrs`, `NL_nbr_<i>_logmel`, `NL_nbr_<i>_weight` | as above |
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ser_nsl.errors import InputError
+
+UNLABELLED = -1
+
+
+def feature_example(utterance_id: str, logmel: np.ndarray, label: int) -> tf.train.Example:
+    """Makes the record of a clip's features.
+
+    Args:
+        utterance_id: The clip.
+        logmel: float32, shape `(frames, mels)`.
+        label: Index of the class, or `UNLABELLED`.
+    """
+    return _example(utterance_id, logmel=logmel.ravel(), label=label)
+
+
+def embedding_example(utterance_id: str, embedding: np.ndarray) -> tf.train.Example:
+    """Makes the record of a clip's embedding, as `nsl.tools.build_graph` reads it.
+
+    Args:
+        utterance_id: The clip.
+        embedding: float32, shape `(width,)`.
+    """
+    return _example(utterance_id, embedding=embedding)
+
+
+def _example(utterance_id: str, **values: np.ndarray | int) -> tf.train.Example:
+    example = tf.train.Example()
+    feature = example.features.feature
+    feature["id"].bytes_list.value.append(utterance_id.encode())
+    for name, value in values.items():
+        if isinstance(value, np.ndarray):
+            feature[name].float_list.value.extend(value.tolist())
+        else:
+            feature[name].int64_list.value.append(value)
+    return example
+
+
+class ShardWriter(ExitStack):
+    """Writes `{split}-00000-of-00004.tfrecord` files, examples in turn.
+
+    A context manager: `with ShardWriter(folder, "train", 4) as writer: writer.write(example)`.
+
+    Attributes:
+        written: Number of examples so far.
+    """
+
+    def __init__(self, folder: Path, split: str, shards: int) -> None:
+        """Opens the shards.
+
+        Args:
+            folder: Existing folder.
+            split: First part of the names.
+            shards: Number of files, 1 to 99,999.
+        """
+        super().__init__()
+        self.written = 0
+        self._writers = [
+            self.enter_context(
+                tf.io.TFRecordWriter(str(folder / f"{split}-{i:05d}-of-{shards:05d}.tfrecord"))
+            )
+            for i in range(shards)
+        ]
+
+    def write(self, example: tf.train.Example) -> None:
+        """Appends an example to the next shard."""
+        writer = self._writers[self.written % len(self._writers)]
+        # Maps are serialised in hash order by default, which differs between processes.
+        writer.write(example.SerializeToString(deterministic=True))
+        self.written += 1
+
+
+def shard_paths(folder: Path, split: str) -> list[Path]:
+    """Finds the shards of a split.
+
+    Args:
+        folder: A folder of records.
+        split: `train`, `val` or `test`.
+
+    Returns:
+        Paths in order.
+
+    Raises:
+        InputError: If there is none, or the set is not complete.
+    """
+    paths = sorted(Path(folder).glob(f"{split}-*-of-*.tfrecord"))
+    if not paths:
+        raise InputError(
+            f"{folder}: holds no records of the split {split!r} ({split}-00000-of-....tfrecord)."
+        )
+    announced = {re.fullmatch(r".*-of-(\d+)", path.stem).group(1) for path in paths}
+    if announced != {f"{len(paths):05d}"}:
+        raise InputError(
+            f"{folder}: the shards of {split!r} are not complete: {len(paths)} files, numbered as "
+            f"of {' and '.join(sorted(announced))}. Make them again."
+        )
+    return paths
+
+
+def has_split(folder: Path, split: str) -> bool:
+    """Whether a folder of records has this split."""
+    return any(Path(folder).glob(f"{split}-*-of-*.tfrecord"))
+
+
+def read_examples(paths: Iterable[Path]) -> Iterator[tf.train.Example]:
+    """Reads examples, in order, refusing damage and doubled ids.
+
+    Args:
+        paths: TFRecord files.
+
+    Yields:
+        Examples with a feature `id`.
+
+    Raises:
+        InputError: If a file is cut or damaged, or an id is missing or doubled.
+    """
+    seen: set[str] = set()
+    for path in paths:
+        try:
+            for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                example = tf.train.Example.FromString(raw)
+                utterance_id = example_id(example)
+                if not utterance_id or utterance_id in seen:
+                    raise InputError(
+                        f"{path}: the id {utterance_id!r} is missing or doubled; make the records "
+                        "again."
+                    )
+                seen.add(utterance_id)
+                yield example
+        except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+            raise InputError(
+                f"{path}: is cut off or damaged after {len(seen)} clips; make it again."
+            ) from error
+
+
+def example_id(example: tf.train.Example) -> str:
+    """The id of an example, empty where it has none."""
+    values = example.features.feature["id"].bytes_list.value
+    return values[0].decode() if values else ""
+
+
+def read_labels(folder: Path, split: str) -> dict[str, int]:
+    """Reads the labels of a split, and with it every record once.
+
+    Args:
+        folder: Features.
+        split: `train`, `val` or `test`.
+
+    Returns:
+        From id to label, in the order of the records.
+
+    Raises:
+        InputError: If a record is damaged.
+    """
+    return {
+        example_id(example): example.features.feature["label"].int64_list.value[0]
+        for example in read_examples(shard_paths(folder, split))
+    }
+
+
+def read_embeddings(folder: Path, splits: Iterable[str]) -> dict[str, np.ndarray]:
+    """Reads embeddings.
+
+    Args:
+        folder: Embeddings.
+        splits: Some of `train`, `val`, `test`.
+
+    Returns:
+        From id to float32 vector, all of one width.
+
+    Raises:
+        InputError: If a record is damaged, or a vector has another width, NaN or infinity.
+    """
+    embeddings: dict[str, np.ndarray] = {}
+    width = None
+    for split in splits:
+        for example in read_examples(shard_paths(folder, split)):
+            vector = np.array(
+                example.features.feature["embedding"].float_list.value, dtype=np.float32
+            )
+            width = width or len(vector)
+            where = f"{folder}: the embedding of {example_id(example)}"
+            if len(vector) != width or not width:
+                raise InputError(
+                    f"{where} has {len(vector)} numbers, those before it have {width}; "
+                    "embed all clips with one upstream."
+                )
+            if not np.isfinite(vector).all():
+                raise InputError(f"{where} holds NaN or infinity; embed the clips again.")
+            embeddings[example_id(example)] = vector
+    return embeddings
+
+
+def parsed(
+    paths: Iterable[Path], logmel_shape: tuple[int, int], *, neighbors: int = 0
+) -> tf.data.Dataset:
+    """Reads features or training records as tensors, in order.
+
+    Args:
+        paths: TFRecord files.
+        logmel_shape: (frames, mels).
+        neighbors: How many neighbours to read; missing ones are zeros of weight 0.
+
+    Returns:
+        Elements are dictionaries with `id` (string), `logmel` (float32, `logmel_shape`),
+        `label` (int64), and for each neighbour `NL_nbr_<i>_logmel` and `NL_nbr_<i>_weight`
+        (float32, shape `(1,)`).
+    """
+    size = logmel_shape[0] * logmel_shape[1]
+    schema: Mapping[str, tf.io.FixedLenFeature] = {
+        "id": tf.io.FixedLenFeature([], tf.string),
+        "logmel": tf.io.FixedLenFeature([size], tf.float32),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+    }
+    for i in range(neighbors):
+        schema |= {
+            f"NL_nbr_{i}_logmel": tf.io.FixedLenFeature([size], tf.float32, [0.0] * size),
+            f"NL_nbr_{i}_weight": tf.io.FixedLenFeature([1], tf.float32, [0.0]),
+        }
+
+    def parse(raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        example = tf.io.parse_single_example(raw, schema)
+        return {
+            name: tf.reshape(value, logmel_shape) if name.endswith("logmel") else value
+            for name, value in example.items()
+        }
+
+    files = [str(path) for path in paths]
+    return tf.data.TFRecordDataset(files).map(parse, num_parallel_calls=tf.data.AUTOTUNE)

@@ -1,0 +1,264 @@
+"""What all stages share: outputs that appear whole or not at all, and `stage.json` beside them.
+
+A stage is a function that reads some input paths and writes its result at `out`. The `stage`
+decorator hands it a temporary path in place of `out`, renames this when the function has
+returned, and writes down what was done: settings, hashes of the inputs, versions, counts,
+seconds.
+"""
+
+import errno
+import functools
+import hashlib
+import inspect
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import ser_nsl
+from ser_nsl.errors import InputError
+
+_RECORDED_PACKAGES = (
+    "numpy",
+    "soundfile",
+    "soxr",
+    "tensorflow",
+    "transformers",
+    "neural-structured-learning",
+)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did.
+
+    Attributes:
+        name: The stage's name, e.g. `extract_features`.
+        out: Path of the result.
+        counts: What was read, written and dropped, in the stage's own words.
+        seconds: Wall time.
+    """
+
+    name: str
+    out: Path
+    counts: dict[str, Any]
+    seconds: float
+
+    def __str__(self) -> str:
+        shown = (
+            f"{key.replace('_', ' ')} {value}"
+            for key, value in self.counts.items()
+            if value != []
+        )
+        return f"{self.name}: {', '.join(shown)} ({self.seconds:.1f} s)\n  -> {self.out}"
+
+
+def stage(*, inputs: tuple[str, ...], makes: Literal["file", "folder"]) -> Callable:
+    """Turns a function that writes `out` and returns a mapping of counts into a stage.
+
+    Args:
+        inputs: Names of the parameters that are input paths: `Path`, `list[Path]` or None.
+        makes: Whether `out` becomes a file (its record is `<stem>.stage.json` beside it) or a
+            folder (its record is `stage.json` inside).
+
+    Returns:
+        A decorator. The decorated function returns a `StageResult` and raises `InputError` if
+        an input is missing, if `out` cannot be written, or if `out` is something that no stage
+        has made.
+    """
+
+    def decorate(function: Callable[..., Mapping[str, Any]]) -> Callable[..., StageResult]:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> StageResult:
+            bound = inspect.signature(function).bind(*args, **kwargs)
+            bound.apply_defaults()
+            out = Path(bound.arguments["out"])
+            fingerprint = _fingerprint(function.__name__, bound.arguments, inputs)
+            paths = {
+                key: [str(Path(path).absolute()) for path in _as_list(bound.arguments[key])]
+                for key in inputs
+            }
+            partial = _make_partial(out, makes)
+            bound.arguments["out"] = partial
+            start = time.monotonic()
+            try:
+                counts = dict(function(*bound.args, **bound.kwargs))
+                seconds = round(time.monotonic() - start, 3)
+                record = fingerprint | {
+                    "paths": paths,
+                    "versions": _versions(),
+                    "counts": counts,
+                    "seconds": seconds,
+                }
+                _publish(partial, out, json.dumps(record, indent=2), makes)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise InputError(
+                        f"{out}: no space left on the disk; free some, then run again."
+                    ) from error
+                raise
+            finally:
+                _remove(partial)
+            return StageResult(function.__name__, out, counts, seconds)
+
+        run.inputs = inputs
+        return run
+
+    return decorate
+
+
+def is_current(function: Callable, arguments: Mapping[str, Any]) -> bool:
+    """Whether the stage has already run with these very settings and inputs.
+
+    Args:
+        function: A stage.
+        arguments: Its keyword arguments.
+
+    Returns:
+        True if `out` exists and its record tells of equal settings and equal input hashes.
+
+    Raises:
+        InputError: If an input does not exist.
+    """
+    bound = inspect.signature(function).bind(**arguments)
+    bound.apply_defaults()
+    out = Path(bound.arguments["out"])
+    record = read_record(out)
+    if not out.exists() or record is None:
+        return False
+    fingerprint = _fingerprint(function.__name__, bound.arguments, function.inputs)
+    return all(record.get(key) == value for key, value in fingerprint.items())
+
+
+def read_record(out: Path) -> dict[str, Any] | None:
+    """Reads the record beside a stage's output.
+
+    Args:
+        out: What the stage made.
+
+    Returns:
+        Its record with keys `stage`, `version` (of this package), `settings`, `inputs` (hashes),
+        `paths` (of the inputs), `versions`, `counts` and `seconds`; None where there is none.
+    """
+    for path in (out / "stage.json", _record_beside(out)):
+        if path.is_file():
+            return json.loads(path.read_text())
+    return None
+
+
+def _record_beside(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.stage.json")
+
+
+def _fingerprint(name: str, arguments: Mapping[str, Any], inputs: tuple[str, ...]) -> dict:
+    """Everything that decides what the stage makes, as it is written to the record."""
+    settings = {key: value for key, value in arguments.items() if key not in (*inputs, "out")}
+    hashes = {
+        key: [_hash(Path(path), key) for path in _as_list(arguments[key])] for key in inputs
+    }
+    fingerprint = {
+        "stage": name,
+        "version": ser_nsl.__version__,
+        "settings": settings,
+        "inputs": hashes,
+    }
+    return json.loads(json.dumps(fingerprint, default=_to_json))
+
+
+def _as_list(value: Path | Iterable[Path] | None) -> list[Path]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str | Path) else list(value)
+
+
+def _to_json(value: Any) -> Any:
+    if is_dataclass(value):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a stage's settings must be plain data; received {value!r}")
+
+
+def _hash(path: Path, argument: str) -> str:
+    """BLAKE2 of a file, or of a folder's names and files; records of stages are left out."""
+    if not path.exists():
+        raise InputError(
+            f"{argument}: {path} does not exist; check the path or run the stage that makes it."
+        )
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(
+                file, functools.partial(hashlib.blake2b, digest_size=16)
+            ).hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "stage.json"):
+        digest.update(f"{file.relative_to(path)}\0{_hash(file, argument)}\n".encode())
+    return digest.hexdigest()
+
+
+def _make_partial(out: Path, makes: str) -> Path:
+    """Makes the place for unfinished work, on the same disk as `out`; a killed run's is removed."""
+    if makes == "folder" and out.exists():
+        if not out.is_dir():
+            raise InputError(
+                f"out: {out} is a file, a folder is made here; choose another name."
+            )
+        if any(out.iterdir()) and not (out / "stage.json").exists():
+            raise InputError(
+                f"out: {out} holds files that no stage has made, so it is not replaced; "
+                "choose another folder or empty this one."
+            )
+    if makes == "file" and out.is_dir():
+        raise InputError(f"out: {out} is a folder, a file is made here; add a file name.")
+    partial = out.with_name(f".{out.stem}.partial{out.suffix}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
+        if makes == "folder":
+            partial.mkdir()
+        else:
+            partial.touch()
+    except OSError as error:
+        raise InputError(
+            f"out: {out} cannot be written ({error.strerror}); choose a folder you may write to."
+        ) from error
+    return partial
+
+
+def _publish(partial: Path, out: Path, record: str, makes: str) -> None:
+    """Gives finished work its name; the former output goes only now."""
+    if makes == "folder":
+        (partial / "stage.json").write_text(record)
+        former = out.with_name(f".{out.name}.former")
+        _remove(former)
+        if out.exists():
+            out.rename(former)
+        partial.rename(out)
+        _remove(former)
+    else:
+        # An old record beside a new file would vouch for work it does not describe.
+        _record_beside(out).unlink(missing_ok=True)
+        partial.replace(out)
+        _record_beside(out).write_text(record)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _RECORDED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
