@@ -4,6 +4,14 @@ import os
 import sys
 from collections.abc import Callable
 
+import tyro
+
+from ser_nsl.errors import InputError
+
+# TensorFlow reads this when it is imported, which scripts do after this module: its notes on
+# missing GPUs and CPU features would bury the one line that a user needs.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 
 def run(function: Callable) -> None:
     """Runs `function` with arguments from the command line and prints what it returns.
@@ -15,11 +23,6 @@ def run(function: Callable) -> None:
         function: A function with annotated, documented parameters; the positional-only ones
             become positional arguments, the others flags.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
-    import tyro
-
-    from ser_nsl.errors import InputError
-
     try:
         print(tyro.cli(function))
     except InputError as error:

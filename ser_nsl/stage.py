@@ -14,7 +14,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -49,20 +49,26 @@ class StageResult:
     counts: dict[str, Any]
     seconds: float
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """The counts and the time in one line."""
         shown = (
             f"{key.replace('_', ' ')} {value}"
             for key, value in self.counts.items()
             if value != []
         )
-        return f"{self.name}: {', '.join(shown)} ({self.seconds:.1f} s)\n  -> {self.out}"
+        return f"{', '.join(shown)} ({self.seconds:.1f} s)"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.summary}\n  -> {self.out}"
 
 
 def stage(*, inputs: tuple[str, ...], makes: Literal["file", "folder"]) -> Callable:
     """Turns a function that writes `out` and returns a mapping of counts into a stage.
 
     Args:
-        inputs: Names of the parameters that are input paths: `Path`, `list[Path]` or None.
+        inputs: Names of the parameters that are input paths: a `Path`, None, or a `str` that is
+            either a path or the name of something elsewhere, such as a model of a hub.
         makes: Whether `out` becomes a file (its record is `<stem>.stage.json` beside it) or a
             folder (its record is `stage.json` inside).
 
@@ -80,8 +86,9 @@ def stage(*, inputs: tuple[str, ...], makes: Literal["file", "folder"]) -> Calla
             out = Path(bound.arguments["out"])
             fingerprint = _fingerprint(function.__name__, bound.arguments, inputs)
             paths = {
-                key: [str(Path(path).absolute()) for path in _as_list(bound.arguments[key])]
+                key: str(Path(bound.arguments[key]).absolute())
                 for key in inputs
+                if isinstance(bound.arguments[key], Path)
             }
             partial = _make_partial(out, makes)
             bound.arguments["out"] = partial
@@ -158,9 +165,7 @@ def _record_beside(out: Path) -> Path:
 def _fingerprint(name: str, arguments: Mapping[str, Any], inputs: tuple[str, ...]) -> dict:
     """Everything that decides what the stage makes, as it is written to the record."""
     settings = {key: value for key, value in arguments.items() if key not in (*inputs, "out")}
-    hashes = {
-        key: [_hash(Path(path), key) for path in _as_list(arguments[key])] for key in inputs
-    }
+    hashes = {key: _hash_input(arguments[key], key) for key in inputs}
     fingerprint = {
         "stage": name,
         "version": ser_nsl.__version__,
@@ -170,10 +175,11 @@ def _fingerprint(name: str, arguments: Mapping[str, Any], inputs: tuple[str, ...
     return json.loads(json.dumps(fingerprint, default=_to_json))
 
 
-def _as_list(value: Path | Iterable[Path] | None) -> list[Path]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, str | Path) else list(value)
+def _hash_input(value: Path | str | None, argument: str) -> str | None:
+    """Hash of what lies at a path; names of things elsewhere stand for themselves."""
+    if value is None or (isinstance(value, str) and not Path(value).exists()):
+        return value
+    return _hash(Path(value), argument)
 
 
 def _to_json(value: Any) -> Any:

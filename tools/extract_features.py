@@ -1,8 +1,7 @@
 """Writes log Mel records of every clip of a manifest."""
 
 from ser_nsl.cli import run
+from ser_nsl.features import extract_features
 
 if __name__ == "__main__":
-    from ser_nsl.features import extract_features
-
     run(extract_features)

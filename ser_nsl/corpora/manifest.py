@@ -140,7 +140,7 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
             raise InputError(
                 f"{manifest}: no record beside it tells where its audio is; pass --audio-dir."
             )
-        audio_dir = Path(record["paths"]["audio_dir"][0])
+        audio_dir = Path(record["paths"]["audio_dir"])
     paths = [Path(audio_dir) / path for path in table["path"]]
     _refuse(
         [path for path in paths if not path.is_file()],

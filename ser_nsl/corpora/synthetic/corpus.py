@@ -21,6 +21,7 @@ from ser_nsl.corpora.synthetic.voice_quality import (
     waver,
 )
 from ser_nsl.errors import InputError
+from ser_nsl.stage import stage
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -37,10 +38,11 @@ clips_per_emotion={clips_per_emotion}, seed={seed}.
 """
 
 
+@stage(inputs=(), makes="folder")
 def make_synthetic_corpus(
-    out: Path,
     *,
     corpus: Literal["ravdess", "demos"],
+    out: Path,
     speakers: int = 8,
     clips_per_emotion: int = 4,
     seed: int = 0,

@@ -59,7 +59,7 @@ EMOTIONS = {
     "fear": Cues(4.5, -0.2, 0.25, 0.0, 0.5, 5.0, 0.5, 0.1, 0.0, 0.15),
     "disgust": Cues(-1.5, 0.1, -0.2, -1.0, 0.5, 1.0, 0.0, 0.35, -3.0, 0.1),
     "surprise": Cues(5.0, 1.0, 0.0, 3.0, 0.5, 3.0, 0.0, 0.0, 1.0, 0.0),
-    "guilt": Cues(-1.0, -0.6, -0.1, -5.0, -1.5, 3.0, 0.2, 0.2, 0.0, 0.2),
+    "guilt": Cues(-0.5, -0.6, -0.05, -4.0, -1.0, 2.0, 0.2, 0.25, 0.0, 0.2),
 }
 """The cues of each emotion, fully expressed by an average speaker."""
 
@@ -67,10 +67,10 @@ PUNCTUATION = {"surprise": "?", "anger": "!", "happiness": "!"}
 """How a sentence may end, and so its melody; a full stop otherwise."""
 
 # How strongly a clip expresses its emotion; 1 is fully. The two kinds overlap.
-_EXPRESSIVENESS = {False: (0.6, 1.1), True: (1.0, 1.4)}
+_EXPRESSIVENESS = {False: (0.7, 1.1), True: (1.0, 1.4)}
 
 # How much each cue of one speaker's one emotion wanders from clip to clip (standard deviation).
-_WANDER = Cues(1.0, 0.28, 0.07, 1.6, 0.7, 2.0, 0.08, 0.06, 1.2, 0.06)
+_WANDER = Cues(0.8, 0.22, 0.06, 1.3, 0.55, 1.6, 0.07, 0.05, 1.0, 0.05)
 
 
 def draw_cues(emotion: str, style: Cues, *, strong: bool, rng: np.random.Generator) -> Cues:

@@ -28,18 +28,19 @@ _SYNTH_ARGUMENTS = [
     ctypes.c_void_p,
 ]
 
-# Below 100, so that its automatic gain, whose state outlives a call, never has to act.
-_VOLUME_PERCENT = 60
+# Low enough that its automatic gain, whose state outlives a call, never has to act.
+_VOLUME_PERCENT = 40
 
-# Flutter and roughness are 0 because their phases outlive a call, too, and would make a clip
-# depend on the clips before it; `voice_quality` adds such irregularities from a seed.
+# Flutter and roughness follow counters that outlive a call and would make a clip depend on the
+# clips before it, so both are off (flutter 0, roughness 8, above the last level, 7, that has a
+# pattern). `voice_quality` adds such irregularities from a seed.
 _VOICE = """\
 name speaker
 language {language}
 tunes {tunes}
 pitch {low:.0f} {high:.0f}
 flutter 0
-roughness 0
+roughness 8
 """
 
 # The intonation patterns (statement, comma, question, exclamation) of espeak-ng's own voices.

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+from ser_nsl.corpora import demos, ravdess
+
 Gender = Literal["f", "m"]
 
 # A bar is where an emotional speaker may pause. What is said is neutral in all emotions.
@@ -24,26 +26,6 @@ ITALIAN = (
     "Questa sera ceniamo | a casa di Martina",
     "Il professore ha parlato | del libro di storia",
 )
-
-_RAVDESS = {
-    "01": "neutral",
-    "02": "calm",
-    "03": "happiness",
-    "04": "sadness",
-    "05": "anger",
-    "06": "fear",
-    "07": "disgust",
-    "08": "surprise",
-}
-_DEMOS = {
-    "col": "guilt",
-    "dis": "disgust",
-    "gio": "happiness",
-    "pau": "fear",
-    "rab": "anger",
-    "sor": "surprise",
-    "tri": "sadness",
-}
 
 
 @dataclass(frozen=True)
@@ -98,7 +80,7 @@ def ravdess_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
     """
     recordings = [(i, s, r) for r in (1, 2) for i in (1, 2) for s in (1, 2)]
     for speaker in range(1, speakers + 1):
-        for code, emotion in _RAVDESS.items():
+        for code, emotion in ravdess.EMOTIONS.items():
             for intensity, statement, repetition in recordings[:clips_per_emotion]:
                 if emotion == "neutral" and intensity == 2:
                     continue
@@ -117,10 +99,12 @@ def ravdess_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
 def demos_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
     """Lists clips as DEMoS has them: the number is the sentence, the letter the take.
 
-    About every sixth clip is prototypical (PR), as in the corpus.
+    About every sixth clip is prototypical (PR), as in the corpus. Its neutral clips, which are
+    no part of the task, are left out.
     """
+    emotional = {code: name for code, name in demos.EMOTIONS.items() if name != "neutral"}
     for speaker in range(1, speakers + 1):
-        for column, (code, emotion) in enumerate(_DEMOS.items()):
+        for column, (code, emotion) in enumerate(emotional.items()):
             for index in range(clips_per_emotion):
                 take, sentence = divmod(index, len(ITALIAN))
                 strong = (speaker + column + index) % 6 == 0

@@ -56,8 +56,8 @@ def draw_speaker(gender: Literal["f", "m"], rng: np.random.Generator) -> Speaker
         pitch_span=rng.uniform(0.13, 0.22),
         words_per_minute=rng.uniform(165, 215),
         level_db=rng.normal(-32, 2),
-        tilt=rng.normal(0, 0.8),
+        tilt=rng.normal(0, 0.6),
         breath_db=rng.normal(-34, 2),
         formant_percent=tract + rng.uniform(-6, 6),
-        style=Cues(*rng.lognormal(0, 0.25, len(Cues._fields)).tolist()),
+        style=Cues(*rng.lognormal(0, 0.2, len(Cues._fields)).tolist()),
     )

@@ -33,7 +33,7 @@ def waver(
     slow = np.sin(2 * np.pi * (_TREMOR_HZ * time + rng.uniform()))
     fast = np.interp(time, knots, rng.normal(size=len(knots)))
     semitones = tremor_semitones * slow + roughness_semitones * fast
-    positions = np.cumsum(2 ** (semitones / 12))
+    positions = np.cumsum(2 ** (semitones / 12)) - 1
     played = map_coordinates(speech, [positions], order=3, mode="nearest", output=np.float64)
     return played * 10 ** (_DB_PER_SEMITONE * semitones / 20)
 

@@ -1,0 +1,143 @@
+"""UAR, accuracy, confusion matrix, significance."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from sklearn import metrics
+from statsmodels.stats.proportion import proportions_ztest
+
+from ser_nsl.downstream.saved import check_description, load_model
+from ser_nsl.errors import InputError
+from ser_nsl.stage import stage
+from ser_nsl.training.data import labelled_clips
+
+
+def score(
+    labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]
+) -> dict[str, Any]:
+    """Scores predictions.
+
+    Args:
+        labels: int, shape `(clips,)`, true classes.
+        predicted: int, shape `(clips,)`, predicted classes.
+        classes: Names in the order of the indices.
+
+    Returns:
+        `clips`, `uar` and `accuracy` in [0, 1], `recall` by class (None where the class has no
+        clip), `confusion_matrix` (rows true, columns predicted, counts) and `classes`.
+    """
+    confusion = metrics.confusion_matrix(labels, predicted, labels=range(len(classes)))
+    clips = confusion.sum(axis=1)
+    return {
+        "clips": len(labels),
+        "uar": float(
+            metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro")
+        ),
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "recall": {
+            name: float(confusion[i, i] / clips[i]) if clips[i] else None
+            for i, name in enumerate(classes)
+        },
+        "confusion_matrix": confusion.tolist(),
+        "classes": list(classes),
+    }
+
+
+def z_test(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, float]:
+    """One-tailed z-test that our system is better than theirs.
+
+    Compares two proportions with pooled variance. For UAR the number of hits is taken as
+    UAR x clips, the custom of the field, which is exact for balanced classes only.
+
+    Args:
+        ours: Result of `score`.
+        theirs: Result of `score` of another system.
+
+    Returns:
+        Probability of a difference at least so large if both were equal, for `accuracy` and
+        for `uar`.
+    """
+    return {
+        name: float(
+            proportions_ztest(
+                [ours[name] * ours["clips"], theirs[name] * theirs["clips"]],
+                [ours["clips"], theirs["clips"]],
+                alternative="larger",
+            )[1]
+        )
+        for name in ("accuracy", "uar")
+    }
+
+
+@stage(inputs=("model_dir", "records", "embeddings", "compare_with"), makes="file")
+def evaluate(
+    *,
+    model_dir: Path,
+    records: Path,
+    out: Path,
+    split: Literal["train", "val", "test"] = "test",
+    embeddings: Path | None = None,
+    compare_with: Path | None = None,
+    batch_size: int = 32,
+) -> Mapping[str, Any]:
+    """Scores a model on every clip of a split, once.
+
+    Args:
+        model_dir: Folder of a trained model.
+        records: Log Mel records.
+        out: Result file (JSON): UAR, accuracy, recall by class, confusion matrix, and the
+            predicted class of each clip.
+        split: Which clips.
+        embeddings: Embeddings of these clips, for the methods add, max and avg.
+        compare_with: Result file of another system on the same clips; adds the one-tailed
+            z-test that this model is better.
+        batch_size: Clips a step; changes nothing but speed.
+
+    Returns:
+        UAR, accuracy and number of clips.
+
+    Raises:
+        InputError: If the model folder is incomplete, the records were made for another one,
+            or `compare_with` scored other clips.
+    """
+    other = read_metrics(compare_with) if compare_with else None
+    model, description = load_model(model_dir)
+    clips = labelled_clips(
+        records, (split,), check_description(description, records), embeddings=embeddings
+    )
+    labels = np.array(list(clips.labels.values()))
+    logits = model.predict(clips.dataset.batch(batch_size).map(lambda x, _: x), verbose=0)
+    predicted = logits.argmax(axis=1)
+    result = score(labels, predicted, description.classes)
+    names = (description.classes[i] for i in predicted)
+    result["predictions"] = dict(zip(clips.labels, names, strict=True))
+    if other is not None:
+        if other["predictions"].keys() != result["predictions"].keys():
+            raise InputError(
+                f"{compare_with}: scored other clips than {records} ({split}) holds."
+            )
+        result["p_better"] = z_test(result, other)
+    out.write_text(json.dumps(result, indent=1) + "\n")
+    shown = {"uar": f"{result['uar']:.1%}", "accuracy": f"{result['accuracy']:.1%}"}
+    if other is not None:
+        shown["p_better_uar"] = f"{result['p_better']['uar']:.3f}"
+    return {**shown, "clips": result["clips"]}
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Reads the result file of an evaluation.
+
+    Raises:
+        InputError: If it is missing or has another form.
+    """
+    try:
+        values = json.loads(Path(path).read_text())
+        _ = values["uar"], values["accuracy"], values["clips"]
+        return values
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: is not a result file of tools/evaluate.py ({type(error).__name__}: {error})."
+        ) from error

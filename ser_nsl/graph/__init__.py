@@ -1,0 +1,1 @@
+"""From embeddings to a graph, and from graph and features to training records."""

@@ -1,0 +1,252 @@
+"""All stages of an experiment, in order; those whose inputs and settings have not changed are skipped."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from ser_nsl import stage
+from ser_nsl.config import CorpusConfig, Experiment, save_experiment
+from ser_nsl.corpora import prepare_corpus
+from ser_nsl.corpora.synthetic import make_synthetic_corpus
+from ser_nsl.evaluation import evaluate
+from ser_nsl.export import export_tflite
+from ser_nsl.features import extract_features
+from ser_nsl.graph.build import build_graph
+from ser_nsl.graph.pack import pack_neighbors
+from ser_nsl.report import make_report
+from ser_nsl.results import result_table
+from ser_nsl.training.train import train_downstream
+from ser_nsl.upstream.embed import extract_embeddings
+from ser_nsl.upstream.finetune import finetune_upstream
+from ser_nsl.upstream.make import make_upstream
+
+EXPERIMENT_NAME = "experiment.yaml"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage with its arguments.
+
+    Attributes:
+        function: The stage.
+        arguments: Its keyword arguments.
+    """
+
+    function: Callable[..., stage.StageResult]
+    arguments: Mapping[str, Any]
+
+    @property
+    def out(self) -> Path:
+        """Where the stage writes."""
+        return self.arguments["out"]
+
+    def depends_on(self, outs: set[Path]) -> bool:
+        """Whether one of the stage's inputs is among these paths."""
+        values = (self.arguments.get(name) for name in self.function.inputs)
+        return any(Path(value) in outs for value in values if value is not None)
+
+    def is_current(self) -> bool:
+        """Whether the stage has run with these settings and inputs; False while inputs are missing."""
+        paths = (self.arguments.get(name) for name in self.function.inputs)
+        if any(isinstance(path, Path) and not path.exists() for path in paths):
+            return False
+        return stage.is_current(self.function, self.arguments)
+
+
+def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
+    """Lists the stages of an experiment.
+
+    Args:
+        experiment: The experiment.
+        run: Folder for everything that it makes.
+
+    Yields:
+        Steps in the order in which they can run.
+    """
+    source, target = run / "source" / "manifest.csv", run / "target" / "manifest.csv"
+    yield from _corpus_steps(experiment.source, source)
+    yield from _corpus_steps(experiment.target, target)
+
+    upstream = experiment.upstream
+    if upstream is None:
+        upstream = str(run / "upstream" / "random")
+        yield Step(make_upstream, {"out": Path(upstream), **vars(experiment.small_upstream)})
+    finetuned = run / "upstream" / "finetuned"
+    yield Step(
+        finetune_upstream,
+        {
+            "manifest": source,
+            "upstream": upstream,
+            "out": finetuned,
+            "config": experiment.finetuning,
+        },
+    )
+    features, embeddings = run / "features", run / "embeddings"
+    yield Step(
+        extract_features,
+        {
+            "manifest": target,
+            "out": features,
+            "clip_seconds": experiment.clip_seconds,
+            "front_end": experiment.front_end,
+        },
+    )
+    transfers = {"add", "max", "avg"} & set(experiment.methods)
+    yield Step(
+        extract_embeddings,
+        {
+            "manifest": target,
+            "upstream": str(finetuned),
+            "out": embeddings,
+            "clip_seconds": experiment.clip_seconds,
+            "splits": ("train", "val", "test") if transfers else ("train",),
+        },
+    )
+    graph, packed = run / "graph" / "graph.tsv", run / "training"
+    settings = dict(vars(experiment.graph))
+    max_neighbors = settings.pop("max_neighbors")
+    yield Step(build_graph, {"embeddings": embeddings, "out": graph, **settings})
+    yield Step(
+        pack_neighbors,
+        {"features": features, "graph": graph, "out": packed, "max_neighbors": max_neighbors},
+    )
+    for network in experiment.networks:
+        yield from _training_steps(experiment, network, run)
+    yield Step(
+        export_tflite,
+        {
+            "model_dir": exported_model(experiment, run),
+            "manifest": target,
+            "out": run / "recogniser.tflite",
+        },
+    )
+
+
+def exported_model(experiment: Experiment, run: Path) -> Path:
+    """The model that becomes `recogniser.tflite`.
+
+    That of the first network, seed and method of `nsl`, `base`: named beforehand, so that no
+    score chooses it.
+    """
+    method = "nsl" if "nsl" in experiment.methods else "base"
+    return run / "models" / _label(experiment.networks[0], method, experiment.seeds[0])
+
+
+def _label(network: str, method: str, seed: int) -> str:
+    return f"{network}-{method}-seed{seed}"
+
+
+def _corpus_steps(corpus: CorpusConfig, manifest: Path) -> Iterator[Step]:
+    audio_dir = corpus.audio_dir
+    if corpus.synthetic is not None:
+        audio_dir = manifest.parent / "audio"
+        settings = vars(corpus.synthetic) | {"corpus": corpus.corpus}
+        yield Step(make_synthetic_corpus, {"out": audio_dir, **settings})
+    yield Step(
+        prepare_corpus,
+        {
+            "corpus": corpus.corpus,
+            "audio_dir": audio_dir,
+            "out": manifest,
+            "table": corpus.table,
+            "leave_out": corpus.leave_out,
+            "split": corpus.split,
+            "skip_bad": corpus.skip_bad,
+        },
+    )
+
+
+def _training_steps(experiment: Experiment, network: str, run: Path) -> Iterator[Step]:
+    """Trains and scores every method with every seed; base first, to compare the others with."""
+    methods = sorted(experiment.methods, key=lambda method: method != "base")
+    for seed in experiment.seeds:
+        for method in methods:
+            label = _label(network, method, seed)
+            model, result = run / "models" / label, run / "results" / f"{label}.json"
+            embeddings = run / "embeddings" if method in ("add", "max", "avg") else None
+            yield Step(
+                train_downstream,
+                {
+                    "features": run / "features",
+                    "out": model,
+                    "model": network,
+                    "method": method,
+                    "training_records": run / "training" if method == "nsl" else None,
+                    "max_neighbors": experiment.graph.max_neighbors,
+                    "embeddings": embeddings,
+                    "training": replace(experiment.training, seed=seed),
+                },
+            )
+            compare = "base" in methods and method != "base"
+            base = run / "results" / f"{_label(network, 'base', seed)}.json"
+            yield Step(
+                evaluate,
+                {
+                    "model_dir": model,
+                    "records": run / "features",
+                    "out": result,
+                    "embeddings": embeddings,
+                    "compare_with": base if compare else None,
+                },
+            )
+
+
+def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) -> str:
+    """Runs the stages that are not up to date.
+
+    Args:
+        experiment: The experiment.
+        run: Folder for everything that it makes.
+        dry_run: Only say what would run.
+
+    Returns:
+        The plan (`dry_run`), or the result table and the places of the results.
+
+    Raises:
+        InputError: As the stages.
+    """
+    steps = list(plan(experiment, run))
+    if dry_run:
+        return _describe_plan(steps)
+    run.mkdir(parents=True, exist_ok=True)
+    save_experiment(experiment, run / EXPERIMENT_NAME)
+    remade: set[Path] = set()
+    for number, step in enumerate(steps, start=1):
+        title = f"[{number}/{len(steps)}] {step.function.__name__} -> {step.out}"
+        if not step.depends_on(remade) and step.is_current():
+            print(f"{title}: up to date")
+            continue
+        print(title, flush=True)
+        print(f"    {step.function(**step.arguments).summary}", flush=True)
+        remade.add(step.out)
+    make_report(run=run, out=run / "report")
+    return _describe_results(experiment, run)
+
+
+def _describe_plan(steps: list[Step]) -> str:
+    remade: set[Path] = set()
+    rows = []
+    for step in steps:
+        current = not step.depends_on(remade) and step.is_current()
+        if not current:
+            remade.add(step.out)
+        rows.append((step.function.__name__, "up to date" if current else "will run", step.out))
+    return tabulate(rows, headers=("stage", "", "output"))
+
+
+def _describe_results(experiment: Experiment, run: Path) -> str:
+    table = tabulate(result_table(run), headers="keys", showindex=False)
+    lines = [
+        "",
+        f"{experiment.title}: test split",
+        table,
+        "",
+        f"recogniser  {run / 'recogniser.tflite'}",
+        f"report      {run / 'report' / 'report.html'}",
+    ]
+    if experiment.caution:
+        lines.append(f"note        {experiment.caution}")
+    return "\n".join(lines)

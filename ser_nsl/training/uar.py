@@ -1,0 +1,62 @@
+"""Unweighted average recall as a Keras metric."""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+class UAR(tf.keras.metrics.Metric):
+    """Unweighted average recall, from a confusion matrix kept in the graph.
+
+    Equals scikit-learn's balanced accuracy on the whole set, whatever the batches: classes
+    without a clip are left out of the mean.
+    """
+
+    def __init__(self, classes: int, name: str = "uar", **kwargs: Any) -> None:
+        """Starts from an empty confusion matrix.
+
+        Args:
+            classes: Number of classes.
+            name: As in logs.
+            **kwargs: Of `tf.keras.metrics.Metric`.
+        """
+        super().__init__(name=name, **kwargs)
+        self.classes = classes
+        self.confusion = self.add_weight(
+            "confusion", shape=(classes, classes), initializer="zeros", dtype=tf.float32
+        )
+
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
+        """Counts a batch.
+
+        Args:
+            y_true: int, shape `(batch,)` or `(batch, 1)`, index of the class.
+            y_pred: float, shape `(batch, classes)`, logits or probabilities.
+            sample_weight: float, shape `(batch,)`; 1 when None.
+        """
+        self.confusion.assign_add(
+            tf.math.confusion_matrix(
+                tf.reshape(y_true, [-1]),
+                tf.argmax(y_pred, axis=-1),
+                num_classes=self.classes,
+                weights=None if sample_weight is None else tf.reshape(sample_weight, [-1]),
+                dtype=tf.float32,
+            )
+        )
+
+    def result(self) -> tf.Tensor:
+        """Mean recall of the classes seen, a float32 scalar in [0, 1]."""
+        clips = tf.reduce_sum(self.confusion, axis=1)
+        seen = tf.cast(clips > 0, tf.float32)
+        recalls = tf.math.divide_no_nan(tf.linalg.diag_part(self.confusion), clips)
+        return tf.math.divide_no_nan(tf.reduce_sum(recalls), tf.reduce_sum(seen))
+
+    def reset_state(self) -> None:
+        """Empties the confusion matrix."""
+        self.confusion.assign(tf.zeros_like(self.confusion))
+
+    def get_config(self) -> dict[str, Any]:
+        """Settings to make the metric again."""
+        return {**super().get_config(), "classes": self.classes}

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ser_nsl.config import FrontEndConfig
+from ser_nsl.downstream.blocks import logmel_input
+from ser_nsl.export.convert import to_tflite
+from ser_nsl.export.metadata import Card, add_metadata
+from ser_nsl.features import Description
+
+
+def make_model(description: Description, seed: int) -> tf.keras.Model:
+    logmel, x = logmel_input(description)
+    x = tf.keras.layers.Conv2D(4, 3, strides=2, activation="relu")(x)
+    x = tf.keras.layers.GlobalMaxPooling2D()(x)
+    logits = tf.keras.layers.Dense(len(description.classes))(x)
+    model = tf.keras.Model(logmel, logits, name="tiny")
+    random = np.random.default_rng(seed)
+    model.set_weights([random.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+@pytest.fixture(scope="session")
+def description() -> Description:
+    front_end = FrontEndConfig(mel_bins=16)
+    return Description(front_end, 8000, ("angry", "happy", "sad"), (-40.0,) * 16, (15.0,) * 16)
+
+
+@pytest.fixture(scope="session")
+def model(description) -> tf.keras.Model:
+    return make_model(description, seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_model(description) -> tf.keras.Model:
+    return make_model(description, seed=1)
+
+
+@pytest.fixture(scope="session")
+def flatbuffer(model, description) -> bytes:
+    return to_tflite(model, description)
+
+
+@pytest.fixture(scope="session")
+def card(description) -> Card:
+    return Card("Tiny", "7", description.classes, 16_000, description.clip_samples)
+
+
+@pytest.fixture(scope="session")
+def recogniser(flatbuffer, card, tmp_path_factory):
+    path = tmp_path_factory.mktemp("recogniser") / "tiny.tflite"
+    path.write_bytes(add_metadata(flatbuffer, card))
+    return path

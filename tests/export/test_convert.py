@@ -1,0 +1,57 @@
+import importlib
+
+import librosa
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import softmax
+
+from ser_nsl.errors import InputError
+from ser_nsl.export.convert import operators, to_tflite
+
+
+@pytest.fixture
+def waveform(description) -> np.ndarray:
+    return (
+        np.random.default_rng(0).normal(0, 0.1, (1, description.clip_samples)).astype("float32")
+    )
+
+
+@pytest.mark.parametrize("runtime", ["ai_edge_litert", "tflite_runtime"])
+def test_runtimes_give_what_librosa_and_keras_give(
+    runtime, recogniser, model, description, waveform
+):
+    power = librosa.feature.melspectrogram(
+        y=waveform[0], sr=16_000, n_fft=512, hop_length=256, center=False, n_mels=16
+    )
+    logmel = librosa.power_to_db(power, top_db=None).T
+    expected = softmax(model.predict(logmel[np.newaxis], verbose=0), axis=1)
+
+    interpreter = importlib.import_module(f"{runtime}.interpreter").Interpreter(str(recogniser))
+    recognise = interpreter.get_signature_runner("serving_default")
+    result = recognise(waveform=waveform)["probabilities"]
+
+    assert result.shape == (1, len(description.classes))
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_one_waveform_in_built_in_operators_only(flatbuffer, description):
+    (details,) = tf.lite.Interpreter(model_content=flatbuffer).get_input_details()
+    found = operators(flatbuffer)
+
+    assert details["shape"].tolist() == [1, description.clip_samples]
+    assert details["dtype"] == np.float32
+    assert {"RFFT2D", "CONV_2D", "SOFTMAX"} <= set(found)
+    assert "CUSTOM" not in found
+
+
+def test_same_model_same_bytes(model, description, flatbuffer):
+    assert to_tflite(model, description) == flatbuffer
+
+
+def test_layer_without_built_in_operator_is_refused(model, description):
+    logits = tf.keras.layers.Lambda(tf.math.bessel_i0e)(model.output)
+    odd = tf.keras.Model(model.input, logits, name="odd")
+
+    with pytest.raises(InputError, match=r"odd: needs tf\.BesselI0e, which"):
+        to_tflite(odd, description)
