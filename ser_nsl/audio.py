@@ -5,6 +5,7 @@ recogniser hears the same samples in both places. `benchmarks/audio_decoding.py`
 with tensorflow-io.
 """
 
+import functools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 _SILENCE_PEAK = 1e-4  # -80 dB of full scale: about three steps of 16 bits
 _LAST_OGG_PAGE_BYTES = 70_000  # an Ogg page has at most 65,307 bytes
+_OGG_HEADER_BYTES = 27  # the last of them counts the segments
 _BATCHES_AHEAD = 3
 
 
@@ -37,7 +39,7 @@ def read_audio(path: Path, *, sample_rate_hz: int = 16_000) -> np.ndarray:
 
     Raises:
         InputError: If the file is missing, not audio, cut off (not detectable in MP3), of zero
-            length, silent (peak below 1e-4), or holds NaN or infinite samples.
+            length, silent (peak below 1e-4 after mixing), or holds NaN or infinite samples.
     """
     try:
         with soundfile.SoundFile(path) as file:
@@ -48,18 +50,19 @@ def read_audio(path: Path, *, sample_rate_hz: int = 16_000) -> np.ndarray:
         raise InputError(
             f"{path}: {reason}; the file must be WAV, FLAC, OGG or MP3. Replace or remove it."
         ) from error
-    if announced == 0:
-        raise InputError(f"{path}: holds no samples; replace or remove it.")
     if len(samples) < announced or _is_cut_off(Path(path)):
         raise InputError(f"{path}: is cut off in the middle; copy it again or remove it.")
     if not np.isfinite(samples).all():
         raise InputError(f"{path}: holds NaN or infinite samples; replace or remove it.")
-    if np.abs(samples).max() < _SILENCE_PEAK:
+    waveform = to_mono(samples, rate, sample_rate_hz=sample_rate_hz)
+    if not waveform.size:
+        raise InputError(f"{path}: holds no samples; replace or remove it.")
+    if np.abs(waveform).max() < _SILENCE_PEAK:
         raise InputError(
             f"{path}: is silent (its peak is below {_SILENCE_PEAK} of full scale); replace or "
             "remove it."
         )
-    return to_mono(samples, rate, sample_rate_hz=sample_rate_hz)
+    return waveform
 
 
 def to_mono(samples: np.ndarray, rate: int, *, sample_rate_hz: int = 16_000) -> np.ndarray:
@@ -104,20 +107,30 @@ def _is_cut_off(path: Path) -> bool:
             return announced not in (0, 0xFFFFFFFF) and announced + 8 > size + 1
         if head[:4] == b"OggS":
             file.seek(max(0, size - _LAST_OGG_PAGE_BYTES))
-            tail = file.read()
-            page = tail.rfind(b"OggS")
-            is_last = page >= 0 and bool(tail[page + 5] & 4)  # flag "end of stream", RFC 3533
-            return not is_last
+            return not _ends_ogg_stream(file.read())
     return False
 
 
-def read_batches(paths: Sequence[Path], samples: int, *, batch: int) -> Iterator[np.ndarray]:
+def _ends_ogg_stream(tail: bytes) -> bool:
+    """Whether the last Ogg page has the flag "end of stream" and is whole (RFC 3533, part 6)."""
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < _OGG_HEADER_BYTES:
+        return False
+    segments = page[_OGG_HEADER_BYTES - 1]
+    body = sum(page[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + segments])
+    return bool(page[5] & 4) and len(page) >= _OGG_HEADER_BYTES + segments + body
+
+
+def read_batches(
+    paths: Sequence[Path], samples: int, *, batch: int, sample_rate_hz: int = 16_000
+) -> Iterator[np.ndarray]:
     """Reads clips of one length, a few batches ahead of the one who uses them.
 
     Args:
         paths: The clips.
-        samples: Length of every clip at 16 kHz; see `fit_length`.
+        samples: Length of every clip; see `fit_length`.
         batch: Clips a batch; the last one may have fewer.
+        sample_rate_hz: Sample rate of the result.
 
     Yields:
         float32, shape `(up to batch, samples)`, in the order of `paths`.
@@ -125,12 +138,11 @@ def read_batches(paths: Sequence[Path], samples: int, *, batch: int) -> Iterator
     Raises:
         InputError: As `read_audio`.
     """
+    read = functools.partial(read_audio, sample_rate_hz=sample_rate_hz)
     with ThreadPoolExecutor() as pool:
         ahead: deque[list[Future]] = deque()
         for start in range(0, len(paths), batch):
-            ahead.append(
-                [pool.submit(read_audio, path) for path in paths[start : start + batch]]
-            )
+            ahead.append([pool.submit(read, path) for path in paths[start : start + batch]])
             if len(ahead) == _BATCHES_AHEAD:
                 yield _stack(ahead.popleft(), samples)
         while ahead:

@@ -303,9 +303,7 @@ class Experiment:
         _check(set(self.methods) <= known, "methods", f"some of {sorted(known)}", self.methods)
         for name in ("networks", "methods", "seeds"):
             values = getattr(self, name)
-            _check(
-                len(set(values)) == len(values) > 0, name, "one or more, all different", values
-            )
+            _check(len(set(values)) == len(values) > 0, name, "one or more, all different", values)
 
 
 def load_experiment(config: str, overrides: Sequence[str] = ()) -> Experiment:

@@ -128,9 +128,7 @@ def _read_tflite(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); check the path."
-        ) from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
     if content[4:8] != _TFLITE_IDENTIFIER:
         raise InputError(
             f"{path}: is not a TFLite file; give the file that tools/export_tflite.py made."
@@ -177,8 +175,7 @@ def _as_float(samples: np.ndarray) -> np.ndarray:
         samples.ndim == 2 and not 0 < samples.shape[1] <= len(samples)
     ):
         raise InputError(
-            "samples: must have shape (samples,) or (samples, channels); received "
-            f"{samples.shape}."
+            f"samples: must have shape (samples,) or (samples, channels); received {samples.shape}."
         )
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / 32768

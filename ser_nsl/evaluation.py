@@ -15,9 +15,7 @@ from ser_nsl.stage import stage
 from ser_nsl.training.data import labelled_clips
 
 
-def score(
-    labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]
-) -> dict[str, Any]:
+def score(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
     """Scores predictions.
 
     Args:
@@ -116,9 +114,7 @@ def evaluate(
     result["predictions"] = dict(zip(clips.labels, names, strict=True))
     if other is not None:
         if other["predictions"].keys() != result["predictions"].keys():
-            raise InputError(
-                f"{compare_with}: scored other clips than {records} ({split}) holds."
-            )
+            raise InputError(f"{compare_with}: scored other clips than {records} ({split}) holds.")
         result["p_better"] = z_test(result, other)
     out.write_text(json.dumps(result, indent=1) + "\n")
     shown = {"uar": f"{result['uar']:.1%}", "accuracy": f"{result['accuracy']:.1%}"}

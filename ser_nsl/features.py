@@ -48,9 +48,7 @@ class Description:
 
     def save(self, folder: Path) -> None:
         """Writes `description.json`."""
-        (Path(folder) / "description.json").write_text(
-            json.dumps(asdict(self), indent=1) + "\n"
-        )
+        (Path(folder) / "description.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> "Description":
@@ -67,12 +65,12 @@ class Description:
                 clip_samples=values.pop("clip_samples"),
                 **{name: tuple(value) for name, value in values.items()},
             )
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(
-                f"{folder}: description.json is missing, so the folder is incomplete; make it again "
+                f"{folder}: description.json is missing, the folder is incomplete; make it again "
                 "with tools/extract_features.py (features) or tools/train_downstream.py (model)."
             ) from error
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: is not a description of features ({error}).") from error
 
 
@@ -107,7 +105,7 @@ def extract_features(
         InputError: If the manifest or a clip breaks a rule, or clips are shorter than one window.
     """
     table = read_manifest(manifest)
-    seconds = clip_seconds or table["duration_seconds"].max()
+    seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
     clip_samples = round(seconds * front_end.sample_rate_hz)
     frames = front_end.frames(clip_samples)
     if frames < 1:
@@ -129,7 +127,12 @@ def extract_features(
                 continue
             writer = opened.enter_context(ShardWriter(out, split, shards))
             keys = iter(zip(rows["utterance_id"], rows["emotion"], strict=True))
-            for waveforms in read_batches(list(rows["audio"]), clip_samples, batch=_BATCH):
+            for waveforms in read_batches(
+                list(rows["audio"]),
+                clip_samples,
+                batch=_BATCH,
+                sample_rate_hz=front_end.sample_rate_hz,
+            ):
                 for logmel in compute(waveforms).numpy():
                     utterance_id, emotion = next(keys)
                     writer.write(feature_example(utterance_id, logmel, labels[emotion]))

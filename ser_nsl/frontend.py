@@ -47,6 +47,7 @@ def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
     Raises:
         ValueError: If `waveform` is not float32 of rank 2.
     """
+    waveform = tf.convert_to_tensor(waveform)
     if waveform.dtype != tf.float32 or waveform.shape.rank != 2:
         raise ValueError(
             "waveform must be float32 of shape (batch, samples); received "

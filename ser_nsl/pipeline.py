@@ -1,4 +1,4 @@
-"""All stages of an experiment, in order; those whose inputs and settings have not changed are skipped."""
+"""All stages of an experiment, in order; those that are up to date are skipped."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ class Step:
         return any(Path(value) in outs for value in values if value is not None)
 
     def is_current(self) -> bool:
-        """Whether the stage has run with these settings and inputs; False while inputs are missing."""
+        """Whether the stage has run with these settings and inputs, which must exist for that."""
         paths = (self.arguments.get(name) for name in self.function.inputs)
         if any(isinstance(path, Path) and not path.exists() for path in paths):
             return False

@@ -1,8 +1,8 @@
 """The tf.Example schemas of the project: sharded writing, checked reading, tf.data.
 
-| Folder | Feature of an example | Type |
+| Folder | Features of an example | Type |
 |---|---|---|
-| features | `id`, `logmel` (frames x mels, row-major, dB), `label` (-1: none) | bytes, float, int64 |
+| features | `id`, `logmel` (frames x mels, dB), `label` (-1: none) | bytes, float, int64 |
 | embeddings | `id`, `embedding` | bytes, float |
 | training | those of features, `NL_num_nbrs`, `NL_nbr_<i>_logmel`, `NL_nbr_<i>_weight` | as above |
 """

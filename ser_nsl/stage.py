@@ -11,6 +11,7 @@ import functools
 import hashlib
 import inspect
 import json
+import os
 import platform
 import shutil
 import time
@@ -23,6 +24,7 @@ from typing import Any, Literal
 import ser_nsl
 from ser_nsl.errors import InputError
 
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _RECORDED_PACKAGES = (
     "numpy",
     "soundfile",
@@ -53,9 +55,7 @@ class StageResult:
     def summary(self) -> str:
         """The counts and the time in one line."""
         shown = (
-            f"{key.replace('_', ' ')} {value}"
-            for key, value in self.counts.items()
-            if value != []
+            f"{key.replace('_', ' ')} {value}" for key, value in self.counts.items() if value != []
         )
         return f"{', '.join(shown)} ({self.seconds:.1f} s)"
 
@@ -84,13 +84,14 @@ def stage(*, inputs: tuple[str, ...], makes: Literal["file", "folder"]) -> Calla
             bound = inspect.signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
             out = Path(bound.arguments["out"])
+            place = out.resolve()  # gives `.` a name, and leaves a link where it is
             fingerprint = _fingerprint(function.__name__, bound.arguments, inputs)
             paths = {
                 key: str(Path(bound.arguments[key]).absolute())
                 for key in inputs
                 if isinstance(bound.arguments[key], Path)
             }
-            partial = _make_partial(out, makes)
+            partial = _make_partial(place, makes)
             bound.arguments["out"] = partial
             start = time.monotonic()
             try:
@@ -102,9 +103,9 @@ def stage(*, inputs: tuple[str, ...], makes: Literal["file", "folder"]) -> Calla
                     "counts": counts,
                     "seconds": seconds,
                 }
-                _publish(partial, out, json.dumps(record, indent=2), makes)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                _publish(partial, place, json.dumps(record, indent=2), makes)
+            except Exception as error:
+                if _is_disk_full(error):
                     raise InputError(
                         f"{out}: no space left on the disk; free some, then run again."
                     ) from error
@@ -152,6 +153,7 @@ def read_record(out: Path) -> dict[str, Any] | None:
         Its record with keys `stage`, `version` (of this package), `settings`, `inputs` (hashes),
         `paths` (of the inputs), `versions`, `counts` and `seconds`; None where there is none.
     """
+    out = Path(out).resolve()
     for path in (out / "stage.json", _record_beside(out)):
         if path.is_file():
             return json.loads(path.read_text())
@@ -202,27 +204,17 @@ def _hash(path: Path, argument: str) -> str:
                 file, functools.partial(hashlib.blake2b, digest_size=16)
             ).hexdigest()
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "stage.json"):
-        digest.update(f"{file.relative_to(path)}\0{_hash(file, argument)}\n".encode())
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and not file.name.endswith("stage.json"):
+            digest.update(f"{file.relative_to(path)}\0{_hash(file, argument)}\n".encode())
     return digest.hexdigest()
 
 
 def _make_partial(out: Path, makes: str) -> Path:
     """Makes the place for unfinished work, on the same disk as `out`; a killed run's is removed."""
-    if makes == "folder" and out.exists():
-        if not out.is_dir():
-            raise InputError(
-                f"out: {out} is a file, a folder is made here; choose another name."
-            )
-        if any(out.iterdir()) and not (out / "stage.json").exists():
-            raise InputError(
-                f"out: {out} holds files that no stage has made, so it is not replaced; "
-                "choose another folder or empty this one."
-            )
-    if makes == "file" and out.is_dir():
-        raise InputError(f"out: {out} is a folder, a file is made here; add a file name.")
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
+        _check_replaceable(out, makes)
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         if makes == "folder":
@@ -234,6 +226,20 @@ def _make_partial(out: Path, makes: str) -> Path:
             f"out: {out} cannot be written ({error.strerror}); choose a folder you may write to."
         ) from error
     return partial
+
+
+def _check_replaceable(out: Path, makes: str) -> None:
+    """Refuses to put a result in the place of something that no stage has made."""
+    if makes == "folder" and out.exists():
+        if not out.is_dir():
+            raise InputError(f"out: {out} is a file, a folder is made here; choose another name.")
+        if any(out.iterdir()) and not (out / "stage.json").exists():
+            raise InputError(
+                f"out: {out} holds files that no stage has made, so it is not replaced; "
+                "choose another folder or empty this one."
+            )
+    if makes == "file" and out.is_dir():
+        raise InputError(f"out: {out} is a folder, a file is made here; add a file name.")
 
 
 def _publish(partial: Path, out: Path, record: str, makes: str) -> None:
@@ -250,7 +256,15 @@ def _publish(partial: Path, out: Path, record: str, makes: str) -> None:
         # An old record beside a new file would vouch for work it does not describe.
         _record_beside(out).unlink(missing_ok=True)
         partial.replace(out)
-        _record_beside(out).write_text(record)
+        partial.write_text(record)
+        partial.replace(_record_beside(out))
+
+
+def _is_disk_full(error: Exception) -> bool:
+    """Whether an error says so by its number, or in words as those of TensorFlow and HDF5."""
+    return getattr(error, "errno", None) in _DISK_FULL or any(
+        os.strerror(number) in str(error) for number in _DISK_FULL
+    )
 
 
 def _remove(path: Path) -> None:

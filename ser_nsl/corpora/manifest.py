@@ -81,12 +81,8 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
     if table.empty:
         raise InputError(f"{source}: holds no clip; check the folder and the corpus name.")
     ids = table["utterance_id"]
-    _refuse(
-        ids[ids.duplicated()], source, "utterance ids must be unique, but these are doubled"
-    )
-    _refuse(
-        ids[ids.str.contains(r"[\t\r\n]") | (ids == "")], source, "ids hold a tab or are empty"
-    )
+    _refuse(ids[ids.duplicated()], source, "utterance ids must be unique, but these are doubled")
+    _refuse(ids[ids.str.contains(r"[\t\r\n]") | (ids == "")], source, "ids hold a tab or are empty")
     splits = table["split"]
     _refuse(
         splits[~splits.isin(SPLITS)].drop_duplicates(),
@@ -152,9 +148,7 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
 
 def _refuse(offenders, source: Path, rule: str) -> None:
     """Raises with the first three offenders, if there are any."""
-    offenders = [
-        ": ".join(item) if isinstance(item, tuple) else str(item) for item in offenders
-    ]
+    offenders = [": ".join(item) if isinstance(item, tuple) else str(item) for item in offenders]
     if offenders:
         first = ", ".join(offenders[:3])
         raise InputError(f"{source}: {rule} ({len(offenders)}; first: {first}).")

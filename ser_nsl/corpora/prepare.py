@@ -113,9 +113,7 @@ def _durations(paths: list[Path], dropped: list[str]) -> list[float | None]:
     """Decodes every clip; None for bad ones, whose reasons go to `dropped`."""
     with ThreadPoolExecutor() as pool:
         results = list(
-            tqdm(
-                pool.map(_duration, paths), total=len(paths), desc="checking clips", unit="clip"
-            )
+            tqdm(pool.map(_duration, paths), total=len(paths), desc="checking clips", unit="clip")
         )
     dropped += [result for result in results if isinstance(result, str)]
     return [None if isinstance(result, str) else result for result in results]

@@ -73,15 +73,13 @@ def speaker_lists(genders: Mapping[str, str], corpus: str, config: SplitConfig) 
             return _balanced(genders, test_share=0.25, val_share=0.43, seed=PAPER_SEED)
         case "paper":
             raise InputError(
-                f"split.method: the paper's own split is known for ravdess only; received {corpus}. "
+                f"split.method: the paper's own split is known for ravdess; received {corpus}. "
                 "For demos choose 'count-equivalent', else 'speaker-independent'."
             )
         case "count-equivalent" if corpus == "demos":
             return _demos_lists(config.alternative)
         case "count-equivalent":
-            raise InputError(
-                f"split.method: 'count-equivalent' is for demos; received {corpus}."
-            )
+            raise InputError(f"split.method: 'count-equivalent' is for demos; received {corpus}.")
         case "leave-one-speaker-out":
             return _leave_one_out(sorted(genders), config.fold)
         case "lists":
@@ -117,7 +115,7 @@ def _demos_lists(alternative: int) -> SpeakerLists:
     lists = json.loads(text)["lists"]
     if alternative >= len(lists):
         raise InputError(
-            f"split.alternative: must be 0 (the default) to {len(lists) - 1}; received {alternative}."
+            f"split.alternative: must be 0 (default) to {len(lists) - 1}; received {alternative}."
         )
     return lists[alternative]
 
@@ -144,9 +142,7 @@ def _read_lists(path: Path | None) -> SpeakerLists:
         raise InputError("split.lists: the method 'lists' needs a JSON file of speakers.")
     try:
         lists = json.loads(Path(path).read_text())
-        lists = {
-            split: [str(name) for name in lists[split]] for split in ("train", "val", "test")
-        }
+        lists = {split: [str(name) for name in lists[split]] for split in ("train", "val", "test")}
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(
             f'{path}: must be JSON of the form {{"train": [...], "val": [...], "test": [...]}} '

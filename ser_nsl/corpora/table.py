@@ -37,12 +37,8 @@ def read_table(table: Path) -> pd.DataFrame:
             f"{table}: column {', '.join(missing)} is missing; 'path' and 'emotion' are needed."
         )
     if "utterance_id" not in rows:
-        rows["utterance_id"] = rows["path"].map(
-            lambda path: Path(path).with_suffix("").as_posix()
-        )
+        rows["utterance_id"] = rows["path"].map(lambda path: Path(path).with_suffix("").as_posix())
     for column in ("speaker", "gender"):
         if column not in rows:
             rows[column] = ""
-    return rows[
-        [column for column in COLUMNS if column in rows and column != "duration_seconds"]
-    ]
+    return rows[[column for column in COLUMNS if column in rows and column != "duration_seconds"]]

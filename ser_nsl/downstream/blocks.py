@@ -30,9 +30,7 @@ def logmel_input(description: Description) -> tuple[tf.Tensor, tf.Tensor]:
 
 def conv_norm(x: tf.Tensor, filters: int, kernel: int, *, strides: int = 1) -> tf.Tensor:
     """Convolution without bias, then batch normalisation; "same" padding."""
-    x = tf.keras.layers.Conv2D(
-        filters, kernel, strides=strides, padding="same", use_bias=False
-    )(x)
+    x = tf.keras.layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
     return tf.keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
 
 

@@ -44,9 +44,7 @@ def to_tflite(model: tf.keras.Model, description: Description) -> bytes:
     """
 
     @tf.function(
-        input_signature=[
-            tf.TensorSpec((1, description.clip_samples), tf.float32, name="waveform")
-        ]
+        input_signature=[tf.TensorSpec((1, description.clip_samples), tf.float32, name="waveform")]
     )
     def recognise(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"probabilities": probabilities(model, description.front_end, waveform)}
@@ -81,6 +79,4 @@ def operators(tflite: bytes) -> list[str]:
     model = schema.Model.GetRootAs(tflite)
     codes = (model.OperatorCodes(i) for i in range(model.OperatorCodesLength()))
     # Codes below 128 stand in the older of the two fields too.
-    return sorted(
-        {names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes}
-    )
+    return sorted({names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())] for code in codes})

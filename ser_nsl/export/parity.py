@@ -47,9 +47,7 @@ def compare(
     """
     ours, theirs = [], []
     for waveforms in batches:
-        theirs.extend(
-            probabilities(model, description.front_end, tf.constant(waveforms)).numpy()
-        )
+        theirs.extend(probabilities(model, description.front_end, tf.constant(waveforms)).numpy())
         for waveform in waveforms:
             predicted = recognizer.predict(waveform, recognizer.sample_rate_hz)
             ours.append([predicted[name] for name in description.classes])

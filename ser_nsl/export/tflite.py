@@ -91,17 +91,13 @@ def export_tflite(
     }
 
 
-def _choose_clips(
-    manifest: Path, audio_dir: Path | None, split: str, max_clips: int
-) -> list[Path]:
+def _choose_clips(manifest: Path, audio_dir: Path | None, split: str, max_clips: int) -> list[Path]:
     """Clips of a split, evenly spread over its rows."""
     if max_clips < 1:
         raise InputError(f"max_clips: must be at least 1; received {max_clips}.")
     table = read_manifest(manifest)
     table = table[table["split"] == split]
     if table.empty:
-        raise InputError(
-            f"{manifest}: the split {split} has no clip; choose another with --split."
-        )
+        raise InputError(f"{manifest}: the split {split} has no clip; choose another with --split.")
     step = -(-len(table) // max_clips)
     return audio_paths(table.iloc[::step], manifest, audio_dir)

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import neural_structured_learning as nsl
 import tensorflow as tf
@@ -83,16 +83,18 @@ def pack_neighbors(
 @contextlib.contextmanager
 def _readable_graphs() -> Iterator[None]:
     """Lets NSL 1.4.0 open a graph on Python 3.11, which no longer knows its mode "rU"."""
-    graph_utils.open = lambda name, mode: open(name, mode.replace("U", ""))
+
+    def open_text(name: str, mode: str) -> TextIO:
+        return Path(name).open(mode.replace("U", ""))
+
+    graph_utils.open = open_text
     try:
         yield
     finally:
         del graph_utils.open
 
 
-def _divide(
-    features: Path, splits: Iterable[str], labelled: Path, unlabelled: Path
-) -> list[str]:
+def _divide(features: Path, splits: Iterable[str], labelled: Path, unlabelled: Path) -> list[str]:
     """Copies clips with and without a label into one file each, as the packer reads them."""
     ids = []
     with (

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tensorflow as tf
+from tqdm import tqdm
 
 from ser_nsl.config import TrainingConfig
 from ser_nsl.downstream import NETWORKS
@@ -69,9 +70,7 @@ def train_downstream(
 
     tf.keras.utils.set_random_seed(training.seed)
     if method == "nsl":
-        clips = labelled_clips(
-            training_records, ("train",), description, neighbors=max_neighbors
-        )
+        clips = labelled_clips(training_records, ("train",), description, neighbors=max_neighbors)
     else:
         clips = labelled_clips(features, splits, description, embeddings=embeddings)
     validation = (
@@ -135,20 +134,41 @@ def fit(
         epochs=config.epochs,
         callbacks=[
             tf.keras.callbacks.LearningRateScheduler(
-                lambda epoch: (
-                    config.learning_rate * config.decay ** (epoch // config.decay_epochs)
-                )
+                lambda epoch: config.learning_rate * config.decay ** (epoch // config.decay_epochs)
             ),
             keep,
+            ShowProgress(config.epochs),
         ],
-        verbose=2,
+        verbose=0,
     ).history
     history["learning_rate"] = [float(rate) for rate in history.pop("lr")]
     keep.restore()
     return [
-        dict(zip(history, values, strict=True))
-        for values in zip(*history.values(), strict=True)
+        dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)
     ]
+
+
+class ShowProgress(tf.keras.callbacks.Callback):
+    """A bar of epochs with time left, and the losses and UAR beside it."""
+
+    def __init__(self, epochs: int) -> None:
+        """Starts the bar.
+
+        Args:
+            epochs: Number of epochs.
+        """
+        super().__init__()
+        self._bar = tqdm(total=epochs, desc="training", unit="epoch")
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Moves on by an epoch."""
+        names = ("loss", "graph_loss", "uar", "val_uar")
+        self._bar.set_postfix({name: f"{logs[name]:.3f}" for name in names if name in logs})
+        self._bar.update()
+
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Leaves the bar as it stands."""
+        self._bar.close()
 
 
 class KeepWeights(tf.keras.callbacks.Callback):

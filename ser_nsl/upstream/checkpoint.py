@@ -45,13 +45,14 @@ def load_upstream(
         config = AutoConfig.from_pretrained(name_or_dir, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"upstream: {name_or_dir!r} is neither a folder with config.json nor a checkpoint of the "
-            f"hub that can be reached from here. Download it where there is a network and give the "
-            f"folder, or make a small one with tools/make_upstream.py. ({_first_line(error)})"
+            f"upstream: {name_or_dir!r} is neither a folder with config.json nor a checkpoint of "
+            "the hub that can be reached from here. Download it where there is a network and give "
+            "the folder, or make a small one with tools/make_upstream.py. "
+            f"({_first_line(error)})"
         ) from error
     if not isinstance(config, Wav2Vec2Config):
         raise InputError(
-            f"upstream: {name_or_dir!r} is a {config.model_type}; it must be a wav2vec 2.0 checkpoint."
+            f"upstream: {name_or_dir!r} is a {config.model_type}; it must be a wav2vec 2.0."
         )
     if classes is not None:
         config.classifier_proj_size = EMBEDDING_WIDTH

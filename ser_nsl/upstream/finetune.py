@@ -71,9 +71,7 @@ def finetune_upstream(
             )
         uar = tuner.uar(rows["val"]) if len(rows["val"]) else None
         history.append({"loss": loss, "val_uar": uar})
-        tqdm.write(
-            f"epoch {epoch + 1}: loss {loss:.3f}, validation UAR {uar or float('nan'):.1%}"
-        )
+        tqdm.write(f"epoch {epoch + 1}: loss {loss:.3f}, validation UAR {uar or float('nan'):.1%}")
         if config.keep == "last" or uar > best:
             best, kept, weights = uar, epoch, model.get_weights()
     model.set_weights(weights)
@@ -136,8 +134,7 @@ class _Tuner:
         """Sees every clip once, in a new order; returns the mean loss."""
         rows = rows.iloc[self._order.permutation(len(rows))]
         losses = [
-            float(self._train_step(*batch)) * len(batch[1])
-            for batch in self._batches(rows, title)
+            float(self._train_step(*batch)) * len(batch[1]) for batch in self._batches(rows, title)
         ]
         return sum(losses) / len(rows)
 

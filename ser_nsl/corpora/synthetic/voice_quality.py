@@ -62,9 +62,7 @@ def add_breath(
     return speech + noise * (10 ** (level_db / 20) * rms(speech) / rms(noise))
 
 
-def tilt_spectrum(
-    speech: np.ndarray, *, sample_rate_hz: int, db_per_octave: float
-) -> np.ndarray:
+def tilt_spectrum(speech: np.ndarray, *, sample_rate_hz: int, db_per_octave: float) -> np.ndarray:
     """Tilts the spectrum about 1 kHz, between 200 Hz and 4 kHz; beyond, the gain stays.
 
     Args:

@@ -1,0 +1,31 @@
+# Each target sets up .venv from constraints.txt when it is missing or out of date, then works.
+
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)  ## Run the whole chain on synthetic speech; ends with a .tflite and a report.
+	@$(RUN) tools/run_pipeline.py --config smoke
+	@echo
+	@echo "Next, on real speech (208 MB and 40 MB to download, licences shown first):"
+	@echo "  $(RUN) tools/download_corpus.py ravdess --out corpora"
+	@echo "  $(RUN) tools/download_corpus.py emodb --out corpora"
+	@echo "  $(RUN) tools/run_pipeline.py --config ravdess_to_emodb"
+
+test: $(READY)  ## Run all tests, without a network.
+	@$(RUN) -m pytest -n 2 --durations 10
+
+lint: $(READY)  ## Check format and style.
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/ruff check .
+
+clean:  ## Remove the environment and what runs have made.
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): constraints.txt setup.cfg tools/set_up.sh
+	@PYTHON=$(PYTHON) sh tools/set_up.sh $(VENV)
+	@touch $@

@@ -1,0 +1,215 @@
+"""The figures of the report: SVG text, the same bytes for the same numbers.
+
+Each is drawn about as wide as a phone's screen, so that its letters are legible there without
+zooming.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_METHOD_COLOURS = {
+    "base": "#0072B2",
+    "nsl": "#D55E00",
+    "add": "#009E73",
+    "max": "#CC79A7",
+    "avg": "#E69F00",
+}
+_METHOD_MARKERS = {"base": "o", "nsl": "s", "add": "^", "max": "v", "avg": "D"}
+_EDGE_COLOURS = ("#56B4E9", "#0072B2")
+_INK = "#222222"
+_WIDTH = 4.1  # inches, 394 px
+
+_styled = matplotlib.rc_context(
+    {
+        "svg.hashsalt": "ser_nsl",  # else the ids inside the file are random
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.titlepad": 8,
+        "axes.edgecolor": "#888888",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.labelcolor": _INK,
+        "text.color": _INK,
+        "xtick.color": _INK,
+        "ytick.color": _INK,
+        "grid.color": "#dddddd",
+        "grid.linewidth": 0.7,
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+    }
+)
+
+
+@_styled
+def learning_curve(
+    title: str,
+    curves: Mapping[str, pd.DataFrame],
+    kept: Mapping[str, Mapping[int, int]],
+    *,
+    chance: float | None = None,
+) -> str:
+    """Draws one quantity over the epochs.
+
+    Args:
+        title: What is drawn.
+        curves: For each method its values; one row an epoch, from 1, one column a seed.
+        kept: For each method the epoch kept, by seed.
+        chance: What guessing gives; makes the values shares, shown in percent from 0 to 100.
+
+    Returns:
+        SVG: thin lines for seeds, thick ones for their mean, markers at the kept epochs.
+    """
+    figure, axes = _figure(height=2.9)
+    for method, values in curves.items():
+        colour = _METHOD_COLOURS[method]
+        if values.shape[1] > 1:
+            axes.plot(values.index, values, color=colour, linewidth=0.8, alpha=0.5)
+        axes.plot(values.index, values.mean(axis=1), color=colour, linewidth=2, label=method)
+        axes.plot(
+            [kept[method][seed] for seed in values],
+            [values.at[kept[method][seed], seed] for seed in values],
+            linestyle="none",
+            marker=_METHOD_MARKERS[method],
+            markersize=6,
+            markerfacecolor=colour,
+            markeredgecolor="white",
+        )
+    if chance is not None:
+        axes.axhline(chance, color="#666666", linewidth=1, linestyle=":", label="chance")
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(axis="y")
+    figure.legend(loc="outside lower center", ncols=6, handlelength=1.4, columnspacing=1.4)
+    return _svg(figure)
+
+
+@_styled
+def confusion_matrix(title: str, counts: np.ndarray, classes: Sequence[str]) -> str:
+    """Draws a confusion matrix.
+
+    Args:
+        title: Of which network and method.
+        counts: int, shape `(classes, classes)`, rows true.
+        classes: Names in the order of the indices.
+
+    Returns:
+        SVG: in each cell the percentage of its row, and the count below.
+    """
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    figure, axes = _figure(height=3.9)
+    axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.55 else _INK
+        place = {"x": column + 0.5, "ha": "center", "color": colour}
+        if counts[row, column]:
+            axes.text(y=row + 0.48, s=f"{share:.0%}", va="bottom", fontsize=8, **place)
+            axes.text(y=row + 0.58, s=str(counts[row, column]), va="top", fontsize=6.5, **place)
+        else:
+            axes.text(y=row + 0.5, s="·", va="center", fontsize=8, **place)
+    ticks = np.arange(len(classes)) + 0.5
+    axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, classes)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+    axes.set_title(title)
+    axes.set_xlabel("recognised")
+    axes.set_ylabel("true")
+    return _svg(figure)
+
+
+@_styled
+def edge_shares(title: str, shares: pd.DataFrame) -> str:
+    """Draws what edges join, beside chance.
+
+    Args:
+        title: What is drawn.
+        shares: In [0, 1]; one row a kind of edge, columns one set of edges each, and last
+            `chance`.
+
+    Returns:
+        SVG: a bar for each share, a line across the bars of a row for chance.
+    """
+    figure, axes = _figure(height=3.2)
+    kinds = np.arange(len(shares))
+    sets = list(shares.columns[:-1])
+    thickness = 0.7 / len(sets)
+    for place, (name, colour) in enumerate(zip(sets, _EDGE_COLOURS, strict=True)):
+        y = kinds + (place - (len(sets) - 1) / 2) * thickness
+        bars = axes.barh(y, shares[name], height=thickness, color=colour, label=name)
+        axes.bar_label(bars, fmt="{:.0%}", padding=4, fontsize=8)
+    axes.vlines(
+        shares["chance"],
+        kinds - 0.42,
+        kinds + 0.42,
+        colors=_INK,
+        linewidth=2,
+        linestyle=(0, (2, 1)),
+        label="chance",
+    )
+    axes.set_yticks(kinds, shares.index)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, min(1.0, 1.2 * float(np.nanmax(shares.to_numpy()))))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid(axis="x")
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.4, columnspacing=1.4)
+    return _svg(figure)
+
+
+@_styled
+def degree_histogram(title: str, degrees: Mapping[str, Sequence[int]]) -> str:
+    """Draws how many edges the clips have.
+
+    Args:
+        title: What is drawn.
+        degrees: For each set of edges the degree of every clip.
+
+    Returns:
+        SVG: one histogram a set, below each other.
+    """
+    figure = Figure(figsize=(_WIDTH, 1.6 * len(degrees)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(len(degrees), 1))
+    for axes, (name, values), colour in zip(panels, degrees.items(), _EDGE_COLOURS, strict=True):
+        width = -(-(max(values) + 1) // 30)  # whole numbers, at most thirty bars
+        bins = np.arange(0, max(values) + width + 1, width) - 0.5
+        axes.hist(values, bins=bins, color=colour, rwidth=0.9)
+        axes.set_ylabel("clips")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+        axes.grid(axis="y")
+        axes.annotate(name, (1, 0.97), xycoords="axes fraction", ha="right", va="top")
+    panels[0].set_title(title)
+    panels[-1].set_xlabel("edges of a clip")
+    return _svg(figure)
+
+
+def _figure(*, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
