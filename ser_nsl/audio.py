@@ -6,6 +6,7 @@ with tensorflow-io.
 """
 
 import functools
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ _BATCHES_AHEAD = 3
 def read_audio(path: Path, *, sample_rate_hz: int = 16_000) -> np.ndarray:
     """Reads a clip as mono speech at one sample rate.
 
-    Channels are averaged; the resampler is soxr at high quality, the default of librosa.
+    Channels are averaged; the resampler is soxr at high quality, as in librosa.
 
     Args:
         path: WAV, FLAC, OGG (Vorbis or Opus) or MP3 file of any rate and number of channels.
@@ -66,7 +67,7 @@ def read_audio(path: Path, *, sample_rate_hz: int = 16_000) -> np.ndarray:
 
 
 def to_mono(samples: np.ndarray, rate: int, *, sample_rate_hz: int = 16_000) -> np.ndarray:
-    """Averages channels and resamples.
+    """Averages channels and resamples, as `librosa.load` does.
 
     Args:
         samples: float, shape `(samples, channels)` or `(samples,)`.
@@ -77,7 +78,10 @@ def to_mono(samples: np.ndarray, rate: int, *, sample_rate_hz: int = 16_000) -> 
         float32, shape `(samples,)`.
     """
     mono = samples.mean(axis=1) if samples.ndim == 2 else samples
-    return soxr.resample(mono, rate, sample_rate_hz).astype(np.float32, copy=False)
+    resampled = soxr.resample(mono, rate, sample_rate_hz)
+    # soxr rounds the number of samples, librosa rounds it up and fills with zeros.
+    missing = math.ceil(len(mono) * sample_rate_hz / rate) - len(resampled)
+    return np.pad(resampled, (0, missing)).astype(np.float32, copy=False)
 
 
 def fit_length(waveform: np.ndarray, samples: int) -> np.ndarray:

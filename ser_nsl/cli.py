@@ -26,7 +26,7 @@ def run(function: Callable) -> None:
     try:
         print(tyro.cli(function))
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print(

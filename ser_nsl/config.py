@@ -258,6 +258,13 @@ class GraphConfig:
     seed: int = 12345
     max_neighbors: int = 3
 
+    def __post_init__(self) -> None:
+        threshold = self.similarity_threshold
+        _check(-1 <= threshold <= 1, "similarity_threshold", "a cosine, -1 to 1", threshold)
+        _check(self.lsh_splits >= 0, "lsh_splits", "0 or more", self.lsh_splits)
+        _check(self.lsh_rounds > 0, "lsh_rounds", "at least 1", self.lsh_rounds)
+        _check(self.max_neighbors > 0, "max_neighbors", "at least 1", self.max_neighbors)
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -299,6 +306,10 @@ class Experiment:
     caution: str = ""
 
     def __post_init__(self) -> None:
+        if self.clip_seconds is not None:
+            samples = round(self.clip_seconds * self.front_end.sample_rate_hz)
+            window = self.front_end.window_samples
+            _check(samples >= window, "clip_seconds", "one window or more", self.clip_seconds)
         known = {"base", "nsl", "add", "max", "avg"}
         _check(set(self.methods) <= known, "methods", f"some of {sorted(known)}", self.methods)
         for name in ("networks", "methods", "seeds"):
@@ -320,10 +331,11 @@ def load_experiment(config: str, overrides: Sequence[str] = ()) -> Experiment:
         InputError: If there is no such file, a key is unknown, or a value breaks its rule.
     """
     path = Path(config)
+    own = Path(str(resources.files("ser_nsl") / "configs"))
     if path.suffix not in (".yaml", ".yml"):
-        path = Path(str(resources.files("ser_nsl") / "configs" / f"{config}.yaml"))
+        path = own / f"{config}.yaml"
     if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        known = sorted(p.stem for p in own.glob("*.yaml"))
         raise InputError(
             f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
         )
@@ -335,7 +347,7 @@ def load_experiment(config: str, overrides: Sequence[str] = ()) -> Experiment:
                 OmegaConf.from_dotlist(list(overrides)),
             )
         )
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path.name}: {reason}") from error
 

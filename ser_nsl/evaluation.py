@@ -56,18 +56,17 @@ def z_test(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, floa
 
     Returns:
         Probability of a difference at least so large if both were equal, for `accuracy` and
-        for `uar`.
+        for `uar`; 0.5 where both hit all clips or none.
     """
-    return {
-        name: float(
-            proportions_ztest(
-                [ours[name] * ours["clips"], theirs[name] * theirs["clips"]],
-                [ours["clips"], theirs["clips"]],
-                alternative="larger",
-            )[1]
-        )
-        for name in ("accuracy", "uar")
-    }
+    clips = [ours["clips"], theirs["clips"]]
+    probabilities = {}
+    for name in ("accuracy", "uar"):
+        hits = [ours[name] * ours["clips"], theirs[name] * theirs["clips"]]
+        if sum(hits) in (0, sum(clips)):  # nothing varies, so the test is not defined
+            probabilities[name] = 0.5
+        else:
+            probabilities[name] = float(proportions_ztest(hits, clips, alternative="larger")[1])
+    return probabilities
 
 
 @stage(inputs=("model_dir", "records", "embeddings", "compare_with"), makes="file")
@@ -99,13 +98,24 @@ def evaluate(
 
     Raises:
         InputError: If the model folder is incomplete, the records were made for another one,
-            or `compare_with` scored other clips.
+            the model needs embeddings or takes none, or `compare_with` scored other clips.
     """
     other = read_metrics(compare_with) if compare_with else None
     model, description = load_model(model_dir)
+    if ("embedding" in model.input_names) != (embeddings is not None):
+        raise InputError(
+            "embeddings: a model of the methods add, max and avg, and no other, needs them; "
+            f"{model_dir} takes {', '.join(model.input_names)}."
+        )
     clips = labelled_clips(
         records, (split,), check_description(description, records), embeddings=embeddings
     )
+    unshared = sorted(other["predictions"].keys() ^ clips.labels.keys()) if other else []
+    if unshared:
+        raise InputError(
+            f"{compare_with}: scored other clips than {records} ({split}) holds; {len(unshared)} "
+            f"are in one of them only (first: {', '.join(unshared[:3])}). Score both alike."
+        )
     labels = np.array(list(clips.labels.values()))
     logits = model.predict(clips.dataset.batch(batch_size).map(lambda x, _: x), verbose=0)
     predicted = logits.argmax(axis=1)
@@ -113,8 +123,6 @@ def evaluate(
     names = (description.classes[i] for i in predicted)
     result["predictions"] = dict(zip(clips.labels, names, strict=True))
     if other is not None:
-        if other["predictions"].keys() != result["predictions"].keys():
-            raise InputError(f"{compare_with}: scored other clips than {records} ({split}) holds.")
         result["p_better"] = z_test(result, other)
     out.write_text(json.dumps(result, indent=1) + "\n")
     shown = {"uar": f"{result['uar']:.1%}", "accuracy": f"{result['accuracy']:.1%}"}
@@ -131,9 +139,9 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """
     try:
         values = json.loads(Path(path).read_text())
-        _ = values["uar"], values["accuracy"], values["clips"]
+        _ = values["uar"], values["accuracy"], values["clips"], values["predictions"].keys()
         return values
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: is not a result file of tools/evaluate.py ({type(error).__name__}: {error})."
         ) from error

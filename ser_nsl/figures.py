@@ -86,7 +86,7 @@ def learning_curve(
             markeredgecolor="white",
         )
     if chance is not None:
-        axes.axhline(chance, color="#666666", linewidth=1, linestyle=":", label="chance")
+        axes.axhline(chance, color=_INK, linewidth=1.2, linestyle=":", label="chance")
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     else:
@@ -95,7 +95,7 @@ def learning_curve(
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
-    figure.legend(loc="outside lower center", ncols=6, handlelength=1.4, columnspacing=1.4)
+    figure.legend(loc="outside lower center", ncols=4, handlelength=1.4, columnspacing=1.4)
     return _svg(figure)
 
 
@@ -116,7 +116,7 @@ def confusion_matrix(title: str, counts: np.ndarray, classes: Sequence[str]) -> 
     figure, axes = _figure(height=3.9)
     axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
     for (row, column), share in np.ndenumerate(shares):
-        colour = "white" if share > 0.55 else _INK
+        colour = "white" if share > 0.62 else _INK
         place = {"x": column + 0.5, "ha": "center", "color": colour}
         if counts[row, column]:
             axes.text(y=row + 0.48, s=f"{share:.0%}", va="bottom", fontsize=8, **place)
@@ -142,8 +142,7 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
 
     Args:
         title: What is drawn.
-        shares: In [0, 1]; one row a kind of edge, columns one set of edges each, and last
-            `chance`.
+        shares: In [0, 1]; one row a kind of edge, columns two sets of edges, and last `chance`.
 
     Returns:
         SVG: a bar for each share, a line across the bars of a row for chance.
@@ -154,8 +153,12 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
     thickness = 0.7 / len(sets)
     for place, (name, colour) in enumerate(zip(sets, _EDGE_COLOURS, strict=True)):
         y = kinds + (place - (len(sets) - 1) / 2) * thickness
-        bars = axes.barh(y, shares[name], height=thickness, color=colour, label=name)
-        axes.bar_label(bars, fmt="{:.0%}", padding=4, fontsize=8)
+        axes.barh(y, shares[name], height=thickness, color=colour, label=name)
+        for height, share in zip(y, shares[name], strict=True):
+            # Beside the axes, where the line of chance cannot cross it.
+            axes.annotate(
+                f"{share:.0%}", (1.02, height), xycoords=("axes fraction", "data"), va="center"
+            )
     axes.vlines(
         shares["chance"],
         kinds - 0.42,
@@ -168,8 +171,8 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
     axes.set_yticks(kinds, shares.index)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, min(1.0, 1.2 * float(np.nanmax(shares.to_numpy()))))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlim(0, min(1.0, 1.1 * shares.to_numpy().max()))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="x")
     axes.set_title(title)
@@ -183,13 +186,13 @@ def degree_histogram(title: str, degrees: Mapping[str, Sequence[int]]) -> str:
 
     Args:
         title: What is drawn.
-        degrees: For each set of edges the degree of every clip.
+        degrees: For each of two sets of edges the degree of every clip.
 
     Returns:
         SVG: one histogram a set, below each other.
     """
     figure = Figure(figsize=(_WIDTH, 1.6 * len(degrees)), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(len(degrees), 1))
+    panels = figure.subplots(len(degrees), 1)
     for axes, (name, values), colour in zip(panels, degrees.items(), _EDGE_COLOURS, strict=True):
         width = -(-(max(values) + 1) // 30)  # whole numbers, at most thirty bars
         bins = np.arange(0, max(values) + width + 1, width) - 0.5

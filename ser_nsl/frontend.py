@@ -33,7 +33,9 @@ def mel_filters(config: FrontEndConfig) -> np.ndarray:
 def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
     """Computes log Mel frames of mono speech, in decibels.
 
-    Equal to `librosa.power_to_db(librosa.feature.melspectrogram(center=False), top_db=None)`.
+    Equal to `librosa.power_to_db(librosa.feature.melspectrogram(center=False), top_db=None)`:
+    on speech to 5e-6 dB on average, and to 1e-3 dB in bands within 70 dB of a frame's loudest;
+    farther down, the 32 bits of the Fourier transform show.
 
     Args:
         waveform: float32, shape `(batch, samples)`, nominally in [-1, 1], sampled at

@@ -7,13 +7,13 @@
 | training | those of features, `NL_num_nbrs`, `NL_nbr_<i>_logmel`, `NL_nbr_<i>_weight` | as above |
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from ser_nsl.errors import InputError
 
@@ -69,13 +69,16 @@ class ShardWriter(ExitStack):
             folder: Existing folder.
             split: First part of the names.
             shards: Number of files, 1 to 99,999.
+
+        Raises:
+            InputError: If `shards` is out of range.
         """
+        if not 1 <= shards <= 99_999:
+            raise InputError(f"shards: must be 1 to 99,999; received {shards}.")
         super().__init__()
         self.written = 0
         self._writers = [
-            self.enter_context(
-                tf.io.TFRecordWriter(str(folder / f"{split}-{i:05d}-of-{shards:05d}.tfrecord"))
-            )
+            self.enter_context(tf.io.TFRecordWriter(str(folder / _shard_name(split, i, shards))))
             for i in range(shards)
         ]
 
@@ -105,13 +108,17 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
         raise InputError(
             f"{folder}: holds no records of the split {split!r} ({split}-00000-of-....tfrecord)."
         )
-    announced = {re.fullmatch(r".*-of-(\d+)", path.stem).group(1) for path in paths}
-    if announced != {f"{len(paths):05d}"}:
+    names = [_shard_name(split, i, len(paths)) for i in range(len(paths))]
+    if [path.name for path in paths] != names:
         raise InputError(
-            f"{folder}: the shards of {split!r} are not complete: {len(paths)} files, numbered as "
-            f"of {' and '.join(sorted(announced))}. Make them again."
+            f"{folder}: the shards of {split!r} are not complete: {len(paths)} files, from "
+            f"{paths[0].name} to {paths[-1].name}. Make them again."
         )
     return paths
+
+
+def _shard_name(split: str, number: int, shards: int) -> str:
+    return f"{split}-{number:05d}-of-{shards:05d}.tfrecord"
 
 
 def has_split(folder: Path, split: str) -> bool:
@@ -144,7 +151,7 @@ def read_examples(paths: Iterable[Path]) -> Iterator[tf.train.Example]:
                     )
                 seen.add(utterance_id)
                 yield example
-        except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        except (DecodeError, tf.errors.DataLossError, tf.errors.NotFoundError) as error:
             raise InputError(
                 f"{path}: is cut off or damaged after {len(seen)} clips; make it again."
             ) from error
@@ -167,12 +174,19 @@ def read_labels(folder: Path, split: str) -> dict[str, int]:
         From id to label, in the order of the records.
 
     Raises:
-        InputError: If a record is damaged.
+        InputError: If a record is damaged or has no label.
     """
-    return {
-        example_id(example): example.features.feature["label"].int64_list.value[0]
-        for example in read_examples(shard_paths(folder, split))
-    }
+    labels = {}
+    for example in read_examples(shard_paths(folder, split)):
+        utterance_id = example_id(example)
+        label = example.features.feature["label"].int64_list.value
+        if not label:
+            raise InputError(
+                f"{folder}: the record of {utterance_id} has no label; give a folder that "
+                "tools/extract_features.py has made."
+            )
+        labels[utterance_id] = label[0]
+    return labels
 
 
 def read_embeddings(folder: Path, splits: Iterable[str]) -> dict[str, np.ndarray]:
@@ -190,21 +204,19 @@ def read_embeddings(folder: Path, splits: Iterable[str]) -> dict[str, np.ndarray
     """
     embeddings: dict[str, np.ndarray] = {}
     width = None
-    for split in splits:
-        for example in read_examples(shard_paths(folder, split)):
-            vector = np.array(
-                example.features.feature["embedding"].float_list.value, dtype=np.float32
+    paths = [path for split in splits for path in shard_paths(folder, split)]
+    for example in read_examples(paths):
+        vector = np.array(example.features.feature["embedding"].float_list.value, dtype=np.float32)
+        width = width or len(vector)
+        where = f"{folder}: the embedding of {example_id(example)}"
+        if len(vector) != width or not width:
+            raise InputError(
+                f"{where} has {len(vector)} numbers, those before it have {width}; "
+                "embed all clips with one upstream."
             )
-            width = width or len(vector)
-            where = f"{folder}: the embedding of {example_id(example)}"
-            if len(vector) != width or not width:
-                raise InputError(
-                    f"{where} has {len(vector)} numbers, those before it have {width}; "
-                    "embed all clips with one upstream."
-                )
-            if not np.isfinite(vector).all():
-                raise InputError(f"{where} holds NaN or infinity; embed the clips again.")
-            embeddings[example_id(example)] = vector
+        if not np.isfinite(vector).all():
+            raise InputError(f"{where} holds NaN or infinity; embed the clips again.")
+        embeddings[example_id(example)] = vector
     return embeddings
 
 

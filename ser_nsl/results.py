@@ -16,8 +16,8 @@ def read_results(run: Path) -> pd.DataFrame:
         run: Folder of a run.
 
     Returns:
-        One row a model: `network`, `method`, `seed`, `uar`, `accuracy`, `clips`, `parameters`,
-        and `p_uar`, the one-tailed z-test against `base` of the same seed (NaN for base).
+        One row a model: `network`, `method`, `seed`, `uar`, `accuracy`, `clips`, and
+        `p_uar`, the one-tailed z-test against `base` of the same seed (NaN for base).
 
     Raises:
         InputError: If the run has no results.

@@ -50,7 +50,12 @@ def read_manifest(path: Path) -> pd.DataFrame:
         raise InputError(
             f"{path}: does not exist; make it with tools/prepare_corpus.py."
         ) from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (
+        OSError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+    ) as error:
         raise InputError(f"{path}: is not a CSV table ({error}).") from error
     missing = [column for column in COLUMNS if column not in table]
     if missing:
@@ -75,8 +80,8 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
 
     Raises:
         InputError: If there is no clip, an id is doubled or malformed, a split has another
-            name than train, val and test, a speaker stands in two splits, or a class of
-            validation or test has no clip in train.
+            name than train, val and test, a speaker stands in two splits, no clip of train has
+            a label, or a class of validation or test has no clip in train.
     """
     if table.empty:
         raise InputError(f"{source}: holds no clip; check the folder and the corpus name.")
@@ -103,6 +108,8 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
         source,
         "every class needs clips in the training split, but these have none",
     )
+    if not trained:
+        raise InputError(f"{source}: no clip has an emotion; at least those of train need one.")
 
 
 def write_manifest(table: pd.DataFrame, path: Path) -> None:
@@ -113,7 +120,7 @@ def write_manifest(table: pd.DataFrame, path: Path) -> None:
         path: The CSV file.
     """
     table = table.sort_values("utterance_id")[list(COLUMNS)]
-    table.to_csv(path, index=False, float_format="%.4f", lineterminator="\n")
+    table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
 
 
 def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> list[Path]:
@@ -132,7 +139,7 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
     """
     if audio_dir is None:
         record = read_record(Path(manifest))
-        if record is None:
+        if record is None or "audio_dir" not in record["paths"]:
             raise InputError(
                 f"{manifest}: no record beside it tells where its audio is; pass --audio-dir."
             )

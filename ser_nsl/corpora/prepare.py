@@ -61,6 +61,8 @@ def prepare_corpus(
         InputError: For a bad clip without `skip_bad`, a foreign name, or a broken rule of the
             manifest.
     """
+    if corpus not in (*CORPORA, "csv"):
+        raise InputError(f"corpus: must be one of {', '.join(CORPORA)}, csv; received {corpus!r}.")
     if (corpus == "csv") != (table is not None):
         raise InputError("table: the corpus 'csv', and no other, needs a list of clips.")
     dropped: list[str] = []
@@ -87,7 +89,7 @@ def prepare_corpus(
         "clips": len(rows),
         "speakers": rows["speaker"].nunique(),
         "splits": rows["split"].value_counts().to_dict(),
-        "hours": round(rows["duration_seconds"].sum() / 3600, 3),
+        "hours": round(float(rows["duration_seconds"].sum()) / 3600, 3),
         "dropped": dropped,
     }
 

@@ -17,9 +17,12 @@ EMOTIONS = {
 
 
 def read_clip(path: PurePath) -> Clip:
-    """Reads `modality-channel-emotion-intensity-statement-repetition-actor`, two digits each."""
+    """Reads `modality-channel-emotion-intensity-statement-repetition-actor`, two digits each.
+
+    Modality 03 is audio alone, channel 01 speech; channel 02 is song.
+    """
     match = match_name(
-        r"\d\d-\d\d-(\d\d)-\d\d-\d\d-\d\d-(\d\d)",
+        r"03-01-(\d\d)-\d\d-\d\d-\d\d-(\d\d)",
         path,
         "03-01-EE-II-SS-RR-AA of RAVDESS speech",
     )

@@ -12,6 +12,7 @@ from ser_nsl.config import SplitConfig
 from ser_nsl.errors import InputError
 
 PAPER_SEED = 12345  # of the research code published with arXiv 2210.14977
+_RAVDESS_ACTORS = {f"{i:02d}": "male" if i % 2 else "female" for i in range(1, 25)}
 
 SpeakerLists = Mapping[str, Sequence[str]]
 """The speakers of `train`, `val` and `test`."""
@@ -70,7 +71,7 @@ def speaker_lists(genders: Mapping[str, str], corpus: str, config: SplitConfig) 
     """
     match config.method:
         case "paper" if corpus == "ravdess":
-            return _balanced(genders, test_share=0.25, val_share=0.43, seed=PAPER_SEED)
+            return _balanced(_RAVDESS_ACTORS, test_share=0.25, val_share=0.43, seed=PAPER_SEED)
         case "paper":
             raise InputError(
                 f"split.method: the paper's own split is known for ravdess; received {corpus}. "
@@ -102,8 +103,14 @@ def _balanced(
                 f"{gender or 'unknown gender'} has {', '.join(speakers)}. Choose "
                 "'leave-one-speaker-out' or give 'lists'."
             )
-        rest, test = train_test_split(speakers, test_size=test_share, random_state=seed)
-        train, val = train_test_split(rest, test_size=val_share, random_state=seed)
+        try:
+            rest, test = train_test_split(speakers, test_size=test_share, random_state=seed)
+            train, val = train_test_split(rest, test_size=val_share, random_state=seed)
+        except ValueError as error:
+            raise InputError(
+                f"split.test_share, split.val_share: must leave a speaker of each gender to train; "
+                f"received {test_share} and {val_share} for {len(speakers)} speakers. Lower them."
+            ) from error
         for split, part in zip(lists, (train, val, test), strict=True):
             lists[split] += sorted(part)
     return lists

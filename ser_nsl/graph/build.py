@@ -79,7 +79,9 @@ def build_graph(
             random_seed=seed,
         ),
     )
-    out.write_text("".join(sorted(out.read_text().splitlines(keepends=True))))
+    with out.open() as lines:
+        ordered = sorted(lines)
+    out.write_text("".join(ordered))
     graph = read_graph(out)
     return {
         "clips": len(vectors),

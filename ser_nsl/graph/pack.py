@@ -97,16 +97,16 @@ def _readable_graphs() -> Iterator[None]:
 def _divide(features: Path, splits: Iterable[str], labelled: Path, unlabelled: Path) -> list[str]:
     """Copies clips with and without a label into one file each, as the packer reads them."""
     ids = []
+    paths = [path for split in splits for path in shard_paths(features, split)]
     with (
         tf.io.TFRecordWriter(str(labelled)) as with_label,
         tf.io.TFRecordWriter(str(unlabelled)) as without,
     ):
-        for split in splits:
-            for example in read_examples(shard_paths(features, split)):
-                feature = example.features.feature
-                ids.append(feature["id"].bytes_list.value[0].decode())
-                is_labelled = feature["label"].int64_list.value[0] != UNLABELLED
-                (with_label if is_labelled else without).write(example.SerializeToString())
+        for example in read_examples(paths):
+            feature = example.features.feature
+            ids.append(feature["id"].bytes_list.value[0].decode())
+            is_labelled = feature["label"].int64_list.value[0] != UNLABELLED
+            (with_label if is_labelled else without).write(example.SerializeToString())
     return ids
 
 

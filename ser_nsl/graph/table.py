@@ -20,21 +20,24 @@ def read_graph(path: Path) -> pd.DataFrame:
     Raises:
         InputError: If a line has another form, an id is empty, or a weight is not finite.
     """
-    rows = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), start=1):
-        fields = line.split("\t")
-        try:
-            source, target = fields[:2]
-            weight = float(fields[2]) if len(fields) == 3 else 1.0
-            if len(fields) > 3 or not source or not target or not abs(weight) < float("inf"):
-                raise ValueError
-        except ValueError as error:
-            raise InputError(
-                f"{path}: line {number} must be source<TAB>target<TAB>weight; received {line!r}. "
-                "Build the graph again."
-            ) from error
-        rows.append((source, target, weight))
+    with Path(path).open() as lines:
+        rows = [_read_edge(line, f"{path}: line {i}") for i, line in enumerate(lines, start=1)]
     return pd.DataFrame(rows, columns=["source", "target", "weight"])
+
+
+def _read_edge(line: str, where: str) -> tuple[str, str, float]:
+    fields = line.rstrip("\n").split("\t")
+    try:
+        source, target = fields[:2]
+        weight = float(fields[2]) if len(fields) == 3 else 1.0
+        if len(fields) > 3 or not source or not target or not abs(weight) < float("inf"):
+            raise ValueError
+    except ValueError as error:
+        raise InputError(
+            f"{where} must be source<TAB>target<TAB>weight; received {line!r}. "
+            "Build the graph again."
+        ) from error
+    return source, target, weight
 
 
 def check_ids(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where: str) -> None:

@@ -57,10 +57,12 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         """
         clips, neighbors, weights = self.nbr_features_layer.call(inputs)
         embeddings, logits = self._tapped(clips, training=training)
-        neighbor_embeddings, _ = self._tapped(neighbors, training=training)
-        loss = self.graph_reg_config.multiplier * self.regularizer(
-            sources=embeddings, targets=neighbor_embeddings, weights=weights
-        )
+        loss = tf.constant(0.0)
+        if neighbors and self.graph_reg_config.multiplier > 0:
+            neighbor_embeddings, _ = self._tapped(neighbors, training=training)
+            loss = self.graph_reg_config.multiplier * self.regularizer(
+                sources=embeddings, targets=neighbor_embeddings, weights=weights
+            )
         self.add_metric(loss, name="graph_loss", aggregation="mean")
         self.add_loss(loss)
         return logits

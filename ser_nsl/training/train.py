@@ -78,7 +78,7 @@ def train_downstream(
         if validated
         else None
     )
-    network = NETWORKS[model](description)
+    network = _build(model, description)
     if embeddings is not None:
         network = with_embedding(network, method)
     trained = network
@@ -94,6 +94,17 @@ def train_downstream(
     kept = _kept_epoch(history, training)
     shown = {"val_uar": f"{history[kept]['val_uar']:.1%}"} if validated else {}
     return {"clips": len(clips.labels), "epochs": len(history), "kept_epoch": kept + 1, **shown}
+
+
+def _build(model: str, description: Description) -> tf.keras.Model:
+    try:
+        return NETWORKS[model](description)
+    except ValueError as error:  # a picture that a pooling layer cannot halve any more
+        frames, bands = description.logmel_shape
+        raise InputError(
+            f"features: clips of {frames} frames and {bands} bands are too small for {model}; "
+            "extract longer ones (--clip-seconds) or choose another network."
+        ) from error
 
 
 def fit(

@@ -20,9 +20,7 @@ from ser_nsl.corpora.synthetic.voice_quality import add_breath, rms, tilt_spectr
 from ser_nsl.errors import InputError
 
 RAVDESS = re.compile(r"Actor_(\d\d)/03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)\.wav")
-DEMOS = re.compile(
-    r"DEMOS/(NP|PR)_([fm])_(\d\d)_(col|dis|gio|pau|rab|sor|tri)(\d\d)([abc])\.wav"
-)
+DEMOS = re.compile(r"DEMOS/(NP|PR)_([fm])_(\d\d)_(col|dis|gio|pau|rab|sor|tri)(\d\d)([abc])\.wav")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,324 @@
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_nsl.config import SplitConfig
+from ser_nsl.corpora import prepare_corpus
+from ser_nsl.corpora.manifest import COLUMNS, read_manifest
+from ser_nsl.errors import InputError
+from ser_nsl.stage import is_current, read_record
+
+LEAVE_ONE_OUT = SplitConfig(method="leave-one-speaker-out", fold=1)
+
+
+@pytest.fixture
+def corpus(tone_corpus, tmp_path) -> Path:
+    """A copy, to be spoilt."""
+    return Path(shutil.copytree(tone_corpus, tmp_path / "corpus"))
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "manifest.csv"
+
+
+def write_tone(path: Path, *, samples: int = 4_000, peak: float = 0.5) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = peak * np.sin(2 * np.pi * 300 / 16_000 * np.arange(samples))
+    soundfile.write(path, tone, 16_000, subtype="FLOAT" if path.suffix == ".wav" else None)
+
+
+def test_manifest_of_a_corpus(tone_corpus, out):
+    result = prepare_corpus(corpus="ravdess", audio_dir=tone_corpus, out=out, split=LEAVE_ONE_OUT)
+
+    table = read_manifest(out)
+    assert table.columns.tolist() == list(COLUMNS)
+    assert len(table) == 36
+    first = table.iloc[0]
+    assert first["utterance_id"] == "03-01-01-01-01-01-01"
+    assert first["path"] == "Actor_01/03-01-01-01-01-01-01.wav"
+    assert (first["speaker"], first["gender"], first["emotion"]) == ("01", "male", "neutral")
+    assert set(table["corpus"]) == {"ravdess"}
+    for row in table.itertuples():
+        info = soundfile.info(tone_corpus / row.path)
+        assert row.duration_seconds == pytest.approx(info.frames / 16_000, abs=1e-6)
+    speakers = table.drop_duplicates("speaker").set_index("speaker")["split"]
+    assert speakers.to_dict() == dict.fromkeys(("01", "03", "04", "06"), "train") | {
+        "02": "test",
+        "05": "val",
+    }
+    assert result.counts == {
+        "clips": 36,
+        "speakers": 6,
+        "splits": {"train": 24, "val": 6, "test": 6},
+        "hours": round(table["duration_seconds"].sum() / 3600, 3),
+        "dropped": [],
+    }
+    assert read_record(out)["paths"] == {"audio_dir": str(tone_corpus)}
+
+
+def test_same_bytes_again_and_current_until_a_clip_changes(corpus, tmp_path):
+    arguments = {"corpus": "ravdess", "audio_dir": corpus, "split": LEAVE_ONE_OUT}
+    first, second = tmp_path / "1" / "m.csv", tmp_path / "2" / "m.csv"
+    prepare_corpus(**arguments, out=first)
+    prepare_corpus(**arguments, out=second)
+    assert first.read_bytes() == second.read_bytes()
+    assert is_current(prepare_corpus, arguments | {"out": first})
+
+    write_tone(corpus / "Actor_01" / "03-01-05-01-01-01-01.wav")
+    assert not is_current(prepare_corpus, arguments | {"out": first})
+
+
+def test_emotions_can_be_left_out(tone_corpus, out):
+    result = prepare_corpus(
+        corpus="ravdess", audio_dir=tone_corpus, out=out, leave_out=("neutral", "anger")
+    )
+
+    assert set(read_manifest(out)["emotion"]) == {"sadness"}
+    assert result.counts["clips"] == 12
+
+
+def test_formats_mix_and_other_files_are_ignored(corpus, out):
+    for path in sorted(corpus.rglob("*-02-0?.wav")):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path.with_suffix(".FLAC"), samples, rate)
+        path.unlink()
+    (corpus / "Actor_01" / "._03-01-01-01-01-01-01.wav").write_bytes(b"Mac")
+    (corpus / "README.txt").write_text("about")
+
+    prepare_corpus(corpus="ravdess", audio_dir=corpus, out=out, split=LEAVE_ONE_OUT)
+
+    assert Counter(Path(path).suffix for path in read_manifest(out)["path"]) == {
+        ".wav": 18,
+        ".FLAC": 18,
+    }
+
+
+def spoil(name: str, corpus: Path) -> Path:
+    """Puts one bad file into a corpus."""
+    path = corpus / "Actor_03" / "03-01-05-01-01-02-03.wav"
+    data = path.read_bytes()
+    match name:
+        case "not audio":
+            path.write_text("these are words" * 100)
+        case "empty":
+            path.write_bytes(b"")
+        case "cut off":
+            path.write_bytes(data[:-500])
+        case "zero length":
+            write_tone(path, samples=0)
+        case "silent":
+            write_tone(path, peak=1e-6)
+        case "NaN":
+            write_tone(path, peak=np.nan)
+        case "shorter than one window":
+            write_tone(path, samples=511)
+        case "unknown name":
+            path = path.rename(path.with_name("holiday.wav"))
+        case "unknown emotion":
+            path = path.rename(path.with_name("03-01-77-01-01-02-03.wav"))
+    return path
+
+
+BAD = {
+    "not audio": "cannot be decoded",
+    "empty": "cannot be decoded",
+    "cut off": "is cut off in the middle",
+    "zero length": "holds no samples",
+    "silent": "is silent",
+    "NaN": "NaN or infinite samples",
+    "shorter than one window": r"lasts 0\.032 s, shorter than one window",
+    "unknown name": "the name must have the form 03-01-EE-II-SS-RR-AA",
+    "unknown emotion": "unknown emotion '77'",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_clip_stops_or_is_skipped_and_named(name, corpus, out):
+    arguments = {"corpus": "ravdess", "audio_dir": corpus, "out": out, "split": LEAVE_ONE_OUT}
+    prepare_corpus(**arguments)
+    before = out.read_bytes()
+    path = spoil(name, corpus)
+
+    with pytest.raises(InputError, match=rf"{path.name}: .*{BAD[name]}.*--skip-bad goes on"):
+        prepare_corpus(**arguments)
+    assert out.read_bytes() == before
+    assert read_record(out)["counts"]["clips"] == 36
+
+    result = prepare_corpus(**arguments, skip_bad=True)
+    assert result.counts["clips"] == len(read_manifest(out)) == 35
+    (reason,) = result.counts["dropped"]
+    assert path.name in reason
+    assert path.name in str(result)
+    assert read_record(out)["counts"]["dropped"] == [reason]
+
+
+def test_several_bad_clips_are_counted(corpus, out):
+    arguments = {"corpus": "ravdess", "audio_dir": corpus, "out": out, "split": LEAVE_ONE_OUT}
+    for path in (corpus / "Actor_03").iterdir():
+        path.write_bytes(b"")
+    (corpus / "Actor_04" / "holiday.wav").write_bytes(b"")
+
+    with pytest.raises(InputError, match=r"holiday\.wav: the name must"):
+        prepare_corpus(**arguments)
+    (corpus / "Actor_04" / "holiday.wav").unlink()
+    with pytest.raises(InputError, match=r"Actor_03/.*\(5 more like it\.\)"):
+        prepare_corpus(**arguments)
+    assert not out.exists()
+    assert len(prepare_corpus(**arguments, skip_bad=True).counts["dropped"]) == 6
+
+
+def test_nothing_left_after_skipping_is_an_error(corpus, out):
+    for path in corpus.rglob("*.wav"):
+        path.write_bytes(b"")
+
+    with pytest.raises(InputError, match="holds no clip"):
+        prepare_corpus(corpus="ravdess", audio_dir=corpus, out=out, skip_bad=True)
+
+
+@pytest.mark.parametrize(("corpus_name", "words"), [("emovo", "dis-f1-b1"), ("demos", "PR_f_01")])
+def test_wrong_corpus_name_tells_the_form(corpus_name, words, tone_corpus, out):
+    with pytest.raises(InputError, match=rf"{words}.*35 more like it"):
+        prepare_corpus(corpus=corpus_name, audio_dir=tone_corpus, out=out)
+
+
+def test_unknown_corpus_is_an_error(tone_corpus, out):
+    with pytest.raises(
+        InputError, match="corpus: must be one of ravdess, .* csv; received 'savee'"
+    ):
+        prepare_corpus(corpus="savee", audio_dir=tone_corpus, out=out)
+
+
+def test_missing_and_empty_folders_are_errors(tmp_path, out):
+    with pytest.raises(InputError, match=r"audio_dir: .*none does not exist"):
+        prepare_corpus(corpus="ravdess", audio_dir=tmp_path / "none", out=out)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"audio_dir: .*empty holds no ravdess clip; .*\.wav"):
+        prepare_corpus(corpus="ravdess", audio_dir=tmp_path / "empty", out=out)
+
+
+def test_doubled_id_is_an_error(corpus, out):
+    clip = corpus / "Actor_02" / "03-01-05-01-01-02-02.wav"
+    shutil.copy(clip, corpus / clip.name)
+
+    with pytest.raises(InputError, match=rf"utterance ids must be unique.*first: {clip.stem}"):
+        prepare_corpus(corpus="ravdess", audio_dir=corpus, out=out, split=LEAVE_ONE_OUT)
+
+
+def test_class_without_training_clips_is_an_error(corpus, out):
+    for path in corpus.rglob("03-01-05-*.wav"):
+        if path.parent.name != "Actor_02":
+            path.unlink()
+
+    with pytest.raises(InputError, match=r"every class needs clips in the training .*anger"):
+        prepare_corpus(corpus="ravdess", audio_dir=corpus, out=out, split=LEAVE_ONE_OUT)
+
+
+def test_any_folder_without_speakers(tmp_path, out):
+    root = tmp_path / "mine"
+    for emotion in ("anger", "joy"):
+        for i in range(8):
+            write_tone(root / emotion / f"{i}.flac")
+
+    prepare_corpus(corpus="folder", audio_dir=root, out=out, split=SplitConfig(method="clips"))
+
+    table = read_manifest(out)
+    assert table["utterance_id"].tolist() == [
+        f"{e}/{i}" for e in ("anger", "joy") for i in range(8)
+    ]
+    assert set(table["speaker"]) == {""}
+    assert Counter(table["split"]) == {"train": 9, "val": 3, "test": 4}
+
+
+@pytest.fixture
+def listed(tmp_path) -> Path:
+    """Three clips and a table of them."""
+    for name in ("a", "b", "c"):
+        write_tone(tmp_path / "mine" / f"{name}.wav")
+    table = tmp_path / "clips.csv"
+    table.write_text(
+        "path,emotion,speaker,split\na.wav,joy,1,train\nb.wav,joy,2,val\nc.wav,,3,test\n"
+    )
+    return table
+
+
+def prepare_listed(table: Path, out: Path, **options):
+    return prepare_corpus(
+        corpus="csv",
+        audio_dir=table.parent / "mine",
+        out=out,
+        table=table,
+        split=SplitConfig(method="given"),
+        **options,
+    )
+
+
+def test_table_of_clips(listed, out):
+    prepare_listed(listed, out)
+
+    rows = read_manifest(out)[["utterance_id", "path", "speaker", "emotion", "split", "corpus"]]
+    assert rows.to_numpy().tolist() == [
+        ["a", "a.wav", "1", "joy", "train", "csv"],
+        ["b", "b.wav", "2", "joy", "val", "csv"],
+        ["c", "c.wav", "3", "", "test", "csv"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("d.wav,joy,1,train", r"d\.wav: does not exist"),
+        ("a.wav,joy,1,train", "utterance ids must be unique"),
+        ("./a.wav,joy,1,val", "a speaker must stand in one split only .*1: in train and val"),
+        ("./a.wav,joy,9,dev", "a split must be one of .*dev"),
+        ("./a.wav,fear,9,val", "every class needs clips in the training split"),
+    ],
+)
+def test_bad_line_of_a_table(line, rule, listed, out):
+    listed.write_text(f"{listed.read_text()}{line}\n".replace("./a.wav", "../mine/a.wav"))
+
+    with pytest.raises(InputError, match=rule):
+        prepare_listed(listed, out)
+    assert not out.exists()
+
+
+def test_missing_file_of_a_table_can_be_skipped(listed, out):
+    listed.write_text(f"{listed.read_text()}d.wav,joy,1,train\n")
+
+    assert len(prepare_listed(listed, out, skip_bad=True).counts["dropped"]) == 1
+    assert len(read_manifest(out)) == 3
+
+
+@pytest.mark.parametrize("corpus_name", ["csv", "ravdess"])
+def test_table_goes_with_csv_alone(corpus_name, listed, out):
+    with pytest.raises(InputError, match="table: the corpus 'csv', and no other, needs"):
+        prepare_corpus(
+            corpus=corpus_name,
+            audio_dir=listed.parent,
+            out=out,
+            table=None if corpus_name == "csv" else listed,
+        )
+
+
+def test_real_emodb(shared_corpora, out):
+    split = SplitConfig(test_share=0.2, val_share=0.25)
+    result = prepare_corpus(
+        corpus="emodb", audio_dir=shared_corpora / "emodb", out=out, split=split
+    )
+
+    table = read_manifest(out)
+    assert result.counts["clips"] == 423
+    assert result.counts["dropped"] == []
+    people = table.drop_duplicates("speaker")
+    assert Counter(zip(people["split"], people["gender"], strict=True)) == {
+        ("train", "female"): 3,
+        ("train", "male"): 3,
+        ("val", "female"): 1,
+        ("val", "male"): 1,
+        ("test", "female"): 1,
+        ("test", "male"): 1,
+    }

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from ser_nsl.errors import InputError
+from ser_nsl.graph.table import check_ids, read_graph
+
+
+def test_reads_edges_in_order_with_weight_1_by_default(write_graph):
+    graph = read_graph(write_graph("b a 0.5", "a b", "a c -0.25"))
+
+    assert list(graph.itertuples(index=False, name=None)) == [
+        ("b", "a", 0.5),
+        ("a", "b", 1.0),
+        ("a", "c", -0.25),
+    ]
+
+
+def test_ids_may_hold_anything_but_tabs_and_line_ends(tmp_path):
+    path = tmp_path / "graph.tsv"
+    path.write_text("a b\tc\u2028d\t0.5\n")
+
+    assert read_graph(path).values.tolist() == [["a b", "c\u2028d", 0.5]]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a", "a\tb\t0.5\tc", "\tb\t0.5", "a\t\t0.5", "a\tb\tnear", "a\tb\tnan", "a\tb\tinf", ""],
+)
+def test_malformed_line_is_named(line, tmp_path):
+    path = tmp_path / "graph.tsv"
+    path.write_text(f"a\tb\t0.5\n{line}\na\tc\t0.5\n")
+
+    with pytest.raises(
+        InputError, match=r"graph\.tsv: line 2 must be source<TAB>target<TAB>weight"
+    ):
+        read_graph(path)
+
+
+def test_unknown_ids_are_counted_and_the_first_three_named(write_graph):
+    graph = read_graph(write_graph("a z 1", "y a 1", "x w 1"))
+
+    check_ids(graph, "awxyz", path=Path("graph.tsv"), where="here")
+    with pytest.raises(
+        InputError, match=r"graph\.tsv: 4 of its 5 clips .* here \(first: w, x, y\)"
+    ):
+        check_ids(graph, "a", path=Path("graph.tsv"), where="here")

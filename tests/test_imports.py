@@ -1,0 +1,118 @@
+"""Each test starts a fresh interpreter, since imports cannot be undone."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ser_nsl.config import FrontEndConfig
+from ser_nsl.downstream.blocks import classify, conv_norm_relu, logmel_input
+from ser_nsl.downstream.saved import save_model
+from ser_nsl.features import Description
+
+HEAVY = {"tensorflow", "transformers", "neural_structured_learning", "tf_keras", "librosa"}
+FULL_INSTALL = {"pandas", "sklearn", "omegaconf", "tyro", "tqdm", "matplotlib", "mediapipe"}
+
+
+def run(code: str, *arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def loaded_by(module: str) -> set[str]:
+    """Names of the packages that are in memory after an import and were not before it."""
+    code = f"""
+        import sys
+        before = set(sys.modules)
+        import {module}
+        print(*set(sys.modules) - before)
+    """
+    return {name.partition(".")[0] for name in run(code).split()}
+
+
+def test_package_alone_loads_nothing():
+    assert loaded_by("ser_nsl") == {"ser_nsl"}
+
+
+@pytest.mark.parametrize("module", ["ser_nsl.edge", "ser_nsl.audio", "ser_nsl.stage"])
+def test_device_side_loads_nothing_of_the_training_side(module):
+    loaded = loaded_by(module)
+
+    assert "ser_nsl" in loaded
+    assert not loaded & (HEAVY | FULL_INSTALL)
+
+
+@pytest.mark.parametrize("module", ["ser_nsl.corpora", "ser_nsl.config", "ser_nsl.cli"])
+def test_corpora_and_command_line_load_nothing_heavy(module):
+    assert not loaded_by(module) & HEAVY
+
+
+IMPORTS = {
+    # Touching `tf.keras` fixes which Keras it is.
+    "tensorflow": "import tensorflow as tf; tf.keras.layers.Dense",
+    "transformers": "from transformers import TFWav2Vec2ForSequenceClassification",
+    "nsl": "import neural_structured_learning",
+    "training": "import ser_nsl.training.train",
+    "upstream": "import ser_nsl.upstream.embed",
+}
+ORDERS = [
+    # The trap: transformers brings tf-keras when `tf.keras` is already TensorFlow's own.
+    "tensorflow transformers nsl training upstream",
+    "tensorflow nsl upstream training transformers",
+    "transformers tensorflow training nsl upstream",
+    "nsl transformers upstream tensorflow training",
+    "training upstream nsl transformers tensorflow",
+    "upstream training transformers nsl tensorflow",
+]
+
+SAVE_AND_LOAD = """
+import sys
+from pathlib import Path
+import numpy as np
+from ser_nsl.downstream.saved import load_model, save_model
+
+here, there, again = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+clips = np.load(here / "clips.npy")
+model, description = load_model(here)
+save_model(model, description, there)
+model, again_description = load_model(there)
+assert again_description == description
+np.save(again, model.predict(clips, verbose=0))
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> tuple[Path, np.ndarray]:
+    """A model with its answer to some clips, made by this process in its own order of imports."""
+    folder = tmp_path_factory.mktemp("saved")
+    front_end = FrontEndConfig(mel_bins=8)
+    description = Description(front_end, 2_048, ("a", "b", "c"), (-40.0,) * 8, (10.0,) * 8)
+    logmel, x = logmel_input(description)
+    model = classify(logmel, conv_norm_relu(x, 4, 3), description, "tiny")
+    save_model(model, description, folder)
+    clips = np.random.default_rng(0).normal(-40, 10, (5, *description.logmel_shape))
+    np.save(folder / "clips.npy", clips.astype(np.float32))
+    return folder, model(tf.constant(clips, tf.float32)).numpy()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_models_save_and_load_in_any_order_of_imports(order, saved, tmp_path):
+    folder, expected = saved
+    (tmp_path / "model").mkdir()
+    imports = "\n".join(IMPORTS[name] for name in order.split(" "))
+
+    run(imports + SAVE_AND_LOAD, folder, tmp_path / "model", tmp_path / "logits.npy")
+
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, atol=1e-5)
