@@ -36,12 +36,14 @@ class Recognizer:
         labels: Emotions in the order of the model's outputs.
         sample_rate_hz: Sample rate of the model's input; other rates are resampled to it.
         clip_samples: Length of the model's input; other lengths are cut or repeated to it.
+        runtime: The package that runs it, `ai_edge_litert` or `tflite_runtime`.
     """
 
     name: str
     labels: tuple[str, ...]
     sample_rate_hz: int
     clip_samples: int
+    runtime: str
 
     def __init__(self, path: Path | str, *, threads: int = 1) -> None:
         """Opens a recogniser.
@@ -63,6 +65,7 @@ class Recognizer:
         self.sample_rate_hz = int(settings["sample_rate_hz"])
         self.clip_samples = int(settings["clip_samples"])
         interpreter_class = _interpreter_class()
+        self.runtime = interpreter_class.__module__.partition(".")[0]
         try:
             self._interpreter = interpreter_class(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()

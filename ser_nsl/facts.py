@@ -58,7 +58,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
     results = read_results(run)
     _check_finished(run)
     experiment = load_experiment(str(run / "experiment.yaml"))
-    labels = model_labels(results)
+    labels = list(results["label"])
     scores = {
         label: json.loads((run / "results" / f"{label}.json").read_text()) for label in labels
     }
@@ -66,7 +66,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
         "name": experiment.name,
         "title": experiment.title,
         "caution": experiment.caution,
-        "command": _command(experiment),
+        "command": repeat_command(experiment),
         "classes": scores[labels[0]]["classes"],
         "results": _sum_up(results, result_table(run)),
         "confusion_matrices": {label: scores[label]["confusion_matrix"] for label in labels},
@@ -82,22 +82,8 @@ def gather_facts(run: Path) -> dict[str, Any]:
     }
 
 
-def model_labels(results: pd.DataFrame) -> list[str]:
-    """Names of the models of a run, as the pipeline calls their folders and result files.
-
-    Args:
-        results: Columns `network`, `method` and `seed` of `read_results`.
-
-    Returns:
-        One name a row.
-    """
-    columns = results[["network", "method", "seed"]]
-    return [f"{network}-{method}-seed{seed}" for network, method, seed in columns.to_numpy()]
-
-
 def _check_finished(run: Path) -> None:
     needed = (
-        "experiment.yaml",
         "source/manifest.csv",
         "target/manifest.csv",
         "upstream/finetuned/stage.json",
@@ -111,8 +97,15 @@ def _check_finished(run: Path) -> None:
         )
 
 
-def _command(experiment: Experiment) -> str:
-    """The command that repeats the run: the experiment of that name, and what differs from it."""
+def repeat_command(experiment: Experiment) -> str:
+    """Finds the command that repeats a run.
+
+    Args:
+        experiment: The run's.
+
+    Returns:
+        `run_pipeline.py` with the experiment of that name, and `--set` for what differs from it.
+    """
     try:
         known = dict(_leaves(asdict(load_experiment(experiment.name))))
     except InputError:
@@ -260,7 +253,7 @@ def _describe_recogniser(path: Path) -> dict[str, Any] | None:
     recognizer = Recognizer(path, threads=1)
     clip_seconds = recognizer.clip_samples / recognizer.sample_rate_hz
     milliseconds = 1000 * _time_predictions(recognizer)
-    runtime = type(recognizer._interpreter).__module__.partition(".")[0].replace("_", "-")
+    runtime = recognizer.runtime.replace("_", "-")
     return record["counts"] | {
         "model": Path(record["paths"]["model_dir"]).name,
         "labels": list(recognizer.labels),

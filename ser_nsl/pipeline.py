@@ -17,13 +17,11 @@ from ser_nsl.features import extract_features
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.report import make_report
-from ser_nsl.results import result_table
+from ser_nsl.results import EXPERIMENT_NAME, model_label, result_table
 from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
 from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.make import make_upstream
-
-EXPERIMENT_NAME = "experiment.yaml"
 
 
 @dataclass(frozen=True)
@@ -115,28 +113,30 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
     )
     for network in experiment.networks:
         yield from _training_steps(experiment, network, run)
-    yield Step(
-        export_tflite,
-        {
-            "model_dir": exported_model(experiment, run),
-            "manifest": target,
-            "out": run / "recogniser.tflite",
-        },
-    )
+    model_dir = exported_model(experiment, run)
+    if model_dir is not None:
+        yield Step(
+            export_tflite,
+            {"model_dir": model_dir, "manifest": target, "out": run / "recogniser.tflite"},
+        )
 
 
-def exported_model(experiment: Experiment, run: Path) -> Path:
-    """The model that becomes `recogniser.tflite`.
+def exported_model(experiment: Experiment, run: Path) -> Path | None:
+    """Names the model that becomes `recogniser.tflite`, so that no score chooses it.
 
-    That of the first network, seed and method of `nsl`, `base`: named beforehand, so that no
-    score chooses it.
+    Args:
+        experiment: The experiment.
+        run: Folder of the run.
+
+    Returns:
+        The model of the first network and seed, by `nsl` if it is among the methods, else by
+        `base`; None with neither, since the others need the upstream on the device.
     """
-    method = "nsl" if "nsl" in experiment.methods else "base"
-    return run / "models" / _label(experiment.networks[0], method, experiment.seeds[0])
-
-
-def _label(network: str, method: str, seed: int) -> str:
-    return f"{network}-{method}-seed{seed}"
+    exportable = [method for method in ("nsl", "base") if method in experiment.methods]
+    if not exportable:
+        return None
+    method = exportable[0]
+    return run / "models" / model_label(experiment.networks[0], method, experiment.seeds[0])
 
 
 def _corpus_steps(corpus: CorpusConfig, manifest: Path) -> Iterator[Step]:
@@ -164,7 +164,7 @@ def _training_steps(experiment: Experiment, network: str, run: Path) -> Iterator
     methods = sorted(experiment.methods, key=lambda method: method != "base")
     for seed in experiment.seeds:
         for method in methods:
-            label = _label(network, method, seed)
+            label = model_label(network, method, seed)
             model, result = run / "models" / label, run / "results" / f"{label}.json"
             embeddings = run / "embeddings" if method in ("add", "max", "avg") else None
             training = replace(experiment.training, seed=seed)
@@ -185,7 +185,7 @@ def _training_steps(experiment: Experiment, network: str, run: Path) -> Iterator
                 },
             )
             compare = "base" in methods and method != "base"
-            base = run / "results" / f"{_label(network, 'base', seed)}.json"
+            base = run / "results" / f"{model_label(network, 'base', seed)}.json"
             yield Step(
                 evaluate,
                 {

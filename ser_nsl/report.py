@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ser_nsl import figures
-from ser_nsl.facts import gather_facts, model_labels
+from ser_nsl.facts import gather_facts
 from ser_nsl.results import read_results, result_table
 from ser_nsl.stage import read_record, stage
 
@@ -78,7 +78,7 @@ def make_report(*, run: Path, out: Path) -> Mapping[str, Any]:
         InputError: If the run has no results, lacks a file, or holds a malformed one.
     """
     facts = gather_facts(run)
-    models = read_results(run).assign(label=model_labels)
+    models = read_results(run)
     plots = {"graph": {"": list(_draw_graph(facts["graph"]))}, "curves": {}, "confusion": {}}
     for network, group in models.groupby("network"):
         plots["curves"][network] = list(_draw_curves(run, group, len(facts["classes"])))

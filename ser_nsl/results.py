@@ -1,46 +1,65 @@
 """The result table of a run: means over seeds, with their spread."""
 
+import itertools
 import json
 from pathlib import Path
 
 import pandas as pd
 
+from ser_nsl.config import load_experiment
 from ser_nsl.errors import InputError
-from ser_nsl.stage import read_record
+
+EXPERIMENT_NAME = "experiment.yaml"
+
+
+def model_label(network: str, method: str, seed: int) -> str:
+    """Name of a model's folder and result file in a run."""
+    return f"{network}-{method}-seed{seed}"
 
 
 def read_results(run: Path) -> pd.DataFrame:
-    """Reads the scores of all trained models of a run.
+    """Reads the scores of the models of a run's experiment.
+
+    What an earlier experiment left in the folder is not of them.
 
     Args:
         run: Folder of a run.
 
     Returns:
-        One row a model: `network`, `method`, `seed`, `uar`, `accuracy`, `clips`, and
-        `p_uar`, the one-tailed z-test against `base` of the same seed (NaN for base).
+        One row a model: `label`, `network`, `method`, `seed`, `uar`, `accuracy`, `clips`, and
+        `p_uar`, the one-tailed z-test against `base` of the same seed (NaN without).
 
     Raises:
-        InputError: If the run has no results.
+        InputError: If a model has no result.
     """
+    if not (run / EXPERIMENT_NAME).is_file():
+        raise InputError(
+            f"{run}: holds no {EXPERIMENT_NAME}, so it is no run; run tools/run_pipeline.py first."
+        )
+    experiment = load_experiment(str(run / EXPERIMENT_NAME))
     rows = []
-    for path in sorted((run / "results").glob("*.json")):
-        if path.name.endswith(".stage.json"):
-            continue
+    for network, method, seed in itertools.product(
+        experiment.networks, experiment.methods, experiment.seeds
+    ):
+        label = model_label(network, method, seed)
+        path = run / "results" / f"{label}.json"
+        if not path.is_file():
+            raise InputError(
+                f"{run}: has no result of {label}; run tools/run_pipeline.py until it ends."
+            )
         scores = json.loads(path.read_text())
-        trained = read_record(run / "models" / path.stem)
         rows.append(
             {
-                "network": trained["settings"]["model"],
-                "method": trained["settings"]["method"],
-                "seed": trained["settings"]["training"]["seed"],
+                "label": label,
+                "network": network,
+                "method": method,
+                "seed": seed,
                 "uar": scores["uar"],
                 "accuracy": scores["accuracy"],
                 "clips": scores["clips"],
                 "p_uar": scores.get("p_better", {}).get("uar", float("nan")),
             }
         )
-    if not rows:
-        raise InputError(f"{run}: has no results; run tools/run_pipeline.py first.")
     return pd.DataFrame(rows)
 
 

@@ -31,12 +31,12 @@ def run(code: str, *arguments: str) -> str:
     return result.stdout
 
 
-def loaded_by(module: str) -> set[str]:
+def loaded_by(modules: str) -> set[str]:
     """Names of the packages that are in memory after an import and were not before it."""
     code = f"""
         import sys
         before = set(sys.modules)
-        import {module}
+        import {modules}
         print(*set(sys.modules) - before)
     """
     return {name.partition(".")[0] for name in run(code).split()}
@@ -46,17 +46,15 @@ def test_package_alone_loads_nothing():
     assert loaded_by("ser_nsl") == {"ser_nsl"}
 
 
-@pytest.mark.parametrize("module", ["ser_nsl.edge", "ser_nsl.audio", "ser_nsl.stage"])
-def test_device_side_loads_nothing_of_the_training_side(module):
-    loaded = loaded_by(module)
+def test_device_side_loads_nothing_of_the_training_side():
+    loaded = loaded_by("ser_nsl.edge, ser_nsl.audio, ser_nsl.stage")
 
-    assert "ser_nsl" in loaded
+    assert "soundfile" in loaded
     assert not loaded & (HEAVY | FULL_INSTALL)
 
 
-@pytest.mark.parametrize("module", ["ser_nsl.corpora", "ser_nsl.config", "ser_nsl.cli"])
-def test_corpora_and_command_line_load_nothing_heavy(module):
-    assert not loaded_by(module) & HEAVY
+def test_corpora_and_command_line_load_nothing_heavy():
+    assert not loaded_by("ser_nsl.corpora, ser_nsl.config, ser_nsl.cli") & HEAVY
 
 
 IMPORTS = {
@@ -89,7 +87,7 @@ model, description = load_model(here)
 save_model(model, description, there)
 model, again_description = load_model(there)
 assert again_description == description
-np.save(again, model.predict(clips, verbose=0))
+np.save(again, model(clips))
 """
 
 

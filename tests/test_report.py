@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 import zipfile
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +19,7 @@ import tensorflow as tf
 from ser_nsl import figures
 from ser_nsl.config import CorpusConfig, Experiment, GraphConfig, load_experiment, save_experiment
 from ser_nsl.errors import InputError
-from ser_nsl.facts import gather_facts
+from ser_nsl.facts import gather_facts, repeat_command
 from ser_nsl.report import make_report
 
 CLIP_SAMPLES = 160  # 10 ms at 16 kHz
@@ -119,7 +120,9 @@ def write_model(run: Path, method: str, seed: int, uar: float) -> None:
 def write_run(run: Path, tflite: bytes | None, *, uar=UAR, train=TRAIN, edges=EDGES) -> Path:
     """Writes what the report reads of a finished run."""
     run.mkdir(parents=True)
-    save_experiment(experiment(run), run / "experiment.yaml")
+    seeds = tuple(next(iter(uar.values())))
+    made = replace(experiment(run), methods=tuple(uar), seeds=seeds)
+    save_experiment(made, run / "experiment.yaml")
     for corpus in ("source", "target"):
         write_manifest(run / corpus / "manifest.csv", train)
     upstream = run / "upstream" / "finetuned"
@@ -331,11 +334,8 @@ def test_clips_without_speaker_or_label_are_like_no_other(tmp_path):
 
 
 def test_command_repeats_the_run(tmp_path):
-    run = write_run(tmp_path / "run", None)
-
     def command(*overrides):
-        save_experiment(load_experiment("smoke", overrides), run / "experiment.yaml")
-        return gather_facts(run)["command"]
+        return repeat_command(load_experiment("smoke", overrides))
 
     changed = command("seeds=[3,4]", "training.alpha=0.5", "target.leave_out=[fear]")
     overrides = shlex.split(changed)[5:]
@@ -349,7 +349,7 @@ def test_command_repeats_the_run(tmp_path):
 
 
 def test_run_without_results(tmp_path):
-    with pytest.raises(InputError, match="no results; run tools/run_pipeline.py"):
+    with pytest.raises(InputError, match="is no run; run tools/run_pipeline.py"):
         make_report(run=tmp_path, out=tmp_path / "report")
 
 

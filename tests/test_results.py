@@ -9,36 +9,37 @@ from ser_nsl.results import read_results, result_table
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of two networks: one with two methods and two seeds, one with a single model."""
+    """A run of three methods and two seeds, and what an earlier run of another network left."""
     models = [
         ("cnn6", "nsl", 0, 0.60, 0.65, 0.04),
         ("cnn6", "nsl", 1, 0.70, 0.75, 0.20),
         ("cnn6", "add", 0, 0.40, 0.45, 0.90),
+        ("cnn6", "add", 1, 0.40, 0.45, 0.95),
         ("cnn6", "base", 0, 0.50, 0.55, None),
         ("cnn6", "base", 1, 0.60, 0.65, None),
-        ("vgg15", "nsl", 0, 0.80, 0.90, None),
+        ("vgg15", "base", 0, 0.80, 0.90, None),
     ]
+    (tmp_path / "experiment.yaml").write_text(
+        """{name: made, title: made, source: {corpus: ravdess, audio_dir: a},
+        target: {corpus: emovo, audio_dir: b}, networks: [cnn6], methods: [nsl, add, base],
+        seeds: [0, 1]}"""
+    )
     results = tmp_path / "results"
     results.mkdir()
     for network, method, seed, uar, accuracy, p_better in models:
-        label = f"{network}-{method}-seed{seed}"
         scores = {"uar": uar, "accuracy": accuracy, "clips": 93}
         if p_better is not None:
             scores["p_better"] = {"uar": p_better, "accuracy": 0.5}
-        (results / f"{label}.json").write_text(json.dumps(scores))
-        (results / f"{label}.stage.json").write_text("{}")
-        model = tmp_path / "models" / label
-        model.mkdir(parents=True)
-        settings = {"model": network, "method": method, "training": {"seed": seed}}
-        (model / "stage.json").write_text(json.dumps({"settings": settings}))
+        (results / f"{network}-{method}-seed{seed}.json").write_text(json.dumps(scores))
     return tmp_path
 
 
-def test_one_row_a_model(run):
+def test_one_row_a_model_of_the_experiment(run):
     rows = read_results(run).set_index(["network", "method", "seed"])
 
     assert len(rows) == 6
     assert rows.loc[("cnn6", "nsl", 1)].to_dict() == {
+        "label": "cnn6-nsl-seed1",
         "uar": 0.70,
         "accuracy": 0.75,
         "clips": 93,
@@ -55,12 +56,17 @@ def test_means_over_seeds_with_their_spread(run):
     assert [tuple(row[column] for column in columns) for row in table] == [
         ("cnn6", "base", "55.0 ± 7.1", "60.0 ± 7.1", "", 2),
         ("cnn6", "nsl", "65.0 ± 7.1", "70.0 ± 7.1", "+10.0", 2),
-        ("cnn6", "add", "40.0", "45.0", "-15.0", 1),
-        ("vgg15", "nsl", "80.0", "90.0", "", 1),
+        ("cnn6", "add", "40.0 ± 0.0", "45.0 ± 0.0", "-15.0", 2),
     ]
     assert {row["test clips"] for row in table} == {93}
 
 
-def test_run_without_results_is_refused(tmp_path):
-    with pytest.raises(InputError, match="has no results; run tools/run_pipeline.py first"):
+def test_model_without_a_result_is_named(run):
+    (run / "results" / "cnn6-add-seed1.json").unlink()
+    with pytest.raises(InputError, match="has no result of cnn6-add-seed1"):
+        read_results(run)
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is no run; run tools/run_pipeline.py first"):
         result_table(tmp_path)

@@ -73,7 +73,12 @@ def export_tflite(
         description.clip_samples,
     )
     out.write_bytes(add_metadata(flatbuffer, card))
-    waveforms = read_batches(paths, description.clip_samples, batch=_BATCH)
+    waveforms = read_batches(
+        paths,
+        description.clip_samples,
+        batch=_BATCH,
+        sample_rate_hz=description.front_end.sample_rate_hz,
+    )
     parity = compare(Recognizer(out), model, description, waveforms)
     if not parity.largest <= LARGEST_DIFFERENCE:  # also when it is NaN
         raise InputError(

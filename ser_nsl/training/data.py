@@ -41,7 +41,8 @@ def labelled_clips(
         records: Folder of features, or of training records where `neighbors` is above 0.
         splits: Some of `train`, `val`, `test`.
         description: Of the features.
-        neighbors: How many neighbours to read.
+        neighbors: How many neighbours to read; the clip itself, with weight 0, stands in for
+            missing ones.
         embeddings: Records of embeddings, joined by id.
 
     Returns:
@@ -60,9 +61,23 @@ def labelled_clips(
     paths = [path for split in splits for path in shard_paths(records, split)]
     dataset = parsed(paths, description.logmel_shape, neighbors=neighbors)
     dataset = dataset.filter(lambda clip: clip["label"] != UNLABELLED)
+    dataset = dataset.map(_fill_missing_neighbors, num_parallel_calls=tf.data.AUTOTUNE)
     if embeddings is not None:
         dataset = _join_embeddings(dataset, list(labels), embeddings, splits)
     return Clips(dataset.map(_inputs_and_label, num_parallel_calls=tf.data.AUTOTUNE), labels)
+
+
+def _fill_missing_neighbors(clip: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Puts the clip in the place of neighbours that it lacks.
+
+    Their weight of 0 keeps them out of the loss, but zeros, which are loud at 0 dB in every band,
+    would enter the statistics of batch normalisation.
+    """
+    return clip | {
+        name: tf.where(clip[name.replace("logmel", "weight")] != 0, logmel, clip["logmel"])
+        for name, logmel in clip.items()
+        if name.startswith("NL_nbr_") and name.endswith("logmel")
+    }
 
 
 def _inputs_and_label(clip: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

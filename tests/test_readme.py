@@ -1,0 +1,52 @@
+"""The README's commands name scripts, flags and settings that exist."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ser_nsl.config import load_experiment
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in BLOCKS
+    for line in block.replace("\\\n", " ").splitlines()
+    if "tools/" in line
+]
+
+
+def help_of(script: str, monkeypatch, capsys) -> str:
+    monkeypatch.setattr("sys.argv", [script, "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[1])
+def test_commands_parse(command, monkeypatch, capsys):
+    _, script, *arguments = command
+    text = help_of(script, monkeypatch, capsys)
+    flags = [argument for argument in arguments if argument.startswith("--")]
+    missing = [flag for flag in flags if not re.search(rf"{flag}(?![\w.-])", text)]
+    assert not missing
+
+
+def test_every_script_and_experiment_is_told_of():
+    readme = (ROOT / "README.md").read_text()
+    scripts = [path.name for path in (ROOT / "tools").glob("*.py")]
+    assert [name for name in scripts if f"`{name}`" not in readme] == []
+    experiments = [path.stem for path in (ROOT / "ser_nsl" / "configs").glob("ravdess*.yaml")]
+    assert [name for name in experiments if f"`{name}`" not in readme] == []
+    assert all(load_experiment(name).name == name for name in experiments)
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
