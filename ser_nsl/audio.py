@@ -39,8 +39,9 @@ def read_audio(path: Path, *, sample_rate_hz: int = 16_000) -> np.ndarray:
         float32, shape `(samples,)`, nominally in [-1, 1].
 
     Raises:
-        InputError: If the file is missing, not audio, cut off (not detectable in MP3), of zero
-            length, silent (peak below 1e-4 after mixing), or holds NaN or infinite samples.
+        InputError: If the file is missing, not audio, cut off (in MP3 only where the file tells
+            its length), of zero length, silent (peak below 1e-4 after mixing), or holds NaN or
+            infinite samples.
     """
     try:
         with soundfile.SoundFile(path) as file:

@@ -123,7 +123,7 @@ def test_bad_file_is_an_error_with_name_rule_and_next_step(name, tmp_path):
 
 
 @pytest.mark.parametrize("missing_bytes", [8, 60, 3000])
-@pytest.mark.parametrize(("form", "subtype"), [c for c in CONTAINERS if c[0] != "MP3"])
+@pytest.mark.parametrize(("form", "subtype"), CONTAINERS)  # this MP3 tells its length
 def test_cut_file_is_an_error(form, subtype, missing_bytes, tmp_path):
     data = encoded(tone(16_000), 16_000, form, subtype)
     path = tmp_path / f"cut.{form.lower()}"

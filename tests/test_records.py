@@ -73,6 +73,19 @@ def test_shards_are_filled_in_turn(features):
     assert ids == [["a", "çà", "e"], ["b", "d"]]
 
 
+def test_features_of_an_example_are_written_in_one_order(tmp_path):
+    """Without it, bytes differ between processes."""
+    example = feature_example("a", logmel(0), 0)
+    names = [f"feature{i:02d}" for i in range(30)]
+    for name in reversed(names):
+        example.features.feature[name].int64_list.value.append(0)
+    (path,) = shard_paths(write(tmp_path / "f", [example], shards=1), "train")
+    data = path.read_bytes()
+
+    places = [data.index(name.encode()) for name in names]
+    assert places == sorted(places)
+
+
 def test_same_examples_same_bytes(features, tmp_path):
     examples = [feature_example(f"{i}", logmel(i), i) for i in range(20)]
     first, second = write(tmp_path / "1", examples), write(tmp_path / "2", examples)
@@ -127,6 +140,9 @@ def test_splits_are_told_apart(features):
         lambda folder: (folder / "train-00001-of-00002.tfrecord").unlink(),
         lambda folder: (folder / "train-00000-of-00003.tfrecord").touch(),
         lambda folder: (folder / "train-00002-of-00002.tfrecord").touch(),
+        lambda folder: (folder / "train-00000-of-00002.tfrecord").rename(
+            folder / "train-00000-of-00001.tfrecord"
+        ),
         lambda folder: (folder / "train-copy-of-mine.tfrecord").touch(),
         lambda folder: (folder / "train-00001-of-00002.tfrecord").rename(
             folder / "train-00005-of-00002.tfrecord"

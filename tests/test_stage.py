@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -344,6 +345,23 @@ def test_empty_folder_and_earlier_output_are_replaced(folder, tmp_path):
     collect(folder=folder, out=out)
 
     assert sorted(content(out)) == ["b.txt", "stage.json"]
+
+
+def test_kill_while_the_former_output_goes_leaves_the_new_one_whole(folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    collect(folder=folder, out=out)
+    (folder / "a.txt").write_text("new")
+
+    def kill_after_a_file(path: Path) -> None:
+        next(path.glob("*.txt")).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", kill_after_a_file)
+    with pytest.raises(KeyboardInterrupt):
+        collect(folder=folder, out=out)
+
+    assert sorted(content(out)) == ["a.txt", "b.txt", "stage.json"]
+    assert (out / "a.txt").read_text() == "new"
 
 
 def test_file_where_a_folder_is_made(source, folder):

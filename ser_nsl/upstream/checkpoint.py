@@ -58,6 +58,8 @@ def load_upstream(
         config.classifier_proj_size = EMBEDDING_WIDTH
         config.id2label = dict(enumerate(classes))
         config.label2id = {name: i for i, name in config.id2label.items()}
+        # The TensorFlow model would draw the layers to drop once only, when a step is traced.
+        config.layerdrop = 0.0
     elif "Wav2Vec2ForSequenceClassification" not in str(config.architectures):
         raise InputError(
             f"upstream: {name_or_dir!r} has no emotion head; fine-tune it first with "

@@ -86,7 +86,7 @@ def embedder(
         `(batch, projector size)`.
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def embed(waveform: tf.Tensor) -> tf.Tensor:
         hidden = model.wav2vec2(standardise(waveform, extractor), training=False)
         return tf.reduce_mean(model.projector(hidden.last_hidden_state), axis=1)

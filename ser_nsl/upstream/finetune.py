@@ -71,7 +71,8 @@ def finetune_upstream(
             )
         uar = tuner.uar(rows["val"]) if len(rows["val"]) else None
         history.append({"loss": loss, "val_uar": uar})
-        tqdm.write(f"epoch {epoch + 1}: loss {loss:.3f}, validation UAR {uar or float('nan'):.1%}")
+        validated = "" if uar is None else f", validation UAR {uar:.1%}"
+        tqdm.write(f"epoch {epoch + 1}: loss {loss:.3f}{validated}")
         if config.keep == "last" or uar > best:
             best, kept, weights = uar, epoch, model.get_weights()
     model.set_weights(weights)
@@ -113,7 +114,7 @@ class _Tuner:
             tf.TensorSpec((None,), tf.int32),
         ]
 
-        @tf.function(input_signature=shape)
+        @tf.function(input_signature=shape, autograph=False)
         def train_step(waveform: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 logits = model(standardise(waveform, extractor), training=True).logits
@@ -123,7 +124,7 @@ class _Tuner:
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
             return loss
 
-        @tf.function(input_signature=shape)
+        @tf.function(input_signature=shape, autograph=False)
         def validation_step(waveform: tf.Tensor, labels: tf.Tensor) -> None:
             logits = model(standardise(waveform, extractor), training=False).logits
             self._metric.update_state(labels, logits)

@@ -69,7 +69,7 @@ def make_upstream(
     )
     with quiet_transformers():
         model = TFWav2Vec2ForSequenceClassification(config)
-    model.build()
+    model.build_in_name_scope()  # saving goes by names that begin with the model's
     model.save_pretrained(out, safe_serialization=True)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(out)
     return {"parameters": model.num_parameters()}

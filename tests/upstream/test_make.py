@@ -1,0 +1,38 @@
+import pytest
+
+from ser_nsl.errors import InputError
+from ser_nsl.upstream.checkpoint import load_upstream
+from ser_nsl.upstream.make import make_upstream
+
+
+def test_the_seed_decides_the_weights(small_upstream, tmp_path):
+    sizes = {"hidden_size": 16, "layers": 1, "channels": 8}
+    make_upstream(out=tmp_path / "same", **sizes, seed=0)
+    make_upstream(out=tmp_path / "other", **sizes, seed=1)
+
+    weights, same, other = (
+        (folder / "model.safetensors").read_bytes()
+        for folder in (small_upstream, tmp_path / "same", tmp_path / "other")
+    )
+    assert weights == same
+    assert weights != other
+
+
+def test_sizes_are_those_asked_for(tmp_path):
+    result = make_upstream(out=tmp_path / "model", hidden_size=8, layers=2, channels=4)
+
+    model, extractor = load_upstream(str(tmp_path / "model"))
+    assert model.config.hidden_size == 8
+    assert len(model.wav2vec2.encoder.layer) == 2
+    assert model.config.conv_dim == [4] * 7
+    assert model.projector.units == 256
+    assert result.counts == {"parameters": model.num_parameters()}
+    assert extractor.do_normalize
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"hidden_size": 6}, {"hidden_size": 0}, {"layers": 0}, {"channels": -1}]
+)
+def test_impossible_sizes_are_refused(sizes, tmp_path):
+    with pytest.raises(InputError, match="must be positive, hidden_size a multiple of 4"):
+        make_upstream(out=tmp_path / "model", **sizes)
