@@ -1,7 +1,7 @@
 """One clip: decode, mono, 16 kHz, fixed length.
 
 libsndfile decodes and soxr resamples, on the training side and on the device alike, so that a
-recogniser hears the same samples in both places. `benchmarks/audio_decoding.py` compares them
+recogniser hears the same samples in both places. `benchmarks/decoding.py` compares them
 with tensorflow-io.
 """
 

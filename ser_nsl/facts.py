@@ -87,7 +87,7 @@ def _check_finished(run: Path) -> None:
         "source/manifest.csv",
         "target/manifest.csv",
         "upstream/finetuned/stage.json",
-        "graph/graph.stage.json",
+        "graph/graph.tsv.stage.json",
     )
     lacking = [name for name in needed if not (run / name).is_file()]
     if lacking:

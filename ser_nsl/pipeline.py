@@ -11,17 +11,22 @@ from ser_nsl import stage
 from ser_nsl.config import CorpusConfig, Experiment, TrainingConfig, save_experiment
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
+from ser_nsl.downstream import NETWORKS
+from ser_nsl.errors import InputError
 from ser_nsl.evaluation import evaluate
 from ser_nsl.export import export_tflite
-from ser_nsl.features import extract_features
+from ser_nsl.features import Description, extract_features
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.report import make_report
 from ser_nsl.results import EXPERIMENT_NAME, model_label, result_table
+from ser_nsl.training.graph_regularization import check_layer
 from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
 from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.make import make_upstream
+
+_SOME_SECONDS = 4.0  # a length on which any network can be built
 
 
 @dataclass(frozen=True)
@@ -212,6 +217,7 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     Raises:
         InputError: As the stages.
     """
+    _check_networks(experiment)
     steps = list(plan(experiment, run))
     if dry_run:
         return _describe_plan(steps, run)
@@ -228,6 +234,23 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
         remade.add(step.out)
     make_report(run=run, out=run / "report")  # always: it is quick and measures latency anew
     return _describe_results(experiment, run)
+
+
+def _check_networks(experiment: Experiment) -> None:
+    """Refuses unknown networks and layers now, not after the upstream has been trained."""
+    front_end = experiment.front_end
+    description = Description(
+        front_end,
+        clip_samples=round((experiment.clip_seconds or _SOME_SECONDS) * front_end.sample_rate_hz),
+        classes=("some", "class"),
+        mean=(0.0,) * front_end.mel_bins,
+        deviation=(1.0,) * front_end.mel_bins,
+    )
+    for name in experiment.networks:
+        if name not in NETWORKS:
+            raise InputError(f"networks: {name!r} is unknown; known are {', '.join(NETWORKS)}.")
+        if "nsl" in experiment.methods:
+            check_layer(NETWORKS[name](description), experiment.training.layer)
 
 
 def _describe_plan(steps: list[Step], run: Path) -> str:

@@ -53,9 +53,11 @@ class StageResult:
 
     @property
     def summary(self) -> str:
-        """The counts and the time in one line."""
+        """The counts and the time in one line; of lists their length."""
         shown = (
-            f"{key.replace('_', ' ')} {value}" for key, value in self.counts.items() if value != []
+            f"{key.replace('_', ' ')} {_brief(value)}"
+            for key, value in self.counts.items()
+            if value != []
         )
         return f"{', '.join(shown)} ({self.seconds:.1f} s)"
 
@@ -69,7 +71,7 @@ def stage(*, inputs: tuple[str, ...], makes: Literal["file", "folder"]) -> Calla
     Args:
         inputs: Names of the parameters that are input paths: a `Path`, None, or a `str` that is
             either a path or the name of something elsewhere, such as a model of a hub.
-        makes: Whether `out` becomes a file (its record is `<stem>.stage.json` beside it) or a
+        makes: Whether `out` becomes a file (its record is `<name>.stage.json` beside it) or a
             folder (its record is `stage.json` inside).
 
     Returns:
@@ -160,8 +162,17 @@ def read_record(out: Path) -> dict[str, Any] | None:
     return None
 
 
+def _brief(value: Any) -> str:
+    """A count as people read it."""
+    if isinstance(value, list):
+        return str(len(value))
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key}: {each}" for key, each in value.items()) + ")"
+    return str(value)
+
+
 def _record_beside(out: Path) -> Path:
-    return out.with_name(f"{out.stem}.stage.json")
+    return out.with_name(f"{out.name}.stage.json")
 
 
 def _fingerprint(name: str, arguments: Mapping[str, Any], inputs: tuple[str, ...]) -> dict:

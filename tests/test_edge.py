@@ -124,9 +124,7 @@ def test_hears_what_training_heard(recognizer, tmp_path):
     samples = np.random.default_rng(2).integers(-9000, 9000, (4000, 2), dtype=np.int16)
     soundfile.write(tmp_path / "clip.wav", samples, 44_100)
 
-    assert_heard(
-        recognizer.predict(samples, 44_100), read_audio(tmp_path / "clip.wav")[:LENGTH]
-    )
+    assert_heard(recognizer.predict(samples, 44_100), read_audio(tmp_path / "clip.wav")[:LENGTH])
 
 
 @pytest.mark.parametrize(
@@ -159,14 +157,10 @@ def test_bad_files(flatbuffer, tmp_path):
         "is not a TFLite file; ": b"",
         "holds no readable .*File is not a zip": flatbuffer,
         "holds no readable .*cut off": good[:-40],
-        "holds no readable .*labels.txt": pack(
-            flatbuffer, recogniser_json=json.dumps(SETTINGS)
-        ),
+        "holds no readable .*labels.txt": pack(flatbuffer, recogniser_json=json.dumps(SETTINGS)),
         "holds no readable .*recogniser.json": pack(flatbuffer, labels_txt="a"),
         "holds no readable .*Expecting": pack(flatbuffer, labels_txt="a", recogniser_json="?"),
-        "holds no readable .*must be int": pack(
-            flatbuffer, labels_txt="a", recogniser_json="[]"
-        ),
+        "holds no readable .*must be int": pack(flatbuffer, labels_txt="a", recogniser_json="[]"),
         "holds no readable .*clip_samples": pack(
             flatbuffer,
             labels_txt="a",

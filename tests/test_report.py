@@ -90,7 +90,7 @@ def write_manifest(path: Path, train: list[str]) -> None:
     table = table.assign(path="x.wav", gender="", duration_seconds=1.0, corpus="tiny")
     path.parent.mkdir(parents=True)
     table.to_csv(path, index=False)
-    write_record(path.with_name("manifest.stage.json"), "prepare_corpus", {"dropped": []}, {})
+    write_record(path.with_name("manifest.csv.stage.json"), "prepare_corpus", {"dropped": []}, {})
 
 
 def write_model(run: Path, method: str, seed: int, uar: float) -> None:
@@ -135,7 +135,9 @@ def write_run(run: Path, tflite: bytes | None, *, uar=UAR, train=TRAIN, edges=ED
         "".join(f"{a}\t{b}\t{weight}\n" for a, b, weight in both_ways)
     )
     settings = {"splits": ["train"]}
-    write_record(run / "graph" / "graph.stage.json", "build_graph", {}, settings, embeddings=run)
+    write_record(
+        run / "graph" / "graph.tsv.stage.json", "build_graph", {}, settings, embeddings=run
+    )
     for method, scores in uar.items():
         for seed, score in scores.items():
             write_model(run, method, seed, score)
@@ -150,7 +152,9 @@ def write_run(run: Path, tflite: bytes | None, *, uar=UAR, train=TRAIN, edges=ED
             "label_agreement": 1.0,
         }
         model = run / "models" / "resnet9-nsl-seed0"
-        write_record(run / "recogniser.stage.json", "export_tflite", counts, {}, model_dir=model)
+        write_record(
+            run / "recogniser.tflite.stage.json", "export_tflite", counts, {}, model_dir=model
+        )
     return run
 
 
@@ -355,8 +359,10 @@ def test_run_without_results(tmp_path):
 
 def test_unfinished_run(tmp_path):
     run = write_run(tmp_path / "run", None)
-    (run / "graph" / "graph.stage.json").unlink()
-    with pytest.raises(InputError, match=r"graph.stage.json is missing; run tools/run_pipeline"):
+    (run / "graph" / "graph.tsv.stage.json").unlink()
+    with pytest.raises(
+        InputError, match=r"graph.tsv.stage.json is missing; run tools/run_pipeline"
+    ):
         make_report(run=run, out=run / "report")
     assert not (run / "report").exists()
 

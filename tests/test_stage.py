@@ -89,8 +89,8 @@ def test_file_and_the_record_beside_it(source, tmp_path):
     result = shout(source=source, out=out, times=2)
 
     assert out.read_text() == "HELLO!!"
-    assert sorted(path.name for path in out.parent.iterdir()) == ["loud.stage.json", "loud.txt"]
-    record = json.loads((out.parent / "loud.stage.json").read_text())
+    assert sorted(path.name for path in out.parent.iterdir()) == ["loud.txt", "loud.txt.stage.json"]
+    record = json.loads((out.parent / "loud.txt.stage.json").read_text())
     assert record == read_record(out)
     assert record["stage"] == "shout"
     assert record["version"] == ser_nsl.__version__
@@ -151,7 +151,7 @@ def test_is_current_after_a_run(change, source, tmp_path):
         lambda arguments: arguments.update(extra=arguments["source"]),
         lambda arguments: arguments["source"].write_text("Hello"),
         lambda arguments: arguments["out"].unlink(),
-        lambda arguments: arguments["out"].with_name("loud.stage.json").unlink(),
+        lambda arguments: arguments["out"].with_name("loud.txt.stage.json").unlink(),
     ],
 )
 def test_is_not_current_after_a_change(change, source, tmp_path):
@@ -306,8 +306,8 @@ def test_record_is_never_half_written(source, tmp_path, monkeypatch):
     )
     shout(source=source, out=tmp_path / "loud.txt")
 
-    assert (tmp_path / "loud.stage.json").exists()
-    assert "loud.stage.json" not in written
+    assert (tmp_path / "loud.txt.stage.json").exists()
+    assert "loud.txt.stage.json" not in written
 
 
 def test_what_a_killed_run_has_left_is_replaced(source, folder, tmp_path):
@@ -322,7 +322,7 @@ def test_what_a_killed_run_has_left_is_replaced(source, folder, tmp_path):
 
     assert sorted(content(tmp_path / "out")) == ["a.txt", "b.txt", "stage.json"]
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"source.txt", "folder", "out", "loud.txt", "loud.stage.json"}
+    assert names == {"source.txt", "folder", "out", "loud.txt", "loud.txt.stage.json"}
 
 
 def test_folder_that_no_stage_has_made_is_not_replaced(folder, tmp_path):

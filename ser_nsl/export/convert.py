@@ -1,5 +1,11 @@
 """Keras to TensorFlow Lite, with the front end inside."""
 
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
 import tensorflow as tf
 from mediapipe.tasks.metadata import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
@@ -54,7 +60,8 @@ def to_tflite(model: tf.keras.Model, description: Description) -> bytes:
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:
-        return converter.convert()
+        with _quiet_converter():
+            return converter.convert()
     except ConverterError as error:
         lacking = sorted({each.operator.name for each in error.errors})
         if not lacking:
@@ -63,6 +70,23 @@ def to_tflite(model: tf.keras.Model, description: Description) -> bytes:
             f"{model.name}: needs {', '.join(lacking)}, which TFLite has no built-in operator "
             "for; replace the layer that uses it."
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet_converter() -> Iterator[None]:
+    """Holds back the statistics that the converter writes to the process's standard error.
+
+    They name constants "non-converted", which reads like a failure; what does fail is raised.
+    """
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
 
 
 def operators(tflite: bytes) -> list[str]:

@@ -36,11 +36,7 @@ class GraphRegularization(nsl.keras.GraphRegularization):
             InputError: If the model has no such layer.
         """
         super().__init__(base_model, graph_reg_config)
-        names = [each.name for each in base_model.layers]
-        if layer not in names:
-            raise InputError(
-                f"layer: {base_model.name} has no layer {layer!r}; it has {', '.join(names)}."
-            )
+        check_layer(base_model, layer)
         outputs = (base_model.get_layer(layer).output, base_model.output)
         self._tapped = tf.keras.Model(base_model.inputs, outputs)
 
@@ -66,6 +62,21 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         self.add_metric(loss, name="graph_loss", aggregation="mean")
         self.add_loss(loss)
         return logits
+
+
+def check_layer(model: tf.keras.Model, layer: str) -> None:
+    """Checks that a model has a layer.
+
+    Args:
+        model: The model.
+        layer: Name of the layer.
+
+    Raises:
+        InputError: If it has not; the message lists those that it has.
+    """
+    names = [each.name for each in model.layers]
+    if layer not in names:
+        raise InputError(f"layer: {model.name} has no layer {layer!r}; it has {', '.join(names)}.")
 
 
 def graph_config(*, neighbors: int, alpha: float) -> nsl.configs.GraphRegConfig:

@@ -3,13 +3,16 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     TFWav2Vec2ForSequenceClassification,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
+    modeling_tf_utils,
 )
 from transformers.utils import logging
 
@@ -25,8 +28,8 @@ def load_upstream(
     """Loads a checkpoint with a classification head.
 
     Args:
-        name_or_dir: Hub name, or a folder with `config.json` and TensorFlow or safetensors
-            weights.
+        name_or_dir: Hub name, or a folder with `config.json` and `tf_model.h5` or
+            `model.safetensors`, be it of TensorFlow or PyTorch.
         classes: Gives the model a projector of 256 numbers and a new classifier for these
             classes; None keeps the checkpoint's own head.
 
@@ -34,16 +37,26 @@ def load_upstream(
         The model, and the settings of its input.
 
     Raises:
-        InputError: If the checkpoint cannot be found or read, is no wav2vec 2.0, or has no
-            head and `classes` is None.
+        InputError: If the checkpoint cannot be found or read, is no wav2vec 2.0, lacks weights,
+            or has no head and `classes` is None.
     """
+    config = _read_config(name_or_dir, classes)
+    model = _read_weights(name_or_dir, config, new_head=classes is not None)
+    try:
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(name_or_dir)
+    except OSError:  # a checkpoint without preprocessor_config.json has the published settings
+        extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    return model, extractor
+
+
+def _read_config(name_or_dir: str, classes: tuple[str, ...] | None) -> Wav2Vec2Config:
     if name_or_dir.startswith((".", "/")) and not Path(name_or_dir).is_dir():
         raise InputError(
             f"upstream: {name_or_dir} is not a folder; give a checkpoint's folder or hub name."
         )
     try:
         config = AutoConfig.from_pretrained(name_or_dir, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"upstream: {name_or_dir!r} is neither a folder with config.json nor a checkpoint of "
             "the hub that can be reached from here. Download it where there is a network and give "
@@ -65,21 +78,39 @@ def load_upstream(
             f"upstream: {name_or_dir!r} has no emotion head; fine-tune it first with "
             "tools/finetune_upstream.py."
         )
+    return config
+
+
+def _read_weights(
+    name_or_dir: str, config: Wav2Vec2Config, *, new_head: bool
+) -> TFWav2Vec2ForSequenceClassification:
     try:
-        with quiet_transformers():
-            model = TFWav2Vec2ForSequenceClassification.from_pretrained(
-                name_or_dir, config=config, ignore_mismatched_sizes=classes is not None
+        with quiet_transformers(), _iterable_archives():
+            model, info = TFWav2Vec2ForSequenceClassification.from_pretrained(
+                name_or_dir,
+                config=config,
+                ignore_mismatched_sizes=new_head,
+                output_loading_info=True,
             )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
             f"upstream: {name_or_dir!r} has no weights that can be read here; it needs tf_model.h5 "
             f"or model.safetensors. ({_first_line(error)})"
         ) from error
-    try:
-        extractor = Wav2Vec2FeatureExtractor.from_pretrained(name_or_dir)
-    except OSError:  # a checkpoint without preprocessor_config.json has the published settings
-        extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
-    return model, extractor
+    # transformers fills what is lacking with random numbers. That of masks matters in training
+    # only, and many checkpoints have none.
+    replaceable = ("masked_spec_embed", *(("projector", "classifier") if new_head else ()))
+    lacking = [
+        key
+        for key in (*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"]))
+        if not any(name in key for name in replaceable)
+    ]
+    if lacking:
+        raise InputError(
+            f"upstream: {name_or_dir!r} lacks {len(lacking)} weights that its config.json tells of "
+            f"(first: {', '.join(lacking[:3])}); make or download it again."
+        )
+    return model
 
 
 def standardise(waveform: tf.Tensor, extractor: Wav2Vec2FeatureExtractor) -> tf.Tensor:
@@ -111,6 +142,36 @@ def quiet_transformers() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(level)
+
+
+@contextlib.contextmanager
+def _iterable_archives() -> Iterator[None]:
+    """Lets transformers 4.57 read PyTorch's safetensors (its issue 40028)."""
+    modeling_tf_utils.safe_open = _IterableArchive
+    try:
+        yield
+    finally:
+        modeling_tf_utils.safe_open = safe_open
+
+
+class _IterableArchive:
+    """A `safe_open` that iterates over its keys, as transformers takes for granted."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._archive = safe_open(*args, **kwargs)
+
+    def __enter__(self) -> "_IterableArchive":
+        self._archive.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._archive.__exit__(*error)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._archive.keys())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._archive, name)
 
 
 def _first_line(error: Exception) -> str:

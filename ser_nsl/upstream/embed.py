@@ -15,6 +15,8 @@ from ser_nsl.records import ShardWriter, embedding_example
 from ser_nsl.stage import stage
 from ser_nsl.upstream.checkpoint import load_upstream, standardise
 
+_LEAST_SAMPLES = 400  # what one output of wav2vec 2.0's convolutions sees
+
 
 @stage(inputs=("manifest", "audio_dir", "upstream"), makes="folder")
 def extract_embeddings(
@@ -47,11 +49,17 @@ def extract_embeddings(
         Number of clips a split, and the width of an embedding.
 
     Raises:
-        InputError: If the checkpoint or a clip cannot be used, or a split has no clip.
+        InputError: If the checkpoint or a clip cannot be used, clips are too short for it, or a
+            split has no clip.
     """
     table = read_manifest(manifest)
-    seconds = clip_seconds or table["duration_seconds"].max()
+    seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
     samples = round(seconds * 16_000)
+    if samples < _LEAST_SAMPLES:
+        raise InputError(
+            f"clip_seconds: must hold {_LEAST_SAMPLES} samples at 16 kHz; received {seconds} s, "
+            f"that is {samples} samples."
+        )
     missing = [split for split in splits if split not in set(table["split"])]
     if missing:
         raise InputError(f"splits: {manifest} has no clip in {', '.join(missing)}.")

@@ -176,7 +176,7 @@ def test_missing_audio_is_named_with_its_number(tone_manifest, tmp_path):
 @pytest.mark.parametrize("record", [None, '{"paths": {"model_dir": "x"}}'])
 def test_manifest_without_its_record_needs_an_audio_root(record, table, manifest, tmp_path):
     if record is not None:
-        (tmp_path / "manifest.stage.json").write_text(record)
+        (tmp_path / "manifest.csv.stage.json").write_text(record)
 
     with pytest.raises(InputError, match="no record beside it tells .*pass --audio-dir"):
         audio_paths(table, manifest, None)

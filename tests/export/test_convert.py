@@ -12,9 +12,7 @@ from ser_nsl.export.convert import operators, to_tflite
 
 @pytest.fixture
 def waveform(description) -> np.ndarray:
-    return (
-        np.random.default_rng(0).normal(0, 0.1, (1, description.clip_samples)).astype("float32")
-    )
+    return np.random.default_rng(0).normal(0, 0.1, (1, description.clip_samples)).astype("float32")
 
 
 @pytest.mark.parametrize("runtime", ["ai_edge_litert", "tflite_runtime"])

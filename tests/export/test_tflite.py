@@ -33,7 +33,7 @@ def arguments(model, description, tmp_path):
 
 def test_export(arguments, description, recogniser):
     result = export_tflite(**arguments)
-    record = json.loads(arguments["out"].with_name("recogniser.stage.json").read_text())
+    record = json.loads(arguments["out"].with_name("recogniser.tflite.stage.json").read_text())
     recognizer = Recognizer(arguments["out"])
 
     assert result.counts["clips"] == 5
@@ -58,9 +58,7 @@ def test_clips_are_spread_over_the_split(arguments):
     assert names(1) == ["1.wav"]
 
 
-def test_file_that_differs_from_keras_is_refused(
-    arguments, other_model, description, monkeypatch
-):
+def test_file_that_differs_from_keras_is_refused(arguments, other_model, description, monkeypatch):
     arguments["out"].write_text("former")
     convert = tflite.to_tflite
     monkeypatch.setattr(tflite, "to_tflite", lambda *_: convert(other_model, description))
