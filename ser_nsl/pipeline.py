@@ -267,14 +267,10 @@ def _describe_plan(steps: list[Step], run: Path) -> str:
 
 def _describe_results(experiment: Experiment, run: Path) -> str:
     table = tabulate(result_table(run), headers="keys", showindex=False)
-    lines = [
-        "",
-        f"{experiment.title}: test split",
-        table,
-        "",
-        f"recogniser  {run / 'recogniser.tflite'}",
-        f"report      {run / 'report' / 'report.html'}",
-    ]
+    lines = ["", f"{experiment.title}: test split", table, ""]
+    if exported_model(experiment, run) is not None:
+        lines.append(f"recogniser  {run / 'recogniser.tflite'}")
+    lines.append(f"report      {run / 'report' / 'report.html'}")
     if experiment.caution:
         lines.append(f"note        {experiment.caution}")
     return "\n".join(lines)

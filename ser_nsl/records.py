@@ -7,7 +7,7 @@
 | training | those of features, `NL_num_nbrs`, `NL_nbr_<i>_logmel`, `NL_nbr_<i>_weight` | as above |
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -228,7 +228,9 @@ def parsed(
     Args:
         paths: TFRecord files.
         logmel_shape: (frames, mels).
-        neighbors: How many neighbours to read; missing ones are zeros of weight 0.
+        neighbors: How many neighbours to read. In place of a missing one stands the clip itself
+            with weight 0: it adds nothing to the loss, and unlike silence or zeros it does not
+            disturb the statistics of batch normalisation, through which neighbours pass too.
 
     Returns:
         Elements are dictionaries with `id` (string), `logmel` (float32, `logmel_shape`),
@@ -236,19 +238,24 @@ def parsed(
         (float32, shape `(1,)`).
     """
     size = logmel_shape[0] * logmel_shape[1]
-    schema: Mapping[str, tf.io.FixedLenFeature] = {
+    schema: dict[str, tf.io.FixedLenFeature | tf.io.VarLenFeature] = {
         "id": tf.io.FixedLenFeature([], tf.string),
         "logmel": tf.io.FixedLenFeature([size], tf.float32),
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
     for i in range(neighbors):
         schema |= {
-            f"NL_nbr_{i}_logmel": tf.io.FixedLenFeature([size], tf.float32, [0.0] * size),
+            f"NL_nbr_{i}_logmel": tf.io.VarLenFeature(tf.float32),
             f"NL_nbr_{i}_weight": tf.io.FixedLenFeature([1], tf.float32, [0.0]),
         }
 
     def parse(raw: tf.Tensor) -> dict[str, tf.Tensor]:
         example = tf.io.parse_single_example(raw, schema)
+        for i in range(neighbors):
+            packed = example[f"NL_nbr_{i}_logmel"].values
+            example[f"NL_nbr_{i}_logmel"] = tf.cond(
+                tf.size(packed) > 0, lambda packed=packed: packed, lambda: example["logmel"]
+            )
         return {
             name: tf.reshape(value, logmel_shape) if name.endswith("logmel") else value
             for name, value in example.items()

@@ -6,7 +6,10 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import tensorflow as tf
+import transformers.modeling_tf_utils
 import transformers.utils.hub
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from transformers import Wav2Vec2FeatureExtractor
 from transformers.utils import logging
 
@@ -66,6 +69,60 @@ def test_published_input_settings_where_the_checkpoint_has_none(checkpoint):
     _, extractor = load_upstream(str(checkpoint))
 
     assert extractor.do_normalize
+
+
+def test_weights_of_pytorch_are_those_of_tensorflow(small_upstream, checkpoint):
+    path = checkpoint / "model.safetensors"
+    save_file(to_pytorch(load_file(path)), path, metadata={"format": "pt"})
+
+    for expected, found in zip(
+        load_upstream(str(small_upstream))[0].weights,
+        load_upstream(str(checkpoint))[0].weights,
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+    assert transformers.modeling_tf_utils.safe_open is safe_open
+
+
+def to_pytorch(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Gives weights the names and axes that PyTorch's modules give them."""
+    renamed = {}
+    for name, value in weights.items():
+        *modules, kind = name.removesuffix(":0").split("/")
+        kind = {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(kind, kind)
+        transposed = value.T if name.endswith("kernel:0") else value
+        renamed[".".join((*modules, kind))] = np.ascontiguousarray(transposed)
+    return renamed
+
+
+@pytest.mark.parametrize("form", ["tf", "pt"])
+def test_weights_that_are_lacking_are_named(form, checkpoint):
+    path = checkpoint / "model.safetensors"
+    weights = load_file(path)
+    for name in ("projector/kernel:0", "projector/bias:0", "wav2vec2/masked_spec_embed:0"):
+        del weights[name]
+
+    def save():
+        renamed = weights if form == "tf" else to_pytorch(weights)
+        save_file(renamed, path, metadata={"format": form})
+
+    save()
+    with pytest.raises(InputError, match=r"lacks 2 weights .* \(first: projector.*, projector"):
+        load_upstream(str(checkpoint))
+    load_upstream(str(checkpoint), classes=("joy", "anger"))
+    del weights["wav2vec2/encoder/layer_norm/beta:0"]
+    save()
+    with pytest.raises(
+        InputError, match=r"lacks 1 weights .* \(first: wav2vec2.encoder.layer_norm"
+    ):
+        load_upstream(str(checkpoint), classes=("joy", "anger"))
+
+
+def test_weights_of_another_size_are_named(checkpoint):
+    change_config(checkpoint, intermediate_size=64)
+
+    with pytest.raises(InputError, match=r"lacks 3 weights .*first: .*/feed_forward/"):
+        load_upstream(str(checkpoint), classes=("joy", "anger"))
 
 
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "../nowhere"])
