@@ -16,7 +16,7 @@ demo: $(READY)  ## Run the whole chain on synthetic speech; ends with a .tflite 
 	@echo "  $(RUN) tools/run_pipeline.py --config ravdess_to_emodb"
 
 test: $(READY)  ## Run all tests, without a network.
-	@$(RUN) -m pytest -n 2 --durations 10
+	@TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -n 2 --durations 10
 
 lint: $(READY)  ## Check format and style.
 	@$(VENV)/bin/ruff format --check .

@@ -53,13 +53,14 @@ class StageResult:
 
     @property
     def summary(self) -> str:
-        """The counts and the time in one line; of lists their length."""
+        """The counts and the time in one line, then a line for each thing that was dropped."""
         shown = (
             f"{key.replace('_', ' ')} {_brief(value)}"
             for key, value in self.counts.items()
             if value != []
         )
-        return f"{', '.join(shown)} ({self.seconds:.1f} s)"
+        dropped = "".join(f"\n    dropped: {each}" for each in self.counts.get("dropped", []))
+        return f"{', '.join(shown)} ({self.seconds:.1f} s){dropped}"
 
     def __str__(self) -> str:
         return f"{self.name}: {self.summary}\n  -> {self.out}"
@@ -163,7 +164,7 @@ def read_record(out: Path) -> dict[str, Any] | None:
 
 
 def _brief(value: Any) -> str:
-    """A count as people read it."""
+    """A count as people read it; of a list its length."""
     if isinstance(value, list):
         return str(len(value))
     if isinstance(value, dict):
