@@ -266,7 +266,7 @@ def _describe_plan(steps: list[Step], run: Path) -> str:
 
 
 def _describe_results(experiment: Experiment, run: Path) -> str:
-    table = tabulate(result_table(run), headers="keys", showindex=False)
+    table = tabulate(result_table(run), headers="keys", showindex=False, disable_numparse=True)
     lines = ["", f"{experiment.title}: test split", table, ""]
     if exported_model(experiment, run) is not None:
         lines.append(f"recogniser  {run / 'recogniser.tflite'}")
