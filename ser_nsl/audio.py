@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,33 @@ def _ends_ogg_stream(tail: bytes) -> bool:
     return bool(page[5] & 4) and len(page) >= _OGG_HEADER_BYTES + segments + body
 
 
+def read_clips(
+    paths: Sequence[Path], *, ahead: int = 64, sample_rate_hz: int = 16_000
+) -> Iterator[np.ndarray]:
+    """Reads clips, some of them ahead of the one who uses them.
+
+    Args:
+        paths: The clips.
+        ahead: How many clips are read ahead.
+        sample_rate_hz: Sample rate of the result.
+
+    Yields:
+        float32, shape `(samples of the clip,)`, in the order of `paths`.
+
+    Raises:
+        InputError: As `read_audio`.
+    """
+    read = functools.partial(read_audio, sample_rate_hz=sample_rate_hz)
+    with ThreadPoolExecutor() as pool:
+        reading: deque[Future] = deque()
+        for path in paths:
+            reading.append(pool.submit(read, path))
+            if len(reading) > ahead:
+                yield reading.popleft().result()
+        while reading:
+            yield reading.popleft().result()
+
+
 def read_batches(
     paths: Sequence[Path], samples: int, *, batch: int, sample_rate_hz: int = 16_000
 ) -> Iterator[np.ndarray]:
@@ -143,16 +171,22 @@ def read_batches(
     Raises:
         InputError: As `read_audio`.
     """
-    read = functools.partial(read_audio, sample_rate_hz=sample_rate_hz)
-    with ThreadPoolExecutor() as pool:
-        ahead: deque[list[Future]] = deque()
-        for start in range(0, len(paths), batch):
-            ahead.append([pool.submit(read, path) for path in paths[start : start + batch]])
-            if len(ahead) == _BATCHES_AHEAD:
-                yield _stack(ahead.popleft(), samples)
-        while ahead:
-            yield _stack(ahead.popleft(), samples)
+    clips = read_clips(paths, ahead=_BATCHES_AHEAD * batch, sample_rate_hz=sample_rate_hz)
+    while chunk := [fit_length(clip, samples) for clip in islice(clips, batch)]:
+        yield np.stack(chunk)
 
 
-def _stack(clips: list[Future], samples: int) -> np.ndarray:
-    return np.stack([fit_length(clip.result(), samples) for clip in clips])
+def cut_windows(waveform: np.ndarray, samples: int) -> np.ndarray:
+    """Covers a clip with as few windows of one length as can be, at even distances.
+
+    Args:
+        waveform: Shape `(any number of samples,)`, not empty.
+        samples: Length of a window; a shorter clip is repeated from its beginning.
+
+    Returns:
+        Same dtype, shape `(windows, samples)`; the last window ends where the clip ends.
+    """
+    waveform = fit_length(waveform, max(samples, len(waveform)))
+    windows = math.ceil(len(waveform) / samples)
+    starts = np.linspace(0, len(waveform) - samples, windows).round().astype(int)
+    return np.lib.stride_tricks.sliding_window_view(waveform, samples)[starts]

@@ -59,6 +59,7 @@ def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
         waveform,
         frame_length=config.window_samples,
         frame_step=config.hop_samples,
+        fft_length=config.window_samples,  # else the next power of two
         window_fn=functools.partial(tf.signal.hann_window, periodic=True),
     )
     # tf.abs would take a square root that the next line undoes.

@@ -3,7 +3,8 @@
 A stage is a function that reads some input paths and writes its result at `out`. The `stage`
 decorator hands it a temporary path in place of `out`, renames this when the function has
 returned, and writes down what was done: settings, hashes of the inputs, versions, counts,
-seconds.
+seconds. A stage that can go on from unfinished work gets the temporary folder of its killed or
+failed run again, as long as settings and inputs are still the same.
 """
 
 import errno
@@ -66,14 +67,22 @@ class StageResult:
         return f"{self.name}: {self.summary}\n  -> {self.out}"
 
 
-def stage(*, inputs: tuple[str, ...], makes: Literal["file", "folder"]) -> Callable:
+def stage(
+    *, inputs: tuple[str, ...], makes: Literal["file", "folder"], resumes: bool = False
+) -> Callable:
     """Turns a function that writes `out` and returns a mapping of counts into a stage.
 
     Args:
-        inputs: Names of the parameters that are input paths: a `Path`, None, or a `str` that is
-            either a path or the name of something elsewhere, such as a model of a hub.
+        inputs: Names of the parameters that are input paths: a `Path`, a tuple of them, None, or
+            a `str` that is either a path or the name of something elsewhere, such as a model of a
+            hub.
         makes: Whether `out` becomes a file (its record is `<name>.stage.json` beside it) or a
             folder (its record is `stage.json` inside).
+        resumes: Whether the function, which then makes a folder, goes on from what it finds in
+            `out`. What it had written there when it failed or was killed is kept, and is handed
+            to the next call with the same `out`, settings, input hashes and version of this
+            package; any other call gets an empty folder. Only what was written and renamed is
+            whole. What shall not be in the result the function removes before it returns.
 
     Returns:
         A decorator. The decorated function returns a `StageResult` and raises `InputError` if
@@ -94,7 +103,7 @@ def stage(*, inputs: tuple[str, ...], makes: Literal["file", "folder"]) -> Calla
                 for key in inputs
                 if isinstance(bound.arguments[key], Path)
             }
-            partial = _make_partial(place, makes)
+            partial = _make_partial(place, makes, fingerprint if resumes else None)
             bound.arguments["out"] = partial
             start = time.monotonic()
             try:
@@ -114,7 +123,8 @@ def stage(*, inputs: tuple[str, ...], makes: Literal["file", "folder"]) -> Calla
                     ) from error
                 raise
             finally:
-                _remove(partial)
+                if not (resumes and _holds_work(partial)):
+                    _remove(partial)
             return StageResult(function.__name__, out, counts, seconds)
 
         run.inputs = inputs
@@ -142,8 +152,7 @@ def is_current(function: Callable, arguments: Mapping[str, Any]) -> bool:
     record = read_record(out)
     if not out.exists() or record is None:
         return False
-    fingerprint = _fingerprint(function.__name__, bound.arguments, function.inputs)
-    return all(record.get(key) == value for key, value in fingerprint.items())
+    return _agrees(record, _fingerprint(function.__name__, bound.arguments, function.inputs))
 
 
 def read_record(out: Path) -> dict[str, Any] | None:
@@ -189,8 +198,16 @@ def _fingerprint(name: str, arguments: Mapping[str, Any], inputs: tuple[str, ...
     return json.loads(json.dumps(fingerprint, default=_to_json))
 
 
-def _hash_input(value: Path | str | None, argument: str) -> str | None:
+def _agrees(record: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> bool:
+    return all(record.get(key) == value for key, value in fingerprint.items())
+
+
+def _hash_input(
+    value: Path | str | tuple[Path, ...] | None, argument: str
+) -> str | list[str] | None:
     """Hash of what lies at a path; names of things elsewhere stand for themselves."""
+    if isinstance(value, tuple):
+        return [_hash(path, argument) for path in value]
     if value is None or (isinstance(value, str) and not Path(value).exists()):
         return value
     return _hash(Path(value), argument)
@@ -222,15 +239,23 @@ def _hash(path: Path, argument: str) -> str:
     return digest.hexdigest()
 
 
-def _make_partial(out: Path, makes: str) -> Path:
-    """Makes the place for unfinished work, on the same disk as `out`; a killed run's is removed."""
+def _make_partial(out: Path, makes: str, resumable: dict[str, Any] | None) -> Path:
+    """Makes the place for unfinished work, on the same disk as `out`.
+
+    What a killed run has left there is removed, unless its record agrees with the fingerprint
+    `resumable`.
+    """
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
         _check_replaceable(out, makes)
         out.parent.mkdir(parents=True, exist_ok=True)
+        if resumable and _agrees(_read_unfinished(partial), resumable):
+            return partial
         _remove(partial)
         if makes == "folder":
             partial.mkdir()
+            if resumable:
+                (partial / "stage.json").write_text(json.dumps(resumable, indent=2))
         else:
             partial.touch()
     except OSError as error:
@@ -238,6 +263,19 @@ def _make_partial(out: Path, makes: str) -> Path:
             f"out: {out} cannot be written ({error.strerror}); choose a folder you may write to."
         ) from error
     return partial
+
+
+def _read_unfinished(partial: Path) -> dict[str, Any]:
+    """The record of unfinished work, as far as it was written."""
+    try:
+        return json.loads((partial / "stage.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _holds_work(partial: Path) -> bool:
+    """Whether there is anything to go on from."""
+    return partial.is_dir() and any(path.name != "stage.json" for path in partial.iterdir())
 
 
 def _check_replaceable(out: Path, makes: str) -> None:

@@ -41,6 +41,15 @@ def collect(*, folder: Path, out: Path, setting: object = None) -> Mapping[str, 
     return {"files": len(list(out.iterdir()))}
 
 
+@stage(inputs=("folder",), makes="folder", resumes=True)
+def collect_slowly(*, folder: Path, out: Path, setting: str = "") -> Mapping[str, int]:
+    found = [path for path in sorted(folder.rglob("*.txt")) if not (out / path.name).exists()]
+    for path in found:
+        look_at(path)
+        (out / path.name).write_text(path.read_text() + setting)
+    return {"files": len(found)}
+
+
 def look_at(path: Path) -> None:
     """Does nothing, until a test wants trouble."""
 
@@ -436,3 +445,61 @@ def test_current_folder_can_be_the_output(folder, tmp_path, monkeypatch):
 def test_settings_must_be_plain_data(folder, tmp_path):
     with pytest.raises(TypeError, match="settings must be plain data"):
         collect(folder=folder, out=tmp_path / "out", setting=object())
+
+
+@pytest.fixture
+def stopped(folder, tmp_path, monkeypatch) -> Path:
+    """Where `collect_slowly` was interrupted after a.txt."""
+
+    def stop(path: Path) -> None:
+        if path.name == "b.txt":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "look_at", stop)
+        with pytest.raises(KeyboardInterrupt):
+            collect_slowly(folder=folder, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    return tmp_path / "out"
+
+
+def test_unfinished_work_goes_on(stopped, folder):
+    result = collect_slowly(folder=folder, out=stopped)
+
+    assert result.counts == {"files": 1}
+    assert sorted(content(stopped)) == ["a.txt", "b.txt", "stage.json"]
+    assert sorted(path.name for path in stopped.parent.iterdir()) == ["folder", "out"]
+    assert read_record(stopped)["counts"] == {"files": 1}
+    assert collect_slowly(folder=folder, out=stopped).counts == {"files": 2}
+
+
+@pytest.mark.parametrize("other", ["setting", "input", "version", "stage", "record"])
+def test_unfinished_work_of_another_call_is_not_used(other, stopped, folder, tmp_path, monkeypatch):
+    function, setting, record = collect_slowly, "", tmp_path / ".out.partial" / "stage.json"
+    if other == "setting":
+        setting = "!"
+    elif other == "input":
+        (folder / "a.txt").write_text("c")
+    elif other == "version":
+        monkeypatch.setattr(ser_nsl, "__version__", "999")
+    elif other == "stage":
+        function = collect
+        (tmp_path / ".out.partial" / "c.txt").touch()
+    else:
+        record.write_text(record.read_text()[:20])
+
+    assert function(folder=folder, out=stopped, setting=setting).counts == {"files": 2}
+    assert (stopped / "a.txt").read_text() == (folder / "a.txt").read_text() + setting
+
+
+def test_nothing_is_left_where_nothing_was_done(folder, tmp_path, monkeypatch):
+    def fail(path: Path) -> None:
+        raise InputError("bad clip")
+
+    monkeypatch.setattr(sys.modules[__name__], "look_at", fail)
+    before = content(tmp_path)
+    with pytest.raises(InputError, match="bad clip"):
+        collect_slowly(folder=folder, out=tmp_path / "out")
+
+    assert content(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder"]
