@@ -1,132 +1,113 @@
-"""wav2vec 2.0 checkpoints in Hugging Face form: load, make at random, save."""
+"""wav2vec 2.0 checkpoints in Hugging Face form, as TensorFlow models."""
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import tensorflow as tf
-from safetensors import SafetensorError, safe_open
 from transformers import (
-    AutoConfig,
     TFWav2Vec2ForSequenceClassification,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
-    modeling_tf_utils,
 )
 from transformers.utils import logging
 
 from ser_nsl.errors import InputError
+from ser_nsl.upstream.hub import checkpoint_folder
+from ser_nsl.upstream.weights import fitting, read_weights, weight_name
 
 EMBEDDING_WIDTH = 256  # the projector, FC1 of arXiv 2210.14977
-_VARIANCE_FLOOR = 1e-7  # as Wav2Vec2FeatureExtractor
+_SAMPLE_RATE_HZ = 16_000
+_MASK = "wav2vec2.masked_spec_embed"  # matters in training only; many checkpoints have none
+_SETTINGS_OF_RESULTS = (
+    "conv_stride",
+    "do_stable_layer_norm",
+    "feat_extract_activation",
+    "feat_extract_norm",
+    "hidden_act",
+    "num_attention_heads",
+)
 
 
 def load_upstream(
-    name_or_dir: str, *, classes: tuple[str, ...] | None = None
+    name_or_dir: str, *, classes: tuple[str, ...] | None = None, needs_head: bool = True
 ) -> tuple[TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor]:
-    """Loads a checkpoint with a classification head.
+    """Loads a checkpoint, of TensorFlow or PyTorch, and gives it an emotion head if asked to.
+
+    No code of a checkpoint is run. Its settings decide whether clips are standardised. They may
+    also ask for an attention mask, which tells padding apart: here clips of equal length go
+    together and none is padded, so a mask would be all ones and change nothing.
 
     Args:
-        name_or_dir: Hub name, or a folder with `config.json` and `tf_model.h5` or
-            `model.safetensors`, be it of TensorFlow or PyTorch.
-        classes: Gives the model a projector of 256 numbers and a new classifier for these
-            classes; None keeps the checkpoint's own head.
+        name_or_dir: A folder, or a hub name, where `name@revision` is a branch, tag or commit,
+            e.g. facebook/wav2vec2-base@main. It holds `config.json` and `model.safetensors`,
+            `tf_model.h5` or `pytorch_model.bin` (which takes the extra `torch`).
+        classes: Gives the model a head for fine-tuning: the checkpoint's own projector where it
+            has one of 256 numbers, and with it its own classifier where it tells these very
+            classes apart, in this order; else new ones. None keeps the checkpoint's own head.
+        needs_head: Whether a checkpoint without emotion head is refused if `classes` is None.
+            Else what the head lacks is random, and not to be used.
 
     Returns:
         The model, and the settings of its input.
 
     Raises:
-        InputError: If the checkpoint cannot be found or read, is no wav2vec 2.0, lacks weights,
-            or has no head and `classes` is None.
+        InputError: If the checkpoint cannot be found or read, is no wav2vec 2.0 that TensorFlow
+            computes as PyTorch does, its weights are not those that its config.json tells of, or
+            it has no head and needs one.
     """
-    config = _read_config(name_or_dir, classes)
-    model = _read_weights(name_or_dir, config, new_head=classes is not None)
-    try:
-        extractor = Wav2Vec2FeatureExtractor.from_pretrained(name_or_dir)
-    except OSError:  # a checkpoint without preprocessor_config.json has the published settings
-        extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
-    return model, extractor
-
-
-def _read_config(name_or_dir: str, classes: tuple[str, ...] | None) -> Wav2Vec2Config:
-    if name_or_dir.startswith((".", "/")) and not Path(name_or_dir).is_dir():
-        raise InputError(
-            f"upstream: {name_or_dir} is not a folder; give a checkpoint's folder or hub name."
-        )
-    try:
-        config = AutoConfig.from_pretrained(name_or_dir, trust_remote_code=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"upstream: {name_or_dir!r} is neither a folder with config.json nor a checkpoint of "
-            "the hub that can be reached from here. Download it where there is a network and give "
-            "the folder, or make a small one with tools/make_upstream.py. "
-            f"({_first_line(error)})"
-        ) from error
-    if not isinstance(config, Wav2Vec2Config):
-        raise InputError(
-            f"upstream: {name_or_dir!r} is a {config.model_type}; it must be a wav2vec 2.0."
-        )
+    folder = checkpoint_folder(name_or_dir)
+    config = _read_config(folder, name_or_dir)
+    extractor = _read_extractor(folder, name_or_dir)
+    own_classes = tuple(label for _, label in sorted(config.id2label.items()))
     if classes is not None:
         config.classifier_proj_size = EMBEDDING_WIDTH
         config.id2label = dict(enumerate(classes))
         config.label2id = {name: i for i, name in config.id2label.items()}
         # The TensorFlow model would draw the layers to drop once only, when a step is traced.
         config.layerdrop = 0.0
-    elif "Wav2Vec2ForSequenceClassification" not in str(config.architectures):
-        raise InputError(
-            f"upstream: {name_or_dir!r} has no emotion head; fine-tune it first with "
-            "tools/finetune_upstream.py."
-        )
-    return config
+    model = _build(config, name_or_dir)
+    weights = read_weights(folder, name_or_dir)
+    _check_weights(model, weights, name_or_dir, with_head=needs_head and classes is None)
+    _assign(model.wav2vec2, weights)
+    if not _lacking(model.projector, weights):
+        _assign(model.projector, weights)
+        if classes in (None, own_classes) and not _lacking(model.classifier, weights):
+            _assign(model.classifier, weights)
+    return model, extractor
 
 
-def _read_weights(
-    name_or_dir: str, config: Wav2Vec2Config, *, new_head: bool
-) -> TFWav2Vec2ForSequenceClassification:
-    try:
-        with quiet_transformers(), _iterable_archives():
-            model, info = TFWav2Vec2ForSequenceClassification.from_pretrained(
-                name_or_dir,
-                config=config,
-                ignore_mismatched_sizes=new_head,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"upstream: {name_or_dir!r} has no weights that can be read here; it needs tf_model.h5 "
-            f"or model.safetensors. ({_first_line(error)})"
-        ) from error
-    # transformers fills what is lacking with random numbers. That of masks matters in training
-    # only, and many checkpoints have none.
-    replaceable = ("masked_spec_embed", *(("projector", "classifier") if new_head else ()))
-    lacking = [
-        key
-        for key in (*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"]))
-        if not any(name in key for name in replaceable)
-    ]
-    if lacking:
-        raise InputError(
-            f"upstream: {name_or_dir!r} lacks {len(lacking)} weights that its config.json tells of "
-            f"(first: {', '.join(lacking[:3])}); make or download it again."
-        )
-    return model
+def fingerprint(
+    model: TFWav2Vec2ForSequenceClassification,
+    extractor: Wav2Vec2FeatureExtractor,
+    *,
+    with_head: bool,
+) -> str:
+    """Hashes what decides a model's embeddings: weights, and settings that weights do not show.
 
-
-def standardise(waveform: tf.Tensor, extractor: Wav2Vec2FeatureExtractor) -> tf.Tensor:
-    """Brings each clip to mean 0 and deviation 1, where the checkpoint was trained so.
+    It does not depend on the files that the weights came from, nor on the machine.
 
     Args:
-        waveform: float32, shape `(batch, samples)`, without padding.
-        extractor: Settings of the checkpoint's input.
+        model: The upstream.
+        extractor: Settings of its input.
+        with_head: Whether the projector takes part in the embeddings.
 
     Returns:
-        float32, same shape.
+        The first 16 hexadecimal digits of a SHA-256.
     """
-    if not extractor.do_normalize:
-        return waveform
-    mean, variance = tf.nn.moments(waveform, axes=[1], keepdims=True)
-    return (waveform - mean) * tf.math.rsqrt(variance + _VARIANCE_FLOOR)
+    layers = (model.wav2vec2, model.projector) if with_head else (model.wav2vec2,)
+    weights = {weight_name(variable): variable for layer in layers for variable in layer.weights}
+    weights.pop(_MASK, None)
+    settings = {key: getattr(model.config, key) for key in _SETTINGS_OF_RESULTS}
+    settings["do_normalize"] = extractor.do_normalize
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, variable in sorted(weights.items()):
+        digest.update(f"\n{name} {variable.shape.as_list()}\n".encode())
+        digest.update(variable.numpy().astype("<f4").tobytes())
+    return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -144,35 +125,109 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(level)
 
 
-@contextlib.contextmanager
-def _iterable_archives() -> Iterator[None]:
-    """Lets transformers 4.57 read PyTorch's safetensors (its issue 40028)."""
-    modeling_tf_utils.safe_open = _IterableArchive
+def _read_config(folder: Path, name: str) -> Wav2Vec2Config:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(
+            f"upstream: folder {name!r} has no config.json; give a checkpoint in Hugging Face form."
+        )
     try:
-        yield
-    finally:
-        modeling_tf_utils.safe_open = safe_open
+        values = json.loads(path.read_text())
+        kind = values["model_type"]
+        config = Wav2Vec2Config.from_dict(values)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"upstream: config.json of {name!r} cannot be read; download it again. "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if kind != Wav2Vec2Config.model_type:
+        raise InputError(f"upstream: {name!r} is a {kind}; it must be a wav2vec 2.0.")
+    for setting, needed, supported in (
+        ("conv_dim", "the same in all layers", len(set(config.conv_dim)) == 1),
+        ("layer_norm_eps", "1e-05", config.layer_norm_eps == 1e-5),
+        ("add_adapter", "false", not config.add_adapter),
+        ("adapter_attn_dim", "null", config.adapter_attn_dim is None),
+        ("use_weighted_layer_sum", "false", not config.use_weighted_layer_sum),
+    ):
+        if not supported:
+            raise InputError(
+                f"upstream: {setting} of {name!r} must be {needed}, since TensorFlow computes "
+                f"nothing else as PyTorch does; received {getattr(config, setting)}. Choose "
+                "another checkpoint."
+            )
+    return config
 
 
-class _IterableArchive:
-    """A `safe_open` that iterates over its keys, as transformers takes for granted."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._archive = safe_open(*args, **kwargs)
-
-    def __enter__(self) -> "_IterableArchive":
-        self._archive.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._archive.__exit__(*error)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._archive.keys())
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._archive, name)
+def _read_extractor(folder: Path, name: str) -> Wav2Vec2FeatureExtractor:
+    if not (folder / "preprocessor_config.json").is_file():
+        return Wav2Vec2FeatureExtractor(do_normalize=True)  # the published settings
+    try:
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"upstream: preprocessor_config.json of {name!r} cannot be read; download it again. "
+            f"({error})"
+        ) from error
+    if extractor.sampling_rate != _SAMPLE_RATE_HZ:
+        raise InputError(
+            f"upstream: {name!r} hears {extractor.sampling_rate} Hz; it must hear "
+            f"{_SAMPLE_RATE_HZ} Hz."
+        )
+    return extractor
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _build(config: Wav2Vec2Config, name: str) -> TFWav2Vec2ForSequenceClassification:
+    try:
+        with quiet_transformers():
+            model = TFWav2Vec2ForSequenceClassification(config)
+            model.build_in_name_scope()
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"upstream: config.json of {name!r} tells of a model that TensorFlow cannot make; "
+            f"choose another checkpoint. ({error})"
+        ) from error
+    return model
+
+
+def _check_weights(
+    model: TFWav2Vec2ForSequenceClassification,
+    weights: Mapping[str, np.ndarray],
+    name: str,
+    *,
+    with_head: bool,
+) -> None:
+    """Refuses weights that are not those which config.json tells of."""
+    lacking = _lacking(model.wav2vec2, weights)
+    if with_head and not lacking:
+        if not any(key.startswith(("projector.", "classifier.")) for key in weights):
+            raise InputError(
+                f"upstream: {name!r} has no emotion head; fine-tune it first with "
+                "tools/finetune_upstream.py."
+            )
+        lacking = _lacking(model.projector, weights) + _lacking(model.classifier, weights)
+    if lacking:
+        raise InputError(
+            f"upstream: {name!r} lacks {len(lacking)} weights that its config.json tells of, or "
+            f"has them in another size (first: {', '.join(lacking[:3])}); make or download it "
+            "again."
+        )
+    known = {weight_name(variable) for variable in model.wav2vec2.weights} | {_MASK}
+    surplus = [key for key in weights if key.startswith("wav2vec2.") and key not in known]
+    if surplus:
+        raise InputError(
+            f"upstream: {name!r} has {len(surplus)} weights that its config.json does not tell of "
+            f"(first: {', '.join(sorted(surplus)[:3])}); make or download it again."
+        )
+
+
+def _lacking(layer: tf.keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of a layer's weights that are not there, or not of its size."""
+    names = (weight_name(v) for v in layer.weights if fitting(v, weights) is None)
+    return sorted(name for name in names if name != _MASK)
+
+
+def _assign(layer: tf.keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> None:
+    for variable in layer.weights:
+        value = fitting(variable, weights)
+        if value is not None:  # may be None of the mask
+            variable.assign(value)

@@ -1,201 +1,319 @@
 import json
 import shutil
-import socket
+from pathlib import Path
 
-import huggingface_hub.constants
 import numpy as np
 import pytest
 import tensorflow as tf
-import transformers.modeling_tf_utils
-import transformers.utils.hub
-from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import TFWav2Vec2ForSequenceClassification
 from transformers.utils import logging
 
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.checkpoint import load_upstream, quiet_transformers, standardise
+from ser_nsl.upstream.checkpoint import fingerprint, load_upstream, quiet_transformers
 
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch):
-    """No test of this file may reach for the hub."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(transformers.utils.hub, "_is_offline_mode", True)
-    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("touched the network"))
+OWN_CLASSES = ("anger", "joy", "sadness")
+HEAD = ("projector", "classifier")
 
 
 @pytest.fixture
-def checkpoint(small_upstream, tmp_path):
-    return shutil.copytree(small_upstream, tmp_path / "checkpoint")
+def checkpoint(tmp_path) -> Path:
+    """A checkpoint of PyTorch with a head for `OWN_CLASSES`."""
+    return shutil.copytree(Path(__file__).parent / "fixtures" / "group", tmp_path / "checkpoint")
 
 
-def change_config(checkpoint, **changes) -> None:
-    path = checkpoint / "config.json"
+def change_json(path: Path, **changes) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_own_head_is_kept_without_classes(small_upstream):
-    model, _ = load_upstream(str(small_upstream))
-    again, _ = load_upstream(str(small_upstream))
-
-    np.testing.assert_array_equal(model.classifier.kernel, again.classifier.kernel)
-    assert np.any(model.classifier.kernel)
-    assert model.classifier.units == 2
+def change_weights(checkpoint: Path, change) -> None:
+    """Applies `change`, from one dict of arrays to another, to the saved weights."""
+    path = checkpoint / "model.safetensors"
+    save_file(change(load_file(path)), path, metadata={"format": "pt"})
 
 
-def test_classes_give_a_new_head_on_the_same_body(small_upstream):
-    own, _ = load_upstream(str(small_upstream))
-    model, _ = load_upstream(str(small_upstream), classes=("joy", "anger", "sorrow"))
-
-    assert model.config.id2label == {0: "joy", 1: "anger", 2: "sorrow"}
-    assert model.config.label2id == {"joy": 0, "anger": 1, "sorrow": 2}
-    assert (model.projector.units, model.classifier.units) == (256, 3)
-    for variable, value in zip(own.wav2vec2.weights, model.wav2vec2.weights, strict=True):
-        np.testing.assert_array_equal(variable, value)
+def without(*starts: str):
+    return lambda weights: {k: v for k, v in weights.items() if not k.startswith(starts)}
 
 
-def test_projector_of_another_width_is_replaced(checkpoint):
-    change_config(checkpoint, classifier_proj_size=32)
-    model, _ = load_upstream(str(checkpoint), classes=("joy", "anger"))
+def assert_equal(layer: tf.keras.layers.Layer, other: tf.keras.layers.Layer) -> None:
+    for variable, value in zip(layer.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(variable, value, err_msg=variable.name)
 
-    assert model(np.zeros((1, 800), np.float32)).logits.shape == (1, 2)
+
+def test_own_head_is_kept_without_classes(checkpoint):
+    model, _ = load_upstream(str(checkpoint))
+
+    weights = load_file(checkpoint / "model.safetensors")
+    for name in HEAD:
+        layer = getattr(model, name)
+        np.testing.assert_array_equal(layer.kernel, weights[f"{name}.weight"].T)
+        np.testing.assert_array_equal(layer.bias, weights[f"{name}.bias"])
+    assert tuple(model.config.id2label.values()) == OWN_CLASSES
+
+
+def test_own_head_is_kept_for_its_very_classes(checkpoint):
+    own, _ = load_upstream(str(checkpoint))
+    model, _ = load_upstream(str(checkpoint), classes=OWN_CLASSES)
+
+    assert_equal(model, own)
+
+
+@pytest.mark.parametrize(
+    "classes", [("joy", "anger", "sadness"), ("anger", "joy", "disgust"), ("anger", "joy")]
+)
+def test_other_classes_get_a_new_classifier_only(classes, checkpoint):
+    own, _ = load_upstream(str(checkpoint))
+    model, _ = load_upstream(str(checkpoint), classes=classes)
+
+    assert model.config.id2label == dict(enumerate(classes))
+    assert model.config.label2id == {name: i for i, name in enumerate(classes)}
+    assert_equal(model.wav2vec2, own.wav2vec2)
+    assert_equal(model.projector, own.projector)
+    assert model.classifier.kernel.shape == (256, len(classes))
+    fresh = tf.initializers.GlorotUniform(seed=0)((256, len(classes)))
+    assert np.std(model.classifier.kernel) == pytest.approx(np.std(fresh), rel=0.2)
+
+
+def test_projector_of_another_width_is_replaced_for_classes_and_kept_without(checkpoint):
+    change_json(checkpoint / "config.json", classifier_proj_size=32)
+    change_weights(
+        checkpoint,
+        lambda weights: (
+            weights
+            | {
+                "projector.weight": weights["projector.weight"][:32],
+                "projector.bias": weights["projector.bias"][:32],
+                "classifier.weight": np.ascontiguousarray(weights["classifier.weight"][:, :32]),
+            }
+        ),
+    )
+
+    model, _ = load_upstream(str(checkpoint), classes=OWN_CLASSES)
     assert model.projector.kernel.shape == (16, 256)
+    assert model(np.zeros((1, 800), np.float32)).logits.shape == (1, 3)
+    assert load_upstream(str(checkpoint))[0].projector.kernel.shape == (16, 32)
 
 
-def test_published_input_settings_where_the_checkpoint_has_none(checkpoint):
-    (checkpoint / "preprocessor_config.json").unlink()
+def test_head_of_a_width_that_config_does_not_tell_of_is_refused(checkpoint):
+    change_json(checkpoint / "config.json", classifier_proj_size=32)
 
-    _, extractor = load_upstream(str(checkpoint))
-
-    assert extractor.do_normalize
-
-
-def test_weights_of_pytorch_are_those_of_tensorflow(small_upstream, checkpoint):
-    path = checkpoint / "model.safetensors"
-    save_file(to_pytorch(load_file(path)), path, metadata={"format": "pt"})
-
-    for expected, found in zip(
-        load_upstream(str(small_upstream))[0].weights,
-        load_upstream(str(checkpoint))[0].weights,
-        strict=True,
-    ):
-        np.testing.assert_array_equal(found, expected)
-    assert transformers.modeling_tf_utils.safe_open is safe_open
-
-
-def to_pytorch(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Gives weights the names and axes that PyTorch's modules give them."""
-    renamed = {}
-    for name, value in weights.items():
-        *modules, kind = name.removesuffix(":0").split("/")
-        kind = {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(kind, kind)
-        transposed = value.T if name.endswith("kernel:0") else value
-        renamed[".".join((*modules, kind))] = np.ascontiguousarray(transposed)
-    return renamed
-
-
-@pytest.mark.parametrize("form", ["tf", "pt"])
-def test_weights_that_are_lacking_are_named(form, checkpoint):
-    path = checkpoint / "model.safetensors"
-    weights = load_file(path)
-    for name in ("projector/kernel:0", "projector/bias:0", "wav2vec2/masked_spec_embed:0"):
-        del weights[name]
-
-    def save():
-        renamed = weights if form == "tf" else to_pytorch(weights)
-        save_file(renamed, path, metadata={"format": form})
-
-    save()
-    with pytest.raises(InputError, match=r"lacks 2 weights .* \(first: projector.*, projector"):
-        load_upstream(str(checkpoint))
-    load_upstream(str(checkpoint), classes=("joy", "anger"))
-    del weights["wav2vec2/encoder/layer_norm/beta:0"]
-    save()
     with pytest.raises(
-        InputError, match=r"lacks 1 weights .* \(first: wav2vec2.encoder.layer_norm"
+        InputError, match=r"lacks 3 weights .* another size \(first: projector.bias, projector"
     ):
-        load_upstream(str(checkpoint), classes=("joy", "anger"))
+        load_upstream(str(checkpoint))
+
+
+def test_missing_head_is_refused_only_where_it_is_needed(checkpoint):
+    own, _ = load_upstream(str(checkpoint))
+    change_weights(checkpoint, without(*HEAD))
+
+    with pytest.raises(InputError, match=r"no emotion head; .* tools/finetune_upstream\.py"):
+        load_upstream(str(checkpoint))
+    for arguments in ({"classes": OWN_CLASSES}, {"needs_head": False}):
+        model, _ = load_upstream(str(checkpoint), **arguments)
+        assert_equal(model.wav2vec2, own.wav2vec2)
+
+
+def of_base(weights):
+    """As Wav2Vec2Model saves them."""
+    body = without(*HEAD)(weights)
+    return {name.removeprefix("wav2vec2."): value for name, value in body.items()}
+
+
+def of_pretraining(weights):
+    """As Wav2Vec2ForPreTraining saves them."""
+    extra = ("quantizer.codevectors", "project_hid.weight", "project_q.bias")
+    return without(*HEAD)(weights) | {name: np.ones((1, 2), np.float32) for name in extra}
+
+
+def of_ctc(weights):
+    """As Wav2Vec2ForCTC saves them."""
+    return without(*HEAD)(weights) | {"lm_head.weight": np.ones((32, 16), np.float32)}
+
+
+@pytest.mark.parametrize("save", [of_base, of_pretraining, of_ctc])
+def test_models_for_other_tasks_lend_their_body(save, checkpoint):
+    own, _ = load_upstream(str(checkpoint))
+    change_weights(checkpoint, save)
+
+    assert_equal(load_upstream(str(checkpoint), needs_head=False)[0].wav2vec2, own.wav2vec2)
+
+
+def test_weights_that_are_lacking_are_named(checkpoint):
+    change_weights(checkpoint, without("wav2vec2.masked_spec_embed", "projector"))
+    with pytest.raises(InputError, match=r"lacks 2 weights .* \(first: projector.bias, projector"):
+        load_upstream(str(checkpoint))
+    load_upstream(str(checkpoint), classes=OWN_CLASSES)
+
+    change_weights(checkpoint, without("wav2vec2.encoder.layer_norm.bias"))
+    with pytest.raises(
+        InputError, match=r"lacks 1 weights .* \(first: wav2vec2.encoder.layer_norm.bias\)"
+    ):
+        load_upstream(str(checkpoint), needs_head=False)
 
 
 def test_weights_of_another_size_are_named(checkpoint):
-    change_config(checkpoint, intermediate_size=64)
+    change_json(checkpoint / "config.json", intermediate_size=12)
 
-    with pytest.raises(InputError, match=r"lacks 3 weights .*first: .*/feed_forward/"):
-        load_upstream(str(checkpoint), classes=("joy", "anger"))
-
-
-@pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "../nowhere"])
-def test_missing_folder_is_refused(name):
-    with pytest.raises(InputError, match=f"upstream: {name} is not a folder"):
-        load_upstream(name)
+    with pytest.raises(InputError, match=r"lacks 6 weights .*first: .*\.feed_forward\."):
+        load_upstream(str(checkpoint), classes=OWN_CLASSES)
 
 
-@pytest.mark.parametrize("name", ["nobody/has-made-this", "runs/upstream/random", "two words"])
-def test_name_that_cannot_be_reached_is_refused(name):
-    with pytest.raises(InputError, match=r"neither a folder .* tools/make_upstream\.py"):
-        load_upstream(name)
+def test_as_many_numbers_in_another_shape_are_not_taken(checkpoint):
+    name = "wav2vec2.encoder.layers.0.feed_forward.intermediate_dense.weight"
+    change_weights(
+        checkpoint, lambda weights: weights | {name: np.ascontiguousarray(weights[name].T)}
+    )
+
+    with pytest.raises(InputError, match=rf"lacks 1 weights .*first: {name}"):
+        load_upstream(str(checkpoint))
+
+
+def test_weights_that_config_does_not_tell_of_are_named(checkpoint):
+    change_json(checkpoint / "config.json", num_hidden_layers=1)
+
+    with pytest.raises(InputError, match=r"has 16 weights that .* wav2vec2\.encoder\.layers\.1\."):
+        load_upstream(str(checkpoint))
+
+
+def test_weights_of_another_architecture_are_refused(checkpoint):
+    change_weights(
+        checkpoint,
+        lambda weights: {k.replace("wav2vec2.", "hubert."): v for k, v in weights.items()},
+    )
+
+    with pytest.raises(InputError, match=r"lacks \d\d weights that its config.json tells of"):
+        load_upstream(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("conv_dim", [8, 8, 8, 8, 8, 8, 4]),
+        ("layer_norm_eps", 1e-6),
+        ("add_adapter", True),
+        ("adapter_attn_dim", 16),
+        ("use_weighted_layer_sum", True),
+    ],
+)
+def test_what_tensorflow_computes_otherwise_is_refused(setting, value, checkpoint):
+    change_json(checkpoint / "config.json", **{setting: value})
+
+    with pytest.raises(InputError, match=rf"upstream: {setting} of .*/checkpoint' must be"):
+        load_upstream(str(checkpoint), needs_head=False)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("hidden_act", "relu2"),
+        ("feat_extract_activation", "nothing"),
+        ("feat_extract_norm", "batch"),
+        ("num_attention_heads", 3),
+        ("num_conv_pos_embedding_groups", 5),
+    ],
+)
+def test_what_tensorflow_cannot_make_is_refused(setting, value, checkpoint):
+    change_json(checkpoint / "config.json", **{setting: value})
+
+    with pytest.raises(InputError, match="a model that TensorFlow cannot make"):
+        load_upstream(str(checkpoint))
 
 
 def test_another_kind_of_model_is_refused(checkpoint):
-    change_config(checkpoint, model_type="hubert")
+    change_json(checkpoint / "config.json", model_type="hubert")
 
     with pytest.raises(InputError, match="is a hubert; it must be a wav2vec 2.0"):
         load_upstream(str(checkpoint))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"model_type": "of tomorrow"}', "{}"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
 def test_unreadable_config_is_refused(text, checkpoint):
     (checkpoint / "config.json").write_text(text)
 
-    with pytest.raises(InputError, match="is neither a folder with config.json nor"):
+    with pytest.raises(InputError, match=r"config.json of .*/checkpoint' cannot be read"):
         load_upstream(str(checkpoint))
 
 
-def test_pretrained_only_has_no_embedding(checkpoint):
-    change_config(checkpoint, architectures=["Wav2Vec2ForPreTraining"])
-
-    with pytest.raises(InputError, match=r"no emotion head; .* tools/finetune_upstream\.py"):
-        load_upstream(str(checkpoint))
-    load_upstream(str(checkpoint), classes=("joy", "anger"))
+def test_folder_without_config_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"has no config\.json; give a checkpoint"):
+        load_upstream(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", [None, b"cut off"])
-def test_weights_that_cannot_be_read_are_refused(content, checkpoint):
-    (checkpoint / "model.safetensors").unlink()
-    if content is not None:
-        (checkpoint / "model.safetensors").write_bytes(content)
-
-    with pytest.raises(InputError, match=r"no weights that can be read here"):
-        load_upstream(str(checkpoint))
+def test_code_of_a_checkpoint_is_not_run(checkpoint):
+    (checkpoint / "own.py").write_text("raise SystemExit('ran')")
+    change_json(checkpoint / "config.json", auto_map={"AutoConfig": "own.Config"})
+    load_upstream(str(checkpoint))
 
 
-def test_pickled_weights_are_not_opened(checkpoint):
-    (checkpoint / "model.safetensors").unlink()
-    (checkpoint / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+def test_input_settings_are_the_checkpoints(checkpoint):
+    change_json(checkpoint / "preprocessor_config.json", do_normalize=False)
+    assert not load_upstream(str(checkpoint))[1].do_normalize
+    (checkpoint / "preprocessor_config.json").unlink()
+    assert load_upstream(str(checkpoint))[1].do_normalize  # as published
 
-    with pytest.raises(InputError, match=r"needs tf_model\.h5 or model\.safetensors"):
+
+def test_input_settings_that_cannot_be_met_are_refused(checkpoint):
+    change_json(checkpoint / "preprocessor_config.json", sampling_rate=8_000)
+    with pytest.raises(InputError, match="hears 8000 Hz; it must hear 16000 Hz"):
         load_upstream(str(checkpoint))
 
-
-def test_standardise_by_hand():
-    # Mean 3 and deviation 2; mean -1 and deviation 0.5.
-    waveform = tf.constant([[1.0, 5, 1, 5], [-0.5, -1.5, -1.5, -0.5]])
-
-    found = standardise(waveform, Wav2Vec2FeatureExtractor(do_normalize=True))
-
-    np.testing.assert_allclose(found, [[-1, 1, -1, 1], [1, -1, -1, 1]], atol=1e-6)
-    unchanged = standardise(waveform, Wav2Vec2FeatureExtractor(do_normalize=False))
-    np.testing.assert_array_equal(unchanged, waveform)
+    (checkpoint / "preprocessor_config.json").write_text("{")
+    with pytest.raises(InputError, match="preprocessor_config.json of .* cannot be read"):
+        load_upstream(str(checkpoint))
 
 
-def test_standardise_as_transformers():
-    waveform = np.random.default_rng(0).normal(0.1, 1e-3, (3, 500)).astype(np.float32)
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+def test_fingerprint_is_that_of_the_numbers(checkpoint):
+    model, extractor = load_upstream(str(checkpoint))
+    whole = fingerprint(model, extractor, with_head=True)
+    body = fingerprint(model, extractor, with_head=False)
+    assert len(whole) == len(body) == 16
+    assert whole != body
 
-    expected = extractor(list(waveform), sampling_rate=16_000, return_tensors="np").input_values
+    # From another file, beside a fresh classifier and mask, of another name.
+    change_weights(checkpoint, without("classifier", "wav2vec2.masked_spec_embed"))
+    again, _ = load_upstream(str(checkpoint), classes=("calm", "fear"))
+    assert fingerprint(again, extractor, with_head=True) == whole
+    again.projector.bias.assign_add(1e-6 * np.eye(256)[7])
+    assert fingerprint(again, extractor, with_head=True) != whole
+    assert fingerprint(again, extractor, with_head=False) == body
+    for variable in again.wav2vec2.weights:
+        if "masked_spec_embed" in variable.name:
+            continue
+        value = variable.numpy()
+        other = value.copy()
+        other.flat[-1] += 1e-3
+        variable.assign(other)
+        assert fingerprint(again, extractor, with_head=False) != body, variable.name
+        variable.assign(value)
+    extractor.do_normalize = False
+    assert fingerprint(again, extractor, with_head=False) != body
+    extractor.do_normalize = True
+    again.config.num_attention_heads = 2
+    assert fingerprint(again, extractor, with_head=False) != body
 
-    np.testing.assert_allclose(standardise(waveform, extractor), expected, atol=1e-4)
+
+def test_fingerprint_is_the_same_in_every_process_and_on_every_machine(checkpoint):
+    model, extractor = load_upstream(str(checkpoint))
+
+    assert fingerprint(model, extractor, with_head=True) == "7dccb1939611f3a0"
+    assert fingerprint(model, extractor, with_head=False) == "c12d235a038f4b5f"
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_tensorflow_reads_back_what_it_saves(safe, checkpoint, tmp_path):
+    model, extractor = load_upstream(str(checkpoint))
+    model.save_pretrained(tmp_path / "saved", safe_serialization=safe)
+
+    saved = {path.name for path in (tmp_path / "saved").iterdir()}
+    assert saved == {"config.json", "model.safetensors" if safe else "tf_model.h5"}
+    again, _ = load_upstream(str(tmp_path / "saved"))
+    assert_equal(again, model)
+    official = TFWav2Vec2ForSequenceClassification.from_pretrained(tmp_path / "saved")
+    assert_equal(again, official)
+    found, expected = (fingerprint(each, extractor, with_head=True) for each in (again, model))
+    assert found == expected
 
 
 def test_transformers_speaks_again_afterwards():

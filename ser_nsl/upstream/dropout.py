@@ -1,0 +1,60 @@
+"""Dropout whose numbers follow from a seed, so that a training can go on where it was killed."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+_REPLICA_STRIDE = 1_000_000  # more than a model has dropout layers
+
+
+class SeededDropout(tf.keras.layers.Layer):
+    """Dropout that drops the same for the same seed, and otherwise anew.
+
+    Keras's own dropout counts its calls where no checkpoint reaches.
+    """
+
+    def __init__(self, rate: float, seed: Callable[[], tf.Tensor]) -> None:
+        """Makes the layer.
+
+        Args:
+            rate: Share of the inputs to drop, 0 up to 1.
+            seed: Gives int64, shape `(2,)`, when the layer is called.
+        """
+        super().__init__()
+        self._rate = rate
+        self._seed = seed
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Drops in training; else changes nothing."""
+        if not training or self._rate == 0:
+            return inputs
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = tf.random.experimental.stateless_fold_in(
+            self._seed(), tf.cast(replica, tf.int64) * _REPLICA_STRIDE
+        )
+        return tf.nn.experimental.stateless_dropout(inputs, self._rate, seed=seed)
+
+
+def seed_dropout(model: tf.keras.Model) -> tf.Variable:
+    """Puts `SeededDropout` in the place of every dropout layer of a model.
+
+    Args:
+        model: A model whose dropout layers are attributes of its layers. It is changed.
+
+    Returns:
+        The seed, int64, shape `(2,)`, to be set before each step.
+    """
+    seed = tf.Variable([0, 0], dtype=tf.int64, trainable=False, name="dropout_seed")
+    found = [
+        (layer, name, part)
+        for layer in (model, *model.submodules)
+        for name, part in vars(layer).items()
+        if isinstance(part, tf.keras.layers.Dropout)
+    ]
+    for number, (layer, name, part) in enumerate(found):
+
+        def of_layer(number: int = number) -> tf.Tensor:
+            return tf.random.experimental.stateless_fold_in(seed, number)
+
+        setattr(layer, name, SeededDropout(part.rate, of_layer))
+    return seed

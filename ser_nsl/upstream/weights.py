@@ -1,0 +1,170 @@
+"""Weights of a wav2vec 2.0 checkpoint: three kinds of files, one form."""
+
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import h5py
+import numpy as np
+import tensorflow as tf
+from packaging.version import Version
+from safetensors import SafetensorError
+from safetensors.tensorflow import load_file
+
+from ser_nsl.errors import InputError
+
+PICKLE = "pytorch_model.bin"
+_SAFE_TORCH = "2.6"  # before it even weights_only ran code of a pickle: CVE-2025-32434
+_PYTORCH_KINDS = {"kernel": "weight", "gamma": "weight", "beta": "bias"}
+_NEW_WEIGHT_NORM = {
+    "parametrizations.weight.original0": "weight_g",
+    "parametrizations.weight.original1": "weight_v",
+}
+
+
+def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
+    """Reads a checkpoint's weights, whichever program wrote them.
+
+    Args:
+        folder: Holds `model.safetensors`, `tf_model.h5` or `pytorch_model.bin`; the first of them
+            is read.
+        upstream: What messages call the checkpoint.
+
+    Returns:
+        float32 arrays with PyTorch's names and axes. Names of the body begin with `wav2vec2.`,
+        weight norm is `weight_g` and `weight_v`.
+
+    Raises:
+        InputError: If there is none of the files, it cannot be read, or PyTorch is missing.
+    """
+    path = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
+    if path is None:
+        raise InputError(
+            f"upstream: {upstream!r} has no weights: looked for {', '.join(WEIGHT_FILES)}; "
+            "download it again, whole and in one of these forms."
+        )
+    if path.name == PICKLE:
+        require_torch(upstream)
+    try:
+        weights = _READERS[path.name](path)
+    except (OSError, ValueError, SafetensorError) as error:
+        cause = str(error).strip().splitlines()
+        raise InputError(
+            f"upstream: {path.name} of {upstream!r} cannot be read; download it again. "
+            f"({cause[0] if cause else type(error).__name__})"
+        ) from error
+    # A model saved without a head has its modules at the top.
+    prefix = "" if any(name.startswith("wav2vec2.") for name in weights) else "wav2vec2."
+    return {f"{prefix}{name}": value.astype(np.float32) for name, value in weights.items()}
+
+
+def require_torch(upstream: str) -> None:
+    """Checks that PyTorch is there and reads pickles without running their code.
+
+    Args:
+        upstream: What the message calls the checkpoint.
+
+    Raises:
+        InputError: If PyTorch is missing or too old.
+    """
+    try:
+        safe = Version(metadata.version("torch")) >= Version(_SAFE_TORCH)
+    except metadata.PackageNotFoundError:
+        safe = False
+    if not safe:
+        raise InputError(
+            f"upstream: {upstream!r} has neither {' nor '.join(WEIGHT_FILES[:-1])}, and {PICKLE} "
+            f"takes PyTorch {_SAFE_TORCH} or newer; run: pip install 'ser-nsl[torch]'"
+        )
+
+
+def weight_name(variable: tf.Variable) -> str:
+    """Names a variable as PyTorch does, whatever the model is called.
+
+    Args:
+        variable: Of a `TFWav2Vec2ForSequenceClassification`.
+
+    Returns:
+        E.g. `wav2vec2.encoder.layer_norm.weight`.
+    """
+    return _pytorch_name(variable.name.partition("/")[2])
+
+
+def fitting(variable: tf.Variable, weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Picks the value of a variable.
+
+    Args:
+        variable: Of a `TFWav2Vec2ForSequenceClassification`.
+        weights: What `read_weights` gives.
+
+    Returns:
+        An array of the variable's shape; None where there is no such weight or it has another
+        size.
+    """
+    value = weights.get(weight_name(variable))
+    if value is None:
+        return None
+    value = _swap_axes(variable.name, value)
+    return value if value.shape == variable.shape else None
+
+
+def _pytorch_name(name: str) -> str:
+    """From TensorFlow's, without that of the model: `wav2vec2/encoder/layer_norm/gamma:0`."""
+    *modules, kind = name.removesuffix(":0").split("/")
+    return ".".join((*modules, _PYTORCH_KINDS.get(kind, kind)))
+
+
+def _swap_axes(name: str, value: np.ndarray) -> np.ndarray:
+    """From TensorFlow's axes to PyTorch's, and back; `name` is TensorFlow's."""
+    return value.T if name.removesuffix(":0").endswith(("/kernel", "/weight_g")) else value
+
+
+def _from_tensorflow(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {_pytorch_name(name): _swap_axes(name, value) for name, value in weights.items()}
+
+
+def _from_pytorch(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    renamed = {}
+    for name, value in weights.items():
+        for new, old in _NEW_WEIGHT_NORM.items():
+            name = name.replace(new, old)
+        renamed[name] = value
+    return renamed
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    weights = {name: value.numpy() for name, value in load_file(path).items()}
+    is_tensorflow = any("/" in name for name in weights)
+    return (_from_tensorflow if is_tensorflow else _from_pytorch)(weights)
+
+
+def _read_h5(path: Path) -> dict[str, np.ndarray]:
+    weights = {}
+
+    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):
+            weights[name.split("/", 2)[-1]] = item[()]  # after names of layer and model
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return _from_tensorflow(weights)
+
+
+def _read_pickle(path: Path) -> dict[str, np.ndarray]:
+    import torch
+
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        arrays = {name: value.float().numpy() for name, value in weights.items()}
+    # A broken pickle may raise anything, and PyTorch's own message says how to run its code.
+    except Exception as error:
+        raise ValueError("it is broken, or holds more than tensors") from error
+    return _from_pytorch(arrays)
+
+
+_READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
+    "model.safetensors": _read_safetensors,
+    "tf_model.h5": _read_h5,
+    PICKLE: _read_pickle,
+}
+WEIGHT_FILES = tuple(_READERS)  # in the order of preference

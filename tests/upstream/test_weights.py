@@ -1,0 +1,78 @@
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from ser_nsl.errors import InputError
+from ser_nsl.upstream.checkpoint import load_upstream
+from ser_nsl.upstream.weights import WEIGHT_FILES, fitting, read_weights, weight_name
+
+GROUP = Path(__file__).parent / "fixtures" / "group"
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    return shutil.copytree(GROUP, tmp_path / "checkpoint")
+
+
+def test_names_and_axes_of_tensorflow_become_pytorchs(checkpoint, tmp_path):
+    model, _ = load_upstream(str(checkpoint))
+    model.save_pretrained(tmp_path / "tensorflow")
+
+    written_by_pytorch = read_weights(checkpoint, "it")
+    written_by_tensorflow = read_weights(tmp_path / "tensorflow", "it")
+
+    assert written_by_tensorflow.keys() == written_by_pytorch.keys()
+    for name, value in written_by_tensorflow.items():
+        np.testing.assert_array_equal(value, written_by_pytorch[name], err_msg=name)
+
+
+def test_variables_find_their_weight_by_name_and_size(checkpoint):
+    model, _ = load_upstream(str(checkpoint))
+    weights = read_weights(checkpoint, "it")
+
+    assert {weight_name(variable) for variable in model.weights} == weights.keys()
+    kernel = model.projector.kernel
+    np.testing.assert_array_equal(fitting(kernel, weights), weights["projector.weight"].T)
+    assert fitting(kernel, {}) is None
+    assert fitting(kernel, {"projector.weight": np.zeros((16, 256), np.float32)}) is None
+
+
+def test_halves_are_widened(checkpoint):
+    path = checkpoint / "model.safetensors"
+    weights = load_file(path)
+    save_file({k: v.astype(np.float16) for k, v in weights.items()}, path)
+
+    for name, value in read_weights(checkpoint, "it").items():
+        assert value.dtype == np.float32
+        if name in weights:
+            np.testing.assert_allclose(value, weights[name], rtol=1e-3, atol=1e-6)
+
+
+def test_folder_without_weights_is_refused(checkpoint):
+    (checkpoint / "model.safetensors").unlink()
+
+    with pytest.raises(InputError, match=f"no weights: looked for {', '.join(WEIGHT_FILES)}"):
+        read_weights(checkpoint, "it")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tf_model.h5"])
+@pytest.mark.parametrize("content", [b"", b"cut off"])
+def test_weights_that_cannot_be_read_are_refused(name, content, checkpoint):
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / name).write_bytes(content)
+
+    with pytest.raises(InputError, match=f"upstream: {name} of 'it' cannot be read; download it"):
+        read_weights(checkpoint, "it")
+
+
+def test_hdf5_of_something_else_is_refused(checkpoint):
+    (checkpoint / "model.safetensors").unlink()
+    with h5py.File(checkpoint / "tf_model.h5", "w") as file:
+        file["numbers"] = np.arange(3)
+
+    with pytest.raises(InputError, match=r"lacks \d\d weights that its config.json tells of"):
+        load_upstream(str(checkpoint))
