@@ -152,29 +152,100 @@ class UpstreamConfig:
     Attributes:
         epochs: Number of epochs.
         batch_size: Clips a step.
+        accumulate: In how many equal parts, one after another, the gradients of a step are
+            computed: memory shrinks accordingly, the gradients stay the same.
         learning_rate: Of Adam.
+        schedule: `constant`, or `linear`: the rate rises during the first tenth of all steps,
+            then falls to zero.
+        label_smoothing: Share of the label that is spread over all classes, 0 up to 1.
+        statistics: Weight of a second task, 0 for none: FC1 also tells how a clip sounds on the
+            whole, the mean and deviation over time of what the frozen convolutions make of it.
+            This keeps it a judge of likeness where labels do not reach.
         clip_seconds: Length to which clips are cut or self-repeated, in seconds.
+        augmentations: Altered copies of each training clip (speed, spectral tilt, noise); an epoch
+            hears each clip once, as it is or as one of its copies in turn.
         freeze_feature_encoder: Whether the convolutions keep their weights; so for a checkpoint
             that was pre-trained, not for one with random weights.
         keep: Which weights are kept: those of the epoch with the `best` UAR on the validation
             split, or those of the `last` epoch.
-        seed: Of the new head, order of clips, dropout and masks.
+        precision: `float32`; `mixed_float16` is faster on GPUs of compute capability 7 or more,
+            `mixed_bfloat16` on those of 8 or more and on CPUs with AMX. Weights stay float32.
+        seed: Of the new head, order of clips, copies, dropout and masks.
     """
 
     epochs: int = 20
     batch_size: int = 16
+    accumulate: int = 1
     learning_rate: float = 3e-5
+    schedule: str = "constant"
+    label_smoothing: float = 0.0
+    statistics: float = 0.0
     clip_seconds: float = 4.0
+    augmentations: int = 0
     freeze_feature_encoder: bool = True
     keep: str = "best"
+    precision: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
         _check(self.epochs > 0, "epochs", "at least 1", self.epochs)
         _check(self.batch_size > 0, "batch_size", "at least 1", self.batch_size)
+        divides = self.accumulate > 0 and self.batch_size % self.accumulate == 0
+        _check(divides, "accumulate", "a divisor of batch_size", self.accumulate)
         _check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
+        schedules = ("constant", "linear")
+        _check(self.schedule in schedules, "schedule", f"one of {schedules}", self.schedule)
+        smoothing = self.label_smoothing
+        _check(0 <= smoothing < 1, "label_smoothing", "0 up to 1", smoothing)
+        tells = self.statistics == 0 or self.statistics > 0 and self.freeze_feature_encoder
+        _check(tells, "statistics", "0, or above it with freeze_feature_encoder", self.statistics)
         _check(self.clip_seconds >= 0.1, "clip_seconds", "at least 0.1", self.clip_seconds)
+        _check(self.augmentations >= 0, "augmentations", "0 or more", self.augmentations)
         _check(self.keep in ("best", "last"), "keep", "'best' or 'last'", self.keep)
+        precisions = ("float32", "mixed_float16", "mixed_bfloat16")
+        _check(self.precision in precisions, "precision", f"one of {precisions}", self.precision)
+
+
+@dataclass(frozen=True)
+class PretrainingConfig:
+    """How an upstream learns from speech without labels.
+
+    Attributes:
+        convolution_epochs: Epochs in which the convolutions learn to tell log Mel frames; 0
+            leaves them as they are, as befits a checkpoint that has learned before.
+        convolution_learning_rate: Of Adam there, at its highest.
+        epochs: Epochs in which the transformer learns to guess what is masked.
+        learning_rate: Of Adam there, at its highest: it rises and falls again.
+        batch_size: Windows a step.
+        clip_seconds: Length of a window, in seconds; clips are cut into as few as cover them.
+        clusters: Number of clusters of log Mel frames.
+        mask_share: Length of all masks over that of the clip, 0 to 1; masks may overlap.
+        mask_frames: Length of a mask, in frames of 20 ms.
+        seed: Of heads, clusters, order of clips, dropout and masks.
+    """
+
+    convolution_epochs: int = 0
+    convolution_learning_rate: float = 4e-3
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    clip_seconds: float = 3.0
+    clusters: int = 256
+    mask_share: float = 0.6
+    mask_frames: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("convolution_epochs", "epochs"):
+            _check(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        for name in ("convolution_learning_rate", "learning_rate"):
+            _check(getattr(self, name) > 0, name, "positive", getattr(self, name))
+        _check(self.batch_size > 0, "batch_size", "at least 1", self.batch_size)
+        _check(self.clip_seconds >= 0.1, "clip_seconds", "at least 0.1", self.clip_seconds)
+        clusters = 2 <= self.clusters <= 32_767
+        _check(clusters, "clusters", "2 to 32,767", self.clusters)
+        _check(0 < self.mask_share < 1, "mask_share", "between 0 and 1", self.mask_share)
+        _check(self.mask_frames > 0, "mask_frames", "at least 1", self.mask_frames)
 
 
 @dataclass(frozen=True)
@@ -245,22 +316,38 @@ class GraphConfig:
     """How the graph is built and used.
 
     Attributes:
-        similarity_threshold: Least cosine similarity of an edge, -1 to 1.
-        lsh_splits: Hyperplanes of a hashing; 0 compares all pairs.
-        lsh_rounds: Number of hashings.
-        seed: Of the hyperplanes.
+        similarity_threshold: Least cosine similarity of an edge, -1 to 1; `auto` chooses it so
+            that a clip has `target_degree` neighbours on average.
+        lsh_splits: Hyperplanes of a hashing, for the official builder; 0 compares all pairs.
+        lsh_rounds: Number of hashings, for the official builder.
+        seed: Of all that is drawn.
         max_neighbors: Most neighbours of a clip in training.
+        builder: `official`, `exact`, `approximate`, or `auto`: official up to 2,000 clips, exact
+            above.
+        target_degree: Mean number of neighbours, for the threshold `auto` only.
     """
 
-    similarity_threshold: float = 0.99
+    similarity_threshold: float | int | str = 0.99  # the reader of YAML keeps 1 and 1.0 apart
     lsh_splits: int = 2
     lsh_rounds: int = 4
     seed: int = 12345
     max_neighbors: int = 3
+    builder: str = "auto"
+    target_degree: float | None = None
 
     def __post_init__(self) -> None:
-        threshold = self.similarity_threshold
-        _check(-1 <= threshold <= 1, "similarity_threshold", "a cosine, -1 to 1", threshold)
+        threshold, degree = self.similarity_threshold, self.target_degree
+        is_cosine = not isinstance(threshold, str) and -1 <= threshold <= 1
+        _check(
+            is_cosine or threshold == "auto",
+            "similarity_threshold",
+            "a cosine, -1 to 1, or auto",
+            threshold,
+        )
+        rule = "more than 0 where similarity_threshold is auto, else absent"
+        _check(degree is None if is_cosine else (degree or 0) > 0, "target_degree", rule, degree)
+        builders = ("auto", "official", "exact", "approximate")
+        _check(self.builder in builders, "builder", f"one of {builders}", self.builder)
         _check(self.lsh_splits >= 0, "lsh_splits", "0 or more", self.lsh_splits)
         _check(self.lsh_rounds > 0, "lsh_rounds", "at least 1", self.lsh_rounds)
         _check(self.max_neighbors > 0, "max_neighbors", "at least 1", self.max_neighbors)
@@ -273,13 +360,18 @@ class Experiment:
     Attributes:
         name: Short name, which is also that of the run's folder.
         title: One line for the report.
-        source: The corpus that teaches the upstream.
         target: The corpus that the recogniser is for.
+        source: The corpus that teaches the upstream; read only where there is adaptation or
+            finetuning.
         upstream: Hub name or folder of a wav2vec 2.0 checkpoint; None makes a small one with
             random weights.
         small_upstream: Its size, where `upstream` is None.
-        finetuning: How the upstream learns the source.
+        adaptation: How the upstream first learns from the training clips of target and source,
+            without labels; None leaves this out.
+        finetuning: How the upstream learns the source; None takes its emotion head as it is.
         clip_seconds: Length of the target's clips; None for that of the longest.
+        center: What is taken out of embeddings before the graph is built: the mean over a
+            `speaker`'s clips, or over the `corpus`; None takes out nothing, as the paper.
         front_end: From waveform to log Mel.
         graph: How the graph is built and used.
         networks: Light networks to train.
@@ -291,12 +383,14 @@ class Experiment:
 
     name: str
     title: str
-    source: CorpusConfig
     target: CorpusConfig
+    source: CorpusConfig | None = None
     upstream: str | None = None
     small_upstream: SmallUpstreamConfig = SmallUpstreamConfig()
-    finetuning: UpstreamConfig = UpstreamConfig()
+    adaptation: PretrainingConfig | None = None
+    finetuning: UpstreamConfig | None = UpstreamConfig()
     clip_seconds: float | None = None
+    center: str | None = None
     front_end: FrontEndConfig = FrontEndConfig()
     graph: GraphConfig = GraphConfig()
     networks: tuple[str, ...] = ("resnet9",)
@@ -306,6 +400,20 @@ class Experiment:
     caution: str = ""
 
     def __post_init__(self) -> None:
+        _check(
+            self.finetuning is None or self.source is not None,
+            "source",
+            "given where there is finetuning",
+            self.source,
+        )
+        _check(
+            self.finetuning is not None or self.upstream is not None,
+            "upstream",
+            "given where there is no finetuning",
+            self.upstream,
+        )
+        centers = (None, "speaker", "corpus")
+        _check(self.center in centers, "center", f"one of {centers}", self.center)
         if self.clip_seconds is not None:
             samples = round(self.clip_seconds * self.front_end.sample_rate_hz)
             window = self.front_end.window_samples
@@ -316,13 +424,22 @@ class Experiment:
             values = getattr(self, name)
             _check(len(set(values)) == len(values) > 0, name, "one or more, all different", values)
 
+    @property
+    def reads_source(self) -> bool:
+        """Whether the upstream learns anything from the source in a run."""
+        return self.source is not None and (self.adaptation or self.finetuning) is not None
 
-def load_experiment(config: str, overrides: Sequence[str] = ()) -> Experiment:
+
+def load_experiment(
+    config: str, overrides: Sequence[str] = (), *, upstream: str | None = None
+) -> Experiment:
     """Reads an experiment.
 
     Args:
         config: Name of a file in `ser_nsl/configs`, without suffix, or path of a YAML file.
         overrides: Settings to change, as `training.epochs=5` or `seeds=[0,1]`.
+        upstream: Hub name or folder of another upstream, to be fine-tuned on the source: as the
+            file says, or as the paper says if the file's own upstream needs no fine-tuning.
 
     Returns:
         The experiment, checked.
@@ -339,11 +456,13 @@ def load_experiment(config: str, overrides: Sequence[str] = ()) -> Experiment:
         raise InputError(
             f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
         )
+    another = {"upstream": upstream, "adaptation": None, "finetuning": {}} if upstream else {}
     try:
         return OmegaConf.to_object(
             OmegaConf.merge(
                 OmegaConf.structured(Experiment),
                 OmegaConf.load(path),
+                another,
                 OmegaConf.from_dotlist(list(overrides)),
             )
         )

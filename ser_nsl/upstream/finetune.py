@@ -1,7 +1,8 @@
 """The stage that teaches the upstream the emotions of the source corpus."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,19 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
-from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
 
-from ser_nsl.audio import read_batches
 from ser_nsl.config import UpstreamConfig
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.stage import stage
-from ser_nsl.training.uar import UAR
-from ser_nsl.upstream.checkpoint import load_upstream, standardise
+from ser_nsl.upstream.clips import Clips
+from ser_nsl.upstream.progress import Progress
+from ser_nsl.upstream.tuner import Tuner, all_devices
+
+_LEAST_SECONDS = 400 / 16_000  # what one output of wav2vec 2.0's convolutions sees
 
 
-@stage(inputs=("manifest", "audio_dir", "upstream"), makes="folder")
+@stage(inputs=("manifest", "audio_dir", "upstream"), makes="folder", resumes=True)
 def finetune_upstream(
     *,
     manifest: Path,
@@ -32,12 +34,17 @@ def finetune_upstream(
     """Fine-tunes a wav2vec 2.0 checkpoint on the emotions of the source corpus.
 
     The model is `TFWav2Vec2ForSequenceClassification` with a projector of 256 numbers, trained
-    with Adam on cross entropy (arXiv 2210.14977).
+    with Adam on cross entropy (arXiv 2210.14977), with SpecAugment as the checkpoint's
+    config.json says, on all GPUs. Where the convolutions are frozen, they run only once for each
+    clip. A run that was stopped goes on after its last whole epoch, and ends with the same
+    weights as one that was not (on GPUs with TF_DETERMINISTIC_OPS=1). The base model trains
+    within 4 GB with --config.accumulate 8.
 
     Args:
         manifest: The source corpus.
         upstream: Hub name, e.g. facebook/wav2vec2-base, or folder of a checkpoint.
-        out: Folder for the checkpoint, in Hugging Face form, and `history.json`.
+        out: Folder for the checkpoint, in Hugging Face form, `history.json`, and `logs` for
+            TensorBoard.
         audio_dir: Audio root; by default the one recorded beside the manifest.
         config: Epochs, learning rate, length of clips.
 
@@ -46,114 +53,134 @@ def finetune_upstream(
         split.
 
     Raises:
-        InputError: If the checkpoint or a clip cannot be used, there is no validation split
-            though the best epoch shall be kept, or the loss is not finite.
+        InputError: If the checkpoint or a clip cannot be used, an emotion or validation is
+            missing in a split that needs it, the disk is full, or the loss is not finite.
     """
     table = read_manifest(manifest)
     table = table[table["emotion"] != ""]
     table["audio"] = audio_paths(table, manifest, audio_dir)
     classes = tuple(sorted(set(table["emotion"])))
     rows = {split: table[table["split"] == split] for split in ("train", "val")}
-    if config.keep == "best" and rows["val"].empty:
-        raise InputError(f"{manifest}: has no validation clips to choose the best epoch on.")
-    tf.keras.utils.set_random_seed(config.seed)
-    model, extractor = load_upstream(upstream, classes=classes)
-    if config.freeze_feature_encoder:
-        model.freeze_feature_encoder()
-    tuner = _Tuner(model, extractor, classes, config)
-    history, best, weights = [], -1.0, model.get_weights()
-    for epoch in range(config.epochs):
-        loss = tuner.train(rows["train"], f"epoch {epoch + 1}/{config.epochs}")
-        if not np.isfinite(loss):
-            raise InputError(
-                f"config.learning_rate: the loss is {loss} in epoch {epoch + 1} at "
-                f"{config.learning_rate}; choose a lower one."
-            )
-        uar = tuner.uar(rows["val"]) if len(rows["val"]) else None
-        history.append({"loss": loss, "val_uar": uar})
-        validated = "" if uar is None else f", validation UAR {uar:.1%}"
-        tqdm.write(f"epoch {epoch + 1}: loss {loss:.3f}{validated}")
-        if config.keep == "last" or uar > best:
-            best, kept, weights = uar, epoch, model.get_weights()
-    model.set_weights(weights)
-    model.save_pretrained(out, safe_serialization=True)
-    extractor.save_pretrained(out)
-    (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+    _check_clips(rows, classes, manifest, config)
+    steps = config.epochs * -(-len(rows["train"]) // config.batch_size)
+    tuner = Tuner(upstream, classes, config, steps=steps, strategy=all_devices())
+    work = out / "unfinished"
+    work.mkdir(exist_ok=True)
+    progress = Progress(tuner.weights, tuner.optimizer, work / "epochs", keep=config.keep)
+    clips = Clips(rows["train"], rows["val"], config, tuner, work)
+    if config.statistics:
+        tuner.hear(clips.some())
+    with tf.summary.create_file_writer(str(out / "logs")).as_default():
+        _train(tuner, clips, progress, config, out)
+    progress.restore_kept()
+    _save_checkpoint(tuner, out)
+    (out / "history.json").write_text(json.dumps(progress.history, indent=1) + "\n")
+    progress.forget()
+    shutil.rmtree(work)
+    kept = progress.kept_epoch
     return {
         "clips": len(rows["train"]),
-        "parameters": sum(int(np.prod(v.shape)) for v in model.trainable_variables),
+        "parameters": sum(int(np.prod(v.shape)) for v in tuner.model.trainable_variables),
         "kept_epoch": kept + 1,
-        "val_uar": None if best is None else f"{best:.1%}",
+        "val_uar": _percent(progress.history[kept]["val_uar"]),
     }
 
 
-class _Tuner:
-    """One model in training: the steps in graph mode, and the order of clips."""
+def _train(
+    tuner: Tuner, clips: Clips, progress: Progress, config: UpstreamConfig, out: Path
+) -> None:
+    """Runs the epochs that are still to be run, with a bar over all of them."""
+    done = len(progress.history)
+    if done:
+        tqdm.write(f"goes on after epoch {done} of a run that was stopped")
+    with tqdm(
+        desc="fine-tuning",
+        total=config.epochs * clips.trained,
+        initial=done * clips.trained,
+        unit="clip",
+    ) as bar:
+        for epoch in range(done, config.epochs):
+            random = np.random.default_rng([config.seed, epoch])
+            shown = {"epoch": f"{epoch + 1}/{config.epochs}"}
+            if progress.history:
+                shown["uar"] = _percent(progress.history[-1]["val_uar"])
+            losses = []
+            for ids, inputs, labels in clips.training(epoch, random):
+                loss = tuner.train(inputs, labels, random)
+                if not np.isfinite(loss):
+                    _stop(loss, ids, config, progress, tuner, out)
+                losses.append(loss * len(labels))
+                bar.set_postfix(shown | {"loss": f"{loss:.3f}"})
+                bar.update(len(labels))
+            loss = sum(losses) / clips.trained
+            uar = tuner.uar(clips.validation()) if clips.validated else None
+            _log(epoch, loss, uar, float(tuner.optimizer.learning_rate.numpy()))
+            progress.save(loss, uar)
 
-    def __init__(
-        self,
-        model: TFWav2Vec2ForSequenceClassification,
-        extractor: Wav2Vec2FeatureExtractor,
-        classes: tuple[str, ...],
-        config: UpstreamConfig,
-    ) -> None:
-        self._config = config
-        self._labels = {emotion: i for i, emotion in enumerate(classes)}
-        self._samples = round(config.clip_seconds * 16_000)
-        self._order = np.random.default_rng(config.seed)
-        self._metric = UAR(len(classes))
-        optimizer = tf.keras.optimizers.Adam(config.learning_rate)
-        # Without SpecAugment the mask's embedding takes no part and has no gradient.
-        variables = [
-            variable
-            for variable in model.trainable_variables
-            if model.config.apply_spec_augment or "masked_spec_embed" not in variable.name
-        ]
-        shape = [
-            tf.TensorSpec((None, self._samples), tf.float32),
-            tf.TensorSpec((None,), tf.int32),
-        ]
 
-        @tf.function(input_signature=shape, autograph=False)
-        def train_step(waveform: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            with tf.GradientTape() as tape:
-                logits = model(standardise(waveform, extractor), training=True).logits
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-                loss = tf.reduce_mean(losses)
-            gradients = tape.gradient(loss, variables)
-            optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            return loss
+def _check_clips(
+    rows: Mapping[str, pd.DataFrame],
+    classes: tuple[str, ...],
+    manifest: Path,
+    config: UpstreamConfig,
+) -> None:
+    if config.keep == "best" and rows["val"].empty:
+        raise InputError(
+            f"{manifest}: has no validation clips to choose the best epoch on; prepare the corpus "
+            "with a validation split, or choose --config.keep last."
+        )
+    missing = sorted(set(classes) - set(rows["val"]["emotion"]))
+    if config.keep == "best" and missing:
+        raise InputError(
+            f"{manifest}: the validation split, on which the best epoch is chosen, has no clip of "
+            f"{', '.join(missing)}; prepare the corpus with other speakers in it (--split.seed, "
+            "--split.val-share), leave these emotions out (--leave-out), or choose --config.keep "
+            "last."
+        )
+    for split, clips in rows.items():
+        short = clips[clips["duration_seconds"] < _LEAST_SECONDS]
+        if len(short):
+            raise InputError(
+                f"{manifest}: clips must have {_LEAST_SECONDS} s or more; {len(short)} of split "
+                f"{split} are shorter (first: {', '.join(short['utterance_id'][:3])}). Remove them."
+            )
 
-        @tf.function(input_signature=shape, autograph=False)
-        def validation_step(waveform: tf.Tensor, labels: tf.Tensor) -> None:
-            logits = model(standardise(waveform, extractor), training=False).logits
-            self._metric.update_state(labels, logits)
 
-        self._train_step, self._validation_step = train_step, validation_step
+def _stop(
+    loss: float,
+    ids: Sequence[str],
+    config: UpstreamConfig,
+    progress: Progress,
+    tuner: Tuner,
+    out: Path,
+) -> None:
+    """Puts the last good epoch where it can be used, and says what was wrong."""
+    done = len(progress.history)
+    message = (
+        f"config.learning_rate: the loss is {loss} in epoch {done + 1} at {config.learning_rate}, "
+        f"in the batch of {', '.join(ids)}; listen to these clips, or choose a lower rate."
+    )
+    if done:
+        progress.restore_last()
+        _save_checkpoint(tuner, out)
+        message += f" The weights of epoch {done} are in {out}; move them away to keep them."
+    raise InputError(message)
 
-    def train(self, rows: pd.DataFrame, title: str) -> float:
-        """Sees every clip once, in a new order; returns the mean loss."""
-        rows = rows.iloc[self._order.permutation(len(rows))]
-        losses = [
-            float(self._train_step(*batch)) * len(batch[1]) for batch in self._batches(rows, title)
-        ]
-        return sum(losses) / len(rows)
 
-    def uar(self, rows: pd.DataFrame) -> float:
-        """Scores every clip once."""
-        self._metric.reset_state()
-        for batch in self._batches(rows, "validation"):
-            self._validation_step(*batch)
-        return float(self._metric.result())
+def _save_checkpoint(tuner: Tuner, folder: Path) -> None:
+    tuner.model.save_pretrained(folder, safe_serialization=True)
+    tuner.extractor.save_pretrained(folder)
 
-    def _batches(self, rows: pd.DataFrame, title: str):
-        """Yields waveforms and labels."""
-        labels = rows["emotion"].map(self._labels).to_numpy(np.int32)
-        start = 0
-        with tqdm(total=len(rows), desc=title, unit="clip", leave=False) as bar:
-            size = self._config.batch_size
-            for waveforms in read_batches(list(rows["audio"]), self._samples, batch=size):
-                stop = start + len(waveforms)
-                yield waveforms, labels[start:stop]
-                bar.update(stop - start)
-                start = stop
+
+def _log(epoch: int, loss: float, uar: float | None, learning_rate: float) -> None:
+    tf.summary.scalar("loss", loss, step=epoch + 1)
+    tf.summary.scalar("learning_rate", learning_rate, step=epoch + 1)
+    if uar is not None:
+        tf.summary.scalar("val_uar", uar, step=epoch + 1)
+    tf.summary.flush()
+    validated = "" if uar is None else f", validation UAR {_percent(uar)}"
+    tqdm.write(f"epoch {epoch + 1}: loss {loss:.3f}{validated}")
+
+
+def _percent(uar: float | None) -> str | None:
+    return None if uar is None else f"{uar:.1%}"
