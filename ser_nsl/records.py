@@ -3,12 +3,13 @@
 | Folder | Features of an example | Type |
 |---|---|---|
 | features | `id`, `logmel` (frames x mels, dB), `label` (-1: none) | bytes, float, int64 |
-| embeddings | `id`, `embedding` | bytes, float |
+| embeddings | `id`, `embedding`, `upstream` (not from other tools) | bytes, float, bytes |
 | training | those of features, `NL_num_nbrs`, `NL_nbr_<i>_logmel`, `NL_nbr_<i>_weight` | as above |
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,23 +32,30 @@ def feature_example(utterance_id: str, logmel: np.ndarray, label: int) -> tf.tra
     return _example(utterance_id, logmel=logmel.ravel(), label=label)
 
 
-def embedding_example(utterance_id: str, embedding: np.ndarray) -> tf.train.Example:
+def embedding_example(
+    utterance_id: str, embedding: np.ndarray, upstream: str = ""
+) -> tf.train.Example:
     """Makes the record of a clip's embedding, as `nsl.tools.build_graph` reads it.
 
     Args:
         utterance_id: The clip.
         embedding: float32, shape `(width,)`.
+        upstream: Hash of the checkpoint and the layer, e.g. `0123456789abcdef:fc1`; without it
+            the record is like those of other tools.
     """
-    return _example(utterance_id, embedding=embedding)
+    made_by = {"upstream": upstream} if upstream else {}
+    return _example(utterance_id, embedding=embedding, **made_by)
 
 
-def _example(utterance_id: str, **values: np.ndarray | int) -> tf.train.Example:
+def _example(utterance_id: str, **values: np.ndarray | int | str) -> tf.train.Example:
     example = tf.train.Example()
     feature = example.features.feature
     feature["id"].bytes_list.value.append(utterance_id.encode())
     for name, value in values.items():
         if isinstance(value, np.ndarray):
             feature[name].float_list.value.extend(value.tolist())
+        elif isinstance(value, str):
+            feature[name].bytes_list.value.append(value.encode())
         else:
             feature[name].int64_list.value.append(value)
     return example
@@ -62,24 +70,24 @@ class ShardWriter(ExitStack):
         written: Number of examples so far.
     """
 
-    def __init__(self, folder: Path, split: str, shards: int) -> None:
+    def __init__(self, folder: Path, split: str, shards: int, *, keep: int = 0) -> None:
         """Opens the shards.
 
         Args:
             folder: Existing folder.
             split: First part of the names.
             shards: Number of files, 1 to 99,999.
+            keep: How many examples stay of those that a killed run has written, at most
+                `whole_examples`; the next one goes after them.
 
         Raises:
             InputError: If `shards` is out of range.
         """
-        if not 1 <= shards <= 99_999:
-            raise InputError(f"shards: must be 1 to 99,999; received {shards}.")
         super().__init__()
-        self.written = 0
+        self.written = keep
         self._writers = [
-            self.enter_context(tf.io.TFRecordWriter(str(folder / _shard_name(split, i, shards))))
-            for i in range(shards)
+            self.enter_context(_writer_after(path, len(range(i, keep, shards))))
+            for i, path in enumerate(_new_paths(folder, split, shards))
         ]
 
     def write(self, example: tf.train.Example) -> None:
@@ -88,6 +96,54 @@ class ShardWriter(ExitStack):
         # Maps are serialised in hash order by default, which differs between processes.
         writer.write(example.SerializeToString(deterministic=True))
         self.written += 1
+
+    def flush(self) -> None:
+        """Hands all examples so far to the system, so that they outlive this process."""
+        for writer in self._writers:
+            writer.flush()
+
+
+def whole_examples(folder: Path, split: str, shards: int) -> int:
+    """Counts what a killed `ShardWriter` has left: the examples before the first that is missing.
+
+    Args:
+        folder: Existing folder, where files may be missing or cut off.
+        split: First part of the names.
+        shards: Number of files, 1 to 99,999.
+
+    Returns:
+        Number of examples, 0 where nothing was written.
+
+    Raises:
+        InputError: If `shards` is out of range.
+    """
+    return min(
+        sum(1 for _ in _whole_records(path)) * shards + i
+        for i, path in enumerate(_new_paths(folder, split, shards))
+    )
+
+
+def _new_paths(folder: Path, split: str, shards: int) -> list[Path]:
+    if not 1 <= shards <= 99_999:
+        raise InputError(f"shards: must be 1 to 99,999; received {shards}.")
+    return [folder / _shard_name(split, i, shards) for i in range(shards)]
+
+
+def _writer_after(path: Path, kept: int) -> tf.io.TFRecordWriter:
+    """Opens a file for writing after its first records, of which no kill can rob it."""
+    begun = path.with_name(f".{path.name}")
+    writer = tf.io.TFRecordWriter(str(begun))  # it cannot append
+    for record in islice(_whole_records(path), kept):
+        writer.write(record)
+    writer.flush()
+    begun.rename(path)
+    return writer
+
+
+def _whole_records(path: Path) -> Iterator[bytes]:
+    """Yields the records of a file up to its end or the first that is cut off."""
+    with suppress(tf.errors.DataLossError, tf.errors.NotFoundError):
+        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
 
 
 def shard_paths(folder: Path, split: str) -> list[Path]:
@@ -200,13 +256,22 @@ def read_embeddings(folder: Path, splits: Iterable[str]) -> dict[str, np.ndarray
         From id to float32 vector, all of one width.
 
     Raises:
-        InputError: If a record is damaged, or a vector has another width, NaN or infinity.
+        InputError: If a record is damaged, was made by another upstream or layer than those
+            before it, or a vector has another width, NaN or infinity.
     """
     embeddings: dict[str, np.ndarray] = {}
-    width = None
+    width = upstream = None
     paths = [path for split in splits for path in shard_paths(folder, split)]
     for example in read_examples(paths):
-        vector = np.array(example.features.feature["embedding"].float_list.value, dtype=np.float32)
+        feature = example.features.feature
+        made_by = _upstream_of(example) or "unknown"
+        upstream = upstream or made_by
+        if made_by != upstream:
+            raise InputError(
+                f"{folder}: mixes embeddings of two upstreams: {upstream}, and {made_by} of "
+                f"{example_id(example)}; embed all clips with one upstream and layer."
+            )
+        vector = np.array(feature["embedding"].float_list.value, dtype=np.float32)
         width = width or len(vector)
         where = f"{folder}: the embedding of {example_id(example)}"
         if len(vector) != width or not width:
@@ -218,6 +283,27 @@ def read_embeddings(folder: Path, splits: Iterable[str]) -> dict[str, np.ndarray
             raise InputError(f"{where} holds NaN or infinity; embed the clips again.")
         embeddings[example_id(example)] = vector
     return embeddings
+
+
+def read_upstream(folder: Path, split: str) -> str:
+    """Reads what made a folder's embeddings.
+
+    Args:
+        folder: Embeddings.
+        split: One of those that it has.
+
+    Returns:
+        Hash of the checkpoint and the layer, of the first record; empty where it tells nothing.
+
+    Raises:
+        InputError: If the record is damaged.
+    """
+    return _upstream_of(next(read_examples(shard_paths(folder, split)), tf.train.Example()))
+
+
+def _upstream_of(example: tf.train.Example) -> str:
+    values = example.features.feature["upstream"].bytes_list.value
+    return b"".join(values).decode(errors="replace")
 
 
 def parsed(

@@ -17,6 +17,7 @@ from ser_nsl.records import (
     read_examples,
     read_labels,
     shard_paths,
+    whole_examples,
 )
 
 SHAPE = (3, 2)
@@ -61,6 +62,9 @@ def test_examples_hold_what_nsl_reads():
     example = embedding_example("a", np.array([0.5, -1], np.float32)).features.feature
     assert example["embedding"].float_list.value == [0.5, -1]
     assert set(example) == {"id", "embedding"}
+
+    example = embedding_example("a", np.array([1], np.float32), "0123:fc1").features.feature
+    assert example["upstream"].bytes_list.value == [b"0123:fc1"]
 
 
 def test_shards_are_filled_in_turn(features):
@@ -164,6 +168,70 @@ def test_number_of_shards_has_bounds(shards, tmp_path):
         ShardWriter(tmp_path, "train", shards)
 
 
+@pytest.mark.parametrize(
+    ("cuts", "whole"),
+    # Seven clips of 62 bytes with their frames: clips 0, 3, 6 in the first shard, 1, 4; 2, 5.
+    [((0, 0, 0), 7), ((1, 0, 0), 6), ((0, 1, 0), 4), ((70, 0, 0), 3), ((0, 0, 124), 2)],
+)
+def test_writer_goes_on_after_a_kill(cuts, whole, tmp_path):
+    examples = embedded(*([i, i] for i in range(7)))
+    expected = write(tmp_path / "whole", examples, shards=3)
+    killed = write(tmp_path / "killed", examples, shards=3)
+    for path, cut in zip(shard_paths(killed, "train"), cuts, strict=True):
+        assert path.stat().st_size % 62 == 0
+        path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
+
+    assert whole_examples(killed, "train", 3) == whole
+    with ShardWriter(killed, "train", 3, keep=whole - 1) as writer:
+        for example in examples[whole - 1 :]:
+            writer.write(example)
+
+    assert writer.written == 7
+    assert sorted(path.name for path in killed.iterdir()) == [
+        path.name for path in shard_paths(expected, "train")
+    ]
+    for path in shard_paths(expected, "train"):
+        assert (killed / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_kill_while_going_on_loses_nothing(renamed, tmp_path, monkeypatch):
+    folder = write(tmp_path / "e", embedded(*([i, i] for i in range(5))))
+    done = []
+
+    def rename(self, target):
+        if len(done) == renamed:
+            raise KeyboardInterrupt
+        done.append(self.replace(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            ShardWriter(folder, "train", 2, keep=4)
+    assert whole_examples(folder, "train", 2) == 5 - renamed
+
+    with ShardWriter(folder, "train", 2, keep=4) as writer:
+        writer.write(*embedded([4, 4], first=4))
+    expected = write(tmp_path / "whole", embedded(*([i, i] for i in range(5))))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in expected.iterdir()
+    }
+
+
+def test_nothing_was_written(tmp_path):
+    assert whole_examples(tmp_path, "train", 3) == 0
+    with pytest.raises(InputError, match="shards: must be 1 to 99,999; received 0"):
+        whole_examples(tmp_path, "train", 0)
+
+
+def test_flushed_examples_outlive_the_process(tmp_path):
+    with ShardWriter(tmp_path, "train", 2) as writer:
+        for example in embedded([1], [2], [3]):
+            writer.write(example)
+        writer.flush()
+        assert whole_examples(tmp_path, "train", 2) == 3
+
+
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
 def test_record_file_that_is_cut_is_an_error(kept, features):
     path = features / "train-00001-of-00002.tfrecord"
@@ -249,6 +317,20 @@ def test_bad_embeddings_are_errors(vectors, rule, tmp_path):
 
     with pytest.raises(InputError, match=rf"{folder}: the {rule}"):
         read_embeddings(folder, ("train",))
+
+
+@pytest.mark.parametrize("names", [("12:fc1", "34:fc1"), ("12:fc1", "12:layer0"), ("12:fc1", "")])
+def test_embeddings_of_two_upstreams_are_not_mixed(names, tmp_path):
+    for split, name in zip(("train", "val"), names, strict=True):
+        vector = np.ones(2, np.float32)
+        write(tmp_path / "e", [embedding_example(split, vector, name)], split=split)
+    first, second = (name or "unknown" for name in names)
+
+    with pytest.raises(InputError, match=f"two upstreams: {first}, and {second} of val; embed all"):
+        read_embeddings(tmp_path / "e", ("train", "val"))
+    with pytest.raises(InputError, match=f"two upstreams: {second}, and {first} of train;"):
+        read_embeddings(tmp_path / "e", ("val", "train"))
+    assert list(read_embeddings(tmp_path / "e", ("val",))) == ["val"]
 
 
 def test_clip_in_two_splits_is_an_error(tmp_path):

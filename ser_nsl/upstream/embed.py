@@ -1,9 +1,18 @@
-"""The stage from clips of the target corpus to embeddings."""
+"""The stage from clips of the target corpus to embeddings.
 
-from collections.abc import Mapping
+Every clip is seen in windows of one length, so nothing is padded: checkpoints normalise over time,
+and padding would make an embedding depend on what shares its batch.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
@@ -11,92 +20,216 @@ from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExt
 from ser_nsl.audio import read_batches
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.records import ShardWriter, embedding_example
+from ser_nsl.records import ShardWriter, embedding_example, whole_examples
 from ser_nsl.stage import stage
-from ser_nsl.upstream.checkpoint import load_upstream, standardise
+from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
+from ser_nsl.upstream.encoder import frame_features, hidden_states
 
 _LEAST_SAMPLES = 400  # what one output of wav2vec 2.0's convolutions sees
+_STEP_SAMPLES = 60 * 16_000  # wav2vec2-base then takes 2.1 GB in all
 
 
-@stage(inputs=("manifest", "audio_dir", "upstream"), makes="folder")
+@stage(inputs=("manifest", "audio_dir", "upstream"), makes="folder", resumes=True)
 def extract_embeddings(
     *,
     manifest: Path,
     upstream: str,
     out: Path,
     audio_dir: Path | None = None,
+    layer: int | None = None,
     clip_seconds: float | None = None,
+    window_seconds: float = 30.0,
     splits: tuple[str, ...] = ("train",),
-    batch_size: int = 16,
+    batch_size: int | None = None,
     shards: int = 4,
 ) -> Mapping[str, Any]:
-    """Embeds clips: FC1 of the fine-tuned upstream, averaged over time, 256 numbers.
+    """Embeds clips: the mean over time of FC1, or of another layer of the upstream.
 
-    All clips are brought to one length and none is padded, so that an embedding does not
-    depend on what shares its batch.
+    An embedding does not depend on what shares its batch. A run that was killed goes on where
+    it was and ends with the same bytes.
 
     Args:
         manifest: The target corpus.
-        upstream: Folder or hub name of a fine-tuned checkpoint.
+        upstream: Folder or hub name of a checkpoint, which needs an emotion head for FC1 only.
         out: Folder for `{split}-00000-of-00004.tfrecord`.
         audio_dir: Audio root; by default the one recorded beside the manifest.
-        clip_seconds: Length of every clip in seconds; by default that of the longest clip.
+        layer: By default FC1, the first layer of the emotion head, 256 numbers; 0 is the
+            transformer's input, 1 and more the output of that transformer layer.
+        clip_seconds: Length to which every clip is cut or repeated, in seconds; by default none
+            is cut, and short ones are repeated to the longest or to one window.
+        window_seconds: Longest stretch of audio that the upstream sees at once, in seconds. Of a
+            longer clip it sees several, as few as cover it, and their mean is the embedding.
         splits: Which clips; the graph needs `train` only, the methods add, max and avg need all.
-        batch_size: Clips a step; changes nothing but speed and memory.
+        batch_size: Windows a step; by default as many as make a minute. It changes nothing but
+            speed and memory.
         shards: Files a split.
 
     Returns:
-        Number of clips a split, and the width of an embedding.
+        Number of clips a split, how many clips were seen in several windows, the width of an
+        embedding, and what made it: the checkpoint's hash and the layer.
 
     Raises:
-        InputError: If the checkpoint or a clip cannot be used, clips are too short for it, or a
-            split has no clip.
+        InputError: If the checkpoint or a clip cannot be used, the checkpoint lacks the layer,
+            clips or windows are too short for it, or a split has no clip.
     """
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size: must be at least 1; received {batch_size}.")
     table = read_manifest(manifest)
     seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
-    samples = round(seconds * 16_000)
-    if samples < _LEAST_SAMPLES:
+    window = round(min(seconds, window_seconds) * 16_000)
+    if window < _LEAST_SAMPLES:
         raise InputError(
-            f"clip_seconds: must hold {_LEAST_SAMPLES} samples at 16 kHz; received {seconds} s, "
-            f"that is {samples} samples."
+            f"clip_seconds, window_seconds: must hold {_LEAST_SAMPLES} samples at 16 kHz; received "
+            f"{seconds} s and {window_seconds} s, that is {window} samples."
         )
     missing = [split for split in splits if split not in set(table["split"])]
     if missing:
         raise InputError(f"splits: {manifest} has no clip in {', '.join(missing)}.")
     table["audio"] = audio_paths(table, manifest, audio_dir)
-    model, extractor = load_upstream(upstream)
-    embed = embedder(model, extractor)
-    rows_of = {split: table[table["split"] == split] for split in splits}
+    lengths = table["duration_seconds"] if clip_seconds is None else clip_seconds
+    table["samples"] = np.maximum(np.round(lengths * 16_000).astype(int), window)
+    table = table[table["split"].isin(splits)]
+    model, extractor = load_upstream(upstream, needs_head=layer is None)
+    embedder = Embedder(model, extractor, window, layer=layer, batch_size=batch_size)
+    long = int((table["samples"] > window).sum())
+    if long:
+        tqdm.write(
+            f"{long} of {len(table)} clips are longer than {window / 16_000:g} s; each is embedded "
+            "in windows of this length, of which the mean is taken"
+        )
     counts = {}
-    with tqdm(total=sum(map(len, rows_of.values())), desc="embedding", unit="clip") as bar:
-        for split, rows in rows_of.items():
-            ids = iter(rows["utterance_id"])
-            with ShardWriter(out, split, shards) as writer:
-                for waveforms in read_batches(list(rows["audio"]), samples, batch=batch_size):
-                    for embedding in embed(waveforms).numpy():
-                        writer.write(embedding_example(next(ids), embedding))
-                    bar.update(len(waveforms))
-            counts[split] = writer.written
-    return {**counts, "width": int(model.projector.units)}
+    with tqdm(total=len(table), desc="embedding", unit="clip") as bar:
+        for split in splits:
+            clips = table[table["split"] == split]
+            embed_split(clips, embedder, out, split, shards, bar)
+            counts[split] = len(clips)
+    return {**counts, "in_windows": long, "width": embedder.width, "upstream": embedder.name}
 
 
-def embedder(
-    model: TFWav2Vec2ForSequenceClassification, extractor: Wav2Vec2FeatureExtractor
-) -> tf.types.experimental.GenericFunction:
-    """Makes the function from waveforms to embeddings.
+class Embedder:
+    """An upstream as a function from clips to vectors.
 
-    Args:
-        model: The upstream.
-        extractor: Settings of its input.
-
-    Returns:
-        From float32 `(batch, samples)` at 16 kHz, without padding, to float32
-        `(batch, projector size)`.
+    Attributes:
+        window: Samples that the upstream sees at once.
+        batch_size: Windows a step.
+        width: Numbers of an embedding.
+        name: The checkpoint's hash and the layer, e.g. `0123456789abcdef:fc1`.
+        step: In graph mode, from float32 `(windows, window)` to `(windows, width)`.
     """
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def embed(waveform: tf.Tensor) -> tf.Tensor:
-        hidden = model.wav2vec2(standardise(waveform, extractor), training=False)
-        return tf.reduce_mean(model.projector(hidden.last_hidden_state), axis=1)
+    def __init__(
+        self,
+        model: TFWav2Vec2ForSequenceClassification,
+        extractor: Wav2Vec2FeatureExtractor,
+        window: int,
+        *,
+        layer: int | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        """Makes the function, which is traced at its first use.
 
-    return embed
+        Args:
+            model: The upstream.
+            extractor: Settings of its input.
+            window: Samples that the upstream sees at once.
+            layer: As for `extract_embeddings`.
+            batch_size: As for `extract_embeddings`.
+
+        Raises:
+            InputError: If the model has no such layer.
+        """
+        layers = model.config.num_hidden_layers
+        if layer is not None and not 0 <= layer <= layers:
+            raise InputError(
+                f"layer: must be 0 to {layers}, the transformer's input and its {layers} layers; "
+                f"received {layer}."
+            )
+        self.window = window
+        self.batch_size = batch_size or max(1, _STEP_SAMPLES // window)
+        self.width = model.projector.units if layer is None else model.config.hidden_size
+        part = "fc1" if layer is None else f"layer{layer}"
+        self.name = f"{fingerprint(model, extractor, with_head=layer is None)}:{part}"
+
+        @tf.function(input_signature=[tf.TensorSpec((None, window))], autograph=False)
+        def step(waveform: tf.Tensor) -> tf.Tensor:
+            states = hidden_states(model, frame_features(model, waveform, extractor))
+            frames = model.projector(states[-1]) if layer is None else states[layer]
+            return tf.reduce_mean(frames, axis=1)
+
+        self.step = step
+
+    def windows(self, samples: int) -> int:
+        """The least number of windows that cover a clip."""
+        return math.ceil(samples / self.window)
+
+    def __call__(self, waveforms: np.ndarray) -> tf.Tensor:
+        """Embeds clips of one length, each as the mean over windows at even distances.
+
+        Args:
+            waveforms: float32, shape `(clips, at least window samples)` at 16 kHz.
+
+        Returns:
+            float32, shape `(clips, width)`.
+        """
+        clips, samples = waveforms.shape
+        starts = np.linspace(0, samples - self.window, self.windows(samples)).round().astype(int)
+        views = np.lib.stride_tricks.sliding_window_view(waveforms, self.window, axis=1)
+        windows = views[:, starts].reshape(-1, self.window)
+        steps = range(0, len(windows), self.batch_size)
+        vectors = tf.concat([self.step(windows[i : i + self.batch_size]) for i in steps], axis=0)
+        return tf.reduce_mean(tf.reshape(vectors, (clips, len(starts), self.width)), axis=1)
+
+
+def embed_split(
+    clips: pd.DataFrame, embedder: Embedder, out: Path, split: str, shards: int, bar: tqdm
+) -> None:
+    """Writes the records of a split as they come, after those that a killed run has left.
+
+    Args:
+        clips: In order; columns `utterance_id`, `audio` (path) and `samples`, the length to which
+            the clip is brought, at least a window.
+        embedder: The upstream.
+        out: Folder for the records.
+        split: First part of their names.
+        shards: Number of files.
+        bar: Is told of every clip.
+
+    Raises:
+        InputError: If a clip cannot be read.
+    """
+    ids, paths, samples = (list(clips[name]) for name in ("utterance_id", "audio", "samples"))
+    whole = whole_examples(out, split, shards)
+    # A batch goes again from its first clip: in other company its last bits might differ.
+    left = [batch for batch in _batches(samples, embedder) if batch.stop > whole]
+    kept = left[0].start if left else len(ids)
+    bar.update(kept)
+    with ShardWriter(out, split, shards, keep=kept) as writer, ThreadPoolExecutor(1) as thread:
+
+        def write(batch: range, vectors: tf.Tensor) -> None:
+            for i, vector in zip(batch, vectors.numpy(), strict=True):
+                writer.write(embedding_example(ids[i], vector, embedder.name))
+            writer.flush()
+            bar.update(len(batch))
+
+        written = None
+        for length, group in groupby(left, key=lambda batch: samples[batch.start]):
+            run = list(group)
+            files = paths[run[0].start : run[-1].stop]
+            waveforms = read_batches(files, length, batch=len(run[0]))
+            for batch, vectors in zip(run, map(embedder, waveforms), strict=True):
+                if written is not None:
+                    written.result()
+                written = thread.submit(write, batch, vectors)  # while the model goes on
+        if written is not None:
+            written.result()
+
+
+def _batches(samples: Sequence[int], embedder: Embedder) -> list[range]:
+    """Divides clips into batches: neighbours of one length that make one step together."""
+    batches, start = [], 0
+    for length, run in groupby(samples):
+        stop = start + sum(1 for _ in run)
+        size = max(1, embedder.batch_size // embedder.windows(length))
+        batches += [range(i, min(i + size, stop)) for i in range(start, stop, size)]
+        start = stop
+    return batches

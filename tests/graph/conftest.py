@@ -16,12 +16,15 @@ SHAPE = (2, 3)
 def write_embeddings(tmp_path) -> Callable[..., Path]:
     """Returns a function that writes vectors by id as embedding records."""
 
-    def write(vectors: Mapping[str, list[float]], *, split: str = "train") -> Path:
+    def write(
+        vectors: Mapping[str, list[float]], *, split: str = "train", upstream: str = ""
+    ) -> Path:
         folder = tmp_path / "embeddings"
         folder.mkdir(exist_ok=True)
         with ShardWriter(folder, split, 2) as writer:
             for utterance_id, vector in vectors.items():
-                writer.write(embedding_example(utterance_id, np.array(vector, np.float32)))
+                vector = np.array(vector, np.float32)
+                writer.write(embedding_example(utterance_id, vector, upstream))
         return folder
 
     return write

@@ -1,13 +1,26 @@
+import shutil
+
 import numpy as np
 import pytest
-from transformers import Wav2Vec2FeatureExtractor
+import tensorflow as tf
+from safetensors.numpy import load_file, save_file
+from transformers import (
+    TFWav2Vec2ForSequenceClassification,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+)
 
 from ser_nsl.audio import fit_length, read_audio
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.records import has_split, read_embeddings
-from ser_nsl.upstream.checkpoint import load_upstream
-from ser_nsl.upstream.embed import embedder, extract_embeddings
+from ser_nsl.records import has_split, read_embeddings, read_examples, shard_paths
+from ser_nsl.upstream import embed
+from ser_nsl.upstream.checkpoint import fingerprint, load_upstream, quiet_transformers
+from ser_nsl.upstream.embed import Embedder, extract_embeddings
+from ser_nsl.upstream.make import make_upstream
+
+SAMPLES = 4_000
+EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=True)
 
 
 @pytest.fixture(scope="module")
@@ -16,42 +29,90 @@ def model(small_upstream):
 
 
 @pytest.fixture(scope="module")
-def embed(model):
-    return embedder(model, Wav2Vec2FeatureExtractor(do_normalize=True))
+def stable_model():
+    """The form of the large checkpoints: layer norm in the convolutions, norm before attention."""
+    tf.keras.utils.set_random_seed(0)
+    config = Wav2Vec2Config(
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        conv_bias=True,
+        conv_dim=(8,) * 7,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=32,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=1,
+    )
+    with quiet_transformers():
+        made = TFWav2Vec2ForSequenceClassification(config)
+    made.build_in_name_scope()
+    return made
 
 
 @pytest.fixture(scope="module")
 def waveforms() -> np.ndarray:
-    """Seven clips from a whisper to a shout."""
-    noise = np.random.default_rng(0).normal(size=(7, 4_000))
-    return (noise * np.logspace(-3, 0, 7)[:, np.newaxis]).astype(np.float32)
+    """Sixteen clips from a whisper to a shout."""
+    noise = np.random.default_rng(0).normal(size=(16, SAMPLES))
+    return (noise * np.logspace(-3, 0, 16)[:, np.newaxis]).astype(np.float32)
 
 
-def test_embedding_is_the_projection_averaged_over_time(model, embed, waveforms):
+def standardised(waveforms: np.ndarray) -> np.ndarray:
     mean, deviation = waveforms.mean(axis=1, keepdims=True), waveforms.std(axis=1, keepdims=True)
-    hidden = model.wav2vec2((waveforms - mean) / deviation).last_hidden_state.numpy()
+    return (waveforms - mean) / deviation
+
+
+def test_embedding_is_the_projection_averaged_over_time(model, waveforms):
+    hidden = model.wav2vec2(standardised(waveforms)).last_hidden_state.numpy()
     kernel, bias = model.projector.get_weights()
 
-    found = embed(waveforms).numpy()
+    embedder = Embedder(model, EXTRACTOR, SAMPLES)
+    found = embedder(waveforms).numpy()
 
-    assert found.shape == (7, 256)
+    assert found.shape == (16, embedder.width) == (16, 256)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, (hidden @ kernel + bias).mean(axis=1), atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_embedding_does_not_depend_on_its_batch(size, embed, waveforms):
-    together = embed(waveforms).numpy()
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_embedding_is_the_layer_averaged_over_time(layer, stable_model, waveforms):
+    states = stable_model.wav2vec2(standardised(waveforms), output_hidden_states=True).hidden_states
 
-    for start in range(0, len(waveforms), size):
-        some = embed(waveforms[start : start + size])
-        np.testing.assert_allclose(some, together[start : start + size], atol=1e-5)
-    assert np.ptp(together, axis=0).max() > 1e-2
+    embedder = Embedder(stable_model, EXTRACTOR, SAMPLES, layer=layer)
+    found = embedder(waveforms).numpy()
+
+    assert found.shape == (16, embedder.width) == (16, 16)
+    np.testing.assert_allclose(found, states[layer].numpy().mean(axis=1), atol=1e-4)
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 16])
+@pytest.mark.parametrize("form", ["model", "stable_model"])
+@pytest.mark.parametrize("layer", [None, 1])
+def test_embedding_does_not_depend_on_its_batch(form, layer, waveforms, request):
+    step = Embedder(request.getfixturevalue(form), EXTRACTOR, SAMPLES, layer=layer).step
+    alone = np.concatenate([step(waveform[np.newaxis]) for waveform in waveforms])
+
+    random = np.random.default_rng(1)
+    for size in (2, 3, 16):
+        for _ in range(3):
+            company = random.permutation(16)[:size]
+            np.testing.assert_allclose(step(waveforms[company]), alone[company], atol=1e-5)
+    assert np.ptp(alone, axis=0).max() > 1e-2
+
+
+def test_long_clip_is_the_mean_of_windows_that_cover_it(model, waveforms):
+    # 9,000 samples take three windows of 4,000, which start at 0, 2,500 and 5,000.
+    long = waveforms.reshape(-1)[:18_000].reshape(2, 9_000)
+    embedder = Embedder(model, EXTRACTOR, SAMPLES, batch_size=2)
+
+    found = embedder(long)
+
+    windows = [embedder.step(long[:, start : start + 4_000]) for start in (0, 2_500, 5_000)]
+    np.testing.assert_allclose(found, np.mean(windows, axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, None])
 def test_records_join_clips_and_embeddings(
-    batch_size, embed, small_upstream, tone_manifest, tone_corpus, tmp_path
+    batch_size, model, small_upstream, tone_manifest, tone_corpus, tmp_path
 ):
     out = tmp_path / "embeddings"
     result = extract_embeddings(
@@ -69,38 +130,148 @@ def test_records_join_clips_and_embeddings(
     vectors = read_embeddings(out, ("train", "test"))
     assert vectors.keys() == set(rows["utterance_id"])
     assert not has_split(out, "val")
+    embedder = Embedder(model, EXTRACTOR, 4_800)
     for utterance_id, path in zip(rows["utterance_id"], rows["path"], strict=True):
         clip = fit_length(read_audio(tone_corpus / path), 4_800)
-        expected = embed(clip[np.newaxis])[0]
+        expected = embedder(clip[np.newaxis])[0]
         np.testing.assert_allclose(vectors[utterance_id], expected, atol=1e-5)
-    assert result.counts == {"train": 12, "test": 12, "width": 256}
+    name = f"{fingerprint(model, EXTRACTOR, with_head=True)}:fc1"
+    assert result.counts == {
+        "train": 12,
+        "test": 12,
+        "in_windows": 0,
+        "width": 256,
+        "upstream": name,
+    }
+    for example in read_examples(shard_paths(out, "test")):
+        assert example.features.feature["upstream"].bytes_list.value == [name.encode()]
 
 
-def test_clips_are_as_long_as_the_longest(
-    embed, small_upstream, tone_manifest, tone_corpus, tmp_path
+@pytest.mark.parametrize("window_seconds", [30.0, 0.35])
+def test_no_clip_is_cut(
+    window_seconds, model, small_upstream, tone_manifest, tone_corpus, tmp_path, capsys
 ):
+    """Short clips are repeated to the longest, but not beyond one window."""
     out = tmp_path / "embeddings"
-    extract_embeddings(manifest=tone_manifest, upstream=str(small_upstream), out=out)
+    result = extract_embeddings(
+        manifest=tone_manifest,
+        upstream=str(small_upstream),
+        out=out,
+        window_seconds=window_seconds,
+        batch_size=3,
+    )
 
     rows = read_manifest(tone_manifest)
-    samples = round(rows["duration_seconds"].max() * 16_000)
-    row = rows[rows["split"] == "train"].iloc[0]
-    clip = fit_length(read_audio(tone_corpus / row["path"]), samples)
-    found = read_embeddings(out, ("train",))[row["utterance_id"]]
-    np.testing.assert_allclose(found, embed(clip[np.newaxis])[0], atol=1e-5)
+    longest = round(rows["duration_seconds"].max() * 16_000)
+    rows = rows[rows["split"] == "train"]
+    window = min(longest, round(window_seconds * 16_000))
+    embedder = Embedder(model, EXTRACTOR, window)
+    vectors = read_embeddings(out, ("train",))
+    several = 0
+    for utterance_id, path in zip(rows["utterance_id"], rows["path"], strict=True):
+        clip = read_audio(tone_corpus / path)
+        several += len(clip) > window
+        clip = fit_length(clip, max(len(clip), window))
+        np.testing.assert_allclose(vectors[utterance_id], embedder(clip[np.newaxis])[0], atol=1e-5)
+    assert result.counts["in_windows"] == several
+    assert (0 < several < 12) == (window_seconds < 1)
+    said = f"{several} of 12 clips are longer than 0.35 s; each is embedded in windows"
+    assert (said in capsys.readouterr().out) == (window_seconds < 1)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40])
+def test_killed_run_goes_on_and_ends_with_the_same_bytes(
+    cut, small_upstream, tone_manifest, tmp_path, monkeypatch
+):
+    arguments = {
+        "manifest": tone_manifest,
+        "upstream": str(small_upstream),
+        "window_seconds": 0.35,
+        "splits": ("val", "train"),
+        "batch_size": 3,
+        "shards": 2,
+    }
+    extract_embeddings(**arguments, out=tmp_path / "whole")
+    read: list[str] = []
+
+    def read_some(paths, samples, *, batch):
+        for waveforms in read_batches(paths, samples, batch=batch):
+            if len(read) >= most:
+                raise KeyboardInterrupt
+            read.extend(paths[: len(waveforms)])
+            paths = paths[len(waveforms) :]
+            yield waveforms
+
+    read_batches, most = embed.read_batches, 18
+    monkeypatch.setattr(embed, "read_batches", read_some)
+    with pytest.raises(KeyboardInterrupt):
+        extract_embeddings(**arguments, out=tmp_path / "killed")
+    assert not (tmp_path / "killed").exists()
+    (shard,) = tmp_path.glob(".killed.partial/train-00000-of-*.tfrecord")
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size - cut])
+    before, most = set(read), 1_000
+    read.clear()
+    extract_embeddings(**arguments, out=tmp_path / "killed")
+
+    assert len(before) >= 18
+    assert 24 - len(before) <= len(read) <= 24 - len(before) + (6 if cut else 0)
+    assert {path.name for path in (tmp_path / "killed").iterdir()} == {
+        path.name for path in (tmp_path / "whole").iterdir()
+    }
+    for path in (tmp_path / "whole").glob("*.tfrecord"):
+        assert (tmp_path / "killed" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_checkpoint_without_a_head_gives_its_layers(small_upstream, tone_manifest, tmp_path):
+    headless = shutil.copytree(small_upstream, tmp_path / "headless")
+    weights = load_file(headless / "model.safetensors")
+    weights = {name: value for name, value in weights.items() if name.startswith("wav2vec2")}
+    save_file(weights, headless / "model.safetensors", metadata={"format": "tf"})
+    arguments = {"manifest": tone_manifest, "upstream": str(headless), "clip_seconds": 0.3}
+
+    with pytest.raises(InputError, match="has no emotion head"):
+        extract_embeddings(**arguments, out=tmp_path / "fc1")
+    result = extract_embeddings(**arguments, out=tmp_path / "layer", layer=1)
+
+    assert result.counts["width"] == 16
+    assert result.counts["upstream"].endswith(":layer1")
+    assert {len(v) for v in read_embeddings(tmp_path / "layer", ("train",)).values()} == {16}
+
+
+def test_name_tells_checkpoints_and_layers_apart(model, small_upstream, tmp_path):
+    make_upstream(out=tmp_path / "other", hidden_size=16, layers=1, channels=8, seed=1)
+    other, _ = load_upstream(str(tmp_path / "other"))
+    again, _ = load_upstream(str(small_upstream))
+
+    names = [Embedder(each, EXTRACTOR, SAMPLES).name for each in (model, again, other)]
+    names += [Embedder(model, EXTRACTOR, SAMPLES, layer=layer).name for layer in (0, 1)]
+
+    assert names[0] == names[1]
+    assert len(set(names)) == 4
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"splits": ("train", "dev")}, "splits: .* has no clip in dev"),
-        ({"clip_seconds": 0.02}, "clip_seconds: must hold 400 samples"),
+        ({"clip_seconds": 0.02}, "clip_seconds, window_seconds: must hold 400 samples"),
+        ({"window_seconds": 0.02}, "must hold 400 samples .* and 0.02 s, that is 320 samples"),
+        ({"batch_size": 0}, "batch_size: must be at least 1; received 0"),
+        ({"shards": 0}, "shards: must be 1 to 99,999; received 0"),
         ({"upstream": "./nowhere"}, "upstream: ./nowhere is not a folder"),
+        ({"layer": 2}, "layer: must be 0 to 1, .* received 2"),
+        ({"layer": -1}, "layer: must be 0 to 1, .* received -1"),
     ],
 )
-def test_what_cannot_be_embedded_is_refused(
-    arguments, message, small_upstream, tone_manifest, tmp_path
+def test_settings_are_refused_before_any_clip_is_read(
+    arguments, message, small_upstream, tone_manifest, tone_corpus, tmp_path
 ):
-    arguments = {"upstream": str(small_upstream)} | arguments
+    for path in tone_corpus.glob("*/*.wav"):
+        empty = tmp_path / "audio" / path.relative_to(tone_corpus)
+        empty.parent.mkdir(parents=True, exist_ok=True)
+        empty.touch()
+    arguments = {"upstream": str(small_upstream), "audio_dir": tmp_path / "audio"} | arguments
+
     with pytest.raises(InputError, match=message):
         extract_embeddings(manifest=tone_manifest, out=tmp_path / "embeddings", **arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["audio"]
