@@ -1,11 +1,112 @@
 """`graph.tsv`: one directed edge a line, `source<TAB>target<TAB>weight`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ser_nsl.errors import InputError
+
+_MICRO = 1e6  # a weight has six decimals in the file
+_LINES = 100_000  # written at a time
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Directed edges between clips, each clip known by the place of its id in rising order.
+
+    Attributes:
+        sources: int32, shape `(edges,)`.
+        targets: int32, shape `(edges,)`.
+        weights: float64, shape `(edges,)`.
+    """
+
+    sources: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __getitem__(self, chosen: np.ndarray | slice) -> "Edges":
+        return Edges(self.sources[chosen], self.targets[chosen], self.weights[chosen])
+
+    @staticmethod
+    def join(parts: Iterable["Edges"]) -> "Edges":
+        """Puts edges after edges."""
+        parts = [NO_EDGES, *parts]
+        return Edges(
+            np.concatenate([part.sources for part in parts]),
+            np.concatenate([part.targets for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+        )
+
+    def both_ways(self) -> "Edges":
+        """These edges and their reverses."""
+        return Edges.join([self, Edges(self.targets, self.sources, self.weights)])
+
+    def pairs(self) -> int:
+        """Number of edges, the directions of one counted once."""
+        ends = np.sort(np.stack([self.sources, self.targets]), axis=0).astype(np.int64)
+        return len(np.unique(ends[0] << 32 | ends[1]))
+
+    def in_order(self) -> "Edges":
+        """The edges by source and target."""
+        return self[np.lexsort((self.targets, self.sources))]
+
+    def nearest(self, count: int) -> "Edges":
+        """The first edges of each source, those that `nsl.tools.pack_nbrs` takes.
+
+        Args:
+            count: Most edges of a source: those of the largest weights as the file tells them,
+                and of equal ones those to the last ids.
+
+        Returns:
+            By source, the most similar first.
+        """
+        ordered = self[np.lexsort((-self.targets, -_as_written(self.weights), self.sources))]
+        places = np.arange(len(self)) - np.searchsorted(ordered.sources, ordered.sources)
+        return ordered[places < count]
+
+
+NO_EDGES = Edges(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float64))
+
+
+def _as_written(weights: np.ndarray) -> np.ndarray:
+    """Weights in millionths, rounded as in the file."""
+    exact = weights * _MICRO
+    rounded = np.rint(exact)
+    unsure = np.flatnonzero(np.abs(np.abs(exact - rounded) - 0.5) < 1e-6)
+    rounded[unsure] = [round(float(f"{weight:f}") * _MICRO) for weight in weights[unsure]]
+    return rounded
+
+
+def write_graph(path: Path, ids: Sequence[str], edges: Edges) -> None:
+    """Writes a graph in the order of its edges, under a temporary name first.
+
+    Args:
+        path: The TSV file.
+        ids: Of the clips, in rising order.
+        edges: Between them.
+
+    Raises:
+        OSError: If the file cannot be written, as on a full disk; an earlier one stays.
+    """
+    begun = path.with_name(f".{path.name}.begun")
+    try:
+        with begun.open("w") as file:
+            for start in range(0, len(edges), _LINES):
+                part = edges[slice(start, start + _LINES)]
+                columns = (part.sources.tolist(), part.targets.tolist(), part.weights.tolist())
+                file.writelines(
+                    f"{ids[source]}\t{ids[target]}\t{weight:f}\n"
+                    for source, target, weight in zip(*columns, strict=True)
+                )
+        begun.replace(path)
+    finally:
+        begun.unlink(missing_ok=True)
 
 
 def read_graph(path: Path) -> pd.DataFrame:

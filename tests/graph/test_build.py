@@ -1,6 +1,8 @@
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import neural_structured_learning as nsl
 import numpy as np
@@ -34,12 +36,20 @@ def test_five_clips_on_paper(write_embeddings, tmp_path):
         "c\td\t0.800000",
         "d\tc\t0.800000",
     ]
-    assert result.counts == {"clips": 5, "edges": 3, "clips_without_edge": 1}
+    assert result.counts == {
+        "builder": "official",
+        "clips": 5,
+        "edges": 3,
+        "clips_without_edge": 1,
+    }
 
 
+@pytest.mark.parametrize("upstream", ["", "0123456789abcdef:fc1"])
 @pytest.mark.parametrize(("splits", "rounds"), [(0, 1), (2, 4), (3, 1)])
-def test_edges_are_those_of_the_official_builder(splits, rounds, write_embeddings, tmp_path):
-    folder = write_embeddings(random_vectors(40))
+def test_edges_are_those_of_the_official_builder(
+    splits, rounds, upstream, write_embeddings, tmp_path
+):
+    folder = write_embeddings(random_vectors(40), upstream=upstream)
     files = [str(path) for path in folder.glob("*.tfrecord")]
     official = tmp_path / "official.tsv"
     nsl.tools.build_graph_from_config(
@@ -63,6 +73,75 @@ def test_edges_are_those_of_the_official_builder(splits, rounds, write_embedding
     lines = out.read_text().splitlines()
     assert lines == sorted(official.read_text().splitlines())
     assert len(lines) > 40
+
+
+@pytest.mark.parametrize("builder", ["exact", "approximate"])
+@pytest.mark.parametrize("max_neighbors", [None, 2])
+def test_builders_agree(builder, max_neighbors, write_embeddings, tmp_path):
+    settings = {
+        "embeddings": write_embeddings(random_vectors(60)),
+        "similarity_threshold": 0.5,
+        "max_neighbors": max_neighbors,
+    }
+    official, other = tmp_path / "official.tsv", tmp_path / "other.tsv"
+    first = build_graph(out=official, builder="official", lsh_splits=0, **settings)
+    second = build_graph(out=other, builder=builder, cells_per_clip=40, **settings)
+
+    assert other.read_bytes() == official.read_bytes() != b""
+    assert second.counts["edges"] == first.counts["edges"]
+    assert second.counts["clips_without_edge"] == first.counts["clips_without_edge"]
+    assert second.counts["builder"] == builder
+    if builder == "approximate":
+        assert second.counts["recall"] == 1
+        assert second.counts["recall_measured_on_clips"] == 60
+
+
+@pytest.mark.parametrize(("clips", "builder"), [(2_000, "official"), (2_001, "exact")])
+def test_auto_is_official_for_small_corpora(
+    clips, builder, write_embeddings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(nsl.tools, "build_graph_from_config", lambda *_: None)
+    folder = write_embeddings({f"{i:04}": [1, 10 * i] for i in range(clips)})
+
+    result = build_graph(embeddings=folder, out=tmp_path / "graph.tsv")
+
+    assert result.counts["builder"] == builder
+
+
+def test_threshold_can_be_chosen_for_a_degree(write_embeddings, tmp_path):
+    result = build_graph(
+        embeddings=write_embeddings(ON_PAPER),
+        out=tmp_path / "graph.tsv",
+        similarity_threshold="auto",
+        target_degree=0.8,
+        lsh_splits=0,
+    )
+
+    # The likest pairs are b-c, 0.96, and then two of 0.8.
+    assert result.counts["similarity_threshold"] == pytest.approx(0.8)
+    assert result.counts["edges"] == 3
+    assert result.counts["clips_looked_at"] == 5
+    assert result.counts["clips_by_degree"] == {"0": 1, "1": 2, "2-3": 2}
+
+
+def test_full_disk_is_told_and_an_earlier_graph_stays(write_embeddings, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "graph.tsv"
+    settings = {"embeddings": write_embeddings(ON_PAPER), "out": out, "builder": "exact"}
+    build_graph(similarity_threshold=0.5, **settings)
+    earlier = out.read_text()
+    monkeypatch.setattr(Path, "replace", refuse)
+
+    with pytest.raises(InputError, match="graph.tsv: no space left on the disk"):
+        build_graph(similarity_threshold=0.6, **settings)
+    assert out.read_text() == earlier
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "embeddings",
+        "graph.tsv",
+        "graph.tsv.stage.json",
+    ]
 
 
 def test_hashing_depends_on_the_seed(write_embeddings, tmp_path):
@@ -112,8 +191,8 @@ def test_splits_are_joined(write_embeddings, tmp_path):
     alone = build_graph(embeddings=folder, out=tmp_path / "alone.tsv")
     both = build_graph(embeddings=folder, out=tmp_path / "both.tsv", splits=("train", "val"))
 
-    assert alone.counts == {"clips": 1, "edges": 0, "clips_without_edge": 1}
-    assert both.counts == {"clips": 2, "edges": 1, "clips_without_edge": 0}
+    counts = [tuple(result.counts.values()) for result in (alone, both)]
+    assert counts == [("official", 1, 0, 1), ("official", 2, 1, 0)]
 
 
 @pytest.mark.parametrize(
@@ -122,8 +201,14 @@ def test_splits_are_joined(write_embeddings, tmp_path):
         ({"similarity_threshold": 1.01}, "similarity_threshold: .* received 1.01"),
         ({"similarity_threshold": -1.01}, "similarity_threshold: .* received -1.01"),
         ({"similarity_threshold": float("nan")}, "similarity_threshold: .* received nan"),
-        ({"lsh_splits": -1}, "lsh_splits, lsh_rounds: .* received -1, 4"),
-        ({"lsh_rounds": 0}, "lsh_splits, lsh_rounds: .* received 2, 0"),
+        ({"similarity_threshold": "auto"}, "target_degree: .* received None and auto"),
+        ({"target_degree": 2.0}, "target_degree: .* received 2.0 and 0.99"),
+        ({"similarity_threshold": "auto", "target_degree": 0.0}, "target_degree: .* received 0.0"),
+        ({"similarity_threshold": "auto", "target_degree": 5.0}, "target_degree: .* 5 clips"),
+        ({"lsh_splits": -1}, "lsh_splits: must be 0 or more; received -1"),
+        ({"lsh_rounds": 0}, "lsh_rounds: must be 1 or more; received 0"),
+        ({"max_neighbors": 0}, "max_neighbors: must be 1 or more; received 0"),
+        ({"cells_per_clip": 0}, "cells_per_clip: must be 1 or more; received 0"),
         ({"splits": ("train", "test")}, "splits: the test split must not shape the graph"),
         ({"splits": ("val",)}, "holds no records of the split 'val'"),
     ],
@@ -137,20 +222,59 @@ def test_settings_out_of_range_are_refused(setting, message, write_embeddings, t
     assert not (tmp_path / "graph.tsv").exists()
 
 
+@pytest.mark.parametrize("builder", ["official", "exact", "approximate"])
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
-        ({"a": [1, 0], "b": [1, np.nan]}, "the embedding of b holds NaN"),
-        ({"a": [1, 0], "b": [1, 0, 0]}, "the embedding of b has 3 numbers, .* have 2"),
+        ({"a": [1, 0], "b": [1, np.nan]}, "finite; .* 1 that do not .first: 'b'"),
+        ({"a": [1, 0], "b": [np.inf, 1]}, "finite; .* 1 that do not .first: 'b'"),
+        ({"a": [1, 0], "b": [1, 0, 0]}, "have 2 numbers, as the first has; .*first: 'b'"),
+        ({"a": [1, 0], "c": [1], "b": []}, "have numbers; .*first: 'b'"),
         (
-            {"a": [1, 0], "b": [0, 0], "c": [0, 0], "d": [0, 0], "e": [0, 0]},
-            r"4 embeddings are all zero.*\(first: c, e, b\)",
+            {"a": [1, 0], "b": [0, 0], "c": [0, 0], "d": [0, 0], "e": [0, 0], "g": [0, 0]},
+            "not be all zero; received 2 that do not .first: 'c', 'e'",
         ),
+        ({"a": [1, 0], "b\tc": [1, 1]}, "without tab or line break; .*first: 'b..c'"),
+        ({"a": [1, 0], "b\nc": [1, 1]}, "without tab or line break; .*first: 'b..c'"),
+        ({"": [1, 0], "b": [1, 1]}, "have an id; .*first: ''"),
+        ({}, "at least one embedding is needed; received none in 2 files"),
     ],
 )
-def test_unusable_embeddings_are_named(vectors, message, write_embeddings, tmp_path):
+def test_unusable_embeddings_are_named_and_an_earlier_graph_stays(
+    vectors, message, builder, write_embeddings, tmp_path
+):
+    out = tmp_path / "graph.tsv"
+    build_graph(embeddings=write_embeddings(ON_PAPER), out=out, similarity_threshold=0.5)
+    earlier = out.read_text()
+
+    with pytest.raises(InputError, match=rf"train-0000\d-of-00002\.tfrecord: .*{message}"):
+        build_graph(embeddings=write_embeddings(vectors), out=out, builder=builder)
+    assert out.read_text() == earlier != ""
+
+
+def test_doubled_ids_are_named(write_embeddings, tmp_path):
+    write_embeddings(ON_PAPER, split="val")
+    folder = write_embeddings({"x": [1, 2], "y": [2, 3], "d": [1, 2], "b": [3, 4]})
+
+    message = "val-0000.*: .* an id of its own; received 2 .*first: 'b', 'd'"
     with pytest.raises(InputError, match=message):
-        build_graph(embeddings=write_embeddings(vectors), out=tmp_path / "graph.tsv")
+        build_graph(embeddings=folder, out=tmp_path / "graph.tsv", splits=("train", "val"))
+
+
+@pytest.mark.parametrize("second", ["fedcba9876543210:fc1", "0123456789abcdef:layer3", ""])
+def test_two_upstreams_are_refused_before_anything_is_compared(
+    second, write_embeddings, tmp_path, monkeypatch
+):
+    write_embeddings({"a": [1, 0]}, split="train", upstream="0123456789abcdef:fc1")
+    folder = write_embeddings({"b": [2, 0.0]}, split="val", upstream=second)
+    monkeypatch.setattr(nsl.tools, "build_graph_from_config", None)
+
+    message = (
+        f"{folder}/val.*: .* one upstream and layer, 0123456789abcdef:fc1 as the first, not "
+        f"{second or 'unknown'}; .*first: 'b'"
+    )
+    with pytest.raises(InputError, match=message):
+        build_graph(embeddings=folder, out=tmp_path / "graph.tsv", splits=("train", "val"))
 
 
 def test_cut_records_are_refused(write_embeddings, tmp_path):

@@ -1,0 +1,312 @@
+"""Exact search for all pairs of clips with a high cosine similarity.
+
+Blocks of pairs pass through screens, each of which only drops pairs that are surely too far apart:
+
+1. a matrix product in bfloat16, where the processor is fast at it (as with AMX); its error is
+   bounded by the lengths of what rounding has changed in the vectors,
+2. a matrix product in float32, where the first leaves much or is not used,
+3. for what is left, the cosine in float64 in the very arithmetic of `nsl.tools.build_graph`.
+
+So neither the edges nor their weights depend on the processor. The time grows with the square of
+the number of clips.
+"""
+
+import functools
+import timeit
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import neural_structured_learning as nsl
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from ser_nsl.errors import InputError
+from ser_nsl.graph.table import NO_EDGES, Edges, write_graph
+from ser_nsl.graph.vectors import Vectors, read_vectors
+
+_BLOCK = 2_048  # clips compared with as many others at a time
+_CROWD = 1 / 256  # share of a block's pairs from which the finer product is the cheaper check
+_PENDING = 2**22  # edges at least that are kept before the nearest are chosen among them
+_TIE = 2e-6  # a larger difference of cosines is one in the six decimals of the file too
+
+
+def build_graph_from_config(
+    embedding_files: Sequence[str],
+    output_graph_path: str,
+    graph_builder_config: nsl.configs.GraphBuilderConfig,
+) -> None:
+    """Stands in for `nsl.tools.build_graph_from_config`, and misses no pair.
+
+    The edges are those of the official builder with `lsh_splits=0`, the weights equal as they are
+    printed; the lines are sorted.
+
+    Args:
+        embedding_files: TFRecord files.
+        output_graph_path: The graph, a TSV file: source, target, weight, both directions.
+        graph_builder_config: The official settings; `lsh_splits`, `lsh_rounds` and `random_seed`
+            change nothing, since nothing is hashed.
+
+    Raises:
+        InputError: If the threshold is not in -1 to 1, the embeddings are unfit (see
+            `read_vectors`), or the graph cannot be written.
+    """
+    config = graph_builder_config
+    check_threshold(config.similarity_threshold)
+    vectors = read_vectors(
+        embedding_files,
+        id_feature=config.id_feature_name,
+        embedding_feature=config.embedding_feature_name,
+    )
+    edges = find_edges(vectors, config.similarity_threshold)
+    try:
+        write_graph(Path(output_graph_path), vectors.ids, edges)
+    except OSError as error:
+        raise InputError(
+            f"{output_graph_path}: cannot be written ({error.strerror}); free some space or choose "
+            "a folder you may write to, then run again."
+        ) from error
+
+
+def check_threshold(similarity_threshold: float) -> None:
+    """Refuses what cannot be a cosine.
+
+    Raises:
+        InputError: If the threshold is not in -1 to 1.
+    """
+    if not -1 <= similarity_threshold <= 1:
+        raise InputError(
+            f"similarity_threshold: a cosine lies in -1 to 1; received {similarity_threshold}."
+        )
+
+
+def find_edges(
+    vectors: Vectors, threshold: float, *, max_neighbors: int | None = None, quiet: bool = False
+) -> Edges:
+    """Finds all pairs whose cosine reaches a threshold.
+
+    Args:
+        vectors: Of the clips.
+        threshold: Least cosine, -1 to 1.
+        max_neighbors: Most edges from a clip, those that `nsl.tools.pack_nbrs` takes; None for
+            all edges, both ways.
+        quiet: Whether to show no progress.
+
+    Returns:
+        The edges by source and target.
+    """
+    clips = len(vectors)
+    found = _Found(clips, threshold, max_neighbors)
+    screens = _Screens(vectors, found)
+    total = clips * (clips - 1) // 2
+    with tqdm(desc="comparing", total=total, unit="pair", unit_scale=True, disable=quiet) as bar:
+        for rows, columns in combinations_with_replacement(blocks(clips), 2):
+            sources, targets = screens.pairs(rows, columns)
+            found.add(sources, targets, vectors.cosines(sources, targets))
+            height, width = rows.stop - rows.start, columns.stop - columns.start
+            bar.update(height * (height - 1) // 2 if rows == columns else height * width)
+    return found.edges()
+
+
+def find_edges_from(
+    vectors: Vectors, clips: np.ndarray, threshold: float, *, max_neighbors: int | None = None
+) -> Edges:
+    """Finds the edges from some of the clips to all.
+
+    Args:
+        vectors: Of all clips.
+        clips: Places of some.
+        threshold: Least cosine, -1 to 1.
+        max_neighbors: As for `find_edges`.
+
+    Returns:
+        The edges by source and target, those that `find_edges` finds from these clips.
+    """
+    edges = NO_EDGES
+    least = np.full(len(vectors), threshold)
+    units = vectors.units(clips)
+    for columns in blocks(len(vectors)):
+        product = cosines_in_float32(units, vectors.units(columns))
+        near = places(product >= least[clips, np.newaxis] - float32_slack(vectors))
+        sources, targets = clips[near[0]], columns.start + near[1]
+        weights = vectors.cosines(sources, targets)
+        edges = Edges.join([edges, _edges(sources, targets, weights)[weights >= threshold]])
+        edges = edges[edges.sources != edges.targets]
+        if max_neighbors is not None:
+            edges = edges.nearest(max_neighbors)
+            _raise(least, *_last_weights(edges, max_neighbors))
+    return edges.in_order()
+
+
+def blocks(clips: int) -> list[slice]:
+    """Divides clips into as many as are compared at a time."""
+    return [slice(start, min(start + _BLOCK, clips)) for start in range(0, clips, _BLOCK)]
+
+
+def places(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of what is true: `np.nonzero`, ten times as fast where little is."""
+    return np.divmod(np.flatnonzero(mask), mask.shape[1])
+
+
+def cosines_in_float32(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The product of vectors of length 1, not writable, off by `float32_slack` at most."""
+    return np.asarray(
+        tf.matmul(rows.astype(np.float32), columns.astype(np.float32), transpose_b=True)
+    )
+
+
+def float32_slack(vectors: Vectors) -> float:
+    """Bounds the error of `cosines_in_float32`: of a sum of `width` products, whatever the order.
+
+    By Higham, Accuracy and Stability of Numerical Algorithms, section 3.1, with some more for the
+    rounding of the vectors, and of the numbers that the product is compared with.
+    """
+    return (vectors.values.shape[1] + 8) * 2.0**-24
+
+
+class _Found:
+    """The edges so far, and what a pair must reach to become one of them.
+
+    Attributes:
+        least: float64, shape `(clips,)`: a pair of a smaller cosine is no edge from this clip.
+        max_neighbors: Most edges from a clip, None for all.
+    """
+
+    def __init__(self, clips: int, threshold: float, max_neighbors: int | None) -> None:
+        self.least = np.full(clips, threshold, np.float64)
+        self.max_neighbors = max_neighbors
+        self._threshold = threshold
+        self._parts: list[Edges] = []
+        self._kept = self._pending = 0
+
+    def add(self, sources: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
+        """Takes pairs, each of which must be new."""
+        edges = _edges(sources, targets, weights)[weights >= self._threshold].both_ways()
+        self._parts.append(edges)
+        self._pending += len(edges)
+        if self.max_neighbors is not None and self._pending > max(_PENDING, self._kept):
+            nearest = Edges.join(self._parts).nearest(self.max_neighbors)
+            _raise(self.least, *_last_weights(nearest, self.max_neighbors))
+            self._parts, self._kept, self._pending = [nearest], len(nearest), 0
+
+    def edges(self) -> Edges:
+        """All edges, by source and target."""
+        edges = Edges.join(self._parts)
+        if self.max_neighbors is not None:
+            edges = edges.nearest(self.max_neighbors)
+        return edges.in_order()
+
+
+def _edges(sources: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Edges:
+    return Edges(sources.astype(np.int32), targets.astype(np.int32), weights)
+
+
+def _last_weights(nearest: Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clips that have as many edges as they may, and the least weight of each."""
+    last = np.flatnonzero(np.diff(nearest.sources, append=-1))
+    clips = nearest.sources[last]
+    full = np.bincount(nearest.sources)[clips] == count
+    return clips[full], nearest.weights[last][full]
+
+
+def _raise(least: np.ndarray, clips: np.ndarray | slice, weights: np.ndarray) -> None:
+    """Notes that these clips have enough edges of these weights or more."""
+    least[clips] = np.maximum(least[clips], weights - _TIE)
+
+
+class _Screens:
+    """Finds the pairs of a block that may become edges."""
+
+    def __init__(self, vectors: Vectors, found: _Found) -> None:
+        self._vectors, self._found = vectors, found
+        self._slack = float32_slack(vectors)
+        self._coarse = None
+        if bfloat16_pays():
+            self._coarse, change = _round_to_bfloat16(vectors)
+            self._coarse_slack = self._slack + 2 * change + change**2
+
+    def pairs(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Finds pairs, each once, of clips of two blocks that are the same or in this order."""
+        least = min(self._found.least[rows].min(), self._found.least[columns].min())
+        near = None
+        if self._coarse is not None and least > self._coarse_slack:
+            near = self._near_in_bfloat16(rows, columns, least - self._coarse_slack)
+        if near is None:
+            near = self._near_in_float32(rows, columns, least - self._slack)
+        sources, targets = rows.start + near[0], columns.start + near[1]
+        once = sources < targets
+        return sources[once], targets[once]
+
+    def _near_in_bfloat16(
+        self, rows: slice, columns: slice, cut: float
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Places in the block, None if they are so many that a finer screen should look first."""
+        product = tf.matmul(self._coarse[rows], self._coarse[columns], transpose_b=True)
+        # Rounding keeps the order, so the rounded product is compared with the rounded cut. Read
+        # as integers, positive numbers keep their order too, and NumPy compares these fast.
+        as_integers = np.asarray(tf.bitcast(product, tf.int16))
+        cut_as_integer = tf.bitcast(tf.cast(cut, tf.bfloat16), tf.int16).numpy()
+        near_rows = np.flatnonzero(as_integers.max(axis=1) >= cut_as_integer)
+        near = as_integers[near_rows] >= cut_as_integer
+        if np.count_nonzero(near) > _CROWD * as_integers.size:
+            return None
+        which, partners = places(near)
+        return near_rows[which], partners
+
+    def _near_in_float32(
+        self, rows: slice, columns: slice, cut: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Places in the block."""
+        units = self._vectors.units
+        product = cosines_in_float32(units(rows), units(columns))
+        if product.max() < cut:
+            return places(product >= cut)
+        if rows == columns:
+            product = product.copy()
+            np.fill_diagonal(product, -2)
+        near = self._reaches_least(product, rows, columns)
+        count = self._found.max_neighbors
+        if count is not None and np.count_nonzero(near) > count * sum(product.shape):
+            if count <= product.shape[1]:
+                enough = np.partition(product, -count, axis=1)[:, -count]
+                _raise(self._found.least, rows, enough - self._slack)
+            if count <= product.shape[0]:
+                enough = np.partition(product, -count, axis=0)[-count]
+                _raise(self._found.least, columns, enough - self._slack)
+            near = self._reaches_least(product, rows, columns)
+        return places(near)
+
+    def _reaches_least(self, product: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        least = (self._found.least - self._slack).astype(np.float32)
+        return product >= np.minimum.outer(least[rows], least[columns])
+
+
+def _round_to_bfloat16(vectors: Vectors) -> tuple[tf.Tensor, float]:
+    """The vectors in length 1, and the largest length of what rounding has changed in one."""
+    parts, change = [], 0.0
+    for rows in blocks(len(vectors)):
+        units = tf.constant(vectors.units(rows), tf.float32)
+        parts.append(tf.cast(units, tf.bfloat16))
+        changes = tf.norm(units - tf.cast(parts[-1], tf.float32), axis=1)
+        change = max(change, float(tf.reduce_max(changes)))
+    return tf.concat(parts, axis=0), change
+
+
+@functools.cache
+def bfloat16_pays() -> bool:
+    """Whether products in bfloat16 are the faster here, and are summed in float32 as presumed."""
+    vectors = tf.nn.l2_normalize(tf.random.stateless_uniform((512, 256), (0, 0)), axis=1)
+    rounded = tf.cast(vectors, tf.bfloat16)
+    off = tf.cast(_square(rounded), tf.float32) - _square(tf.cast(rounded, tf.float32))
+    is_sharp = float(tf.reduce_max(tf.abs(off))) < 2.0**-8
+    return is_sharp and _seconds(rounded) < _seconds(vectors)
+
+
+def _square(vectors: tf.Tensor) -> tf.Tensor:
+    return tf.matmul(vectors, vectors, transpose_b=True)
+
+
+def _seconds(vectors: tf.Tensor) -> float:
+    _square(vectors)
+    return min(timeit.repeat(lambda: _square(vectors), number=1, repeat=3))

@@ -1,0 +1,112 @@
+"""How well embeddings bring clips of one emotion together, before any graph is built."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ser_nsl.errors import InputError
+
+_DIGITS = 9  # sums of products may differ in their last bits from one machine to another
+_BLOCK = 1_000  # clips compared with all others at a time
+
+
+def neighbor_agreement(
+    embeddings: np.ndarray,
+    emotions: Sequence[str],
+    speakers: Sequence[str],
+    *,
+    neighbors: tuple[int, ...] = (3, 6, 9),
+    across_speakers: bool,
+) -> dict[int, float]:
+    """Finds what share of the clips' nearest neighbours have their emotion.
+
+    The time grows with the square of the number of clips, the memory with the number.
+
+    Args:
+        embeddings: float, shape `(clips, width)`; compared by cosine.
+        emotions: Of each clip.
+        speakers: Of each clip.
+        neighbors: How many nearest clips to look at, each 1 or more.
+        across_speakers: Whether a clip's own speaker is left out.
+
+    Returns:
+        From number of neighbours to the mean share over clips, 0 to 1. Of clips that are alike to
+        nine digits the earlier is the nearer.
+
+    Raises:
+        InputError: If a clip has fewer clips to compare with, or an embedding has no direction.
+    """
+    emotion_of, speaker_of = np.asarray(emotions, str), np.asarray(speakers, str)
+    most, fewest = max(neighbors), int(_candidates(speaker_of, across_speakers).min())
+    if fewest < most:
+        raise InputError(
+            f"neighbors: a clip can have {fewest} neighbours here, so {most} are too many; give "
+            "more clips or more speakers."
+        )
+    nearest = np.concatenate(list(_nearest(embeddings, speaker_of, most, across_speakers)))
+    agrees = emotion_of[nearest] == emotion_of[:, np.newaxis]
+    return {count: float(agrees[:, :count].mean()) for count in neighbors}
+
+
+def chance_agreement(
+    emotions: Sequence[str], speakers: Sequence[str], *, across_speakers: bool
+) -> float:
+    """Finds what `neighbor_agreement` is expected to be for neighbours drawn at random.
+
+    Args:
+        emotions: Of each clip.
+        speakers: Of each clip.
+        across_speakers: Whether a clip's own speaker is left out.
+
+    Returns:
+        The exact expectation, 0 to 1, whatever the number of neighbours.
+
+    Raises:
+        InputError: If a clip has no other to compare with.
+    """
+    emotion_of, speaker_of = np.asarray(emotions, str), np.asarray(speakers, str)
+    candidates = _candidates(speaker_of, across_speakers)
+    if not candidates.all():
+        raise InputError(
+            f"speakers: {(candidates == 0).sum()} of {len(candidates)} clips have no other clip "
+            "to compare with; give more clips or more speakers."
+        )
+    own = _group_sizes(emotion_of, speaker_of) if across_speakers else 1
+    return float(np.mean((_group_sizes(emotion_of) - own) / candidates))
+
+
+def _candidates(speakers: np.ndarray, across_speakers: bool) -> np.ndarray:
+    """How many clips may be the neighbours of each."""
+    left_out = _group_sizes(speakers) if across_speakers else np.ones(len(speakers), int)
+    return len(speakers) - left_out
+
+
+def _group_sizes(*labels: np.ndarray) -> np.ndarray:
+    """For each clip, how many have all its labels, itself included."""
+    _, group, sizes = np.unique(
+        np.stack(labels, axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    return sizes[group.ravel()]
+
+
+def _nearest(
+    embeddings: np.ndarray, speakers: np.ndarray, count: int, across_speakers: bool
+) -> Iterator[np.ndarray]:
+    """Yields, block by block, the indices of each clip's nearest, the most similar first."""
+    vectors = np.asarray(embeddings, dtype=np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    lost = ~(np.isfinite(lengths) & (lengths > 0))
+    if lost.any():
+        raise InputError(
+            f"embeddings: {lost.sum()} of {len(lost)} are all zero or not finite, so they have no "
+            "direction; train the upstream longer."
+        )
+    vectors = vectors / lengths
+    for start in range(0, len(vectors), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(vectors)))
+        similarity = (vectors[rows] @ vectors.T).round(_DIGITS)
+        if across_speakers:
+            similarity[speakers[rows, np.newaxis] == speakers] = -np.inf
+        else:
+            similarity[rows - start, rows] = -np.inf
+        yield np.argsort(-similarity, axis=1, kind="stable")[:, :count]

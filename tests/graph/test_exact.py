@@ -1,0 +1,230 @@
+import errno
+import os
+from pathlib import Path
+
+import neural_structured_learning as nsl
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ser_nsl.errors import InputError
+from ser_nsl.graph import exact
+from ser_nsl.graph.exact import build_graph_from_config, find_edges, find_edges_from
+from ser_nsl.graph.pack import pack_neighbors
+from ser_nsl.graph.table import Edges, write_graph
+from ser_nsl.graph.vectors import read_vectors
+from ser_nsl.records import read_examples
+
+
+def random_vectors() -> np.ndarray:
+    return np.random.default_rng(0).normal(0.4, 1, (90, 33))
+
+
+def clustered_vectors() -> np.ndarray:
+    random = np.random.default_rng(1)
+    return random.normal(0, 1, (9, 16))[random.integers(9, size=90)] + random.normal(
+        0, 0.3, (90, 16)
+    )
+
+
+def duplicated_vectors() -> np.ndarray:
+    random = np.random.default_rng(2)
+    return random.normal(0, 1, (30, 24))[random.integers(30, size=90)]
+
+
+def vectors_near(threshold: float) -> np.ndarray:
+    """Cosines with the first vector lie around the threshold, most by less than 1e-6."""
+    random = np.random.default_rng(3)
+    off = np.concatenate([random.normal(0, 3e-7, 60), random.normal(0, 1e-8, 29)])
+    cosines = np.concatenate([[1.0], threshold + off])
+    vectors = np.zeros((90, 40))
+    vectors[:, 0] = cosines
+    sides = random.normal(0, 1, (90, 39))
+    sides *= np.sqrt(1 - cosines**2)[:, np.newaxis] / np.linalg.norm(sides, axis=1, keepdims=True)
+    vectors[:, 1:] = sides
+    return vectors * random.uniform(0.1, 10, (90, 1))
+
+
+KINDS = {
+    "random": (random_vectors(), 0.3),
+    "negative": (random_vectors(), -0.05),
+    "clustered": (clustered_vectors(), 0.9),
+    "duplicated": (duplicated_vectors(), 1.0),
+    "near": (vectors_near(0.99), 0.99),
+    "tiny": (1e-7 * clustered_vectors(), 0.02),
+}
+
+
+def by_id(vectors: np.ndarray) -> dict[str, np.ndarray]:
+    names = np.random.default_rng(4).permutation(len(vectors))
+    return {f"clip {name}": vector for name, vector in zip(names, vectors, strict=True)}
+
+
+def all_files(folder: Path) -> list[str]:
+    return sorted(map(str, folder.glob("*.tfrecord")))
+
+
+@pytest.fixture(params=["bfloat16", "crowded", "float32"])
+def engine(request, monkeypatch):
+    """All ways through the screens, in blocks so small that there are many."""
+    monkeypatch.setattr(exact, "_BLOCK", 16)
+    monkeypatch.setattr(exact, "_CROWD", -1 if request.param == "crowded" else 1)
+    monkeypatch.setattr(exact, "bfloat16_pays", lambda: request.param != "float32")
+    monkeypatch.setattr(exact, "_PENDING", 100)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("kind", KINDS)
+def test_stands_in_for_the_official_builder(kind, write_embeddings, tmp_path):
+    vectors, threshold = KINDS[kind]
+    files = all_files(write_embeddings(by_id(vectors)))
+    config = nsl.configs.GraphBuilderConfig(similarity_threshold=threshold)
+    official, ours = tmp_path / "official.tsv", tmp_path / "ours.tsv"
+
+    nsl.tools.build_graph_from_config(files, str(official), config)
+    build_graph_from_config(files, str(ours), config)
+
+    lines = ours.read_text().splitlines()
+    assert lines == sorted(official.read_text().splitlines())
+    assert 20 < len(lines) < 90 * 89
+
+
+def test_other_feature_names_are_read(tmp_path):
+    path, out = tmp_path / "vectors.tfrecord", tmp_path / "graph.tsv"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, vector in {"a": [1.0, 0.0], "b": [4.0, 3.0]}.items():
+            example = tf.train.Example()
+            example.features.feature["name"].bytes_list.value.append(name.encode())
+            example.features.feature["numbers"].float_list.value.extend(vector)
+            writer.write(example.SerializeToString())
+
+    config = nsl.configs.GraphBuilderConfig("name", "numbers", similarity_threshold=0.8)
+    build_graph_from_config([str(path)], str(out), config)
+
+    assert out.read_text() == "a\tb\t0.800000\nb\ta\t0.800000\n"
+
+
+def test_the_earlier_graph_stays_when_the_disk_is_full(write_embeddings, tmp_path, monkeypatch):
+    files = all_files(write_embeddings(by_id(clustered_vectors())))
+    out = tmp_path / "graph.tsv"
+    out.write_text("earlier")
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(InputError, match="graph.tsv: cannot be written .No space left"):
+        build_graph_from_config(files, str(out), nsl.configs.GraphBuilderConfig())
+    assert {path.name for path in tmp_path.iterdir()} == {"embeddings", "graph.tsv"}
+    assert out.read_text() == "earlier"
+
+
+def test_threshold_out_of_range_is_refused(tmp_path):
+    config = nsl.configs.GraphBuilderConfig(similarity_threshold=1.5)
+    with pytest.raises(InputError, match="similarity_threshold: .* received 1.5"):
+        build_graph_from_config([], str(tmp_path / "graph.tsv"), config)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("kind", ["random", "negative", "clustered", "duplicated", "near"])
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_the_nearest_are_those_of_the_whole_graph(kind, count, write_embeddings):
+    vectors, threshold = KINDS[kind]
+    vectors = read_vectors(all_files(write_embeddings(by_id(vectors))))
+    whole = find_edges(vectors, threshold)
+    neighbors: dict[int, list] = {}
+    for source, target, weight in zip(whole.sources, whole.targets, whole.weights, strict=True):
+        neighbors.setdefault(source, []).append((float(f"{weight:f}"), target))
+
+    found = find_edges(vectors, threshold, max_neighbors=count)
+
+    expected = {
+        (source, target)
+        for source, each in neighbors.items()
+        for _, target in sorted(each, reverse=True)[:count]
+    }
+    pairs = list(zip(found.sources, found.targets, strict=True))
+    assert pairs == sorted(expected)
+    np.testing.assert_array_equal(found.weights, vectors.cosines(found.sources, found.targets))
+
+
+@pytest.mark.parametrize("kind", ["negative", "duplicated", "near"])
+@pytest.mark.parametrize("count", [1, 4])
+def test_packing_is_the_same_with_the_nearest_only(
+    kind, count, write_embeddings, write_features, tmp_path
+):
+    vectors, threshold = KINDS[kind]
+    vectors = read_vectors(all_files(write_embeddings(by_id(vectors))))
+    features = write_features({each: (i, i % 2) for i, each in enumerate(vectors.ids)})
+    packed = []
+    for limit in (None, count):
+        graph, out = tmp_path / f"{limit}.tsv", tmp_path / f"packed {limit}"
+        edges = find_edges(vectors, threshold, max_neighbors=limit)
+        write_graph(graph, vectors.ids, edges)
+        pack_neighbors(features=features, graph=graph, out=out, max_neighbors=count)
+        packed.append([str(each) for each in read_examples(sorted(out.glob("*.tfrecord")))])
+
+    assert packed[0] == packed[1]
+    assert max(text.count("_weight") for text in packed[0]) == count
+    assert len(edges) <= count * len(vectors)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("kind", ["negative", "clustered", "duplicated", "near"])
+@pytest.mark.parametrize("limit", [None, 3])
+def test_edges_from_some_clips_are_theirs_among_all(kind, limit, write_embeddings):
+    vectors, threshold = KINDS[kind]
+    vectors = read_vectors(all_files(write_embeddings(by_id(vectors))))
+    clips = np.array([0, 5, 17, 80])
+    whole = find_edges(vectors, threshold, max_neighbors=limit)
+    expected = whole[np.isin(whole.sources, clips)]
+
+    found = find_edges_from(vectors, clips, threshold, max_neighbors=limit)
+
+    for name in ("sources", "targets", "weights"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_weights_are_ranked_as_they_are_printed():
+    weights = np.arange(500_200, 500_000, -1) / 1e6 + 5e-7
+    sources = np.zeros(len(weights), np.int32)
+    edges = Edges(sources, np.arange(len(weights), dtype=np.int32), weights)
+    by_hand = sorted(((f"{weight:f}", i) for i, weight in enumerate(weights)), reverse=True)
+
+    assert edges.nearest(len(weights)).targets.tolist() == [i for _, i in by_hand]
+
+
+def test_what_a_pair_must_reach_leaves_room_for_ties(monkeypatch):
+    monkeypatch.setattr(exact, "_PENDING", 1)
+    found = exact._Found(4, 0.5, 1)
+    found.add(np.array([0]), np.array([2]), np.array([0.8000004]))
+
+    assert found.least[0] < 0.7999996  # printed alike, and perhaps with a later id
+    found.add(np.array([0]), np.array([3]), np.array([0.7999996]))
+    edges = found.edges()
+    assert edges[edges.sources == 0].targets.tolist() == [3]
+
+
+def test_vectors_beyond_the_limit_lie_in_a_file(write_embeddings, monkeypatch):
+    files = all_files(write_embeddings(by_id(clustered_vectors())))
+    in_memory = read_vectors(files)
+    monkeypatch.setattr("ser_nsl.graph.vectors._IN_MEMORY_BYTES", 100)
+    mapped = read_vectors(files)
+
+    assert isinstance(mapped.values, np.memmap)
+    assert not isinstance(in_memory.values, np.memmap)
+    np.testing.assert_array_equal(mapped.values, in_memory.values)
+    assert len(find_edges(mapped, 0.9)) == len(find_edges(in_memory, 0.9)) > 0
+
+
+def test_float32_and_bfloat16_errors_are_bounded(write_embeddings):
+    vectors = read_vectors(all_files(write_embeddings(by_id(vectors_near(0.99)))))
+    units = vectors.units(slice(None))
+    true = units @ units.T
+    rounded, change = exact._round_to_bfloat16(vectors)
+    rounded = tf.cast(rounded, tf.float64).numpy()
+
+    error = np.abs(exact.cosines_in_float32(units, units) - true).max()
+    assert 0 < error < exact.float32_slack(vectors)
+    assert 1e-4 < np.abs(rounded @ rounded.T - true).max() < 2 * change + change**2
+    assert 1e-4 < change < 2**-8
