@@ -14,6 +14,15 @@ EMOTIONS = {
     "07": "disgust",
     "08": "surprise",
 }
+EMOBOX_FOLDS = (
+    ("01", "11", "20", "21"),
+    ("04", "10", "12", "14"),
+    ("08", "09", "19", "23"),
+    ("03", "05", "07", "24"),
+    ("02", "15", "16", "18"),
+    ("06", "13", "17", "22"),
+)
+"""Actors who test in each fold of the EmoBox benchmark (arXiv 2406.07162)."""
 
 
 def read_clip(path: PurePath) -> Clip:

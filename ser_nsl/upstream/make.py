@@ -25,6 +25,8 @@ def make_upstream(
     hidden_size: int = 128,
     layers: int = 2,
     channels: int = 64,
+    dropout: float = 0.0,
+    mask_share: float = 0.0,
     seed: int = 0,
 ) -> Mapping[str, Any]:
     """Makes a small wav2vec 2.0 with random weights, for trials without a network.
@@ -37,6 +39,8 @@ def make_upstream(
         hidden_size: Width of the transformer, a multiple of 4.
         layers: Number of transformer layers.
         channels: Channels of the seven convolutions.
+        dropout: Share of activations to drop in training, 0 up to 1.
+        mask_share: Share of time, and of features, that SpecAugment hides in fine-tuning.
         seed: Of the weights.
 
     Returns:
@@ -55,17 +59,20 @@ def make_upstream(
         hidden_size=hidden_size,
         num_hidden_layers=layers,
         num_attention_heads=_HEADS,
-        intermediate_size=2 * hidden_size,
+        intermediate_size=3 * hidden_size,
+        do_stable_layer_norm=True,  # learns from nothing where the other order would not
         conv_dim=(channels,) * 7,
         # Not grouped: TensorFlow trains grouped convolutions on a CPU five times more slowly.
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=1,
-        # Made for small data: nothing is dropped or masked beyond the head's own need.
-        hidden_dropout=0.0,
-        attention_dropout=0.0,
+        hidden_dropout=dropout,
+        attention_dropout=dropout,
+        activation_dropout=dropout,
         feat_proj_dropout=0.0,
         layerdrop=0.0,
-        apply_spec_augment=False,
+        apply_spec_augment=mask_share > 0,
+        mask_time_prob=mask_share or 0.05,  # above 0, or the model had no mask for pre-training
+        mask_feature_prob=mask_share,
     )
     with quiet_transformers():
         model = TFWav2Vec2ForSequenceClassification(config)

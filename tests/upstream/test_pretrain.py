@@ -1,0 +1,161 @@
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_nsl.config import PretrainingConfig
+from ser_nsl.corpora.manifest import read_manifest
+from ser_nsl.errors import InputError
+from ser_nsl.upstream import pretrain
+from ser_nsl.upstream.checkpoint import load_upstream
+from ser_nsl.upstream.make import make_upstream
+from ser_nsl.upstream.pretrain import pretrain_upstream
+from ser_nsl.upstream.weights import weight_name
+
+CONFIG = PretrainingConfig(
+    convolution_epochs=8,
+    convolution_learning_rate=0.01,
+    epochs=3,
+    learning_rate=0.01,
+    batch_size=4,
+    clip_seconds=0.3,
+    clusters=4,
+    mask_frames=2,
+)
+
+
+@pytest.fixture(scope="module")
+def with_dropout(tmp_path_factory):
+    out = tmp_path_factory.mktemp("upstream") / "random"
+    make_upstream(out=out, hidden_size=16, layers=1, channels=8, dropout=0.1, seed=0)
+    return out
+
+
+def weights_of(folder) -> dict[str, np.ndarray]:
+    model, _ = load_upstream(str(folder), needs_head=False)
+    return {weight_name(variable): variable.numpy() for variable in model.weights}
+
+
+@pytest.fixture(scope="module")
+def pretrained(with_dropout, tone_corpus, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pretrained") / "out"
+    result = pretrain_upstream(
+        audio=(tone_corpus,), upstream=str(with_dropout), out=out, config=CONFIG
+    )
+    return result, out
+
+
+def test_both_lessons_are_learnt(pretrained, tone_corpus):
+    result, out = pretrained
+    losses = json.loads((out / "history.json").read_text())
+
+    clips = sorted(tone_corpus.rglob("*.wav"))
+    seconds = [soundfile.info(path).duration for path in clips]
+    assert result.counts["clips"] == len(clips) == 36
+    assert result.counts["windows"] == sum(int(np.ceil(s / 0.3)) for s in seconds)
+    assert result.counts["hours"] == round(sum(seconds) / 3600, 2)
+    assert len(losses["convolutions"]) == 8
+    assert losses["convolutions"][-1] < 0.9 * losses["convolutions"][0]
+    assert len(losses["transformer"]) == 3
+    assert losses["transformer"][-1] < 0.8 * losses["transformer"][0]
+    assert not (out / "unfinished").exists()
+
+
+def test_each_lesson_changes_its_part(pretrained, with_dropout):
+    before, after = weights_of(with_dropout), weights_of(pretrained[1])
+
+    changed = {name for name in before if np.any(before[name] != after[name])}
+    assert any("conv_layers.0.conv.weight" in name for name in changed)
+    assert any("attention.q_proj.weight" in name for name in changed)
+    assert any("projector.weight" in name for name in changed)
+    assert any("masked_spec_embed" in name for name in changed)
+    assert not any("classifier" in name for name in changed)
+
+
+def test_adaptation_leaves_convolutions_and_hears_training_clips_only(
+    pretrained, tone_manifest, tmp_path
+):
+    result = pretrain_upstream(
+        audio=(tone_manifest,),
+        upstream=str(pretrained[1]),
+        out=tmp_path / "out",
+        config=replace(CONFIG, convolution_epochs=0, epochs=1),
+    )
+
+    train = read_manifest(tone_manifest).query("split == 'train'")
+    assert result.counts["clips"] == len(train) < 36
+    before, after = weights_of(pretrained[1]), weights_of(tmp_path / "out")
+    for name in before:
+        if "feature_extractor" in name:
+            np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_same_seed_same_weights_even_if_stopped_between(
+    pretrained, with_dropout, tone_corpus, tmp_path, monkeypatch
+):
+    arguments = {
+        "audio": (tone_corpus,),
+        "upstream": str(with_dropout),
+        "out": tmp_path / "out",
+        "config": CONFIG,
+    }
+    save, saved = pretrain.Progress.save, []
+
+    def save_and_stop(self, *numbers):
+        save(self, *numbers)
+        saved.append(numbers)
+        if len(saved) in (2, 9):  # in the first and in the second lesson
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrain.Progress, "save", save_and_stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            pretrain_upstream(**arguments)
+    pretrain_upstream(**arguments)
+
+    assert len(saved) == 11
+    whole, stopped = weights_of(pretrained[1]), weights_of(tmp_path / "out")
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], stopped[name], err_msg=name)
+
+
+def test_places_without_clips_are_refused(with_dropout, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for audio, message in (
+        ((tmp_path / "empty",), "empty holds no clip to learn from"),
+        ((), "give one folder or manifest, or more"),
+        ((tmp_path / "absent",), "absent does not exist"),
+    ):
+        with pytest.raises(InputError, match=message):
+            pretrain_upstream(
+                audio=audio, upstream=str(with_dropout), out=tmp_path / "out", config=CONFIG
+            )
+    assert not (tmp_path / "out").exists()
+
+
+def test_upstream_without_mask_is_refused(with_dropout, tone_corpus, tmp_path):
+    shutil.copytree(with_dropout, tmp_path / "unmasked")
+    path = tmp_path / "unmasked" / "config.json"
+    settings = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+    with pytest.raises(InputError, match="has no mask to show"):
+        pretrain_upstream(
+            audio=(tone_corpus,),
+            upstream=str(tmp_path / "unmasked"),
+            out=tmp_path / "out",
+            config=CONFIG,
+        )
+
+
+def test_loss_that_is_not_finite_stops(with_dropout, tone_corpus, tmp_path):
+    with pytest.raises(InputError, match="the loss of the convolutions is .* choose a lower one"):
+        pretrain_upstream(
+            audio=(tone_corpus,),
+            upstream=str(with_dropout),
+            out=tmp_path / "out",
+            config=replace(CONFIG, convolution_learning_rate=1e30),
+        )
