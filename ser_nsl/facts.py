@@ -27,9 +27,11 @@ _STAGES = (
     "make_synthetic_corpus",
     "prepare_corpus",
     "make_upstream",
+    "pretrain_upstream",
     "finetune_upstream",
     "extract_features",
     "extract_embeddings",
+    "center_embeddings",
     "build_graph",
     "pack_neighbors",
     "train_downstream",
@@ -70,10 +72,12 @@ def gather_facts(run: Path) -> dict[str, Any]:
         "classes": scores[labels[0]]["classes"],
         "results": _sum_up(results, result_table(run)),
         "confusion_matrices": {label: scores[label]["confusion_matrix"] for label in labels},
-        "source": _describe_corpus(experiment.source, run / "source" / "manifest.csv"),
+        "source": _describe_corpus(
+            experiment.source, run / "source" / "manifest.csv", read=experiment.reads_source
+        ),
         "target": _describe_corpus(experiment.target, run / "target" / "manifest.csv"),
         "input": asdict(experiment.front_end) | {"clip_seconds": experiment.clip_seconds},
-        "upstream": _describe_upstream(experiment, run / "upstream" / "finetuned"),
+        "upstream": _describe_upstream(experiment, run / "upstream"),
         "graph": _describe_graph(experiment, run),
         "training": _describe_training(experiment, run, labels[0]),
         "recogniser": _describe_recogniser(run / "recogniser.tflite"),
@@ -84,9 +88,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
 
 def _check_finished(run: Path) -> None:
     needed = (
-        "source/manifest.csv",
         "target/manifest.csv",
-        "upstream/finetuned/stage.json",
         "graph/graph.tsv.stage.json",
     )
     lacking = [name for name in needed if not (run / name).is_file()]
@@ -166,7 +168,12 @@ def _sum_up(results: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _describe_corpus(config: CorpusConfig, manifest: Path) -> dict[str, Any]:
+def _describe_corpus(
+    config: CorpusConfig | None, manifest: Path, *, read: bool = True
+) -> dict[str, Any] | None:
+    """Facts from a manifest; None if the run did not read this corpus."""
+    if config is None or not read:
+        return None
     table = read_manifest(manifest)
     speakers = table[table["speaker"] != ""].groupby("split")["speaker"].nunique()
     record = read_record(manifest)
@@ -193,25 +200,35 @@ def _describe_split(config: SplitConfig) -> str:
 
 
 def _describe_upstream(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    history = json.loads((folder / "history.json").read_text())
-    counts = read_record(folder)["counts"]
+    """Where the upstream is from and what it has learned in this run."""
     small = experiment.small_upstream
-    return {
+    facts = {
         "name": _portable(experiment.upstream)
         if experiment.upstream
         else f"random weights, depth {small.layers}, width {small.hidden_size}",
-        "parameters": counts["parameters"],
-        "epochs": len(history),
-        "kept_epoch": counts["kept_epoch"],
-        "val_uar": history[counts["kept_epoch"] - 1]["val_uar"],
+        "adaptation": experiment.adaptation and {"epochs": experiment.adaptation.epochs},
+        "finetuning": None,
+        "center": experiment.center,
     }
+    if experiment.finetuning is not None:
+        history = json.loads((folder / "finetuned" / "history.json").read_text())
+        counts = read_record(folder / "finetuned")["counts"]
+        facts["finetuning"] = {
+            "parameters": counts["parameters"],
+            "epochs": len(history),
+            "kept_epoch": counts["kept_epoch"],
+            "val_uar": history[counts["kept_epoch"] - 1]["val_uar"],
+        }
+    return facts
 
 
 def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
     """Statistics of all edges and of those that training uses."""
     graph = run / "graph" / "graph.tsv"
     nodes = read_manifest(run / "target" / "manifest.csv")
-    nodes = nodes[nodes["split"].isin(read_record(graph)["settings"]["splits"])]
+    record = read_record(graph)
+    settings, counts = record["settings"], record["counts"]
+    nodes = nodes[nodes["split"].isin(settings["splits"])]
     # A clip without a label or a speaker is like no other; equal blanks would look alike.
     for column in ("emotion", "speaker"):
         nodes[column] = nodes[column].where(nodes[column] != "", nodes["utterance_id"])
@@ -219,7 +236,9 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
     every = graph_statistics(graph, nodes)
     return {
         "clips": every.clips,
-        "similarity_threshold": experiment.graph.similarity_threshold,
+        "similarity_threshold": counts.get(
+            "similarity_threshold", experiment.graph.similarity_threshold
+        ),
         "max_neighbors": max_neighbors,
         "all_edges": _describe_edges(every),
         "training_edges": _describe_edges(graph_statistics(graph, nodes, max_neighbors)),

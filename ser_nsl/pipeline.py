@@ -1,13 +1,11 @@
 """All stages of an experiment, in order; those that are up to date are skipped."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
-from ser_nsl import stage
 from ser_nsl.config import CorpusConfig, Experiment, TrainingConfig, save_experiment
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
@@ -20,43 +18,16 @@ from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.report import make_report
 from ser_nsl.results import EXPERIMENT_NAME, model_label, result_table
+from ser_nsl.steps import Step, pending, run_steps
 from ser_nsl.training.graph_regularization import check_layer
 from ser_nsl.training.train import train_downstream
+from ser_nsl.upstream.center import center_embeddings
 from ser_nsl.upstream.embed import extract_embeddings
 from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.make import make_upstream
+from ser_nsl.upstream.pretrain import pretrain_upstream
 
 _SOME_SECONDS = 4.0  # a length on which any network can be built
-
-
-@dataclass(frozen=True)
-class Step:
-    """A stage with its arguments.
-
-    Attributes:
-        function: The stage.
-        arguments: Its keyword arguments.
-    """
-
-    function: Callable[..., stage.StageResult]
-    arguments: Mapping[str, Any]
-
-    @property
-    def out(self) -> Path:
-        """Where the stage writes."""
-        return self.arguments["out"]
-
-    def depends_on(self, outs: set[Path]) -> bool:
-        """Whether one of the stage's inputs is among these paths."""
-        values = (self.arguments.get(name) for name in self.function.inputs)
-        return any(Path(value) in outs for value in values if value is not None)
-
-    def is_current(self) -> bool:
-        """Whether the stage has run with these settings and inputs, which must exist for that."""
-        paths = (self.arguments.get(name) for name in self.function.inputs)
-        if any(isinstance(path, Path) and not path.exists() for path in paths):
-            return False
-        return stage.is_current(self.function, self.arguments)
 
 
 def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
@@ -70,24 +41,12 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
         Steps in the order in which they can run.
     """
     source, target = run / "source" / "manifest.csv", run / "target" / "manifest.csv"
-    yield from _corpus_steps(experiment.source, source)
+    if experiment.reads_source:
+        yield from _corpus_steps(experiment.source, source)
     yield from _corpus_steps(experiment.target, target)
-
-    upstream = experiment.upstream
-    if upstream is None:
-        upstream = str(run / "upstream" / "random")
-        yield Step(make_upstream, {"out": Path(upstream), **vars(experiment.small_upstream)})
-    finetuned = run / "upstream" / "finetuned"
-    yield Step(
-        finetune_upstream,
-        {
-            "manifest": source,
-            "upstream": upstream,
-            "out": finetuned,
-            "config": experiment.finetuning,
-        },
-    )
+    yield from _upstream_steps(experiment, run, source, target)
     features, embeddings = run / "features", run / "embeddings"
+    embedded = run / "uncentered" if experiment.center else embeddings
     yield Step(
         extract_features,
         {
@@ -102,12 +61,22 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
         extract_embeddings,
         {
             "manifest": target,
-            "upstream": str(finetuned),
-            "out": embeddings,
+            "upstream": trained_upstream(experiment, run),
+            "out": embedded,
             "clip_seconds": experiment.clip_seconds,
             "splits": ("train", "val", "test") if transfers else ("train",),
         },
     )
+    if experiment.center:
+        yield Step(
+            center_embeddings,
+            {
+                "embeddings": embedded,
+                "manifest": target,
+                "out": embeddings,
+                "by": experiment.center,
+            },
+        )
     graph, packed = run / "graph" / "graph.tsv", run / "training"
     settings = dict(vars(experiment.graph))
     max_neighbors = settings.pop("max_neighbors")
@@ -124,6 +93,55 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
             export_tflite,
             {"model_dir": model_dir, "manifest": target, "out": run / "recogniser.tflite"},
         )
+
+
+def _upstream_steps(
+    experiment: Experiment, run: Path, source: Path, target: Path
+) -> Iterator[Step]:
+    upstream = experiment.upstream
+    if upstream is None:
+        upstream = str(run / "upstream" / "random")
+        yield Step(make_upstream, {"out": Path(upstream), **vars(experiment.small_upstream)})
+    if experiment.adaptation is not None:
+        adapted = run / "upstream" / "adapted"
+        audio = (target,) if experiment.source is None else (target, source)
+        yield Step(
+            pretrain_upstream,
+            {
+                "audio": audio,
+                "upstream": upstream,
+                "out": adapted,
+                "config": experiment.adaptation,
+            },
+        )
+        upstream = str(adapted)
+    if experiment.finetuning is not None:
+        yield Step(
+            finetune_upstream,
+            {
+                "manifest": source,
+                "upstream": upstream,
+                "out": run / "upstream" / "finetuned",
+                "config": experiment.finetuning,
+            },
+        )
+
+
+def trained_upstream(experiment: Experiment, run: Path) -> str:
+    """Names the checkpoint that embeds the target.
+
+    Args:
+        experiment: The experiment.
+        run: Folder of the run.
+
+    Returns:
+        A folder or hub name.
+    """
+    if experiment.finetuning is not None:
+        return str(run / "upstream" / "finetuned")
+    if experiment.adaptation is not None:
+        return str(run / "upstream" / "adapted")
+    return experiment.upstream
 
 
 def exported_model(experiment: Experiment, run: Path) -> Path | None:
@@ -223,15 +241,7 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
         return _describe_plan(steps, run)
     run.mkdir(parents=True, exist_ok=True)
     save_experiment(experiment, run / EXPERIMENT_NAME)
-    remade: set[Path] = set()
-    for number, step in enumerate(steps, start=1):
-        title = f"[{number}/{len(steps)}] {step.function.__name__} -> {step.out}"
-        if not step.depends_on(remade) and step.is_current():
-            print(f"{title}: up to date")
-            continue
-        print(title, flush=True)
-        print(f"    {step.function(**step.arguments).summary}", flush=True)
-        remade.add(step.out)
+    run_steps(steps)
     make_report(run=run, out=run / "report")  # always: it is quick and measures latency anew
     return _describe_results(experiment, run)
 
@@ -254,13 +264,10 @@ def _check_networks(experiment: Experiment) -> None:
 
 
 def _describe_plan(steps: list[Step], run: Path) -> str:
-    remade: set[Path] = set()
-    rows = []
-    for step in steps:
-        current = not step.depends_on(remade) and step.is_current()
-        if not current:
-            remade.add(step.out)
-        rows.append((step.function.__name__, "up to date" if current else "will run", step.out))
+    rows = [
+        (step.function.__name__, "will run" if waits else "up to date", step.out)
+        for step, waits in zip(steps, pending(steps), strict=True)
+    ]
     rows.append((make_report.__name__, "will run", run / "report"))
     return tabulate(rows, headers=("stage", "", "output"))
 

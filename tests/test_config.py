@@ -96,6 +96,27 @@ def test_override_changes_its_setting_and_nothing_else(override, expected, mine)
     assert changed.name == "mine"
 
 
+def test_another_upstream_is_finetuned():
+    shipped = load_experiment("ravdess_to_emodb")
+    assert (shipped.upstream, shipped.finetuning) == ("models/wav2vec2-mini-ravdess", None)
+
+    other = load_experiment(
+        "ravdess_to_emodb", ["finetuning.epochs=2"], upstream="facebook/wav2vec2-base"
+    )
+
+    assert other.upstream == "facebook/wav2vec2-base"
+    assert other.finetuning == UpstreamConfig(epochs=2)
+
+
+def test_finetuning_needs_a_source_and_an_upstream_without_it_weights(mine):
+    with pytest.raises(InputError, match="source must be given where there is finetuning"):
+        load_experiment(mine, ["source=null"])
+    with pytest.raises(InputError, match="upstream must be given where there is no finetuning"):
+        load_experiment(mine, ["finetuning=null"])
+    with pytest.raises(InputError, match="center must be one of .*'speaker', 'corpus'.; received"):
+        load_experiment(mine, ["center=clip"])
+
+
 def test_overrides_are_checked_together(mine):
     overrides = ["front_end.window_samples=1024", "front_end.hop_samples=600"]
 

@@ -9,6 +9,7 @@ from ser_nsl.config import (
     Experiment,
     FrontEndConfig,
     GraphConfig,
+    PretrainingConfig,
     SmallUpstreamConfig,
     SyntheticConfig,
     TrainingConfig,
@@ -183,6 +184,34 @@ def test_plan_of_transfer_learning(tmp_path):
     assert scoring["compare_with"] == tmp_path / "results/vgg15-base-seed4.json"
     assert steps["results/vgg15-base-seed4.json"].arguments["compare_with"] is None
     assert steps["recogniser.tflite"].arguments["model_dir"].name == "cnn6-base-seed3"
+
+
+def test_plan_of_an_upstream_that_has_learned_before(tmp_path):
+    experiment = replace(TINY, upstream="mini", finetuning=None, center="speaker")
+
+    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(experiment, tmp_path)}
+
+    assert not [out for out in steps if out.startswith(("source", "upstream"))]
+    assert steps["uncentered"].arguments["upstream"] == "mini"
+    assert steps["embeddings"].arguments["embeddings"] == tmp_path / "uncentered"
+    assert steps["embeddings"].arguments["by"] == "speaker"
+    assert steps["graph/graph.tsv"].arguments["embeddings"] == tmp_path / "embeddings"
+
+
+def test_plan_of_adaptation(tmp_path):
+    experiment = replace(TINY, upstream="mini", adaptation=PretrainingConfig(epochs=3))
+    manifests = {name: tmp_path / name / "manifest.csv" for name in ("source", "target")}
+
+    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(experiment, tmp_path)}
+
+    adapted = steps["upstream/adapted"].arguments
+    assert adapted["audio"] == (manifests["target"], manifests["source"])
+    assert (adapted["upstream"], adapted["config"].epochs) == ("mini", 3)
+    assert steps["upstream/finetuned"].arguments["upstream"] == str(adapted["out"])
+    untaught = replace(experiment, source=None, finetuning=None)
+    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(untaught, tmp_path)}
+    assert steps["upstream/adapted"].arguments["audio"] == (manifests["target"],)
+    assert steps["embeddings"].arguments["upstream"] == str(adapted["out"])
 
 
 @pytest.mark.parametrize(
