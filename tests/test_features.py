@@ -312,7 +312,12 @@ def test_killed_half_way_and_run_again(extracted, tone_manifest, tmp_path):
 def test_full_disk_is_an_input_error(tone_manifest, tmp_path, monkeypatch):
     """TensorFlow writes to a device that is always full."""
     real = tf.io.TFRecordWriter
-    monkeypatch.setattr(tf.io, "TFRecordWriter", lambda path: real("/dev/full"))
+
+    def write_to_full_device(path):
+        Path(path).touch()
+        return real("/dev/full")
+
+    monkeypatch.setattr(tf.io, "TFRecordWriter", write_to_full_device)
 
     with pytest.raises(InputError, match=r"f: no space left on the disk; free some"):
         extract_features(manifest=tone_manifest, out=tmp_path / "f")

@@ -45,7 +45,8 @@ def build_graph(
         builder: `official` is `nsl.tools.build_graph`, which compares pairs one by one; `exact`
             finds every pair above the threshold, hundreds of times as fast; `approximate`
             misses some, is faster still from about 100,000 clips, and measures what share it
-            finds; `auto` is `official` up to 2,000 clips and `exact` above.
+            finds; `auto` is `official` up to 2,000 clips, and `exact` above or where the
+            threshold is chosen, since hashing misses pairs.
         similarity_threshold: Least cosine similarity of an edge, -1 to 1; `auto` chooses it so
             that a clip has `target_degree` neighbours on average.
         target_degree: Mean number of neighbours that `auto` aims at.
@@ -80,7 +81,8 @@ def build_graph(
     files = [path for split in splits for path in shard_paths(embeddings, split)]
     vectors = read_vectors(files)
     if builder == "auto":
-        builder = "official" if len(vectors) <= OFFICIAL_CLIPS else "exact"
+        small = len(vectors) <= OFFICIAL_CLIPS and similarity_threshold != "auto"
+        builder = "official" if small else "exact"
     counts = {"builder": builder, "clips": len(vectors)}
     threshold = similarity_threshold
     if threshold == "auto":

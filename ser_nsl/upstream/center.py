@@ -30,7 +30,8 @@ def center_embeddings(
 ) -> Mapping[str, Any]:
     """Subtracts means from embeddings, so that likeness is less one of voices or recordings.
 
-    No label is needed, only who speaks. It supposes that the emotions of all speakers are mixed
+    No label is needed, only who speaks. A mean is that of all a speaker's clips in the split, of
+    the test split too where it is embedded. It supposes that the emotions of all speakers are mixed
     alike: of one who is always angry it would take the anger away.
 
     Args:
@@ -52,11 +53,18 @@ def center_embeddings(
     splits = [split for split in SPLITS if has_split(embeddings, split)]
     if not splits:
         raise InputError(f"embeddings: {embeddings} holds no records; give another folder.")
+    made_by = {read_upstream(embeddings, split) for split in splits}
+    if len(made_by) > 1:
+        raise InputError(
+            f"embeddings: {embeddings} mixes upstreams, {' and '.join(sorted(made_by))}; embed all "
+            "splits with one."
+        )
     vectors = {split: read_embeddings(embeddings, [split]) for split in splits}
     if by == "corpus" and "train" not in splits:
         raise InputError(f"embeddings: {embeddings} has no training split, whose mean is needed.")
     _check(vectors, speakers, embeddings, manifest, by)
-    upstream = read_upstream(embeddings, splits[0])
+    upstream = made_by.pop()
+    name = upstream and f"{upstream}-{by}"
     counts: dict[str, Any] = {}
     for split, of_split in vectors.items():
         values = np.stack(list(of_split.values()))
@@ -66,7 +74,6 @@ def center_embeddings(
             values = without_speaker_means(values, speakers[list(of_split)])
         with ShardWriter(out, split, len(shard_paths(embeddings, split))) as writer:
             for utterance_id, vector in zip(of_split, values, strict=True):
-                name = upstream and f"{upstream}-{by}"
                 writer.write(embedding_example(utterance_id, vector, name))
         counts[split] = len(of_split)
     return counts | {"speakers": speakers[[i for each in vectors.values() for i in each]].nunique()}

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from transformers import (
     TFWav2Vec2ForSequenceClassification,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
 )
+from transformers.modeling_tf_utils import keras
 from transformers.utils import logging
 
 from ser_nsl.errors import InputError
@@ -220,13 +220,13 @@ def _check_weights(
         )
 
 
-def _lacking(layer: tf.keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> list[str]:
+def _lacking(layer: keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> list[str]:
     """Names of a layer's weights that are not there, or not of its size."""
     names = (weight_name(v) for v in layer.weights if fitting(v, weights) is None)
     return sorted(name for name in names if name != _MASK)
 
 
-def _assign(layer: tf.keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> None:
+def _assign(layer: keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> None:
     for variable in layer.weights:
         value = fitting(variable, weights)
         if value is not None:  # may be None of the mask

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import tensorflow as tf
+from transformers.modeling_tf_utils import keras  # tf.keras may be another package
 
 _REPLICA_STRIDE = 1_000_000  # more than a model has dropout layers
 
 
-class SeededDropout(tf.keras.layers.Layer):
+class SeededDropout(keras.layers.Layer):
     """Dropout that drops the same for the same seed, and otherwise anew.
 
     Keras's own dropout counts its calls where no checkpoint reaches.
@@ -35,7 +36,7 @@ class SeededDropout(tf.keras.layers.Layer):
         return tf.nn.experimental.stateless_dropout(inputs, self._rate, seed=seed)
 
 
-def seed_dropout(model: tf.keras.Model) -> tf.Variable:
+def seed_dropout(model: keras.Model) -> tf.Variable:
     """Puts `SeededDropout` in the place of every dropout layer of a model.
 
     Args:
@@ -49,7 +50,7 @@ def seed_dropout(model: tf.keras.Model) -> tf.Variable:
         (layer, name, part)
         for layer in (model, *model.submodules)
         for name, part in vars(layer).items()
-        if isinstance(part, tf.keras.layers.Dropout)
+        if isinstance(part, keras.layers.Dropout)
     ]
     for number, (layer, name, part) in enumerate(found):
 

@@ -16,7 +16,7 @@ from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.stage import stage
 from ser_nsl.upstream.clips import Clips
-from ser_nsl.upstream.progress import Progress
+from ser_nsl.upstream.progress import Progress, check_finite
 from ser_nsl.upstream.tuner import Tuner, all_devices
 
 _LEAST_SECONDS = 400 / 16_000  # what one output of wav2vec 2.0's convolutions sees
@@ -102,7 +102,7 @@ def _train(
         for epoch in range(done, config.epochs):
             random = np.random.default_rng([config.seed, epoch])
             shown = {"epoch": f"{epoch + 1}/{config.epochs}"}
-            if progress.history:
+            if progress.history and clips.validated:
                 shown["uar"] = _percent(progress.history[-1]["val_uar"])
             losses = []
             for ids, inputs, labels in clips.training(epoch, random):
@@ -115,6 +115,7 @@ def _train(
             loss = sum(losses) / clips.trained
             uar = tuner.uar(clips.validation()) if clips.validated else None
             _log(epoch, loss, uar, float(tuner.optimizer.learning_rate.numpy()))
+            check_finite(tuner.weights, f"epoch {epoch + 1}", config.learning_rate)
             progress.save(loss, uar)
 
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from transformers import (
     TFWav2Vec2ForSequenceClassification,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
 )
+from transformers.modeling_tf_utils import keras
 
 from ser_nsl.errors import InputError
 from ser_nsl.stage import stage
@@ -54,7 +54,7 @@ def make_upstream(
             f"hidden_size, layers, channels: must be positive, hidden_size a multiple of {_HEADS}; "
             f"received {hidden_size}, {layers}, {channels}."
         )
-    tf.keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(seed)
     config = Wav2Vec2Config(
         hidden_size=hidden_size,
         num_hidden_layers=layers,

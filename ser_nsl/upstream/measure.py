@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from tqdm import tqdm
 from transformers import TFWav2Vec2ForSequenceClassification
+from transformers.modeling_tf_utils import keras
 
 from ser_nsl.audio import read_audio, read_batches
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
@@ -32,7 +32,7 @@ _SHARES = ("other_speakers", "other_speakers_centered", "all_speakers")
 _COMPARISONS = {"other_speakers": True, "all_speakers": False}  # whether a clip's own is left out
 
 
-@stage(inputs=("upstream", "source"), makes="file")
+@stage(inputs=("upstream", "source", "targets"), makes="file")
 def measure_upstream(
     *,
     upstream: str,
@@ -74,7 +74,7 @@ def measure_upstream(
     samples = round(clip_seconds * 16_000)
     corpora = _read_targets(targets)
     model, extractor = load_upstream(upstream)
-    classes = tuple(model.config.id2label.values())
+    classes = tuple(label for _, label in sorted(model.config.id2label.items()))
     tests = _read_tests(source, classes)
     trained = Embedder(model, extractor, samples)
     untrained = Embedder(_untrained(model, seed), extractor, samples)
@@ -161,7 +161,7 @@ def _untrained(
     model: TFWav2Vec2ForSequenceClassification, seed: int
 ) -> TFWav2Vec2ForSequenceClassification:
     """The same network with random weights."""
-    tf.keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(seed)
     with quiet_transformers():
         twin = TFWav2Vec2ForSequenceClassification(model.config)
         twin.build_in_name_scope()

@@ -126,7 +126,7 @@ def _plan(work: Path, ravdess: Path, speech: Path, targets: dict[str, Path]) -> 
 
 def _prepare_ravdess(audio_dir: Path, test: tuple[str, ...], manifest: Path) -> Step:
     """All speakers train but those who test."""
-    lists = manifest.with_suffix(".json")
+    lists = manifest.with_name(f"ravdess-without-{'-'.join(test)}.json")
     lists.parent.mkdir(parents=True, exist_ok=True)
     train = [speaker for speaker in _SPEAKERS if speaker not in test]
     lists.write_text(json.dumps({"train": train, "val": [], "test": test}))

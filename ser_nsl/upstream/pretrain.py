@@ -18,6 +18,7 @@ import tensorflow as tf
 from sklearn.cluster import MiniBatchKMeans
 from tqdm import tqdm
 from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
+from transformers.modeling_tf_utils import keras
 
 from ser_nsl.audio import SUFFIXES, cut_windows, read_batches, read_clips
 from ser_nsl.config import FrontEndConfig, PretrainingConfig
@@ -35,7 +36,7 @@ from ser_nsl.upstream.encoder import (
     standardise,
 )
 from ser_nsl.upstream.position import mend_position_convolution
-from ser_nsl.upstream.progress import Progress
+from ser_nsl.upstream.progress import Progress, check_finite
 
 _FLOOR_DB = -20.0  # of standardised clips: below it there is little but noise
 _MEL_BINS = 64
@@ -56,8 +57,9 @@ def pretrain_upstream(
 
     A new one, made by tools/make_upstream.py, needs --config.convolution-epochs for its
     convolutions; without, they are left as they are and only the transformer learns. Fine-tune
-    afterwards: the emotion head, if there is one, does not follow what changes beneath it. A run
-    that was stopped goes on after its last whole epoch.
+    afterwards: the emotion head, if there is one, does not follow what changes beneath it. The
+    default rates suit small models; for published ones choose --config.learning-rate 1e-4 or less.
+    A run that was stopped goes on after its last whole epoch.
 
     Args:
         audio: Where the speech is: folders, of which every clip is used, and manifests, of which
@@ -74,8 +76,10 @@ def pretrain_upstream(
             not finite.
     """
     paths = _find_clips(audio)
-    tf.keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(config.seed)
     model, extractor = load_upstream(upstream, needs_head=False)
+    # The TensorFlow model would draw the layers to drop once only, when a step is traced.
+    model.config.layerdrop = 0.0
     if not hasattr(model.wav2vec2, "masked_spec_embed"):
         raise InputError(
             f"upstream: {upstream!r} has no mask to show in the place of hidden frames; set "
@@ -98,7 +102,7 @@ def pretrain_upstream(
         "clips": len(paths),
         "windows": len(speech.frames),
         "hours": round(speech.seconds / 3600, 2),
-        "losses": {lesson: round(each[-1], 3) for lesson, each in losses.items()},
+        "losses": {lesson: round(each[-1], 3) for lesson, each in losses.items() if each},
     }
 
 
@@ -106,7 +110,11 @@ def _find_clips(audio: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for place in audio:
         if place.is_dir():
-            found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
+            found = sorted(
+                p
+                for p in place.rglob("*")
+                if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+            )
         else:
             table = read_manifest(place)
             table = table[table["split"] == "train"]
@@ -164,12 +172,16 @@ class _Speech:
         spill = work / "frames", work / "log_mel"
         windows = 0
         with spill[0].open("wb") as frame_file, spill[1].open("wb") as mel_file:
-            for clip in tqdm(read_clips(paths), "frozen convolutions", len(paths), unit="clip"):
+            clips = read_clips(paths, ahead=8)
+            for clip in tqdm(clips, "frozen convolutions", len(paths), unit="clip"):
                 self.seconds += len(clip) / extractor.sampling_rate
-                frames, mel = (each.numpy() for each in compute(cut_windows(clip, samples)))
-                frame_file.write(frames)
-                mel_file.write(mel)
-                windows += len(frames)
+                of_clip = cut_windows(clip, samples)
+                for start in range(0, len(of_clip), config.batch_size):
+                    few = of_clip[start : start + config.batch_size]
+                    frames, mel = (each.numpy() for each in compute(few))
+                    frame_file.write(frames)
+                    mel_file.write(mel)
+                windows += len(of_clip)
         self.frames = np.memmap(spill[0], np.float16, "r", shape=(windows, *frames.shape[1:]))
         mel = np.memmap(spill[1], np.float16, "r", shape=(windows, *mel.shape[1:]))
         self.clusters = _cluster(mel, config)
@@ -180,6 +192,11 @@ def _cluster(mel: np.ndarray, config: PretrainingConfig) -> np.ndarray:
     frames = mel.reshape(-1, mel.shape[-1])
     random = np.random.default_rng(config.seed)
     some = min(len(frames), _MOST_CLUSTERED_FRAMES)
+    if some < config.clusters:
+        raise InputError(
+            f"config.clusters: must be at most the number of frames, {some} in this speech; "
+            f"received {config.clusters}."
+        )
     sample = frames[np.sort(random.choice(len(frames), some, replace=False))].astype(np.float32)
     mean, deviation = sample.mean(axis=0), sample.std(axis=0) + 1e-3
     means = MiniBatchKMeans(
@@ -203,7 +220,7 @@ def _teach_convolutions(
     some = np.random.default_rng(config.seed).choice(len(paths), min(len(paths), 256), False)
     heard = hear(next(read_batches([paths[i] for i in some], samples, batch=len(some))))
     mean, variance = tf.nn.moments(heard, axes=[0, 1])
-    head = tf.keras.layers.Dense(_MEL_BINS)
+    head = keras.layers.Dense(_MEL_BINS)
     head.build((None, None, model.config.conv_dim[-1]))
 
     def loss(waveform: tf.Tensor) -> tf.Tensor:
@@ -239,9 +256,9 @@ def _teach_transformer(
     model.freeze_feature_encoder()
     dropout_seed = seed_dropout(model)
     windows, frames, channels = speech.frames.shape
-    guess = tf.keras.layers.Dense(config.clusters)
+    guess = keras.layers.Dense(config.clusters)
     guess.build((None, None, model.config.hidden_size))
-    tell = tf.keras.layers.Dense(2 * channels)
+    tell = keras.layers.Dense(2 * channels)
     tell.build((None, model.projector.units))
     some = np.random.default_rng(config.seed).choice(windows, min(windows, 1_000), replace=False)
     mean, variance = tf.nn.moments(frame_statistics(speech.frames[np.sort(some)]), axes=[0])
@@ -261,7 +278,10 @@ def _teach_transformer(
         wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(hidden_clusters, guesses)
         told = tell(tf.reduce_mean(model.projector(hidden), axis=1))
         statistics = (frame_statistics(features) - mean) * tf.math.rsqrt(variance + 1e-6)
-        return tf.reduce_mean(wrong) + tf.reduce_mean((told - statistics) ** 2)
+        mean_wrong = tf.math.divide_no_nan(
+            tf.reduce_sum(wrong), tf.cast(tf.size(wrong), tf.float32)
+        )
+        return mean_wrong + tf.reduce_mean((told - statistics) ** 2)
 
     def batches(random: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
         order = random.permutation(windows)
@@ -310,13 +330,13 @@ def _learn(
     work: Path,
 ) -> list[float]:
     """Trains some variables with Adam; returns the mean loss of each epoch."""
-    schedule = tf.keras.optimizers.schedules.CosineDecay(
+    schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
         decay_steps=max(1, round((1 - _WARM_UP_SHARE) * epochs * steps)),
         warmup_target=learning_rate,
         warmup_steps=max(1, round(_WARM_UP_SHARE * epochs * steps)),
     )
-    optimizer = tf.keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
+    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
     optimizer.build(variables)
 
     @tf.function(input_signature=signature, autograph=False)
@@ -340,6 +360,7 @@ def _learn(
                     )
                 bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{losses[-1]:.3f}")
                 bar.update()
+            check_finite(variables, f"the {lesson}, epoch {epoch + 1}", learning_rate)
             progress.save(float(np.mean(losses)), None)
             tqdm.write(f"{lesson}, epoch {epoch + 1}: loss {progress.history[-1]['loss']:.3f}")
     return [epoch["loss"] for epoch in progress.history]

@@ -5,7 +5,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+from transformers.modeling_tf_utils import keras
+
+from ser_nsl.errors import InputError
 
 
 class _History(tf.train.experimental.PythonState):
@@ -21,6 +25,24 @@ class _History(tf.train.experimental.PythonState):
         self.epochs = json.loads(value)
 
 
+def check_finite(weights: Sequence[tf.Variable], where: str, learning_rate: float) -> None:
+    """Refuses weights that a finite loss has spoilt, before they are saved as good ones.
+
+    Args:
+        weights: What is in training.
+        where: Which part of the training, for the message.
+        learning_rate: Its rate.
+
+    Raises:
+        InputError: If a weight is NaN or infinite.
+    """
+    if not all(np.isfinite(weight.numpy()).all() for weight in weights):
+        raise InputError(
+            f"config.learning_rate: weights are NaN or infinite after {where}, at {learning_rate}; "
+            "choose a lower rate. The epoch before is kept: run again to go on from it."
+        )
+
+
 class Progress:
     """Weights, optimizer, the kept weights and the history, saved together or not at all.
 
@@ -30,7 +52,7 @@ class Progress:
     def __init__(
         self,
         weights: Sequence[tf.Variable],
-        optimizer: tf.keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer,
         folder: Path,
         *,
         keep: str,

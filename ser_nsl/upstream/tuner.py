@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
+from transformers.modeling_tf_utils import keras
 
 from ser_nsl.config import UpstreamConfig
 from ser_nsl.errors import InputError
@@ -43,7 +44,7 @@ class Tuner:
     model: TFWav2Vec2ForSequenceClassification
     extractor: Wav2Vec2FeatureExtractor
     classes: tuple[str, ...]
-    optimizer: tf.keras.optimizers.Optimizer
+    optimizer: keras.optimizers.Optimizer
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class Tuner:
         self.classes = classes
         self._config, self._steps, self._strategy = config, steps, strategy
         self._share = config.batch_size // shares
-        tf.keras.utils.set_random_seed(config.seed)
+        keras.utils.set_random_seed(config.seed)
         with strategy.scope(), _precision(config.precision):
             self.model, self.extractor = load_upstream(upstream, classes=classes)
             mend_position_convolution(self.model)
@@ -84,7 +85,7 @@ class Tuner:
                 self.model.freeze_feature_encoder()
             self._dropout_seed = seed_dropout(self.model)
             width = 2 * self.model.config.conv_dim[-1]
-            self._tell = tf.keras.layers.Dense(width, dtype="float32")
+            self._tell = keras.layers.Dense(width, dtype="float32")
             self._tell.build((None, self.model.projector.units))
             self._mean, self._deviation = (tf.Variable(tf.ones(width)) for _ in range(2))
             self._variables = [
@@ -103,9 +104,9 @@ class Tuner:
                 )
                 for variable in self._variables
             ]
-            self.optimizer = tf.keras.optimizers.Adam(config.learning_rate)
+            self.optimizer = keras.optimizers.Adam(config.learning_rate)
             if config.precision == "mixed_float16":
-                self.optimizer = tf.keras.mixed_precision.LossScaleOptimizer(self.optimizer)
+                self.optimizer = keras.mixed_precision.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self._variables)
             self._metric = UAR(len(classes))
 
@@ -183,7 +184,7 @@ class Tuner:
             return self._config.learning_rate
         step, warm_up = int(self.optimizer.iterations.numpy()), _WARM_UP_SHARE * self._steps
         falling = (self._steps - step) / (self._steps - warm_up)
-        return self._config.learning_rate * min((step + 1) / warm_up, falling)
+        return self._config.learning_rate * min((step + 1) / warm_up, falling, 1.0)
 
     def _fill(self, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
         """Brings every batch to one size; clips that fill up have weight 0."""
@@ -315,9 +316,9 @@ def _draw_seed(random: np.random.Generator) -> np.ndarray:
 @contextlib.contextmanager
 def _precision(policy: str) -> Iterator[None]:
     """Makes layers of a precision; their weights stay float32."""
-    former = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(policy)
+    former = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
     try:
         yield
     finally:
-        tf.keras.mixed_precision.set_global_policy(former)
+        keras.mixed_precision.set_global_policy(former)

@@ -126,7 +126,7 @@ def test_without_targets_the_source_alone_is_scored(measured, upstream, tone_man
         "accuracy": f"{measured['source']['accuracy']:.1%}",
         "clips": 12,
     }
-    assert read_record(out)["inputs"].keys() == {"upstream", "source"}
+    assert read_record(out)["inputs"].keys() == {"upstream", "source", "targets"}
 
 
 def test_what_cannot_be_measured_is_refused(upstream, small_upstream, tone_manifest, tmp_path):

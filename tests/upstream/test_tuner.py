@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
+from transformers.modeling_tf_utils import keras
 
 from ser_nsl.config import UpstreamConfig
 from ser_nsl.errors import InputError
@@ -77,7 +78,7 @@ def test_clips_that_fill_up_a_batch_do_not_count(upstream):
     losses = train(full, noise(3), LABELS[:3])
 
     np.testing.assert_allclose(train(filled, noise(3), LABELS[:3]), losses, rtol=1e-4)
-    logits = full._logits({"inputs": tf.constant(noise(3))}, training=False)
+    logits = full._logits(full._embed({"inputs": tf.constant(noise(3))}, training=False))
     right = np.argmax(logits, axis=1) == LABELS[:3]
     for tuner in (full, filled):
         assert tuner.uar(iter([(noise(3), LABELS[:3])])) == pytest.approx(right.mean())
@@ -96,12 +97,13 @@ def test_mixed_precision(precision, with_settings):
     upstream = with_settings(hidden_dropout=0.1, apply_spec_augment=True, mask_feature_prob=0.1)
     mixed = make_tuner(upstream, precision=precision, accumulate=2)
 
-    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    assert keras.mixed_precision.global_policy().name == "float32"
     assert mixed.frames(noise()).dtype == tf.as_dtype(precision.removeprefix("mixed_"))
     assert {variable.dtype for variable in mixed.model.weights} == {tf.float32}
     plain = make_tuner(upstream)
     one, other = (
-        tuner._logits({"inputs": tf.constant(noise())}, training=False) for tuner in (mixed, plain)
+        tuner._logits(tuner._embed({"inputs": tf.constant(noise())}, training=False))
+        for tuner in (mixed, plain)
     )
     np.testing.assert_allclose(one, other, atol=0.05)
     assert not np.array_equal(one, other)
@@ -109,6 +111,25 @@ def test_mixed_precision(precision, with_settings):
     losses = train(mixed, mixed.frames(noise()).numpy(), steps=10)
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_fc1_learns_to_tell_statistics(upstream):
+    def told_badly(tuner):
+        frames = tuner.frames(noise())
+        embedding = tuner._embed({"inputs": frames}, training=False)
+        return tf.reduce_mean(tuner._statistics_losses(embedding, frames)).numpy()
+
+    teller, other = (make_tuner(upstream, statistics=each) for each in (1.0, 0.0))
+    for tuner in (teller, other):
+        tuner.hear(tuner.frames(noise()).numpy())
+    before, head = told_badly(teller), other._tell.kernel.numpy()
+    for tuner in (teller, other):
+        train(tuner, tuner.frames(noise()).numpy(), steps=20)
+
+    assert told_badly(teller) < 0.5 * before
+    np.testing.assert_array_equal(other._tell.kernel, head)
+    with pytest.raises(ValueError, match="statistics must be 0, or above it with freeze_feature"):
+        UpstreamConfig(statistics=1.0, freeze_feature_encoder=False)
 
 
 def test_linear_schedule(upstream):
@@ -129,7 +150,7 @@ def test_linear_schedule(upstream):
 def test_label_smoothing(upstream):
     tuner = make_tuner(upstream, label_smoothing=0.3)
     logs = tf.nn.log_softmax(
-        tuner._logits({"inputs": tf.constant(noise())}, training=False)
+        tuner._logits(tuner._embed({"inputs": tf.constant(noise())}, training=False))
     ).numpy()
     expected = -(0.7 * logs[np.arange(4), LABELS] + 0.3 * logs.mean(axis=1)).mean()
 
