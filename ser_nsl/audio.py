@@ -19,6 +19,9 @@ import soxr
 
 from ser_nsl.errors import InputError
 
+SAMPLE_RATE_HZ = 16_000
+"""What wav2vec 2.0 and, by default, the front end hear."""
+
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 _SILENCE_PEAK = 1e-4  # -80 dB of full scale: about three steps of 16 bits
@@ -27,7 +30,7 @@ _OGG_HEADER_BYTES = 27  # the last of them counts the segments
 _BATCHES_AHEAD = 3
 
 
-def read_audio(path: Path, *, sample_rate_hz: int = 16_000) -> np.ndarray:
+def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     """Reads a clip as mono speech at one sample rate.
 
     Channels are averaged; the resampler is soxr at high quality, as in librosa.
@@ -68,7 +71,7 @@ def read_audio(path: Path, *, sample_rate_hz: int = 16_000) -> np.ndarray:
     return waveform
 
 
-def to_mono(samples: np.ndarray, rate: int, *, sample_rate_hz: int = 16_000) -> np.ndarray:
+def to_mono(samples: np.ndarray, rate: int, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     """Averages channels and resamples, as `librosa.load` does.
 
     Args:
@@ -128,7 +131,7 @@ def _ends_ogg_stream(tail: bytes) -> bool:
 
 
 def read_clips(
-    paths: Sequence[Path], *, ahead: int = 64, sample_rate_hz: int = 16_000
+    paths: Sequence[Path], *, ahead: int = 64, sample_rate_hz: int = SAMPLE_RATE_HZ
 ) -> Iterator[np.ndarray]:
     """Reads clips, some of them ahead of the one who uses them.
 
@@ -155,7 +158,7 @@ def read_clips(
 
 
 def read_batches(
-    paths: Sequence[Path], samples: int, *, batch: int, sample_rate_hz: int = 16_000
+    paths: Sequence[Path], samples: int, *, batch: int, sample_rate_hz: int = SAMPLE_RATE_HZ
 ) -> Iterator[np.ndarray]:
     """Reads clips of one length, a few batches ahead of the one who uses them.
 
@@ -187,6 +190,19 @@ def cut_windows(waveform: np.ndarray, samples: int) -> np.ndarray:
         Same dtype, shape `(windows, samples)`; the last window ends where the clip ends.
     """
     waveform = fit_length(waveform, max(samples, len(waveform)))
-    windows = math.ceil(len(waveform) / samples)
-    starts = np.linspace(0, len(waveform) - samples, windows).round().astype(int)
+    starts = window_starts(len(waveform), samples)
     return np.lib.stride_tricks.sliding_window_view(waveform, samples)[starts]
+
+
+def window_starts(length: int, samples: int) -> np.ndarray:
+    """Finds where the fewest windows that cover a clip begin, at even distances.
+
+    Args:
+        length: Samples of the clip, at least `samples`.
+        samples: Length of a window.
+
+    Returns:
+        int64, shape `(windows,)`, from 0 to `length - samples`.
+    """
+    windows = math.ceil(length / samples)
+    return np.linspace(0, length - samples, windows).round().astype(np.int64)

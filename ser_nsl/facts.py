@@ -15,14 +15,18 @@ import numpy as np
 import pandas as pd
 
 from ser_nsl.config import CorpusConfig, Experiment, SplitConfig, load_experiment
-from ser_nsl.corpora.manifest import SPLITS, read_manifest
+from ser_nsl.corpora.manifest import SPLITS, corpus_title, read_manifest
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
-from ser_nsl.graph.statistics import GraphStatistics, graph_statistics
+from ser_nsl.graph.statistics import (
+    GraphStatistics,
+    graph_statistics,
+    or_none,
+    read_clip_graph,
+)
 from ser_nsl.results import read_results, result_table
 from ser_nsl.stage import read_record
 
-_CORPORA = {"ravdess": "RAVDESS", "demos": "DEMoS", "emovo": "EMOVO", "emodb": "EmoDB"}
 _STAGES = (
     "make_synthetic_corpus",
     "prepare_corpus",
@@ -158,9 +162,9 @@ def _sum_up(results: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
                 "clips": int(group["clips"].iloc[0]),
                 "uar_by_seed": group["uar"].tolist(),
                 "uar_mean": group["uar"].mean(),
-                "uar_sd": _or_none(group["uar"].std()),
+                "uar_sd": or_none(group["uar"].std()),
                 "accuracy_mean": group["accuracy"].mean(),
-                "accuracy_sd": _or_none(group["accuracy"].std()),
+                "accuracy_sd": or_none(group["accuracy"].std()),
                 "uar_gain": group["uar"].mean() - base["uar"].mean() if compared else None,
                 "p_uar": [min(p_values), max(p_values)] if p_values else None,
             }
@@ -178,7 +182,7 @@ def _describe_corpus(
     speakers = table[table["speaker"] != ""].groupby("split")["speaker"].nunique()
     record = read_record(manifest)
     return {
-        "corpus": _CORPORA.get(config.corpus, config.corpus),
+        "corpus": corpus_title(config.corpus),
         "synthetic": config.synthetic is not None,
         "split": _describe_split(config.split),
         "clips": {split: int((table["split"] == split).sum()) for split in SPLITS},
@@ -229,11 +233,10 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
     record = read_record(graph)
     settings, counts = record["settings"], record["counts"]
     nodes = nodes[nodes["split"].isin(settings["splits"])]
-    # A clip without a label or a speaker is like no other; equal blanks would look alike.
-    for column in ("emotion", "speaker"):
-        nodes[column] = nodes[column].where(nodes[column] != "", nodes["utterance_id"])
     max_neighbors = experiment.graph.max_neighbors
-    every = graph_statistics(graph, nodes)
+    edges = read_clip_graph(graph, nodes, where="the manifest's rows given")
+    every = graph_statistics(edges)
+    used = graph_statistics(edges.take(edges.nearest_edges(max_neighbors)))
     return {
         "clips": every.clips,
         "similarity_threshold": counts.get(
@@ -241,20 +244,14 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
         ),
         "max_neighbors": max_neighbors,
         "all_edges": _describe_edges(every),
-        "training_edges": _describe_edges(graph_statistics(graph, nodes, max_neighbors)),
-        "chance": {name: _or_none(getattr(every, f"{name}_chance")) for name in _SHARES},
+        "training_edges": _describe_edges(used),
+        "chance": {name: or_none(getattr(every, f"{name}_chance")) for name in _SHARES},
     }
 
 
 def _describe_edges(statistics: GraphStatistics) -> dict[str, Any]:
-    degrees, clips = np.unique(statistics.degrees, return_counts=True)
-    return {
-        "edges": statistics.edges,
-        "isolated": statistics.isolated,
-        "mean_degree": float(np.mean(statistics.degrees)),
-        "largest_degree": max(statistics.degrees),
-        "clips_by_degree": dict(zip(degrees.tolist(), clips.tolist(), strict=True)),
-        "shares": {name: _or_none(getattr(statistics, name)) for name in _SHARES},
+    return statistics.describe_degrees() | {
+        "shares": {name: or_none(getattr(statistics, name)) for name in _SHARES},
     }
 
 
@@ -327,8 +324,3 @@ def _read_seconds(run: Path) -> list[dict[str, Any]]:
                 }
             )
     return sorted(stages, key=lambda each: _STAGES.index(each["stage"]))
-
-
-def _or_none(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if np.isnan(value) else float(value)

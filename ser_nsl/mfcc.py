@@ -6,14 +6,14 @@ import librosa
 import numpy as np
 from sklearn.preprocessing import scale
 
-from ser_nsl.audio import fit_length
+from ser_nsl.audio import SAMPLE_RATE_HZ, fit_length
 
 _COEFFICIENTS = 20
 _WINDOW, _HOP = 512, 256  # samples, those of the default front end
 _LEAST_SAMPLES = 2_048  # nine frames, over which librosa fits a delta
 
 
-def mfcc_statistics(waveform: np.ndarray, *, sample_rate_hz: int = 16_000) -> np.ndarray:
+def mfcc_statistics(waveform: np.ndarray, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     """Describes a clip by mean and deviation of its MFCCs and deviation of their deltas.
 
     Args:
@@ -37,7 +37,9 @@ def mfcc_statistics(waveform: np.ndarray, *, sample_rate_hz: int = 16_000) -> np
     return np.concatenate(statistics).astype(np.float32)
 
 
-def mfcc_embeddings(waveforms: Iterable[np.ndarray], *, sample_rate_hz: int = 16_000) -> np.ndarray:
+def mfcc_embeddings(
+    waveforms: Iterable[np.ndarray], *, sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> np.ndarray:
     """Describes the clips of a corpus, standardised over it, to be compared by cosine.
 
     Args:

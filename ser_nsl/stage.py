@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -189,6 +189,7 @@ def _fingerprint(name: str, arguments: Mapping[str, Any], inputs: tuple[str, ...
     """Everything that decides what the stage makes, as it is written to the record."""
     settings = {key: value for key, value in arguments.items() if key not in (*inputs, "out")}
     hashes = {key: _hash_input(arguments[key], key) for key in inputs}
+    hashes |= {key: _hash(path, key) for key, path in _files_within(settings)}
     fingerprint = {
         "stage": name,
         "version": ser_nsl.__version__,
@@ -196,6 +197,15 @@ def _fingerprint(name: str, arguments: Mapping[str, Any], inputs: tuple[str, ...
         "inputs": hashes,
     }
     return json.loads(json.dumps(fingerprint, default=_to_json))
+
+
+def _files_within(settings: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Path]]:
+    """Files that settings name, e.g. `split.lists`: what they hold is a setting too."""
+    for key, value in settings.items():
+        if is_dataclass(value):
+            yield from _files_within(vars(value), f"{place}{key}.")
+        elif isinstance(value, Path) and value.is_file():
+            yield f"{place}{key}", value
 
 
 def _agrees(record: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> bool:

@@ -71,12 +71,10 @@ def run_steps(steps: Sequence[Step]) -> None:
     Raises:
         InputError: As the stages.
     """
-    remade: set[Path] = set()
-    for number, step in enumerate(steps, start=1):
+    for number, (step, waits) in enumerate(zip(steps, pending(steps), strict=True), start=1):
         title = f"[{number}/{len(steps)}] {step.function.__name__} -> {step.out}"
-        if not step.depends_on(remade) and step.is_current():
+        if waits:
+            print(title, flush=True)
+            print(f"    {step.function(**step.arguments).summary}", flush=True)
+        else:
             print(f"{title}: up to date")
-            continue
-        print(title, flush=True)
-        print(f"    {step.function(**step.arguments).summary}", flush=True)
-        remade.add(step.out)

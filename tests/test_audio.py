@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from ser_nsl import audio
-from ser_nsl.audio import fit_length, read_audio, read_batches
+from ser_nsl.audio import cut_windows, fit_length, read_audio, read_batches, window_starts
 from ser_nsl.errors import InputError
 
 HERTZ = 440
@@ -163,6 +163,19 @@ def test_fit_length_cuts_or_repeats(samples, expected):
 
     assert fitted.tolist() == expected
     assert fitted.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("length", "starts"), [(4, [0]), (5, [0, 1]), (8, [0, 4]), (10, [0, 3, 6]), (11, [0, 4, 7])]
+)
+def test_windows_cover_a_clip_at_even_distances(length, starts):
+    assert window_starts(length, 4).tolist() == starts
+    windows = cut_windows(np.arange(length), 4)
+    assert windows.tolist() == [list(range(start, start + 4)) for start in starts]
+
+
+def test_short_clip_is_repeated_to_one_window():
+    assert cut_windows(np.array([1, 2, 3]), 5).tolist() == [[1, 2, 3, 1, 2]]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from ser_nsl.stage import StageResult, is_current, read_record, stage
 @dataclass(frozen=True)
 class Style:
     mark: str = "!"
+    lists: Path | None = None
 
 
 @stage(inputs=("source", "extra"), makes="file")
@@ -103,7 +104,7 @@ def test_file_and_the_record_beside_it(source, tmp_path):
     assert record == read_record(out)
     assert record["stage"] == "shout"
     assert record["version"] == ser_nsl.__version__
-    assert record["settings"] == {"times": 2, "style": {"mark": "!"}}
+    assert record["settings"] == {"times": 2, "style": {"mark": "!", "lists": None}}
     assert record["inputs"].keys() == {"source", "extra"}
     assert record["inputs"]["extra"] is None
     assert record["paths"] == {"source": str(source)}
@@ -168,6 +169,19 @@ def test_is_not_current_after_a_change(change, source, tmp_path):
     shout(**arguments)
     change(arguments)
 
+    assert not is_current(shout, arguments)
+
+
+def test_what_a_file_named_in_the_settings_holds_is_a_setting(source, tmp_path):
+    lists = tmp_path / "lists.json"
+    lists.write_text("[1]")
+    arguments = {"source": source, "out": tmp_path / "out.txt", "style": Style(lists=lists)}
+    shout(**arguments)
+
+    record = read_record(tmp_path / "out.txt")
+    assert record["settings"]["style"] == {"mark": "!", "lists": str(lists)}
+    assert is_current(shout, arguments)
+    lists.write_text("[2]")
     assert not is_current(shout, arguments)
 
 

@@ -31,6 +31,13 @@ COLUMNS = (
 )
 SPLITS = ("train", "val", "test")
 
+_TITLES = {"ravdess": "RAVDESS", "demos": "DEMoS", "emovo": "EMOVO", "emodb": "EmoDB"}
+
+
+def corpus_title(name: str) -> str:
+    """A corpus as people call it; a name that is not known stays as it is."""
+    return _TITLES.get(name, name)
+
 
 def read_manifest(path: Path) -> pd.DataFrame:
     """Reads and checks a manifest.
@@ -141,7 +148,8 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
         record = read_record(Path(manifest))
         if record is None or "audio_dir" not in record["paths"]:
             raise InputError(
-                f"{manifest}: no record beside it tells where its audio is; pass --audio-dir."
+                f"{manifest}: no record beside it tells where its audio is; prepare the corpus "
+                "again, or pass --audio-dir to a script that takes it."
             )
         audio_dir = Path(record["paths"]["audio_dir"])
     paths = [Path(audio_dir) / path for path in table["path"]]

@@ -26,7 +26,7 @@ CORPORA: dict[str, Reader] = {
     "folder": folder.read_clip,
 }
 
-_SHORTEST_SECONDS = 512 / 16_000  # one window of the default front end
+_SHORTEST_SECONDS = 512 / audio.SAMPLE_RATE_HZ  # one window of the default front end
 
 
 @stage(inputs=("audio_dir", "table"), makes="file")
@@ -124,7 +124,7 @@ def _durations(paths: list[Path], dropped: list[str]) -> list[float | None]:
 def _duration(path: Path) -> float | str:
     """Seconds of a clip, or what is wrong with it."""
     try:
-        seconds = len(audio.read_audio(path)) / 16_000
+        seconds = len(audio.read_audio(path)) / audio.SAMPLE_RATE_HZ
     except InputError as error:
         return str(error)
     if seconds < _SHORTEST_SECONDS:

@@ -11,13 +11,14 @@ import jinja2
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ser_nsl.audio import SAMPLE_RATE_HZ
+from ser_nsl.corpora.manifest import corpus_title
 from ser_nsl.errors import InputError
 from ser_nsl.stage import read_record
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
 from ser_nsl.upstream.measure import NEIGHBORS, read_measures
 
 _DATA = Path(__file__).parents[1] / "templates" / "upstream_data.yaml"
-_CORPORA = {"ravdess": "RAVDESS", "demos": "DEMoS", "emovo": "EMOVO", "emodb": "EmoDB"}
 _LEAST_UAR = 0.6
 _AIM_NEIGHBORS = 6
 
@@ -100,7 +101,7 @@ def make_upstream_card(
         "megabytes": (checkpoint / "model.safetensors").stat().st_size / 1e6,
         "config": model.config,
         "classes": found["source"]["classes"],
-        "samples": round(found["clip_seconds"] * 16_000),
+        "samples": round(found["clip_seconds"] * SAMPLE_RATE_HZ),
         "measures": found,
         "source": found["source"],
         "targets": found["targets"],
@@ -124,14 +125,14 @@ def make_upstream_card(
 
 def _aims(measures: Mapping[str, Any], adapted: Mapping[str, Mapping[str, Any]]) -> Iterator[Aim]:
     source = measures["source"]
-    about = f"UAR, {len(source['speakers'])} test speakers of {_corpus(source['corpus'])}"
+    about = f"UAR, {len(source['speakers'])} test speakers of {corpus_title(source['corpus'])}"
     yield Aim(about, source["uar"], _LEAST_UAR)
     for targets, suffix in ((measures["targets"], ""), (adapted, ", adapted to it")):
         for name, target in targets.items():
             for kind, centred in (("other_speakers", ""), ("other_speakers_centered", ", centred")):
                 shares = target[kind]
                 yield Aim(
-                    f"neighbours of one emotion, {_corpus(name)}{suffix}{centred}",
+                    f"neighbours of one emotion, {corpus_title(name)}{suffix}{centred}",
                     shares["upstream"][str(_AIM_NEIGHBORS)],
                     shares["mfcc"][str(_AIM_NEIGHBORS)],
                     f"by MFCCs{centred}",
@@ -143,11 +144,12 @@ def _front_matter(
 ) -> ModelCardData:
     """What the hub reads of a card."""
     source = measures["source"]
+    speakers = ", ".join(source["speakers"])
     tested = {
         "task_type": "audio-classification",
         "task_name": "Speech emotion recognition",
         "dataset_type": source["corpus"],
-        "dataset_name": f"{_corpus(source['corpus'])}, speakers {', '.join(source['speakers'])}",
+        "dataset_name": f"{corpus_title(source['corpus'])}, speakers {speakers}",
         "dataset_split": "test",
     }
     results = [
@@ -165,7 +167,7 @@ def _front_matter(
                 task_type="feature-extraction",
                 task_name="Likeness of emotional speech",
                 dataset_type=target,
-                dataset_name=_corpus(target),
+                dataset_name=corpus_title(target),
                 metric_type="precision",
                 metric_name=f"Same emotion among {_AIM_NEIGHBORS} neighbours by other speakers",
                 metric_value=measured["other_speakers"]["upstream"][str(_AIM_NEIGHBORS)],
@@ -191,6 +193,7 @@ def _read_training(made: Path) -> dict[str, Any]:
     counts = {
         key: len(value) if isinstance(value, list) else value
         for key, value in record["counts"].items()
+        if value is not None  # as the validation UAR where nothing validates
     }
     versions = {"ser_nsl": record["version"]} | record["versions"]
     return {
@@ -252,11 +255,6 @@ def _read_data(path: Path) -> list[dict[str, Any]]:
     return corpora
 
 
-def _corpus(name: str) -> str:
-    """A corpus as people call it."""
-    return _CORPORA.get(name, name)
-
-
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
 
@@ -283,6 +281,6 @@ _TEMPLATES = jinja2.Environment(
 _TEMPLATES.filters |= {
     "percent": _percent,
     "duration": _duration,
-    "corpus": _corpus,
+    "corpus": corpus_title,
     "mean": _mean,
 }

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_nsl.audio import read_batches
+from ser_nsl.audio import SAMPLE_RATE_HZ, read_batches
 from ser_nsl.config import UpstreamConfig
 from ser_nsl.upstream.augment import write_copies
 from ser_nsl.upstream.frame_cache import FrameCache
 from ser_nsl.upstream.tuner import Tuner
-
-_SAMPLE_RATE_HZ = 16_000
 
 
 class Clips:
@@ -106,7 +104,7 @@ def _reader(
     paths: Sequence[Path], config: UpstreamConfig, tuner: Tuner, work: Path
 ) -> Callable[[np.ndarray], Iterator[np.ndarray]]:
     """From indices of clips to batches of what the tuner takes."""
-    samples = round(config.clip_seconds * _SAMPLE_RATE_HZ)
+    samples = round(config.clip_seconds * SAMPLE_RATE_HZ)
     if config.freeze_feature_encoder:
         return FrameCache(
             paths,

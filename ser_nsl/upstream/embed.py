@@ -4,7 +4,6 @@ Every clip is seen in windows of one length, so nothing is padded: checkpoints n
 and padding would make an embedding depend on what shares its batch.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -17,16 +16,15 @@ import tensorflow as tf
 from tqdm import tqdm
 from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
 
-from ser_nsl.audio import read_batches
+from ser_nsl.audio import SAMPLE_RATE_HZ, read_batches, window_starts
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.records import ShardWriter, embedding_example, whole_examples
 from ser_nsl.stage import stage
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
-from ser_nsl.upstream.encoder import frame_features, hidden_states
+from ser_nsl.upstream.encoder import LEAST_SAMPLES, frame_features, hidden_states
 
-_LEAST_SAMPLES = 400  # what one output of wav2vec 2.0's convolutions sees
-_STEP_SAMPLES = 60 * 16_000  # wav2vec2-base then takes 2.1 GB in all
+_STEP_SAMPLES = 60 * SAMPLE_RATE_HZ  # wav2vec2-base then takes 2.1 GB in all
 
 
 @stage(inputs=("manifest", "audio_dir", "upstream"), makes="folder", resumes=True)
@@ -76,10 +74,10 @@ def extract_embeddings(
         raise InputError(f"batch_size: must be at least 1; received {batch_size}.")
     table = read_manifest(manifest)
     seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
-    window = round(min(seconds, window_seconds) * 16_000)
-    if window < _LEAST_SAMPLES:
+    window = round(min(seconds, window_seconds) * SAMPLE_RATE_HZ)
+    if window < LEAST_SAMPLES:
         raise InputError(
-            f"clip_seconds, window_seconds: must hold {_LEAST_SAMPLES} samples at 16 kHz; received "
+            f"clip_seconds, window_seconds: must hold {LEAST_SAMPLES} samples at 16 kHz; received "
             f"{seconds} s and {window_seconds} s, that is {window} samples."
         )
     missing = [split for split in splits if split not in set(table["split"])]
@@ -87,15 +85,15 @@ def extract_embeddings(
         raise InputError(f"splits: {manifest} has no clip in {', '.join(missing)}.")
     table["audio"] = audio_paths(table, manifest, audio_dir)
     lengths = table["duration_seconds"] if clip_seconds is None else clip_seconds
-    table["samples"] = np.maximum(np.round(lengths * 16_000).astype(int), window)
+    table["samples"] = np.maximum(np.round(lengths * SAMPLE_RATE_HZ).astype(int), window)
     table = table[table["split"].isin(splits)]
     model, extractor = load_upstream(upstream, needs_head=layer is None)
     embedder = Embedder(model, extractor, window, layer=layer, batch_size=batch_size)
     long = int((table["samples"] > window).sum())
     if long:
         tqdm.write(
-            f"{long} of {len(table)} clips are longer than {window / 16_000:g} s; each is embedded "
-            "in windows of this length, of which the mean is taken"
+            f"{long} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; each is "
+            "embedded in windows of this length, of which the mean is taken"
         )
     counts = {}
     with tqdm(total=len(table), desc="embedding", unit="clip") as bar:
@@ -159,8 +157,8 @@ class Embedder:
         self.step = step
 
     def windows(self, samples: int) -> int:
-        """The least number of windows that cover a clip."""
-        return math.ceil(samples / self.window)
+        """The least number of windows that cover a clip of so many samples."""
+        return len(window_starts(samples, self.window))
 
     def __call__(self, waveforms: np.ndarray) -> tf.Tensor:
         """Embeds clips of one length, each as the mean over windows at even distances.
@@ -172,7 +170,7 @@ class Embedder:
             float32, shape `(clips, width)`.
         """
         clips, samples = waveforms.shape
-        starts = np.linspace(0, samples - self.window, self.windows(samples)).round().astype(int)
+        starts = window_starts(samples, self.window)
         views = np.lib.stride_tricks.sliding_window_view(waveforms, self.window, axis=1)
         windows = views[:, starts].reshape(-1, self.window)
         steps = range(0, len(windows), self.batch_size)

@@ -4,6 +4,9 @@ import numpy as np
 import tensorflow as tf
 from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
 
+LEAST_SAMPLES = 400
+"""What one output of wav2vec 2.0's convolutions sees."""
+
 _VARIANCE_FLOOR = 1e-7  # as Wav2Vec2FeatureExtractor
 
 
@@ -89,11 +92,7 @@ def hidden_states(
 
 
 def random_spans(
-    shape: tuple[tf.Tensor, tf.Tensor],
-    share: float,
-    length: int,
-    *,
-    seed: np.ndarray | None = None,
+    shape: tuple[tf.Tensor, tf.Tensor], share: float, length: int, *, seed: np.ndarray
 ) -> tf.Tensor:
     """Draws spans to be masked, in each row apart (SpecAugment, arXiv 1904.08779).
 
@@ -102,12 +101,11 @@ def random_spans(
         share: Expected sum of the spans' lengths over the number of columns, 0 to 1; a little
             less is covered, since spans may overlap and reach beyond the end.
         length: Columns of a span.
-        seed: int64, shape `(2,)`, which alone decides; None for TensorFlow's own random state.
+        seed: int64, shape `(2,)`, which alone decides.
 
     Returns:
         bool, shape `(rows, columns)`.
     """
-    drawn = tf.random.uniform(shape) if seed is None else tf.random.stateless_uniform(shape, seed)
-    starts = tf.cast(drawn < share / length, tf.float32)
+    starts = tf.cast(tf.random.stateless_uniform(shape, seed) < share / length, tf.float32)
     padded = tf.pad(starts, [[0, 0], [length - 1, 0]])[..., tf.newaxis]
     return tf.nn.max_pool1d(padded, length, strides=1, padding="VALID")[..., 0] > 0

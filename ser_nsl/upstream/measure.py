@@ -14,7 +14,7 @@ from tqdm import tqdm
 from transformers import TFWav2Vec2ForSequenceClassification
 from transformers.modeling_tf_utils import keras
 
-from ser_nsl.audio import read_audio, read_batches
+from ser_nsl.audio import SAMPLE_RATE_HZ, read_audio, read_batches
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation import score
@@ -24,10 +24,10 @@ from ser_nsl.stage import stage
 from ser_nsl.upstream.center import without_speaker_means
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream, quiet_transformers
 from ser_nsl.upstream.embed import Embedder
+from ser_nsl.upstream.encoder import LEAST_SAMPLES
 
 NEIGHBORS = (3, 6, 9)
 
-_LEAST_SECONDS = 0.1
 _SHARES = ("other_speakers", "other_speakers_centered", "all_speakers")
 _COMPARISONS = {"other_speakers": True, "all_speakers": False}  # whether a clip's own is left out
 
@@ -67,11 +67,12 @@ def measure_upstream(
             whose emotion the checkpoint does not know, or a target's clips lack an emotion or
             speaker or are too few.
     """
-    if clip_seconds < _LEAST_SECONDS:
+    samples = round(clip_seconds * SAMPLE_RATE_HZ)
+    if samples < LEAST_SAMPLES:
         raise InputError(
-            f"clip_seconds: must be at least {_LEAST_SECONDS}; received {clip_seconds}."
+            f"clip_seconds: must be at least {LEAST_SAMPLES / SAMPLE_RATE_HZ}; received "
+            f"{clip_seconds}."
         )
-    samples = round(clip_seconds * 16_000)
     corpora = _read_targets(targets)
     model, extractor = load_upstream(upstream)
     classes = tuple(label for _, label in sorted(model.config.id2label.items()))

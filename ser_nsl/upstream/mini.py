@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import tensorflow as tf
+
 from ser_nsl.config import PretrainingConfig, SplitConfig, UpstreamConfig
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.ravdess import EMOBOX_FOLDS
@@ -31,6 +33,7 @@ FINETUNING = UpstreamConfig(
     keep="last",  # the validation speakers train too
 )
 _TEST_SPEAKERS = ("01", "02", "07", "08", "17", "18")  # of arXiv 2210.14977
+_CHECKPOINT = ("config.json", "preprocessor_config.json", "model.safetensors")
 _SPEAKERS = tuple(f"{i:02d}" for i in range(1, 25))
 
 
@@ -64,20 +67,31 @@ def train_mini_upstream(
     targets = {name: path for name, path in (("emovo", emovo), ("emodb", emodb)) if path}
     work.mkdir(parents=True, exist_ok=True)
     run_steps(list(_plan(work, ravdess, speech, targets)))
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
-        shutil.copyfile(work / "finetuned" / name, out / name)
+    release = work / "release" / out.resolve().name
+    release.mkdir(parents=True, exist_ok=True)
+    for name in _CHECKPOINT:
+        shutil.copyfile(work / "finetuned" / name, release / name)
     make_upstream_card(
-        checkpoint=out,
+        checkpoint=release,
         measures=work / "measures.json",
         trained=[work / "pretrained", work / "finetuned"],
-        machine=f"{os.cpu_count()} cores ({platform.machine()}), without a GPU",
+        machine=_describe_machine(),
         folds=[work / f"fold{i}" / "measures.json" for i in range(len(EMOBOX_FOLDS))],
         adapted=[work / f"adapted-{name}" / "measures.json" for name in targets],
         tried=out / "TRIED.md" if (out / "TRIED.md").exists() else None,
-        out=out / "README.md",
+        out=release / "README.md",
     )
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (*_CHECKPOINT, "README.md"):  # whole or not at all, and only now
+        partial = out / f".{name}.partial"
+        shutil.copyfile(release / name, partial)
+        partial.replace(out / name)
     return f"model card  {out / 'README.md'}"
+
+
+def _describe_machine() -> str:
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return f"{os.cpu_count()} cores ({platform.machine()}), {gpus or 'no'} GPU"
 
 
 def _plan(work: Path, ravdess: Path, speech: Path, targets: dict[str, Path]) -> Iterator[Step]:

@@ -87,7 +87,9 @@ class Tuner:
             width = 2 * self.model.config.conv_dim[-1]
             self._tell = keras.layers.Dense(width, dtype="float32")
             self._tell.build((None, self.model.projector.units))
-            self._mean, self._deviation = (tf.Variable(tf.ones(width)) for _ in range(2))
+            self._mean, self._deviation = (
+                tf.Variable(initial(width)) for initial in (tf.zeros, tf.ones)
+            )
             self._variables = [
                 variable
                 for variable in self.model.trainable_variables
@@ -137,8 +139,8 @@ class Tuner:
         """Takes one step.
 
         Args:
-            inputs: Waveforms, float32 `(clips, samples)`, or what `frames` makes of them; at
-                most `config.batch_size` clips.
+            inputs: Waveforms, float32 `(clips, samples)`, or what `frames` makes of them, which
+                the task `statistics` needs; at most `config.batch_size` clips.
             labels: int32, shape `(clips,)`.
             random: Decides on dropout and masks.
 
@@ -154,6 +156,7 @@ class Tuner:
         if np.isfinite(loss):
             self.optimizer.learning_rate.assign(self.learning_rate)
             self._apply_gradients()
+        self._forget_gradients()
         return loss
 
     def uar(self, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -293,6 +296,12 @@ class Tuner:
         if self._scales_loss:
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         self.optimizer.apply_gradients(zip(gradients, self._variables, strict=True))
+
+    @tf.function(autograph=False)
+    def _forget_gradients(self) -> None:
+        self._strategy.run(self._forget_in_replica)
+
+    def _forget_in_replica(self) -> None:
         for total in self._sums:
             total.assign(tf.zeros_like(total))
 

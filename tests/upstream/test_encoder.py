@@ -8,6 +8,8 @@ from transformers import Wav2Vec2FeatureExtractor
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.encoder import frame_features, hidden_states, random_spans, standardise
 
+SEED = np.array([0, 0])
+
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
@@ -96,8 +98,7 @@ def runs(row: np.ndarray) -> list[int]:
 
 
 def test_spans_cover_their_share_in_stretches():
-    tf.keras.utils.set_random_seed(0)
-    spans = random_spans((tf.constant(200), tf.constant(500)), 0.2, 10)
+    spans = random_spans((tf.constant(200), tf.constant(500)), 0.2, 10, seed=SEED)
 
     assert spans.dtype == tf.bool
     assert spans.shape == (200, 500)
@@ -111,13 +112,12 @@ def test_spans_cover_their_share_in_stretches():
 
 @pytest.mark.parametrize("length", [1, 3])
 def test_share_of_one_can_cover_all(length):
-    assert random_spans((4, 7), float(length), length).numpy().all()
-    assert not random_spans((4, 7), 0.0, length).numpy().any()
+    assert random_spans((4, 7), float(length), length, seed=SEED).numpy().all()
+    assert not random_spans((4, 7), 0.0, length, seed=SEED).numpy().any()
 
 
 def test_spans_come_from_the_seed():
     def draw(seed: int) -> bytes:
-        tf.keras.utils.set_random_seed(seed)
-        return random_spans((3, 100), 0.3, 5).numpy().tobytes()
+        return random_spans((3, 100), 0.3, 5, seed=np.array([seed, 0])).numpy().tobytes()
 
     assert draw(1) == draw(1) != draw(2)

@@ -136,7 +136,7 @@ def test_what_cannot_be_measured_is_refused(upstream, small_upstream, tone_manif
             {"upstream": str(small_upstream)},
             "has anger, neutral, sadness, which the upstream does not",
         ),
-        ({"clip_seconds": 0.05}, "clip_seconds: must be at least 0.1; received 0.05"),
+        ({"clip_seconds": 0.02}, "clip_seconds: must be at least 0.025; received 0.02"),
         ({"targets": (tone_manifest, tone_manifest)}, "is the second of ravdess"),
     ):
         with pytest.raises(InputError, match=message):

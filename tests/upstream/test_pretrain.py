@@ -93,6 +93,39 @@ def test_adaptation_leaves_convolutions_and_hears_training_clips_only(
             np.testing.assert_array_equal(before[name], after[name])
 
 
+def test_long_clips_are_heard_whole_and_every_layer_learns(with_dropout, tmp_path):
+    """Even where config.json would drop all layers, and a clip fills several batches."""
+    upstream = tmp_path / "upstream"
+    shutil.copytree(with_dropout, upstream)
+    config = json.loads((upstream / "config.json").read_text())
+    (upstream / "config.json").write_text(json.dumps(config | {"layerdrop": 1.0}))
+    (tmp_path / "audio").mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, round(16_000 * 0.3 * 9.5))
+    soundfile.write(tmp_path / "audio" / "long.wav", noise, 16_000)
+
+    result = pretrain_upstream(
+        audio=(tmp_path / "audio",),
+        upstream=str(upstream),
+        out=tmp_path / "out",
+        config=replace(CONFIG, convolution_epochs=0, epochs=1),
+    )
+
+    assert result.counts["windows"] == 10
+    before, after = weights_of(upstream), weights_of(tmp_path / "out")
+    [query] = [name for name in before if name.endswith("attention.q_proj.weight")]
+    assert np.any(before[query] != after[query])
+
+
+def test_more_clusters_than_frames_are_refused(with_dropout, tone_corpus, tmp_path):
+    with pytest.raises(InputError, match="clusters: must be at most the number of frames, [0-9]+ "):
+        pretrain_upstream(
+            audio=(tone_corpus,),
+            upstream=str(with_dropout),
+            out=tmp_path / "out",
+            config=replace(CONFIG, convolution_epochs=0, clusters=30_000),
+        )
+
+
 def test_same_seed_same_weights_even_if_stopped_between(
     pretrained, with_dropout, tone_corpus, tmp_path, monkeypatch
 ):

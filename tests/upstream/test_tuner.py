@@ -189,6 +189,8 @@ def test_infinite_loss_changes_nothing(upstream):
     assert np.isnan(train(tuner, bad, steps=1)).all()
     for one, other in zip(before, weights(tuner), strict=True):
         np.testing.assert_array_equal(one, other)
+    train(tuner, noise(), steps=1)
+    assert all(np.isfinite(one).all() for one in weights(tuner))
 
 
 def test_batch_that_cannot_be_shared_out(upstream):
