@@ -325,6 +325,9 @@ class GraphConfig:
         builder: `official`, `exact`, `approximate`, or `auto`: official up to 2,000 clips, exact
             above.
         target_degree: Mean number of neighbours, for the threshold `auto` only.
+        edges: Which edges the file keeps: `all`, or the `nearest`, those only that training uses.
+        packing: `official` or `indexed` training records, or `auto`: official up to 2,000 clips,
+            indexed above.
     """
 
     similarity_threshold: float | int | str = 0.99  # the reader of YAML keeps 1 and 1.0 apart
@@ -334,6 +337,8 @@ class GraphConfig:
     max_neighbors: int = 3
     builder: str = "auto"
     target_degree: float | None = None
+    edges: str = "all"
+    packing: str = "auto"
 
     def __post_init__(self) -> None:
         threshold, degree = self.similarity_threshold, self.target_degree
@@ -348,6 +353,9 @@ class GraphConfig:
         _check(degree is None if is_cosine else (degree or 0) > 0, "target_degree", rule, degree)
         builders = ("auto", "official", "exact", "approximate")
         _check(self.builder in builders, "builder", f"one of {builders}", self.builder)
+        _check(self.edges in ("all", "nearest"), "edges", "'all' or 'nearest'", self.edges)
+        packings = ("auto", "official", "indexed")
+        _check(self.packing in packings, "packing", f"one of {packings}", self.packing)
         _check(self.lsh_splits >= 0, "lsh_splits", "0 or more", self.lsh_splits)
         _check(self.lsh_rounds > 0, "lsh_rounds", "at least 1", self.lsh_rounds)
         _check(self.max_neighbors > 0, "max_neighbors", "at least 1", self.max_neighbors)

@@ -79,11 +79,20 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
         )
     graph, packed = run / "graph" / "graph.tsv", run / "training"
     settings = dict(vars(experiment.graph))
-    max_neighbors = settings.pop("max_neighbors")
-    yield Step(build_graph, {"embeddings": embeddings, "out": graph, **settings})
+    max_neighbors, packing = settings.pop("max_neighbors"), settings.pop("packing")
+    kept = max_neighbors if settings.pop("edges") == "nearest" else None
+    yield Step(
+        build_graph, {"embeddings": embeddings, "out": graph, "max_neighbors": kept, **settings}
+    )
     yield Step(
         pack_neighbors,
-        {"features": features, "graph": graph, "out": packed, "max_neighbors": max_neighbors},
+        {
+            "features": features,
+            "graph": graph,
+            "out": packed,
+            "max_neighbors": max_neighbors,
+            "form": packing,
+        },
     )
     for network in experiment.networks:
         yield from _training_steps(experiment, network, run)

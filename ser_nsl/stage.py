@@ -334,6 +334,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in _RECORDED_PACKAGES:

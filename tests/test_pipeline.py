@@ -198,6 +198,20 @@ def test_plan_of_an_upstream_that_has_learned_before(tmp_path):
     assert steps["graph/graph.tsv"].arguments["embeddings"] == tmp_path / "embeddings"
 
 
+def test_plan_of_a_large_graph(tmp_path):
+    def arguments(**graph) -> tuple[dict, dict]:
+        steps = plan(replace(TINY, graph=replace(TINY.graph, **graph)), tmp_path)
+        by_name = {step.function.__name__: step.arguments for step in steps}
+        return by_name["build_graph"], by_name["pack_neighbors"]
+
+    build, pack = arguments()
+    assert (build["builder"], build["max_neighbors"]) == ("auto", None)
+    assert (pack["form"], pack["max_neighbors"]) == ("auto", 3)
+    build, pack = arguments(builder="exact", edges="nearest", packing="indexed", max_neighbors=6)
+    assert (build["builder"], build["max_neighbors"]) == ("exact", 6)
+    assert (pack["form"], pack["max_neighbors"]) == ("indexed", 6)
+
+
 def test_plan_of_adaptation(tmp_path):
     experiment = replace(TINY, upstream="mini", adaptation=PretrainingConfig(epochs=3))
     manifests = {name: tmp_path / name / "manifest.csv" for name in ("source", "target")}

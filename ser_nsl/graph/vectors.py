@@ -14,6 +14,7 @@ import tensorflow as tf
 from ser_nsl.errors import InputError
 
 _IN_MEMORY_BYTES = 2**31
+_ONCE_BYTES = 2**27  # of files that are read only once
 _RECORDS = 1_024  # parsed at a time
 _PAIRS = 1_024  # compared at a time; more would leave the processor's cache
 _LEAST_NORM = 1e-6  # as in the official builder
@@ -88,6 +89,8 @@ def read_vectors(
 ) -> Vectors:
     """Reads embeddings: first the ids, then the vectors straight to their places.
 
+    Small files are kept between the two, large ones read twice.
+
     Args:
         paths: TFRecord files.
         id_feature: Name of the feature with the id.
@@ -102,12 +105,18 @@ def read_vectors(
             width, upstream or layer than the first.
     """
     files = [Path(path) for path in paths]
-    place = {utterance_id: i for i, utterance_id in enumerate(sorted(_read_ids(files, id_feature)))}
     schema = {
         embedding_feature: tf.io.RaggedFeature(tf.float32),
         "upstream": tf.io.FixedLenFeature([], tf.string, ""),
     }
     batches = _read_batches(files, id_feature, schema)
+    if sum(path.stat().st_size for path in files if path.exists()) <= _ONCE_BYTES:
+        batches = list(batches)
+        ids = _check_ids(batches, files)
+    else:
+        ids = _check_ids(_read_batches(files, id_feature), files)
+    place = {utterance_id: i for i, utterance_id in enumerate(sorted(ids))}
+    batches = iter(batches)
     first = next(batches)
     width = int(first.example[embedding_feature].row_lengths()[0])
     upstream = first.example["upstream"][0].numpy()
@@ -122,10 +131,11 @@ def read_vectors(
     return Vectors(list(place), values, norms)
 
 
-def _read_ids(files: Sequence[Path], id_feature: str) -> set[str]:
+def _check_ids(batches: Iterable[_Batch], files: Sequence[Path]) -> set[str]:
+    """The ids of all batches."""
     known: set[str] = set()
     again = "Make the records again."
-    for batch in _read_batches(files, id_feature):
+    for batch in batches:
         batch.check(map(bool, batch.ids), "have an id", again)
         fit = (_UNFIT.isdisjoint(utterance_id) for utterance_id in batch.ids)
         batch.check(fit, "have an id without tab or line break", "Rename the clips.")

@@ -209,6 +209,7 @@ def test_vectors_beyond_the_limit_lie_in_a_file(write_embeddings, monkeypatch):
     files = all_files(write_embeddings(by_id(clustered_vectors())))
     in_memory = read_vectors(files)
     monkeypatch.setattr("ser_nsl.graph.vectors._IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr("ser_nsl.graph.vectors._ONCE_BYTES", 100)
     mapped = read_vectors(files)
 
     assert isinstance(mapped.values, np.memmap)
