@@ -1,4 +1,4 @@
-"""The figures of the report: SVG text, the same bytes for the same numbers.
+"""The figures of the pages: SVG text, the same bytes for the same numbers.
 
 Each is drawn about as wide as a phone's screen, so that its letters are legible there without
 zooming.
@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -24,6 +25,12 @@ _METHOD_COLOURS = {
 }
 _METHOD_MARKERS = {"base": "o", "nsl": "s", "add": "^", "max": "v", "avg": "D"}
 _EDGE_COLOURS = ("#56B4E9", "#0072B2")
+# Names beyond the seven colours get them again with another marker.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+_MARKERS = ("o", "s", "^")
+_REST_COLOUR = "#bbbbbb"
+_LEGEND_COLUMNS = 4
+_AROUND_CHANCE = LinearSegmentedColormap.from_list("chance", ["#D55E00", "#ffffff", "#0072B2"])
 _INK = "#222222"
 _WIDTH = 4.1  # inches, 394 px
 
@@ -147,7 +154,7 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
     Returns:
         SVG: a bar for each share, a line across the bars of a row for chance.
     """
-    figure, axes = _figure(height=3.2)
+    figure, axes = _figure(height=3.2 + 0.8 * max(0, len(shares) - 3))
     kinds = np.arange(len(shares))
     sets = list(shares.columns[:-1])
     thickness = 0.7 / len(sets)
@@ -207,6 +214,134 @@ def degree_histogram(title: str, degrees: Mapping[str, Sequence[int]]) -> str:
     return _svg(figure)
 
 
+@_styled
+def weight_histogram(title: str, weights: Mapping[str, np.ndarray]) -> str:
+    """Draws how similar the ends of edges are.
+
+    Args:
+        title: What is drawn.
+        weights: For each of two sets of edges the weights; the second set is part of the first.
+
+    Returns:
+        SVG: the second histogram in front of the first.
+    """
+    figure, axes = _figure(height=3.2)
+    every = np.concatenate(list(weights.values()))
+    low, high = every.min(), every.max()
+    bins = np.linspace(low, high, 31) if low < high else [low - 0.005, high + 0.005]
+    for (name, values), colour in zip(weights.items(), _EDGE_COLOURS, strict=True):
+        axes.hist(values, bins=bins, color=colour, rwidth=0.9, label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    axes.ticklabel_format(useOffset=False)
+    axes.grid(axis="y")
+    axes.set_title(title)
+    axes.set_xlabel("cosine similarity")
+    axes.set_ylabel("edges")
+    figure.legend(loc="outside lower center", ncols=2, handlelength=1.4, columnspacing=1.4)
+    return _svg(figure)
+
+
+@_styled
+def shares_and_chance(title: str, shares: pd.DataFrame, chance: pd.DataFrame) -> str:
+    """Draws which group's edges go to which, as many times as often as by chance.
+
+    Args:
+        title: What is drawn.
+        shares: In [0, 1] or NaN; one row and one column a group, rows add up to 1.
+        chance: The same by chance.
+
+    Returns:
+        SVG: in each cell the percentage of its row, below it that of chance; blue where it is
+        above chance, orange where it is below, the darker the further, up to four times.
+    """
+    ratio = np.divide(shares, chance, out=np.ones(shares.shape), where=(chance > 0).to_numpy())
+    doublings = np.log2(np.clip(np.nan_to_num(ratio, nan=1), 0.25, 4))
+    figure, axes = _figure(height=4.1)
+    # Paler below chance, where most cells are and least is to be seen.
+    shade = TwoSlopeNorm(0, vmin=-5, vmax=2.2)
+    axes.pcolormesh(doublings, cmap=_AROUND_CHANCE, norm=shade, edgecolors="white", linewidth=1)
+    for (row, column), share in np.ndenumerate(shares.to_numpy()):
+        colour = "white" if doublings[row, column] > 1.3 else _INK
+        place = {"x": column + 0.5, "ha": "center", "color": colour}
+        text = "–" if np.isnan(share) else f"{share:.0%}"
+        by_chance = f"{chance.iat[row, column]:.0%}"
+        axes.text(y=row + 0.5, s=text, va="bottom", fontsize=8, **place)
+        axes.text(y=row + 0.58, s=by_chance, va="top", fontsize=6.5, **place)
+    ticks = np.arange(len(shares)) + 0.5
+    axes.set_xticks(ticks, shares.columns, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, shares.index)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+    axes.set_title(title)
+    axes.set_xlabel("to clips of")
+    axes.set_ylabel("edges from clips of")
+    return _svg(figure)
+
+
+@_styled
+def labelled_map(title: str, points: np.ndarray, labels: Sequence[str], *, unknown: str) -> str:
+    """Draws clips in the plane, coloured by label.
+
+    Args:
+        title: What the labels are.
+        points: float, shape `(clips, 2)`.
+        labels: Of each clip, `""` where unknown.
+        unknown: How the legend names these.
+
+    Returns:
+        SVG, the points as pixels so that thousands stay small. The 21 labels with the most clips
+        have colours; the others and the unknown are grey.
+    """
+    counts = pd.Series(labels, dtype=str).value_counts()
+    counts = (
+        counts.sort_index().sort_values(ascending=False, kind="stable").drop("", errors="ignore")
+    )
+    named = sorted(counts.index[: len(_COLOURS) * len(_MARKERS)])
+    of_clip = np.asarray(labels, dtype=str)
+    rest = len(counts) - len(named)
+    width, height = np.ptp(points, axis=0)
+    rows = -(-(len(named) + bool(rest) + ("" in of_clip)) // _LEGEND_COLUMNS)
+    figure, axes = _figure(height=0.5 + 0.18 * rows + _WIDTH * np.clip(height / width, 0.5, 1))
+    style = {
+        "linestyle": "none",
+        "markersize": float(np.clip(90 / np.sqrt(len(points)), 2, 6)),
+        "markeredgewidth": 0,
+        "rasterized": True,
+    }
+    for chosen, name in (
+        (of_clip == "", unknown),
+        (~np.isin(of_clip, [*named, ""]), f"{rest} more"),
+    ):
+        if chosen.any():
+            axes.plot(*points[chosen].T, marker="o", color=_REST_COLOUR, label=name, **style)
+    for place, name in enumerate(named):
+        marker = _MARKERS[place // len(_COLOURS)]
+        colour = _COLOURS[place % len(_COLOURS)]
+        chosen = points[of_clip == name]
+        axes.plot(*chosen.T, marker=marker, color=colour, alpha=0.8, label=name, **style)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color("#dddddd")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_title(title)
+    handles, _ = axes.get_legend_handles_labels()
+    legend = figure.legend(
+        handles=handles[-len(named) :] + handles[: -len(named)],  # the grey ones last
+        loc="outside lower center",
+        ncols=_LEGEND_COLUMNS,
+        handletextpad=0.2,
+        columnspacing=1,
+        fontsize=8,
+    )
+    for handle in legend.legend_handles:
+        handle.set(markersize=6, alpha=1)
+    return _svg(figure)
+
+
 def _figure(*, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     return figure, figure.subplots()
@@ -214,5 +349,5 @@ def _figure(*, height: float) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(text, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
     return text.getvalue()

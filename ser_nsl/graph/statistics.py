@@ -1,23 +1,137 @@
 """What a graph says about emotions and speakers, beside what chance would say."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from ser_nsl.errors import InputError
 from ser_nsl.graph.table import check_ids, read_graph
+
+SHARES = (
+    "within_class",
+    "within_speaker",
+    "within_class_across_speakers",
+    "within_class_within_speaker",
+)
+"""Shares of edges that `GraphStatistics` holds, each beside its chance."""
+
+
+@dataclass(frozen=True)
+class ClipGraph:
+    """An undirected graph over clips, each clip known by the place of its id in rising order.
+
+    Attributes:
+        clips: One row a clip, isolated ones included, columns `utterance_id`, `emotion` and
+            `speaker` at least, by rising id, indexed from 0.
+        ends: int64, shape `(2, edges)`, each edge once, its lesser end first, in order.
+        weights: float64, shape `(edges,)`.
+    """
+
+    clips: pd.DataFrame
+    ends: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @cached_property
+    def emotions(self) -> np.ndarray:
+        """For each clip a number, the same where the emotion is; below 0 where unknown."""
+        return _number(self.clips["emotion"])
+
+    @cached_property
+    def speakers(self) -> np.ndarray:
+        """For each clip a number, the same where the speaker is; below 0 where unknown."""
+        return _number(self.clips["speaker"])
+
+    @cached_property
+    def degrees(self) -> np.ndarray:
+        """Number of edges of each clip, int64, shape `(clips,)`."""
+        return np.bincount(self.ends.ravel(), minlength=len(self.clips))
+
+    def nearest_edges(self, count: int) -> np.ndarray:
+        """Finds the edges that training uses.
+
+        Args:
+            count: Most neighbours of a clip: the most similar, of equal ones those with the last
+                ids, as `nsl.tools.pack_nbrs` chooses them.
+
+        Returns:
+            Places of the edges that either end chose, rising.
+        """
+        sources, targets = np.concatenate([self.ends, self.ends[::-1]], axis=1)
+        order = np.lexsort((-targets, -np.tile(self.weights, 2), sources))
+        rank = np.arange(len(order)) - np.searchsorted(sources[order], sources[order])
+        return np.unique(np.tile(np.arange(len(self)), 2)[order[rank < count]])
+
+    def take(self, edges: np.ndarray) -> "ClipGraph":
+        """The same clips with some of the edges, given by rising places."""
+        return ClipGraph(self.clips, self.ends[:, edges], self.weights[edges])
+
+
+def _number(labels: pd.Series) -> np.ndarray:
+    """Numbers clips by their label.
+
+    A clip without a label is like no other, so it gets a number of its own, below 0: equal blanks
+    would look alike.
+    """
+    numbers = pd.factorize(labels)[0].astype(np.int32)
+    unknown = np.flatnonzero(labels == "")
+    numbers[unknown] = -1 - np.arange(len(unknown))
+    return numbers
+
+
+def read_clip_graph(path: Path, clips: pd.DataFrame, *, where: str) -> ClipGraph:
+    """Reads a graph as one over clips.
+
+    Args:
+        path: TSV file; of edges written twice, as in both directions, the largest weight holds.
+        clips: The nodes: rows of a manifest.
+        where: What holds these rows, for the error.
+
+    Returns:
+        The graph.
+
+    Raises:
+        InputError: If the file is malformed, names other clips, or joins a clip with itself.
+    """
+    edges = read_graph(path)
+    check_ids(edges, clips["utterance_id"], path=path, where=where)
+    loops = edges.loc[edges["source"] == edges["target"], "source"].unique()
+    if len(loops):
+        raise InputError(
+            f"{path}: an edge must join two clips; received {len(loops)} that join a clip with "
+            f"itself (first: {', '.join(loops[:3])}). Build the graph again."
+        )
+    nodes = clips.sort_values("utterance_id", ignore_index=True)
+    place = pd.Index(nodes["utterance_id"])
+    ends = np.stack([place.get_indexer(edges[end]) for end in ("source", "target")])
+    ends.sort(axis=0)
+    weights = edges["weight"].to_numpy(dtype=np.float64)
+    order = np.lexsort((-weights, ends[1], ends[0]))
+    _, first = np.unique(ends[0, order] * len(nodes) + ends[1, order], return_index=True)
+    return ClipGraph(nodes, ends[:, order[first]], weights[order[first]])
 
 
 @dataclass(frozen=True)
 class GraphStatistics:
     """Facts about a graph over labelled clips.
 
+    A clip whose emotion or speaker is unknown has none in common with any other.
+
     Attributes:
         clips: Number of nodes, isolated ones included.
         edges: Number of undirected edges.
         degrees: Degree of each clip, descending.
         isolated: Number of clips without an edge.
+        components: Number of clips in each connected component, descending.
         within_class: Share of edges whose ends have one emotion.
         within_class_chance: The same for pairs of clips drawn at random.
         within_speaker: Share of edges whose ends have one speaker.
@@ -25,62 +139,66 @@ class GraphStatistics:
         within_class_across_speakers: Share of the edges between speakers whose ends have one
             emotion; NaN without such edges.
         within_class_across_speakers_chance: The same for pairs drawn at random.
+        within_class_within_speaker: Share of the edges within a speaker whose ends have one
+            emotion; NaN without such edges.
+        within_class_within_speaker_chance: The same for pairs drawn at random.
     """
 
     clips: int
     edges: int
     degrees: tuple[int, ...]
     isolated: int
+    components: tuple[int, ...]
     within_class: float
     within_class_chance: float
     within_speaker: float
     within_speaker_chance: float
     within_class_across_speakers: float
     within_class_across_speakers_chance: float
+    within_class_within_speaker: float
+    within_class_within_speaker_chance: float
+
+    def describe_degrees(self) -> dict[str, Any]:
+        """Numbers of edges and degrees as plain data, fit for JSON."""
+        degrees, clips = np.unique(self.degrees, return_counts=True)
+        return {
+            "edges": self.edges,
+            "isolated": self.isolated,
+            "mean_degree": float(np.mean(self.degrees)),
+            "largest_degree": max(self.degrees),
+            "clips_by_degree": dict(zip(degrees.tolist(), clips.tolist(), strict=True)),
+        }
 
 
-def graph_statistics(
-    graph: Path, clips: pd.DataFrame, max_neighbors: int | None = None
-) -> GraphStatistics:
+def graph_statistics(graph: ClipGraph) -> GraphStatistics:
     """Counts edges inside classes and speakers.
 
     Args:
-        graph: TSV file, both directions of an edge.
-        clips: The nodes: columns `utterance_id`, `emotion`, `speaker` of a manifest.
-        max_neighbors: Look only at the edges that training uses: the so many most similar of
-            each clip, ties to the larger id, as `pack_nbrs` chooses them. All edges when None.
+        graph: All edges, or those that training uses.
 
     Returns:
-        The statistics; with `max_neighbors`, an edge counts once if either end chose it.
-
-    Raises:
-        InputError: If the graph is malformed or names other clips.
+        The statistics.
     """
-    edges = read_graph(graph)
-    check_ids(edges, clips["utterance_id"], path=graph, where="the manifest's rows given")
-    if max_neighbors is not None:
-        edges = edges.sort_values(["weight", "target"], ascending=False)
-        edges = edges.groupby("source").head(max_neighbors)
-    ends = np.sort(edges[["source", "target"]].to_numpy(dtype=str), axis=1)
-    pairs = pd.DataFrame(ends, columns=["a", "b"]).drop_duplicates()
-    nodes = clips.set_index("utterance_id")
-    emotion, speaker = nodes["emotion"], nodes["speaker"]
-    same_class = emotion[pairs["a"]].to_numpy() == emotion[pairs["b"]].to_numpy()
-    same_speaker = speaker[pairs["a"]].to_numpy() == speaker[pairs["b"]].to_numpy()
-    degrees = pd.concat([pairs["a"], pairs["b"]]).value_counts()
-    degrees = degrees.reindex(nodes.index, fill_value=0)
-    chance_class, chance_speaker, chance_across = _chance(nodes)
+    a, b = graph.ends
+    same_class = graph.emotions[a] == graph.emotions[b]
+    same_speaker = graph.speakers[a] == graph.speakers[b]
+    degrees = np.sort(graph.degrees)[::-1]
+    adjacency = coo_array((np.ones(len(graph), bool), (a, b)), shape=(len(graph.clips),) * 2)
+    component = connected_components(adjacency, directed=False)[1]
+    shares = {
+        "within_class": _share(same_class),
+        "within_speaker": _share(same_speaker),
+        "within_class_across_speakers": _share(same_class[~same_speaker]),
+        "within_class_within_speaker": _share(same_class[same_speaker]),
+    }
     return GraphStatistics(
-        clips=len(nodes),
-        edges=len(pairs),
-        degrees=tuple(sorted(degrees.tolist(), reverse=True)),
+        clips=len(graph.clips),
+        edges=len(graph),
+        degrees=tuple(degrees.tolist()),
         isolated=int((degrees == 0).sum()),
-        within_class=_share(same_class),
-        within_class_chance=chance_class,
-        within_speaker=_share(same_speaker),
-        within_speaker_chance=chance_speaker,
-        within_class_across_speakers=_share(same_class[~same_speaker]),
-        within_class_across_speakers_chance=chance_across,
+        components=tuple(np.sort(np.bincount(component))[::-1].tolist()),
+        **shares,
+        **{f"{name}_chance": share for name, share in _chance(graph).items()},
     )
 
 
@@ -88,18 +206,52 @@ def _share(holds: np.ndarray) -> float:
     return float(holds.mean()) if len(holds) else float("nan")
 
 
-def _chance(nodes: pd.DataFrame) -> tuple[float, float, float]:
-    """Shares over all pairs of clips: one class, one speaker, one class given two speakers."""
+def _chance(graph: ClipGraph) -> Mapping[str, float]:
+    """The shares over all pairs of clips."""
 
-    def pairs(groups: list[str]) -> int:
-        sizes = nodes.groupby(groups).size() if groups else pd.Series([len(nodes)])
+    def pairs(*labels: np.ndarray) -> int:
+        sizes = np.unique(np.stack(labels), axis=1, return_counts=True)[1]
         return int((sizes * (sizes - 1) // 2).sum())
 
-    every, one_class, one_speaker = pairs([]), pairs(["emotion"]), pairs(["speaker"])
-    both = pairs(["emotion", "speaker"])
-    across = every - one_speaker
+    every = pairs(np.zeros(len(graph.clips)))
+    one_class, one_speaker = pairs(graph.emotions), pairs(graph.speakers)
+    both = pairs(graph.emotions, graph.speakers)
+    return {
+        "within_class": _quotient(one_class, every),
+        "within_speaker": _quotient(one_speaker, every),
+        "within_class_across_speakers": _quotient(one_class - both, every - one_speaker),
+        "within_class_within_speaker": _quotient(both, one_speaker),
+    }
+
+
+def _quotient(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def edges_by_emotion(graph: ClipGraph) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Counts which emotion's edges go to which.
+
+    Args:
+        graph: All edges, or those that training uses.
+
+    Returns:
+        Two tables with a row and a column for each emotion, and last for `""` if clips have none:
+        the edges from clips of the row's emotion to clips of the column's, of which one inside an
+        emotion is seen from both ends; and what shares of a row chance gives, as all pairs do.
+    """
+    emotions = graph.clips["emotion"]
+    names = sorted(set(emotions), key=lambda name: (name == "", name))
+    number = pd.Index(names).get_indexer(emotions)
+    sources, targets = number[np.concatenate([graph.ends, graph.ends[::-1]], axis=1)]
+    cells = np.bincount(sources * len(names) + targets, minlength=len(names) ** 2)
+    others = np.bincount(number) - np.eye(len(names))
+    chance = others / max(len(emotions) - 1, 1)
     return (
-        one_class / every,
-        one_speaker / every,
-        (one_class - both) / across if across else float("nan"),
+        pd.DataFrame(cells.reshape(len(names), len(names)), names, names),
+        pd.DataFrame(chance, names, names),
     )
+
+
+def or_none(value: float) -> float | None:
+    """A number as JSON knows it, which has no NaN."""
+    return None if np.isnan(value) else float(value)

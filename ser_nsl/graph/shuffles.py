@@ -1,0 +1,112 @@
+"""What edges would join if labels had nothing to do with them: labels dealt anew, many times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from ser_nsl.graph.statistics import SHARES, ClipGraph
+
+_INTERVAL = (2.5, 97.5)  # percentiles
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """A share of edges with shuffled labels, beside the true one.
+
+    Attributes:
+        edges: Of how many edges it is the share.
+        mean: Over the shuffles.
+        low: 2.5th percentile.
+        high: 97.5th percentile.
+        as_large: In how many shuffles the share was at least that of the true labels.
+    """
+
+    edges: int
+    mean: float
+    low: float
+    high: float
+    as_large: int
+
+
+def shuffle_labels(
+    graphs: Sequence[ClipGraph], *, shuffles: int, seed: int
+) -> list[dict[str, Shuffled | None]]:
+    """Finds the shares of `GraphStatistics` with labels dealt anew.
+
+    For `within_class` emotions are dealt to all clips that have one, for `within_speaker` speakers
+    likewise. For the shares across and within speakers each speaker's emotions are dealt to that
+    speaker's clips, so that all keep their mix of emotions. Clips without a label stay without.
+
+    The time grows with shuffles times edges: 1,000 shuffles of 1,000,000 edges take about 20 s.
+
+    Args:
+        graphs: Over the same clips.
+        shuffles: How often, at least 1.
+        seed: Of the draws.
+
+    Returns:
+        For each graph its shuffled shares, None for a share of no edges.
+    """
+    clips = graphs[0]
+    emotions, speakers = clips.emotions, clips.speakers
+    anyone = np.where(speakers < 0, speakers.max() + 1, speakers)
+    alone = emotions < 0
+    deal_freely = _Dealer(emotions, np.where(alone, emotions, 0))
+    deal_to_speakers = _Dealer(emotions, np.where(alone, emotions, anyone))
+    deal_speakers = _Dealer(speakers, np.minimum(speakers, 0))
+    ends = [_ends_by_share(graph) for graph in graphs]
+    counts = np.zeros((shuffles, len(graphs), len(SHARES)), np.int64)
+    random = np.random.default_rng(seed)
+    for draw in tqdm(range(shuffles), "shuffling labels", unit="shuffle"):
+        held = deal_to_speakers(random)
+        labels = (deal_freely(random), deal_speakers(random), held, held)
+        for place, of_graph in enumerate(ends):
+            counts[draw, place] = [_alike(*each) for each in zip(labels, of_graph, strict=True)]
+    truth = (emotions, speakers, emotions, emotions)
+    return [
+        {
+            name: _sum_up(counts[:, place, i], _alike(truth[i], of_graph[i]), of_graph[i].shape[1])
+            for i, name in enumerate(SHARES)
+        }
+        for place, of_graph in enumerate(ends)
+    ]
+
+
+class _Dealer:
+    """Deals labels anew among the clips of each group; a group of one keeps its label."""
+
+    def __init__(self, labels: np.ndarray, groups: np.ndarray) -> None:
+        self._labels, self._groups = labels, groups
+        self._home = np.argsort(groups, kind="stable")
+
+    def __call__(self, random: np.random.Generator) -> np.ndarray:
+        dealt = np.empty_like(self._labels)
+        order = np.argsort(self._groups + random.random(len(self._groups)))
+        dealt[self._home] = self._labels[order]
+        return dealt
+
+
+def _ends_by_share(graph: ClipGraph) -> tuple[np.ndarray, ...]:
+    """Of which edges each of `SHARES` is one."""
+    speakers = graph.speakers[graph.ends]
+    same = speakers[0] == speakers[1]
+    return graph.ends, graph.ends, graph.ends[:, ~same], graph.ends[:, same]
+
+
+def _alike(labels: np.ndarray, ends: np.ndarray) -> int:
+    return int(np.count_nonzero(labels[ends[0]] == labels[ends[1]]))
+
+
+def _sum_up(counts: np.ndarray, true_count: int, edges: int) -> Shuffled | None:
+    if not edges:
+        return None
+    low, high = np.percentile(counts / edges, _INTERVAL)
+    return Shuffled(
+        edges=edges,
+        mean=float(counts.mean() / edges),
+        low=float(low),
+        high=float(high),
+        as_large=int((counts >= true_count).sum()),
+    )
