@@ -1,21 +1,32 @@
-"""The stage that joins each clip with its neighbours' features, by the official packer."""
+"""The stage that joins each clip with its neighbours, by the official packer or indexed."""
 
 import contextlib
 import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import neural_structured_learning as nsl
+import pandas as pd
 import tensorflow as tf
 from neural_structured_learning.tools import graph_utils
 
 from ser_nsl.errors import InputError
+from ser_nsl.features import Description
+from ser_nsl.graph.build import OFFICIAL_CLIPS
+from ser_nsl.graph.indexed import write_indexed
 from ser_nsl.graph.table import check_ids, read_graph
-from ser_nsl.records import UNLABELLED, ShardWriter, read_examples, shard_paths
+from ser_nsl.records import (
+    UNLABELLED,
+    ShardWriter,
+    read_examples,
+    read_labels,
+    read_logmels,
+    shard_paths,
+)
 from ser_nsl.stage import stage
 
 
@@ -28,10 +39,12 @@ def pack_neighbors(
     max_neighbors: int = 3,
     splits: tuple[str, ...] = ("train",),
     shards: int = 4,
+    form: Literal["auto", "official", "indexed"] = "auto",
 ) -> Mapping[str, Any]:
     """Writes training records: each labelled clip with the features of its nearest neighbours.
 
-    `nsl.tools.pack_nbrs` joins them. Clips without a label serve as neighbours.
+    An edge counts in both directions, with the larger weight where they differ; of equally near
+    neighbours those with the last ids are taken. Clips without a label serve as neighbours.
 
     Args:
         features: Log Mel records.
@@ -39,26 +52,73 @@ def pack_neighbors(
         out: Folder for `train-00000-of-00004.tfrecord` and the features' description.
         max_neighbors: Most neighbours of a clip, the most similar first.
         splits: Which clips train and serve as neighbours.
-        shards: Number of files.
+        shards: Number of files, of each kind.
+        form: `official` is what `nsl.tools.pack_nbrs` writes, for interchange: every neighbour's
+            features copied into every record, all in memory at once; `indexed` holds each clip's
+            features once, in a `.npy` file beside each shard, is faster and smaller by about the
+            number of neighbours, and trains to the same weights; `auto` is `official` up to
+            2,000 clips and `indexed` above.
 
     Returns:
-        Numbers of labelled and unlabelled clips, and how many clips have how many neighbours.
+        The form, numbers of labelled and unlabelled clips, and how many labelled clips have how
+        many neighbours.
 
     Raises:
-        InputError: If the graph names clips that have no features, is malformed or empty, or
-            records are damaged.
+        InputError: If the graph names clips that have no features, joins a clip with itself, is
+            malformed or empty, or records are damaged or do not fit their description.
     """
     if max_neighbors < 1:
         raise InputError(f"max_neighbors: must be at least 1; received {max_neighbors}.")
+    logmel_shape = Description.load(features).logmel_shape
     edges = read_graph(graph)
+    _check_edges(edges, graph)
+    labels = read_labels(features, *splits)
+    check_ids(edges, labels, path=graph, where=f"{features} ({', '.join(splits)})")
+    if form == "auto":
+        form = "official" if len(labels) <= OFFICIAL_CLIPS else "indexed"
+    files = [path for split in splits for path in shard_paths(features, split)]
+    settings = {"logmel_shape": logmel_shape, "max_neighbors": max_neighbors, "shards": shards}
+    if form == "official":
+        degrees = _pack_officially(files, out, labels, graph, **settings)
+    else:
+        degrees = write_indexed(files, out, labels, edges, **settings)
+    shutil.copy(features / "description.json", out)
+    seeds = degrees.total()
+    return {
+        "form": form,
+        "labelled": seeds,
+        "unlabelled": len(labels) - seeds,
+        "clips_by_neighbors": dict(sorted(degrees.items())),
+    }
+
+
+def _check_edges(edges: pd.DataFrame, path: Path) -> None:
     if edges.empty:
         raise InputError(
-            f"{graph}: has no edge; build it again with a lower --similarity-threshold."
+            f"{path}: has no edge; build it again with a lower --similarity-threshold."
         )
+    loops = edges.loc[edges["source"] == edges["target"], "source"].unique()
+    if len(loops):
+        raise InputError(
+            f"{path}: joins {len(loops)} clips with themselves (first: {', '.join(loops[:3])}), "
+            "where they would take the place of a neighbour; remove these lines."
+        )
+
+
+def _pack_officially(
+    features: Sequence[Path],
+    out: Path,
+    labels: Mapping[str, int],
+    graph: Path,
+    *,
+    logmel_shape: tuple[int, int],
+    max_neighbors: int,
+    shards: int,
+) -> Counter:
+    """Lets `nsl.tools.pack_nbrs` write one file, and divides it; counts clips by neighbours."""
     with tempfile.TemporaryDirectory(dir=out) as folder:
         labelled, unlabelled = Path(folder) / "labelled", Path(folder) / "unlabelled"
-        ids = _divide(features, splits, labelled, unlabelled)
-        check_ids(edges, ids, path=graph, where=f"{features} ({', '.join(splits)})")
+        _divide(features, labels, logmel_shape, labelled, unlabelled)
         packed = Path(folder) / "packed"
         logging.getLogger("absl").setLevel(logging.WARNING)
         with _readable_graphs():
@@ -70,14 +130,7 @@ def pack_neighbors(
                 add_undirected_edges=True,
                 max_nbrs=max_neighbors,
             )
-        degrees = _share_out(packed, out, shards)
-    shutil.copy(features / "description.json", out)
-    seeds = sum(degrees.values())
-    return {
-        "labelled": seeds,
-        "unlabelled": len(ids) - seeds,
-        "clips_by_neighbors": dict(sorted(degrees.items())),
-    }
+        return _share_out(packed, out, shards)
 
 
 @contextlib.contextmanager
@@ -94,20 +147,22 @@ def _readable_graphs() -> Iterator[None]:
         del graph_utils.open
 
 
-def _divide(features: Path, splits: Iterable[str], labelled: Path, unlabelled: Path) -> list[str]:
+def _divide(
+    features: Sequence[Path],
+    labels: Mapping[str, int],
+    logmel_shape: tuple[int, int],
+    labelled: Path,
+    unlabelled: Path,
+) -> None:
     """Copies clips with and without a label into one file each, as the packer reads them."""
-    ids = []
-    paths = [path for split in splits for path in shard_paths(features, split)]
     with (
         tf.io.TFRecordWriter(str(labelled)) as with_label,
         tf.io.TFRecordWriter(str(unlabelled)) as without,
     ):
-        for example in read_examples(paths):
-            feature = example.features.feature
-            ids.append(feature["id"].bytes_list.value[0].decode())
-            is_labelled = feature["label"].int64_list.value[0] != UNLABELLED
-            (with_label if is_labelled else without).write(example.SerializeToString())
-    return ids
+        for batch, _ in read_logmels(features, logmel_shape):
+            for utterance_id, record in zip(batch.ids, batch.records, strict=True):
+                writer = without if labels[utterance_id] == UNLABELLED else with_label
+                writer.write(record)
 
 
 def _share_out(packed: Path, out: Path, shards: int) -> Counter:

@@ -1,6 +1,6 @@
 """What training and evaluation read: labelled clips, with neighbours or embeddings beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import tensorflow as tf
 from ser_nsl.downstream.blocks import EMBEDDING_WIDTH
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
+from ser_nsl.graph.indexed import is_indexed, open_indexed
 from ser_nsl.records import UNLABELLED, parsed, read_embeddings, read_labels, shard_paths
 
 
@@ -21,10 +22,29 @@ class Clips:
         dataset: Elements `(inputs, label)`; inputs are `logmel` and, where asked for,
             neighbours or `embedding`.
         labels: From id to label, in the dataset's order.
+        rows: Where clips can be fetched in any order: their numbers, in the dataset's order.
+        at: From rows, one by one or in batches, to such elements.
     """
 
     dataset: tf.data.Dataset
     labels: Mapping[str, int]
+    rows: tf.data.Dataset | None = None
+    at: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None
+
+    def shuffled(self, batch_size: int, *, seed: int) -> tf.data.Dataset:
+        """The clips in batches, in another order each time; one seed means the same orders.
+
+        Clips that can be fetched in any order are fetched anew each time. Others are kept in
+        memory.
+
+        Args:
+            batch_size: Clips a batch; the last one may have fewer.
+            seed: Of the orders, together with TensorFlow's own.
+        """
+        if self.at is None:
+            clips = self.dataset.cache().shuffle(len(self.labels), seed=seed)
+            return clips.batch(batch_size)
+        return self.at(self.rows.shuffle(len(self.labels), seed=seed).batch(batch_size))
 
 
 def labelled_clips(
@@ -38,7 +58,8 @@ def labelled_clips(
     """Opens the labelled clips of some splits, having read every record once to check it.
 
     Args:
-        records: Folder of features, or of training records where `neighbors` is above 0.
+        records: Folder of features, or of training records where `neighbors` is above 0: those
+            that `nsl.tools.pack_nbrs` writes, or indexed ones, whose features stay on disk.
         splits: Some of `train`, `val`, `test`.
         description: Of the features.
         neighbors: How many neighbours to read; the clip itself, with weight 0, stands in for
@@ -52,19 +73,29 @@ def labelled_clips(
         InputError: If a record is damaged, no clip has a label, or an embedding is missing or
             of another width.
     """
-    labels = {}
-    for split in splits:
-        labels |= read_labels(records, split)
+    labels = read_labels(records, *splits)
     labels = {key: label for key, label in labels.items() if label != UNLABELLED}
     if not labels:
         raise InputError(f"{records}: no clip of {', '.join(splits)} has a label.")
+    join = _joiner(list(labels), embeddings, splits) if embeddings is not None else dict
+
+    def prepared(clips: tf.data.Dataset) -> tf.data.Dataset:
+        return clips.map(
+            lambda clip: _inputs_and_label(join(_fill_missing_neighbors(clip))),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
     paths = [path for split in splits for path in shard_paths(records, split)]
-    dataset = parsed(paths, description.logmel_shape, neighbors=neighbors)
-    dataset = dataset.filter(lambda clip: clip["label"] != UNLABELLED)
-    dataset = dataset.map(_fill_missing_neighbors, num_parallel_calls=tf.data.AUTOTUNE)
-    if embeddings is not None:
-        dataset = _join_embeddings(dataset, list(labels), embeddings, splits)
-    return Clips(dataset.map(_inputs_and_label, num_parallel_calls=tf.data.AUTOTUNE), labels)
+    if is_indexed(paths):
+        indexed = open_indexed(records, splits, description.logmel_shape, neighbors=neighbors)
+        rows = indexed.labelled
+
+        def at(rows: tf.data.Dataset) -> tf.data.Dataset:
+            return prepared(indexed.at(rows))
+
+        return Clips(at(rows), labels, rows, at)
+    clips = parsed(paths, description.logmel_shape, neighbors=neighbors)
+    return Clips(prepared(clips.filter(lambda clip: clip["label"] != UNLABELLED)), labels)
 
 
 def _fill_missing_neighbors(clip: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -74,7 +105,9 @@ def _fill_missing_neighbors(clip: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     would enter the statistics of batch normalisation.
     """
     return clip | {
-        name: tf.where(clip[name.replace("logmel", "weight")] != 0, logmel, clip["logmel"])
+        name: tf.where(
+            clip[name.replace("logmel", "weight")][..., tf.newaxis] != 0, logmel, clip["logmel"]
+        )
         for name, logmel in clip.items()
         if name.startswith("NL_nbr_") and name.endswith("logmel")
     }
@@ -85,10 +118,10 @@ def _inputs_and_label(clip: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor],
     return inputs, clip["label"]
 
 
-def _join_embeddings(
-    dataset: tf.data.Dataset, ids: list[str], embeddings: Path, splits: Sequence[str]
-) -> tf.data.Dataset:
-    """Adds `embedding` to each clip, by id."""
+def _joiner(
+    ids: list[str], embeddings: Path, splits: Sequence[str]
+) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
+    """Makes the function that adds `embedding` to a clip, by id."""
     vectors = read_embeddings(embeddings, splits)
     missing = [utterance_id for utterance_id in ids if utterance_id not in vectors]
     if missing:
@@ -105,6 +138,4 @@ def _join_embeddings(
     rows = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(ids, tf.range(len(ids), dtype=tf.int64)), -1
     )
-    return dataset.map(
-        lambda clip: clip | {"embedding": tf.gather(matrix, rows.lookup(clip["id"]))}
-    )
+    return lambda clip: clip | {"embedding": tf.gather(matrix, rows.lookup(clip["id"]))}

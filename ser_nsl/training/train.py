@@ -137,10 +137,10 @@ def fit(
         tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[UAR(classes)],
     )
-    shuffled = clips.dataset.cache().shuffle(len(clips.labels), seed=config.seed)
+    shuffled = clips.shuffled(config.batch_size, seed=config.seed)
     keep = KeepWeights(network, config)
     history = trained.fit(
-        shuffled.batch(config.batch_size).prefetch(tf.data.AUTOTUNE),
+        shuffled.prefetch(tf.data.AUTOTUNE),
         validation_data=validation and validation.dataset.batch(config.batch_size).cache(),
         epochs=config.epochs,
         callbacks=[

@@ -5,7 +5,14 @@ from neural_structured_learning.tools import graph_utils
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.graph.pack import nsl, pack_neighbors
-from ser_nsl.records import parsed, read_examples, shard_paths
+from ser_nsl.records import (
+    ShardWriter,
+    embedding_example,
+    feature_example,
+    parsed,
+    read_examples,
+    shard_paths,
+)
 
 # By id: the number that fills the clip, and the label (-1: none).
 CLIPS = {
@@ -28,6 +35,8 @@ EXPECTED = {
     "d": [("a", 0.9), ("u", 0.25)],
     "lonely": [],
 }
+
+FORMS = pytest.mark.parametrize("form", ["official", "indexed"])
 
 
 def test_each_labelled_clip_gets_its_nearest_neighbours(write_features, write_graph, tmp_path):
@@ -53,6 +62,7 @@ def test_each_labelled_clip_gets_its_nearest_neighbours(write_features, write_gr
             np.testing.assert_array_equal(clip[f"NL_nbr_{i}_logmel"], np.full((2, 3), content))
             np.testing.assert_allclose(clip[f"NL_nbr_{i}_weight"], [weight], rtol=1e-6)
     assert result.counts == {
+        "form": "official",
         "labelled": 5,
         "unlabelled": 1,
         "clips_by_neighbors": {0: 1, 1: 1, 2: 2, 3: 1},
@@ -111,51 +121,137 @@ def test_splits_are_joined(write_features, write_graph, tmp_path):
         pack_neighbors(features=features, graph=graph, out=tmp_path / "training")
 
 
-def test_clip_in_two_splits_is_refused(write_features, write_graph, tmp_path):
+def test_both_forms_tell_the_same(write_features, write_graph, tmp_path):
+    arguments = {"features": write_features(CLIPS), "graph": write_graph(*EDGES)}
+    counts = [
+        pack_neighbors(**arguments, out=tmp_path / form, form=form).counts
+        for form in ("official", "indexed")
+    ]
+
+    assert counts[1] == counts[0] | {"form": "indexed"}
+    for form in ("official", "indexed"):
+        assert Description.load(tmp_path / form) == Description.load(arguments["features"])
+
+
+@pytest.mark.parametrize(("clips", "form"), [(2_000, "official"), (2_001, "indexed")])
+def test_auto_is_official_for_small_corpora(clips, form, write_features, write_graph, tmp_path):
+    features = write_features({f"{i:04}": (i, i % 3 - 1) for i in range(clips)})
+
+    result = pack_neighbors(features=features, graph=write_graph("0000 0001"), out=tmp_path / "out")
+
+    assert result.counts["form"] == form
+    assert any((tmp_path / "out").glob("*.npy")) == (form == "indexed")
+
+
+@pytest.fixture
+def refuses(tmp_path):
+    """Returns a function that asserts an error and that what lay there before still lies there."""
+
+    def refuses(message: str, **arguments) -> None:
+        out = tmp_path / "training"
+        out.mkdir()
+        (out / "stage.json").write_text("earlier")
+        with pytest.raises(InputError, match=message):
+            pack_neighbors(**arguments, out=out)
+        assert {path.name: path.read_text() for path in out.iterdir()} == {"stage.json": "earlier"}
+        assert not list(tmp_path.glob(".training*"))
+
+    return refuses
+
+
+@FORMS
+def test_clip_in_two_splits_is_refused(form, write_features, write_graph, refuses):
     write_features({"a": (1.0, 0), "b": (2.0, 1)})
     features = write_features({"b": (2.0, 1)}, split="val")
 
-    with pytest.raises(InputError, match="the id 'b' is missing or doubled"):
-        pack_neighbors(
-            features=features,
-            graph=write_graph("a b 0.9"),
-            out=tmp_path / "training",
-            splits=("train", "val"),
-        )
+    refuses(
+        r"val-.*\.tfrecord: the id 'b' is missing or doubled",
+        features=features,
+        graph=write_graph("a b 0.9"),
+        form=form,
+        splits=("train", "val"),
+    )
 
 
-def test_graph_of_another_corpus_is_refused(write_features, write_graph, tmp_path):
-    graph = write_graph("a y 1", "z w 1", "x a 1", "a b 1")
+@FORMS
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        (("a y 1", "z w 1", "x a 1", "a b 1"), r"4 of its 6 clips .*\(first: w, x, y\)"),
+        ((), r"has no edge; .* --similarity-threshold"),
+        (("a b 1", "a b c d"), "line 2 must be source<TAB>target<TAB>weight"),
+        (
+            ("a b 1", "d d 0.9", "u u", "a a 1", "a a 0.5", "b b 1"),
+            r"joins 4 clips with themselves \(first: d, u, a\), where .* remove these lines",
+        ),
+    ],
+)
+def test_graph_that_does_not_fit_is_refused(
+    edges, message, form, write_features, write_graph, refuses
+):
+    refuses(
+        rf"graph\.tsv: {message}",
+        features=write_features(CLIPS),
+        graph=write_graph(*edges),
+        form=form,
+    )
 
-    with pytest.raises(InputError, match=r"graph\.tsv: 4 of its 6 clips .*\(first: w, x, y\)"):
-        pack_neighbors(features=write_features(CLIPS), graph=graph, out=tmp_path / "training")
-    assert not (tmp_path / "training").exists()
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_neighbors": 0}, "max_neighbors: must be at least 1; received 0"),
+        ({"form": "indexed", "shards": 0}, "shards: must be 1 to 99,999; received 0"),
+        ({"form": "official", "shards": 0}, "shards: must be 1 to 99,999; received 0"),
+    ],
+)
+def test_settings_have_bounds(settings, message, write_features, write_graph, refuses):
+    refuses(message, features=write_features(CLIPS), graph=write_graph(*EDGES), **settings)
 
 
-def test_graph_without_edges_is_refused(write_features, write_graph, tmp_path):
-    with pytest.raises(InputError, match=r"has no edge; .* --similarity-threshold"):
-        pack_neighbors(
-            features=write_features(CLIPS), graph=write_graph(), out=tmp_path / "training"
-        )
-
-
-def test_no_neighbours_are_refused(write_features, write_graph, tmp_path):
-    with pytest.raises(InputError, match="max_neighbors: must be at least 1; received 0"):
-        pack_neighbors(
-            features=write_features(CLIPS),
-            graph=write_graph(*EDGES),
-            out=tmp_path / "training",
-            max_neighbors=0,
-        )
-
-
-def test_cut_records_are_refused(write_features, write_graph, tmp_path):
+@FORMS
+def test_cut_records_are_refused(form, write_features, write_graph, refuses):
     features = write_features(CLIPS)
     shard = max(features.glob("*.tfrecord"))
     shard.write_bytes(shard.read_bytes()[:-1])
 
-    with pytest.raises(InputError, match=f"{shard.name}: is cut off or damaged"):
-        pack_neighbors(features=features, graph=write_graph(*EDGES), out=tmp_path / "training")
+    refuses(
+        f"{shard.name}: is cut off or damaged",
+        features=features,
+        graph=write_graph(*EDGES),
+        form=form,
+    )
+
+
+@FORMS
+def test_features_of_another_length_are_refused(form, write_features, write_graph, refuses):
+    features = write_features(CLIPS)
+    with ShardWriter(features, "train", 2) as writer:
+        for i, (utterance_id, (value, label)) in enumerate(CLIPS.items()):
+            logmel = np.full(5 if i % 2 else 6, value, np.float32)
+            writer.write(feature_example(utterance_id, logmel, label))
+
+    refuses(
+        r"train-00001-of-00002\.tfrecord: every clip must have 2 x 3 numbers, as description\.json "
+        "says; .* Not so the record of b, d, lonely",
+        features=features,
+        graph=write_graph(*EDGES),
+        form=form,
+    )
+
+
+@FORMS
+def test_folder_without_labels_is_refused(form, write_features, write_graph, refuses):
+    features = write_features({})
+    with ShardWriter(features, "train", 2) as writer:
+        writer.write(embedding_example("a", np.ones(2, np.float32)))
+
+    refuses(
+        "the record of a has no label; .*extract_features",
+        features=features,
+        graph=write_graph("a b"),
+        form=form,
+    )
 
 
 @pytest.mark.parametrize("fails", [False, True])

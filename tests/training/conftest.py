@@ -19,6 +19,7 @@ class Corpus:
     """Clips on disk: features, a graph over those that train, and what packing makes of both.
 
     Attributes:
+        indexed_records: The same in the other form.
         logmel: From id to float32 `(frames, bands)`, for every split.
         labels: From split to labels by id, -1 for clips without one.
     """
@@ -26,6 +27,7 @@ class Corpus:
     features: Path
     graph: Path
     training_records: Path
+    indexed_records: Path
     description: Description
     logmel: Mapping[str, np.ndarray]
     labels: Mapping[str, Mapping[str, int]]
@@ -62,9 +64,12 @@ def corpus(tmp_path_factory) -> Corpus:
     graph = folder / "graph.tsv"
     ring = [(f"train{i:02}", f"train{(i + 3) % 15:02}", 0.9 + i / 1000) for i in range(15)]
     graph.write_text("".join(f"{a}\t{b}\t{weight}\n" for a, b, weight in ring))
-    training_records = folder / "training"
-    pack_neighbors(features=features, graph=graph, out=training_records, max_neighbors=2, shards=2)
-    return Corpus(features, graph, training_records, description, logmel, labels)
+    records = []
+    for form in ("official", "indexed"):
+        records.append(folder / form)
+        settings = {"max_neighbors": 2, "shards": 2, "form": form}
+        pack_neighbors(features=features, graph=graph, out=records[-1], **settings)
+    return Corpus(features, graph, *records, description, logmel, labels)
 
 
 @pytest.fixture

@@ -69,6 +69,19 @@ def test_same_seed_same_model(method, name, corpus, tmp_path):
         assert epoch.get("graph_loss", 1) > 0
 
 
+def test_both_forms_of_training_records_give_one_model(corpus, tmp_path):
+    trained = [
+        train(corpus, tmp_path / records.name, method="nsl", training_records=records)
+        for records in (corpus.training_records, corpus.indexed_records)
+    ]
+
+    (counts, model, history), (other_counts, other, other_history) = trained
+    for weights, other_weights in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, other_weights)
+    assert history == other_history
+    assert counts == other_counts
+
+
 def test_another_seed_gives_another_model(corpus, tmp_path):
     training = replace(SHORT, epochs=1, learning_rate=1e-9)  # what it starts from, so to say
     _, one, _ = train(corpus, tmp_path / "one", training=training)

@@ -1,0 +1,310 @@
+"""The indexed form of training records: each clip's features once, and who its neighbours are.
+
+| File | Content |
+|---|---|
+| `train-00000-of-00004.tfrecord` | `id`, `label` (-1: none), `neighbor_ids`, `neighbor_weights` |
+| `train-00000-of-00004.npy` | log Mel of the same clips in the same order, in dB |
+
+The records hold bytes, int64, bytes and float, the nearest neighbour first; the arrays are float32
+of shape `(clips, frames, mels)`. They are read as the tensors that official records give.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from ser_nsl.errors import InputError
+from ser_nsl.graph.table import Edges
+from ser_nsl.records import (
+    UNLABELLED,
+    new_shard_paths,
+    read_batches,
+    read_examples,
+    read_labels,
+    read_logmels,
+    shard_paths,
+)
+
+_NEIGHBORS = {
+    "neighbor_ids": tf.io.RaggedFeature(tf.string),
+    "neighbor_weights": tf.io.RaggedFeature(tf.float32),
+}
+
+
+def write_indexed(
+    features: Sequence[Path],
+    out: Path,
+    labels: Mapping[str, int],
+    graph: pd.DataFrame,
+    *,
+    logmel_shape: tuple[int, int],
+    max_neighbors: int,
+    shards: int,
+) -> Counter:
+    """Writes every clip once, with or without a label, and the ids of its neighbours.
+
+    Only ids and edges are held in memory. Clips with a label go to the shards in turn, and so,
+    by a count of their own, do those without: the labelled ones stand in the order of as many
+    official shards.
+
+    Args:
+        features: Log Mel records.
+        out: Existing folder.
+        labels: Of all clips, in the order of the records.
+        graph: Edges between these clips, as `read_graph` returns them.
+        logmel_shape: (frames, mels).
+        max_neighbors: Most neighbours of a clip.
+        shards: Number of files of each kind, 1 to 99,999.
+
+    Returns:
+        How many labelled clips have how many neighbours.
+
+    Raises:
+        InputError: If `shards` is out of range, or a record is damaged or of another size.
+    """
+    paths = new_shard_paths(out, "train", shards)
+    shard_of = _in_turn(np.array([*labels.values()]) != UNLABELLED, shards)
+    _write_logmels(features, [path.with_suffix(".npy") for path in paths], shard_of, logmel_shape)
+    ids = sorted(labels)
+    edges = choose_neighbors(graph, ids, max_neighbors)
+    starts = np.searchsorted(edges.sources, np.arange(len(ids) + 1, dtype=np.int32))
+    slices = dict(zip(ids, map(slice, starts[:-1], starts[1:]), strict=True))
+    by_shard = np.array([*labels], object)[np.argsort(shard_of, kind="stable")].tolist()
+    ends = np.cumsum(np.bincount(shard_of, minlength=shards))
+    degrees: Counter = Counter()
+    for path, start, end in zip(paths, [0, *ends[:-1]], ends, strict=True):
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for utterance_id in by_shard[start:end]:
+                own, label = edges[slices[utterance_id]], labels[utterance_id]
+                neighbor_ids = [ids[target] for target in own.targets]
+                example = _example(utterance_id, label, neighbor_ids, own.weights)
+                writer.write(example.SerializeToString(deterministic=True))
+                if label != UNLABELLED:
+                    degrees[len(own)] += 1
+    return degrees
+
+
+def choose_neighbors(graph: pd.DataFrame, ids: Sequence[str], count: int) -> Edges:
+    """Chooses the neighbours that `nsl.tools.pack_nbrs` chooses.
+
+    An edge counts in both directions, and of several between two clips the one of the largest
+    weight.
+
+    Args:
+        graph: Edges between clips, as `read_graph` returns them.
+        ids: Of the clips, in rising order.
+        count: Most neighbours of a clip: those of the largest weights, and of equal ones those
+            with the last ids.
+
+    Returns:
+        Edges from each clip, by clip, the nearest neighbour first.
+    """
+    place = pd.Series(np.arange(len(ids), dtype=np.int32), index=ids)
+    edges = Edges(
+        place[graph["source"]].to_numpy(),
+        place[graph["target"]].to_numpy(),
+        graph["weight"].to_numpy(np.float64),
+    ).both_ways()
+    edges = edges[np.lexsort((-edges.weights, edges.targets, edges.sources))]
+    again = (np.diff(edges.sources) == 0) & (np.diff(edges.targets) == 0)
+    edges = edges[np.flatnonzero(np.append(True, ~again))]
+    # Not `Edges.nearest`, which rounds weights as our builders write them; others may not.
+    edges = edges[np.lexsort((-edges.targets, -edges.weights, edges.sources))]
+    places = np.arange(len(edges)) - np.searchsorted(edges.sources, edges.sources)
+    return edges[places < count]
+
+
+def _in_turn(labelled: np.ndarray, shards: int) -> np.ndarray:
+    """Shard of each clip, the labelled ones counted by themselves, and so the others."""
+    turns = np.where(labelled, np.cumsum(labelled), np.cumsum(~labelled)) - 1
+    return turns % shards
+
+
+def _write_logmels(
+    features: Sequence[Path],
+    paths: Sequence[Path],
+    shard_of: np.ndarray,
+    logmel_shape: tuple[int, int],
+) -> None:
+    """Copies features to arrays, row by row and not through a memory map, which would fill up."""
+    with ExitStack() as opened:
+        files = [opened.enter_context(path.open("wb")) for path in paths]
+        sizes = np.bincount(shard_of, minlength=len(paths)).tolist()
+        for file, clips in zip(files, sizes, strict=True):
+            header = {"descr": "<f4", "fortran_order": False, "shape": (clips, *logmel_shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+        bar = opened.enter_context(tqdm(total=len(shard_of), desc="packing", unit="clip"))
+        start = 0
+        for batch, logmels in read_logmels(features, logmel_shape):
+            shards = shard_of[start : start + len(logmels)]
+            for shard in np.unique(shards):
+                files[shard].write(logmels[shards == shard].astype("<f4", copy=False))
+            start += len(batch.ids)
+            bar.update(len(batch.ids))
+
+
+def _example(
+    utterance_id: str, label: int, neighbor_ids: Sequence[str], weights: np.ndarray
+) -> tf.train.Example:
+    example = tf.train.Example()
+    feature = example.features.feature
+    feature["id"].bytes_list.value.append(utterance_id.encode())
+    feature["label"].int64_list.value.append(label)
+    feature["neighbor_ids"].bytes_list.value.extend(each.encode() for each in neighbor_ids)
+    feature["neighbor_weights"].float_list.value.extend(weights.tolist())
+    return example
+
+
+def is_indexed(paths: Sequence[Path]) -> bool:
+    """Whether training records are of the indexed form, by the first of them.
+
+    Args:
+        paths: TFRecord files.
+
+    Raises:
+        InputError: If the first record is damaged.
+    """
+    example = next(read_examples(paths), tf.train.Example())
+    return "neighbor_ids" in example.features.feature
+
+
+@dataclass(frozen=True)
+class IndexedClips:
+    """Clips and their neighbours by rows; features stay on disk until they are asked for.
+
+    Attributes:
+        ids: Of every clip, labelled or not, in the order of the shards.
+        labels: int64, shape `(clips,)`.
+        rows: int32, shape `(clips, 1 + neighbors)`: of the clip, then of its neighbours, the
+            nearest first; in place of a missing one that of the clip itself.
+        weights: float32, shape `(clips, neighbors)`: 0 where a neighbour is missing.
+        logmels: Of each shard, mapped to memory: float32, shape `(its clips, frames, mels)`.
+    """
+
+    ids: Sequence[str]
+    labels: np.ndarray
+    rows: np.ndarray
+    weights: np.ndarray
+    logmels: Sequence[np.ndarray]
+
+    @property
+    def labelled(self) -> tf.data.Dataset:
+        """Rows of the clips that have a label, int64, in the order of official records.
+
+        Like these, it does not know its length: where a dataset does, Keras counts one step of
+        the optimiser less, and the weights come out a little different.
+        """
+        labels = tf.constant(self.labels)
+        rows = tf.data.Dataset.range(len(self.ids))
+        return rows.filter(lambda row: tf.gather(labels, row) != UNLABELLED)
+
+    def at(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Fetches clips with their neighbours.
+
+        Args:
+            rows: Which, int64: one by one, or in batches of shape `(batch,)`.
+
+        Returns:
+            The elements of `ser_nsl.records.parsed`, in batches if the rows are.
+        """
+        ids, labels = tf.constant(self.ids), tf.constant(self.labels)
+        table, weights = tf.constant(self.rows), tf.constant(self.weights)
+        neighbors = self.weights.shape[1]
+        names = ["logmel", *(f"NL_nbr_{i}_logmel" for i in range(neighbors))]
+        shape = self.logmels[0].shape[1:]
+
+        def fetch(row: tf.Tensor) -> dict[str, tf.Tensor]:
+            clip = {"id": tf.gather(ids, row), "label": tf.gather(labels, row)}
+            logmels = tf.numpy_function(
+                self._fetch, [tf.gather(table, row)], [tf.float32] * len(names), stateful=False
+            )
+            for name, logmel in zip(names, logmels, strict=True):
+                clip[name] = tf.ensure_shape(logmel, (*row.shape, *shape))
+            own = tf.gather(weights, row)
+            return clip | {f"NL_nbr_{i}_weight": own[..., i : i + 1] for i in range(neighbors)}
+
+        return rows.map(fetch, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _fetch(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Copies the features at rows of shape `(..., n)`: n arrays `(..., frames, mels)`."""
+        ends = [*accumulate(len(each) for each in self.logmels)]
+        shape = self.logmels[0].shape[1:]
+        fetched = []
+        for column in np.moveaxis(rows, -1, 0):
+            logmels = np.empty((column.size, *shape), np.float32)
+            for logmel, row in zip(logmels, column.ravel().tolist(), strict=True):
+                shard = bisect_right(ends, row)
+                logmel[:] = self.logmels[shard][row - ends[shard]]  # counted from the shard's end
+            fetched.append(logmels.reshape(*column.shape, *shape))
+        return fetched
+
+
+def open_indexed(
+    folder: Path, splits: Sequence[str], logmel_shape: tuple[int, int], *, neighbors: int = 0
+) -> IndexedClips:
+    """Opens indexed training records; their features stay on disk.
+
+    Args:
+        folder: Where they lie.
+        splits: Which; `pack_neighbors` writes `train`.
+        logmel_shape: (frames, mels).
+        neighbors: How many neighbours to read, more or fewer than were packed.
+
+    Returns:
+        All clips.
+
+    Raises:
+        InputError: If a record is damaged or names an unknown neighbour, or the features of a
+            shard are missing, cut off, or of another size.
+    """
+    labels = read_labels(folder, *splits)
+    paths = [path for split in splits for path in shard_paths(folder, split)]
+    row_of = {utterance_id: row for row, utterance_id in enumerate(labels)}
+    rows = np.repeat(np.arange(len(labels), dtype=np.int32)[:, np.newaxis], 1 + neighbors, axis=1)
+    weights = np.zeros((len(labels), neighbors), np.float32)
+    clips: Counter = Counter()
+    for batch in read_batches(paths, _NEIGHBORS):
+        ids, values = (batch.features[name] for name in _NEIGHBORS)
+        counts = ids.row_lengths().numpy()
+        rule = "neighbor_ids and neighbor_weights must be as many; pack again."
+        batch.check(counts == values.row_lengths().numpy(), rule)
+        owner = np.repeat(np.arange(len(counts)), counts)
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        used = place < neighbors
+        found = [row_of.get(each.decode(), -1) for each in ids.flat_values.numpy()[used]]
+        known = np.ones(len(counts), bool)
+        known[owner[used][np.array(found, int) < 0]] = False
+        batch.check(known, "every neighbour must be a clip of these shards; pack again.")
+        owner = owner + clips.total()
+        rows[owner[used], 1 + place[used]] = found
+        weights[owner[used], place[used]] = values.flat_values.numpy()[used]
+        clips[batch.path] += len(counts)
+    logmels = [
+        _map_logmels(path.with_suffix(".npy"), (clips[path], *logmel_shape)) for path in paths
+    ]
+    return IndexedClips([*labels], np.array([*labels.values()]), rows, weights, logmels)
+
+
+def _map_logmels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    try:
+        logmels = np.load(path, mmap_mode="r")
+    except (EOFError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: is missing, cut off or damaged ({error}); pack again."
+        ) from error
+    if logmels.shape != shape or logmels.dtype != np.float32:
+        raise InputError(
+            f"{path}: must be float32 of shape {shape}, as the records beside it and the "
+            f"description of the features say; received {logmels.dtype} {logmels.shape}. "
+            "Pack again."
+        )
+    return np.asarray(logmels)  # a memmap would make an object of every row
