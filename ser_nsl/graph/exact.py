@@ -12,9 +12,9 @@ the number of clips.
 """
 
 import functools
+import itertools
 import timeit
 from collections.abc import Sequence
-from itertools import combinations_with_replacement
 from pathlib import Path
 
 import neural_structured_learning as nsl
@@ -101,11 +101,34 @@ def find_edges(
     screens = _Screens(vectors, found)
     total = clips * (clips - 1) // 2
     with tqdm(desc="comparing", total=total, unit="pair", unit_scale=True, disable=quiet) as bar:
-        for rows, columns in combinations_with_replacement(blocks(clips), 2):
+        for rows, columns in itertools.combinations_with_replacement(blocks(clips), 2):
             sources, targets = screens.pairs(rows, columns)
             found.add(sources, targets, vectors.cosines(sources, targets))
             height, width = rows.stop - rows.start, columns.stop - columns.start
             bar.update(height * (height - 1) // 2 if rows == columns else height * width)
+    return found.edges()
+
+
+def find_edges_between(
+    vectors: Vectors, first: int, threshold: float, *, max_neighbors: int | None = None
+) -> Edges:
+    """Finds the edges between the first clips of a table and all others.
+
+    Args:
+        vectors: Of the clips; the ids of the first ones rise, and so do those of the others.
+        first: How many clips are the first ones.
+        threshold: Least cosine, -1 to 1.
+        max_neighbors: As for `find_edges`, counting only neighbours on the other side.
+
+    Returns:
+        The edges by source and target, both ways.
+    """
+    found = _Found(len(vectors), threshold, max_neighbors)
+    screens = _Screens(vectors, found)
+    others = blocks(len(vectors), start=first)
+    for rows, columns in itertools.product(blocks(first), others):
+        sources, targets = screens.pairs(rows, columns)
+        found.add(sources, targets, vectors.cosines(sources, targets))
     return found.edges()
 
 
@@ -139,9 +162,9 @@ def find_edges_from(
     return edges.in_order()
 
 
-def blocks(clips: int) -> list[slice]:
-    """Divides clips into as many as are compared at a time."""
-    return [slice(start, min(start + _BLOCK, clips)) for start in range(0, clips, _BLOCK)]
+def blocks(clips: int, *, start: int = 0) -> list[slice]:
+    """Divides clips, from a place on, into as many as are compared at a time."""
+    return [slice(i, min(i + _BLOCK, clips)) for i in range(start, clips, _BLOCK)]
 
 
 def places(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,88 @@
+"""Running a pipeline: Beam's options, what failed, and what was counted."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_provision_api_pb2
+from apache_beam.runners import create_runner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import (
+    ExtendedProvisionInfo,
+    FnApiRunner,
+)
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
+from apache_beam.runners.runner import PipelineRunner, PipelineState
+
+from ser_nsl.beam.letters import NAMESPACE
+from ser_nsl.errors import InputError
+
+LOCAL_RUNNER = "FnApiRunner"
+LOCAL_OPTIONS = (
+    "--direct_running_mode=multi_processing",
+    "--direct_num_workers=2",
+    "--default_sdk_harness_log_level=ERROR",
+)
+"""Of the local runner: two worker processes that tell of errors only."""
+
+_BAD_INPUT = re.compile(r"InputError: (.*?)(?: \[while running|$)", re.MULTILINE)
+_BAD_FILE = "Not a valid TFRecord"
+
+
+def run_pipeline(
+    construct: Callable[[beam.Pipeline], None], runner: str, options: Sequence[str]
+) -> dict[str, int]:
+    """Makes a pipeline, runs it and waits for its end.
+
+    Args:
+        construct: Adds the steps.
+        runner: Name of a Beam runner.
+        options: Options of Beam; for the local runner they come after `LOCAL_OPTIONS` and win.
+
+    Returns:
+        Every counter of `ser_nsl.beam.letters.count`.
+
+    Raises:
+        InputError: If a step raised one, or a file of records is cut off or damaged.
+        RuntimeError: If the pipeline failed or was cancelled.
+    """
+    defaults = LOCAL_OPTIONS if runner == LOCAL_RUNNER else ()
+    parsed = PipelineOptions([f"--runner={runner}", *defaults, *options])
+    pipeline = beam.Pipeline(_make_runner(runner, parsed), options=parsed)
+    construct(pipeline)
+    try:
+        result = pipeline.run()
+        state = result.wait_until_finish()
+    except Exception as error:  # of a type that depends on the runner
+        _tell_bad_input(error)
+        raise
+    if state != PipelineState.DONE:
+        raise RuntimeError(f"the pipeline ended as {state}; its runner's log tells why")
+    counted: Counter[str] = Counter()
+    for each in result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]:
+        counted[each.key.metric.name] += each.result  # of each step that has a counter of this name
+    return dict(counted)
+
+
+def _make_runner(name: str, options: PipelineOptions) -> PipelineRunner:
+    """Makes a runner; the local one would not hand the options on to its worker processes."""
+    if name != LOCAL_RUNNER:
+        return create_runner(name)
+    encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
+    info = beam_provision_api_pb2.ProvisionInfo(pipeline_options=encoded)
+    return FnApiRunner(provision_info=ExtendedProvisionInfo(info))
+
+
+def _tell_bad_input(error: Exception) -> None:
+    """Raises an `InputError` where a worker's error, which comes as text, was one."""
+    told = _BAD_INPUT.search(f"{type(error).__name__}: {error}")
+    if told:
+        raise InputError(told.group(1)) from error
+    if _BAD_FILE in str(error):
+        step = str(error).rpartition("while running ")[2].strip(" ]'\"\n")
+        raise InputError(
+            f"a file of records is cut off or damaged, as the step {step!r} found; make the "
+            "records again."
+        ) from error

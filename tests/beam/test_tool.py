@@ -1,0 +1,60 @@
+"""The whole way in processes of their own, as a user starts it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("apache_beam")
+pytest.importorskip("google_crc32c")
+
+from ser_nsl.graph.build import build_graph
+from ser_nsl.graph.pack import pack_neighbors
+
+TOOL = Path(__file__).parents[2] / "tools" / "beam_graph.py"
+
+
+def test_manifest_becomes_records_in_two_worker_processes(
+    tone_manifest, small_upstream, lines_of, records_of, tmp_path
+):
+    out = tmp_path / "out"
+    arguments = ["--manifest", tone_manifest, "--upstream", small_upstream, "--out", out]
+    settings = ["--similarity-threshold", "0.9", "--blocks", "2", "--shards", "2"]
+
+    run = subprocess.run(
+        [sys.executable, TOOL, *arguments, *settings, "--", "--direct_num_workers=2"],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("beam_graph: ")
+    assert "dead letters 0" in run.stdout
+    assert run.stdout.endswith(f"-> {out}\n")
+    graph = tmp_path / "graph.tsv"
+    build_graph(
+        embeddings=out / "embeddings",
+        out=graph,
+        builder="exact",
+        similarity_threshold=0.9,
+        max_neighbors=3,
+    )
+    pack_neighbors(features=out / "features", graph=graph, out=tmp_path / "packed", form="official")
+    assert lines_of(out / "graph" / "graph") == graph.read_text().splitlines()
+    assert records_of(out / "training") == records_of(tmp_path / "packed")
+    assert len(records_of(out / "training")) == 12
+
+
+def test_nothing_else_needs_beam():
+    package = TOOL.parents[1] / "ser_nsl"
+    needing = {
+        path.relative_to(package).parts[0]
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*(import|from) (apache_beam|ser_nsl\.beam)", path.read_text(), re.M)
+    }
+    assert needing == {"beam"}
