@@ -80,13 +80,13 @@ def keep_to_one_core() -> None:
 
 
 def median_seconds(function: Callable[[], Any], repeats: int) -> float:
-    """Times a function, after one call to warm up."""
+    """Processor time of a function, after one call to warm up."""
     function()
     seconds = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         function()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return statistics.median(seconds)
 
 
@@ -142,8 +142,7 @@ def measure_clips(upstream: str, clips: int, repeats: int) -> dict[str, float]:
 
 def measure_bytes() -> dict[str, float]:
     """Weighs records in files, and elements as Beam's own coders write them for a shuffle."""
-    from apache_beam.coders import registry
-
+    from ser_nsl.beam import apache_beam
     from ser_nsl.beam.blocks import Chunk
     from ser_nsl.beam.edges import Neighbor
     from ser_nsl.config import FrontEndConfig
@@ -159,7 +158,7 @@ def measure_bytes() -> dict[str, float]:
     neighbor = (0.5, name)
 
     def shuffled(hint: Any, element: Any) -> int:
-        return len(registry.get_coder(hint).encode(element))
+        return len(apache_beam.coders.registry.get_coder(hint).encode(element))
 
     return {
         "embedding record": len(embedding_example(name, vector, made_by).SerializeToString())
@@ -195,7 +194,7 @@ def costs(clips: int, measured: Mapping[str, Any]) -> dict[str, Any]:
         "pairs of blocks": blocks * (blocks + 1) // 2,
         "pairs of clips": pairs,
         "operations": 2 * WIDTH * pairs,
-        "core hours": {
+        "core time": {
             "decoding and log Mel": clips * (seconds["decoding"] + seconds["log Mel"]) / 3600,
             "embedding, small": clips * seconds["embedding, small"] / 3600,
             "embedding, like wav2vec2-base": clips
@@ -208,7 +207,7 @@ def costs(clips: int, measured: Mapping[str, Any]) -> dict[str, Any]:
             "vectors to blocks": clips * size["vector to its block"],
             "blocks to pairs": clips * blocks * size["vector to a pair of blocks"],
             "nearest of each pair, at most": edges * blocks * size["edge"],
-            "features to neighbours": (clips + edges) * size["features to a neighbour"],
+            "features to neighbours": (2 * clips + edges) * size["features to a neighbour"],
             "features and records to shards (0 with --shards 0)": clips
             * (2 + NEIGHBORS)
             * size["features record"],
@@ -238,7 +237,7 @@ def describe(measured: Mapping[str, Any]) -> str:
         ["pairs of clips", *(f"{each['pairs of clips']:.2g}" for each in corpora)],
         ["operations", *(f"{each['operations']:.2g}" for each in corpora)],
     ]
-    for group, told in (("core hours", hours), ("shuffled", weight), ("stored", weight)):
+    for group, told in (("core time", hours), ("shuffled", weight), ("stored", weight)):
         rows += [
             [f"{group}: {name}", *(told(each[group][name]) for each in corpora)]
             for name in corpora[0][group]
@@ -270,8 +269,8 @@ def describe(measured: Mapping[str, Any]) -> str:
 
 
 def hours(value: float) -> str:
-    """Core hours, in years where they are many."""
-    return f"{value / 8_766:,.3g} years" if value > 2 * 8_766 else f"{value:,.3g}"
+    """Hours, or years where they are many."""
+    return f"{value / 8_766:,.3g} years" if value > 2 * 8_766 else f"{value:,.3g} hours"
 
 
 def weight(value: float) -> str:

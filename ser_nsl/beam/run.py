@@ -93,6 +93,11 @@ def beam_graph(
             "max_neighbors: None makes a graph without records; leave out --features, or choose a "
             "number."
         )
+    if any(option.startswith("--runner") for option in beam_options):
+        raise InputError(
+            "beam_options: the runner is an option of this program, so it stands before the two "
+            f"hyphens; received {' '.join(beam_options)}."
+        )
     if "test" in splits:
         raise InputError(
             "splits: the test split must not shape the graph; choose train or train val."

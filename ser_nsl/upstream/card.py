@@ -44,7 +44,8 @@ class Aim:
         """Whether the aim was reached, and by how much it was missed."""
         if self.value > self.least:
             return "reached"
-        return f"missed by {100 * (self.least - self.value):.1f} points"
+        points = 100 * (self.least - self.value)
+        return f"missed by {f'{points:.1f}' if points >= 0.05 else 'less than 0.1'} points"
 
 
 def make_upstream_card(

@@ -208,3 +208,8 @@ def test_settings_are_checked_first(settings, message, beam_here, tmp_path, monk
     with pytest.raises(InputError, match=message):
         beam_here(out=tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
+
+
+def test_runner_among_beams_options_is_refused(beam_here, tmp_path):
+    with pytest.raises(InputError, match="beam_options: .* before the two hyphens; received"):
+        beam_here("--runner=FlinkRunner", embeddings="e", out=tmp_path / "out")
