@@ -17,8 +17,10 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -243,9 +245,14 @@ def _hash(path: Path, argument: str) -> str:
                 file, functools.partial(hashlib.blake2b, digest_size=16)
             ).hexdigest()
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and not file.name.endswith("stage.json"):
-            digest.update(f"{file.relative_to(path)}\0{_hash(file, argument)}\n".encode())
+    files = [
+        file
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not file.name.endswith("stage.json")
+    ]
+    with ThreadPoolExecutor() as pool:
+        for file, inner in zip(files, pool.map(_hash, files, repeat(argument)), strict=True):
+            digest.update(f"{file.relative_to(path)}\0{inner}\n".encode())
     return digest.hexdigest()
 
 
