@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 
 from ser_nsl.audio import read_audio
+from ser_nsl.corpora.manifest import audio_paths, read_manifest, write_manifest
 from ser_nsl.corpora.prepare import CORPORA
+from ser_nsl.errors import InputError
+from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.quality import chance_agreement, neighbor_agreement
-from ser_nsl.mfcc import mfcc_embeddings, mfcc_statistics
+from ser_nsl.mfcc import extract_mfccs, mfcc_embeddings, mfcc_statistics
+from ser_nsl.records import read_embeddings, read_upstream
+from ser_nsl.upstream.center import center_embeddings
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
@@ -57,6 +62,66 @@ def test_columns_are_standardised_over_the_set():
     np.testing.assert_allclose(embeddings.mean(axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(embeddings.std(axis=0), 1, atol=1e-9)
     np.testing.assert_array_equal(alike, 0)
+
+
+def read_split(manifest: Path, split: str) -> tuple[list[str], list[np.ndarray]]:
+    table = read_manifest(manifest)
+    table = table[table["split"] == split]
+    return list(table["utterance_id"]), [*map(read_audio, audio_paths(table, manifest, None))]
+
+
+def test_records_hold_whole_clips_standardised_over_training(tone_manifest, tmp_path):
+    result = extract_mfccs(manifest=tone_manifest, out=tmp_path / "out", splits=("train", "val"))
+
+    train_ids, train = read_split(tone_manifest, "train")
+    val_ids, val = read_split(tone_manifest, "val")
+    sizes = {"train": len(train), "val": len(val)}
+    assert result.counts == sizes | {"width": 60, "upstream": "mfcc"}
+    found = read_embeddings(tmp_path / "out", ["train", "val"])
+    assert found.keys() == {*train_ids, *val_ids}
+    expected = mfcc_embeddings(train)
+    statistics = np.stack([mfcc_statistics(each) for each in train]).astype(np.float64)
+    others = np.stack([mfcc_statistics(each) for each in val])
+    others = (others - statistics.mean(axis=0)) / statistics.std(axis=0)
+    for ids, vectors in ((train_ids, expected), (val_ids, others)):
+        actual = np.stack([found[utterance_id] for utterance_id in ids])
+        np.testing.assert_allclose(actual, vectors, rtol=1e-4, atol=1e-4)
+    assert read_upstream(tmp_path / "out", "val") == "mfcc"
+
+
+def test_a_split_alone_has_the_same_embeddings(tone_manifest, tmp_path):
+    for splits in (("val",), ("val", "train")):
+        extract_mfccs(manifest=tone_manifest, out=tmp_path / splits[-1], splits=splits, shards=1)
+
+    name = "val-00000-of-00001.tfrecord"
+    assert (tmp_path / "val" / name).read_bytes() == (tmp_path / "train" / name).read_bytes()
+    assert not list((tmp_path / "val").glob("train-*"))
+
+
+def test_records_are_centered_and_become_a_graph(tone_manifest, tmp_path):
+    extract_mfccs(manifest=tone_manifest, out=tmp_path / "mfcc")
+    center_embeddings(
+        embeddings=tmp_path / "mfcc", manifest=tone_manifest, out=tmp_path / "centered"
+    )
+    graph = tmp_path / "graph.tsv"
+    result = build_graph(
+        embeddings=tmp_path / "centered", out=graph, builder="exact", similarity_threshold=-1.0
+    )
+
+    clips = len(read_split(tone_manifest, "train")[0])
+    assert result.counts["edges"] == clips * (clips - 1) // 2
+    assert read_upstream(tmp_path / "centered", "train") == "mfcc-speaker"
+
+
+def test_a_split_without_clips_is_refused(tone_manifest, tmp_path):
+    table = read_manifest(tone_manifest)
+    write_manifest(table[table["split"] != "val"], tmp_path / "manifest.csv")
+
+    with pytest.raises(InputError, match=r"splits: .* has no clip in val\."):
+        extract_mfccs(
+            manifest=tmp_path / "manifest.csv", out=tmp_path / "out", splits=("train", "val")
+        )
+    assert not (tmp_path / "out").exists()
 
 
 # The settings reproduce EMOVO's published figures to their last digit, EmoDB's to 0.0035: all six
