@@ -123,13 +123,14 @@ def pack(folder: Path, form: str) -> dict[str, Any]:
 def read(folder: Path, form: str) -> dict[str, Any]:
     """Opens the records and reads them twice in batches, as training does."""
     from ser_nsl.features import Description
-    from ser_nsl.training.data import labelled_clips
+    from ser_nsl.training.data import training_clips
+    from ser_nsl.training.orders import shuffled
 
     seconds = [time.perf_counter()]
     description = Description.load(folder / form)
-    clips = labelled_clips(folder / form, ("train",), description, neighbors=_NEIGHBORS)
+    clips = training_clips(folder / form, ("train",), description, neighbors=_NEIGHBORS)
     seconds.append(time.perf_counter())
-    batches = clips.shuffled(_BATCH, seed=0).prefetch(2)
+    batches = clips.batches(shuffled(clips.labelled), _BATCH, seed=0, steps=0)
     for _ in range(2):
         for _ in batches:
             pass

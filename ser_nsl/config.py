@@ -6,7 +6,9 @@ The files in `ser_nsl/configs` are experiments; `load_experiment` finds them by 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from math import isfinite
 from pathlib import Path
+from typing import Literal, get_args
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,7 +23,9 @@ def _check(holds: bool, name: str, rule: str, value: object) -> None:
         raise ValueError(f"{name} must be {rule}; received {value!r}")
 
 
-_SPLIT_METHODS = (
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+SplitMethod = Literal[
     "speaker-independent",
     "leave-one-speaker-out",
     "paper",
@@ -29,7 +33,7 @@ _SPLIT_METHODS = (
     "lists",
     "given",
     "clips",
-)
+]
 
 
 @dataclass(frozen=True)
@@ -37,19 +41,20 @@ class SplitConfig:
     """How clips are divided into train, val and test.
 
     Attributes:
-        method: `speaker-independent` (seeded, each gender alike), `leave-one-speaker-out`,
-            `paper` (RAVDESS, the paper's own), `count-equivalent` (DEMoS, lists that reproduce
+        method: `speaker-independent` (seeded, each gender alike), `leave-one-speaker-out`, the
+            one of the `paper` (RAVDESS), `count-equivalent` (DEMoS, lists that reproduce
             the paper's counts), `lists` (a JSON file of speakers), `given` (a column of the
             CSV table), or `clips` (for corpora without known speakers).
         seed: For `speaker-independent` and `clips`.
-        test_share: Share of the speakers (of each gender) that test, 0 to 1.
-        val_share: Share of the remaining speakers that validate, 0 to 1.
+        test_share: Share of the speakers that test, 0 to 1, rounded up for each gender: a quarter
+            of 5 women and 5 men is 2 and 2.
+        val_share: Share of the remaining speakers that validate, 0 to 1, likewise rounded up.
         fold: For `leave-one-speaker-out`: which speaker tests, from 0, in alphabetical order.
         alternative: For `count-equivalent`: which list, 0 (default) to 10.
         lists: For `lists`: file of the form {"train": [...], "val": [...], "test": [...]}.
     """
 
-    method: str = "speaker-independent"
+    method: SplitMethod = "speaker-independent"
     seed: int = 0
     test_share: float = 0.25
     val_share: float = 0.25
@@ -58,7 +63,8 @@ class SplitConfig:
     lists: Path | None = None
 
     def __post_init__(self) -> None:
-        _check(self.method in _SPLIT_METHODS, "method", f"one of {_SPLIT_METHODS}", self.method)
+        methods = get_args(SplitMethod)
+        _check(self.method in methods, "method", f"one of {methods}", self.method)
         _check(0 < self.test_share < 1, "test_share", "between 0 and 1", self.test_share)
         _check(0 < self.val_share < 1, "val_share", "between 0 and 1", self.val_share)
         _check(self.fold >= 0, "fold", "0 or more", self.fold)
@@ -108,21 +114,76 @@ class FrontEndConfig:
 
 
 @dataclass(frozen=True)
+class AugmentationConfig:
+    """How clips are altered while a network learns from them: anew in every epoch, by default not.
+
+    Masks are those of SpecAugment (arXiv 1904.08779).
+
+    Attributes:
+        time_shift_frames: Most frames by which a clip is rolled to either side.
+        time_masks: Stretches of a clip that are hidden.
+        time_mask_frames: Most frames of such a stretch, 1 or more.
+        band_masks: Groups of neighbouring Mel bands that are hidden.
+        band_mask_width: Most bands of such a group, 1 or more.
+        noise_snr_db: Least ratio of a clip to the noise that is added to it, in dB; None adds
+            none. The ratio is drawn up to 30 dB above, the colour of the noise between white and
+            brown.
+    """
+
+    time_shift_frames: int = 0
+    time_masks: int = 0
+    time_mask_frames: int = 20
+    band_masks: int = 0
+    band_mask_width: int = 8
+    noise_snr_db: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("time_shift_frames", "time_masks", "band_masks"):
+            _check(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        for name in ("time_mask_frames", "band_mask_width"):
+            _check(getattr(self, name) > 0, name, "at least 1", getattr(self, name))
+        ratio = self.noise_snr_db
+        _check(ratio is None or isfinite(ratio), "noise_snr_db", "finite", ratio)
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """How a downstream network is trained.
 
     Attributes:
-        epochs: Number of epochs.
-        batch_size: Clips a step.
+        epochs: Number of epochs, at most.
+        batch_size: Clips with a label a step, on all devices together; with `neighbors: batch`
+            those without come on top.
         learning_rate: Of Adam, in the first epoch.
         decay: Factor of the learning rate every `decay_epochs` epochs, above 0, at most 1.
         decay_epochs: Epochs between decays.
+        schedule: In place of these three: any schedule of Keras, counted in steps, in the JSON of
+            `tf.keras.optimizers.schedules.serialize`, e.g. {"class_name": "CosineDecay",
+            "config": {"initial_learning_rate": 0.001, "decay_steps": 1000}}.
+        patience: Epochs without a better UAR on the validation split after which training stops;
+            0 for never.
+        epoch_steps: Steps an epoch; 0 for as many as show every clip once.
+        label_share: Share of the labels that are used, above 0, at most 1; the other clips of the
+            training split count as unlabelled.
+        class_weights: `none`, or `balanced`: clips of a class count the more, the fewer they are,
+            in the loss of the labels.
+        augmentation: How the clips themselves, not their neighbours, are altered.
         alpha: Weight of the graph's part of the loss (NSL only).
         layer: Layer whose outputs of neighbours are made alike, `fc1` or `fc2` in the networks
             of this package (NSL only).
+        neighbors: Where neighbours come from (NSL only): `packed` encodes them with each clip,
+            `batch` draws batches from neighbourhoods, `bank` compares with what neighbours gave
+            when they were last seen. The latter two cost no more than training without a graph,
+            whatever the number of neighbours, and need indexed records.
+        edges: `all`, or the `agreeing` ones, without those between clips with known, different
+            labels (NSL only; needs indexed records).
+        update_statistics: Whether encoded neighbours update the statistics of batch normalisation
+            too, as in NSL's own class (NSL only).
+        precision: `float32`; `mixed_float16` is faster on GPUs of compute capability 7 or more,
+            `mixed_bfloat16` on those of 8 or more and on CPUs with AMX. Weights stay float32.
         keep: Which weights are kept: those of the epoch with the `best` UAR on the validation
             split, or those of the `last` epoch.
-        seed: Of weights, order of clips and dropout.
+        seed: Of weights, labels used, order of clips, augmentation and dropout.
     """
 
     epochs: int = 50
@@ -130,8 +191,18 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     decay: float = 0.9
     decay_epochs: int = 5
+    schedule: str | None = None
+    patience: int = 0
+    epoch_steps: int = 0
+    label_share: float = 1.0
+    class_weights: str = "none"
+    augmentation: AugmentationConfig = AugmentationConfig()
     alpha: float = 0.1
     layer: str = "fc2"
+    neighbors: str = "packed"
+    edges: str = "all"
+    update_statistics: bool = False
+    precision: str = "float32"
     keep: str = "best"
     seed: int = 0
 
@@ -141,8 +212,29 @@ class TrainingConfig:
         _check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
         _check(0 < self.decay <= 1, "decay", "above 0 and at most 1", self.decay)
         _check(self.decay_epochs > 0, "decay_epochs", "at least 1", self.decay_epochs)
+        if self.schedule is not None:
+            from ser_nsl.training.schedule import read_schedule  # TensorFlow loads for seconds
+
+            read_schedule(self.schedule)
+        _check(self.patience >= 0, "patience", "0 or more", self.patience)
+        _check(self.epoch_steps >= 0, "epoch_steps", "0 or more", self.epoch_steps)
+        share = self.label_share
+        _check(0 < share <= 1, "label_share", "above 0 and at most 1", share)
+        weights = ("none", "balanced")
+        _check(
+            self.class_weights in weights, "class_weights", f"one of {weights}", self.class_weights
+        )
         _check(self.alpha >= 0, "alpha", "0 or more", self.alpha)
+        sources = ("packed", "batch", "bank")
+        _check(self.neighbors in sources, "neighbors", f"one of {sources}", self.neighbors)
+        _check(self.edges in ("all", "agreeing"), "edges", "'all' or 'agreeing'", self.edges)
+        _check(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
         _check(self.keep in ("best", "last"), "keep", "'best' or 'last'", self.keep)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether NSL has to know which clips the neighbours are, as indexed records tell."""
+        return self.neighbors != "packed" or self.edges == "agreeing"
 
 
 @dataclass(frozen=True)
@@ -202,8 +294,7 @@ class UpstreamConfig:
         _check(self.clip_seconds >= 0.1, "clip_seconds", "at least 0.1", self.clip_seconds)
         _check(self.augmentations >= 0, "augmentations", "0 or more", self.augmentations)
         _check(self.keep in ("best", "last"), "keep", "'best' or 'last'", self.keep)
-        precisions = ("float32", "mixed_float16", "mixed_bfloat16")
-        _check(self.precision in precisions, "precision", f"one of {precisions}", self.precision)
+        _check(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
 
 
 @dataclass(frozen=True)
@@ -428,6 +519,9 @@ class Experiment:
             _check(samples >= window, "clip_seconds", "one window or more", self.clip_seconds)
         known = {"base", "nsl", "add", "max", "avg"}
         _check(set(self.methods) <= known, "methods", f"some of {sorted(known)}", self.methods)
+        rule = "indexed or auto where training wants rows of neighbours"
+        fits = self.graph.packing != "official" or not self.training.needs_rows
+        _check(fits, "graph.packing", rule, self.graph.packing)
         for name in ("networks", "methods", "seeds"):
             values = getattr(self, name)
             _check(len(set(values)) == len(values) > 0, name, "one or more, all different", values)
@@ -475,8 +569,10 @@ def load_experiment(
             )
         )
     except (OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path.name}: {reason}") from error
+        reason = " ".join(str(error).partition("\n    full_key:")[0].split())
+        key = getattr(error, "full_key", None)
+        place = f"{key}: " if key and key not in reason else ""
+        raise InputError(f"{path.name}: {place}{reason}") from error
 
 
 def save_experiment(experiment: Experiment, path: Path) -> None:

@@ -85,7 +85,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
         "graph": _describe_graph(experiment, run),
         "training": _describe_training(experiment, run, labels[0]),
         "recogniser": _describe_recogniser(run / "recogniser.tflite"),
-        "machine": _describe_machine(),
+        "machine": describe_machine(),
         "stages": _read_seconds(run),
     }
 
@@ -137,11 +137,11 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def _as_override(value: Any) -> str:
     """A setting as `--set` reads it."""
     if isinstance(value, str | Path):
-        return _portable(str(value))
+        return portable(str(value))
     return json.dumps(value, separators=(",", ":"))
 
 
-def _portable(name: str) -> str:
+def portable(name: str) -> str:
     """A path without the machine's own folders; other names as they are."""
     return f"PATH/TO/{Path(name).name}" if Path(name).is_absolute() else name
 
@@ -207,7 +207,7 @@ def _describe_upstream(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Where the upstream is from and what it has learned in this run."""
     small = experiment.small_upstream
     facts = {
-        "name": _portable(experiment.upstream)
+        "name": portable(experiment.upstream)
         if experiment.upstream
         else f"random weights, depth {small.layers}, width {small.hidden_size}",
         "adaptation": experiment.adaptation and {"epochs": experiment.adaptation.epochs},
@@ -256,7 +256,7 @@ def _describe_edges(statistics: GraphStatistics) -> dict[str, Any]:
 
 
 def _describe_training(experiment: Experiment, run: Path, label: str) -> dict[str, Any]:
-    settings = {key: value for key, value in vars(experiment.training).items() if key != "seed"}
+    settings = {key: value for key, value in asdict(experiment.training).items() if key != "seed"}
     record = read_record(run / "models" / label)
     return settings | {"ser_nsl": record["version"], "versions": record["versions"]}
 
@@ -293,7 +293,8 @@ def _time_predictions(recognizer: Recognizer) -> np.ndarray:
     return np.array(seconds[_WARM_UP_RUNS:])
 
 
-def _describe_machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
+    """Model of the CPU, number of cores, and the system."""
     return {"cpu": _cpu_model(), "cores": os.cpu_count(), "system": platform.system()}
 
 

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
+from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -19,11 +19,31 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 _METHOD_COLOURS = {
     "base": "#0072B2",
     "nsl": "#D55E00",
+    "agreeing": "#E69F00",
+    "mfcc": "#009E73",
+    "fused": "#CC79A7",
+    "fused_agreeing": "#56B4E9",
+    "probe": "#222222",
+    "random": "#888888",
+    "oracle": "#222222",
     "add": "#009E73",
     "max": "#CC79A7",
     "avg": "#E69F00",
 }
-_METHOD_MARKERS = {"base": "o", "nsl": "s", "add": "^", "max": "v", "avg": "D"}
+_METHOD_MARKERS = {
+    "base": "o",
+    "nsl": "s",
+    "agreeing": "D",
+    "mfcc": "^",
+    "fused": "v",
+    "fused_agreeing": "<",
+    "probe": "X",
+    "random": "X",
+    "oracle": "p",
+    "add": "^",
+    "max": "v",
+    "avg": "D",
+}
 _EDGE_COLOURS = ("#56B4E9", "#0072B2")
 # Names beyond the seven colours get them again with another marker.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
@@ -339,6 +359,189 @@ def labelled_map(title: str, points: np.ndarray, labels: Sequence[str], *, unkno
     )
     for handle in legend.legend_handles:
         handle.set(markersize=6, alpha=1)
+    return _svg(figure)
+
+
+@_styled
+def share_curves(title: str, curves: Mapping[str, pd.DataFrame]) -> str:
+    """Draws UAR against the share of labels.
+
+    Args:
+        title: What is drawn.
+        curves: For each method its `mean` and `sd` in [0, 1], NaN where unknown, by share, above 0
+            and at most 1.
+
+    Returns:
+        SVG: a line a method, with a band of one standard deviation to each side.
+    """
+    figure, axes = _figure(height=3.6)
+    shares = sorted({share for values in curves.values() for share in values.index})
+    for method, values in curves.items():
+        colour = _METHOD_COLOURS[method]
+        axes.fill_between(
+            values.index,
+            values["mean"] - values["sd"],
+            values["mean"] + values["sd"],
+            color=colour,
+            alpha=0.15,
+            linewidth=0,
+        )
+        axes.plot(
+            values.index,
+            values["mean"],
+            color=colour,
+            linewidth=1.8,
+            marker=_METHOD_MARKERS[method],
+            markersize=6,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            label=method,
+        )
+    axes.set_xscale("log")
+    axes.set_xticks(shares, [f"{100 * share:g}%" for share in shares])
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_title(title)
+    axes.set_xlabel("labels used")
+    axes.set_ylabel("UAR")
+    axes.grid(axis="y")
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.6, columnspacing=1.4)
+    return _svg(figure)
+
+
+@_styled
+def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """Draws differences in UAR with their intervals.
+
+    Args:
+        title: What is drawn.
+        rows: For each row, from the top, and each of two references the difference and the ends of
+            its interval, in [-1, 1]; NaN for ends that are unknown. A row may lack a reference.
+
+    Returns:
+        SVG: a point and a line for each, in points of UAR, beside a line at zero.
+    """
+    references = list(dict.fromkeys(name for row in rows.values() for name in row))
+    figure, axes = _figure(height=1.1 + (0.14 + 0.09 * len(references)) * len(rows))
+    places = np.arange(len(rows))
+    for place, (reference, colour, marker) in enumerate(
+        zip(references, (_COLOURS[0], _COLOURS[1]), ("o", "s"), strict=False)
+    ):
+        shown = [
+            (y, row[reference])
+            for y, row in zip(places, rows.values(), strict=True)
+            if reference in row
+        ]
+        y = np.array([each for each, _ in shown]) + 0.26 * (place - (len(references) - 1) / 2)
+        mean, low, high = 100 * np.array([values for _, values in shown], dtype=float).T
+        axes.hlines(y, low, high, color=colour, linewidth=2)
+        axes.plot(
+            mean,
+            y,
+            linestyle="none",
+            marker=marker,
+            markersize=5.5,
+            color=colour,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            label=reference,
+        )
+    axes.axvline(0, color=_INK, linewidth=1.2)
+    axes.set_yticks(places, list(rows))
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=2))
+    axes.grid(axis="x")
+    axes.set_title(title)
+    axes.set_xlabel("difference in UAR, points")
+    figure.legend(loc="outside lower center", ncols=2, handlelength=1.4, columnspacing=1.4)
+    return _svg(figure)
+
+
+@_styled
+def gain_by_purity(title: str, gains: pd.DataFrame) -> str:
+    """Draws what graphs gain against how many of their edges are right.
+
+    Args:
+        title: What is drawn.
+        gains: By name of the method: `purity` in [0, 1], NaN where unknown, and the difference in
+            UAR from training without a graph with the ends of its interval, `mean`, `low` and
+            `high`, in [-1, 1], NaN where unknown.
+
+    Returns:
+        SVG: a point and a line for each; a level line for a graph of unknown purity. A curve joins
+        the graphs that are made to a purity.
+    """
+    figure, axes = _figure(height=3.3)
+    points = 100 * gains
+    made = points[~points.index.isin(_METHOD_COLOURS) | (points.index == "oracle")]
+    made = made.sort_values("purity")
+    axes.axhline(0, color=_INK, linewidth=1.2)
+    axes.plot(made["purity"], made["mean"], color=_INK, linewidth=1.2)
+    axes.vlines(made["purity"], made["low"], made["high"], color=_INK, linewidth=1)
+    axes.plot(made["purity"], made["mean"], "o", color=_INK, markersize=5, label="made to a purity")
+    for method, values in points.drop(made.index).iterrows():
+        colour = _METHOD_COLOURS[method]
+        style = {"color": colour, "label": method}
+        if np.isnan(values["purity"]):
+            axes.axhline(values["mean"], linestyle="--", linewidth=1.6, **style)
+        else:
+            axes.vlines(values["purity"], values["low"], values["high"], color=colour, linewidth=1)
+            axes.plot(
+                values["purity"],
+                values["mean"],
+                linestyle="none",
+                marker=_METHOD_MARKERS[method],
+                markersize=7,
+                markeredgecolor="white",
+                **style,
+            )
+    axes.set_xlim(0, 103)
+    axes.xaxis.set_major_formatter(PercentFormatter(100, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.set_title(title)
+    axes.set_xlabel("edges that join one emotion")
+    axes.set_ylabel("gain in UAR over base, points")
+    axes.grid(axis="y")
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.4, columnspacing=1.4)
+    return _svg(figure)
+
+
+@_styled
+def setting_map(title: str, scores: pd.DataFrame, *, low: float, high: float) -> str:
+    """Draws scores over two settings.
+
+    Args:
+        title: What is drawn.
+        scores: In [0, 1] or NaN; a row for each value of one setting, a column for each of the
+            other, whose names are those of the index and the columns.
+        low: Score of the palest colour, the same for all maps that are compared.
+        high: Score of the darkest.
+
+    Returns:
+        SVG: in each cell the score in percent.
+    """
+    figure, axes = _figure(height=0.9 + 0.42 * len(scores))
+    shade = Normalize(low, high if high > low else low + 0.01)
+    axes.pcolormesh(scores.to_numpy(), cmap="Blues", norm=shade, edgecolors="white", linewidth=1)
+    for (row, column), score in np.ndenumerate(scores.to_numpy()):
+        dark = not np.isnan(score) and shade(score) > 0.62
+        axes.text(
+            column + 0.5,
+            row + 0.5,
+            "–" if np.isnan(score) else f"{100 * score:.1f}",
+            ha="center",
+            va="center",
+            color="white" if dark else _INK,
+        )
+    axes.set_xticks(np.arange(scores.shape[1]) + 0.5, [f"{value:g}" for value in scores.columns])
+    axes.set_yticks(np.arange(scores.shape[0]) + 0.5, [f"{value:g}" for value in scores.index])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title)
+    axes.set_xlabel(scores.columns.name)
+    axes.set_ylabel(scores.index.name)
     return _svg(figure)
 
 

@@ -27,6 +27,7 @@ from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.make import make_upstream
 from ser_nsl.upstream.pretrain import pretrain_upstream
 
+_OF_GRAPH = ("alpha", "layer", "neighbors", "edges", "update_statistics")  # settings of training
 _SOME_SECONDS = 4.0  # a length on which any network can be built
 
 
@@ -91,7 +92,7 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
             "graph": graph,
             "out": packed,
             "max_neighbors": max_neighbors,
-            "form": packing,
+            "form": "indexed" if experiment.training.needs_rows else packing,
         },
     )
     for network in experiment.networks:
@@ -202,7 +203,7 @@ def _training_steps(experiment: Experiment, network: str, run: Path) -> Iterator
             training = replace(experiment.training, seed=seed)
             if method != "nsl":  # a change of the graph's loss leaves the others up to date
                 unused = TrainingConfig()
-                training = replace(training, alpha=unused.alpha, layer=unused.layer)
+                training = replace(training, **{name: getattr(unused, name) for name in _OF_GRAPH})
             yield Step(
                 train_downstream,
                 {

@@ -35,7 +35,7 @@ _CURVES = {
     "val_uar": "UAR in validation",
     "loss": "Loss in training",
     "val_loss": "Loss in validation",
-    "graph_loss": "Graph's part of the training loss",
+    "scaled_graph_loss": "Graph's part of the training loss",
 }
 
 

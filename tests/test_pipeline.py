@@ -106,7 +106,10 @@ def test_whole_chain_on_synthetic_speech(tmp_path, capsys):
     assert not has_split(run / "embeddings", "test")
     for model in ("base", "nsl"):
         names = {path.name for path in (run / f"models/cnn6-{model}-seed0").iterdir()}
-        assert names == {"model.h5", "description.json", "history.json", "stage.json"}
+        assert names == {
+            *("model.h5", "last.weights.h5", "description.json", "history.json", "logs"),
+            "stage.json",
+        }
     recogniser = Recognizer(run / "recogniser.tflite")
     assert set(recogniser.labels) == {
         *("anger", "disgust", "fear", "guilt", "happiness", "sadness", "surprise")

@@ -100,7 +100,7 @@ def write_model(run: Path, method: str, seed: int, uar: float) -> None:
         {"loss": 1.0 + seed, "uar": 0.8, "val_loss": 1.5, "val_uar": 0.6},
     ]
     if method == "nsl":
-        history = [epoch | {"graph_loss": 0.1} for epoch in history]
+        history = [epoch | {"scaled_graph_loss": 0.1} for epoch in history]
     write_json(run / "models" / label / "history.json", history)
     settings = {"model": "resnet9", "method": method, "training": {"seed": seed}}
     record = run / "models" / label / "stage.json"
@@ -315,7 +315,7 @@ def test_one_seed_one_method_no_recogniser(tmp_path):
     assert "Gain:" not in markdown
     assert "This run exported none" in html and metrics["recogniser"] is None
     assert metrics["results"][0]["uar_sd"] is None
-    assert not list(run.glob("report/figures/*graph_loss*"))
+    assert not list(run.glob("report/figures/*scaled_graph_loss*"))
 
 
 def test_graph_without_edges(tmp_path):

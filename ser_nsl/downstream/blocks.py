@@ -31,7 +31,7 @@ def logmel_input(description: Description) -> tuple[tf.Tensor, tf.Tensor]:
 def conv_norm(x: tf.Tensor, filters: int, kernel: int, *, strides: int = 1) -> tf.Tensor:
     """Convolution without bias, then batch normalisation; "same" padding."""
     x = tf.keras.layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
-    return tf.keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
+    return _norm(x)
 
 
 def conv_norm_relu(x: tf.Tensor, filters: int, kernel: int, *, strides: int = 1) -> tf.Tensor:
@@ -42,9 +42,14 @@ def conv_norm_relu(x: tf.Tensor, filters: int, kernel: int, *, strides: int = 1)
 def depthwise_separable(x: tf.Tensor, filters: int, *, strides: int = 1) -> tf.Tensor:
     """3x3 convolution of each channel, then 1x1 across channels, both normalised with ReLU."""
     x = tf.keras.layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(x)
-    x = tf.keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
-    x = tf.keras.layers.ReLU()(x)
+    x = tf.keras.layers.ReLU()(_norm(x))
     return conv_norm_relu(x, filters, 1)
+
+
+def _norm(x: tf.Tensor) -> tf.Tensor:
+    """Batch normalisation over the whole batch, however many devices share it."""
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1  # it is slower where not
+    return tf.keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, synchronized=several)(x)
 
 
 def classify(
@@ -59,9 +64,9 @@ def classify(
         name: Name of the model.
 
     Returns:
-        The model, from `logmel` to logits of shape `(batch, classes)`.
+        The model, from `logmel` to logits, float32 in any precision, shape `(batch, classes)`.
     """
     x = tf.keras.layers.GlobalAveragePooling2D()(x)
     x = tf.keras.layers.Dense(EMBEDDING_WIDTH, activation="relu", name="fc1")(x)
-    logits = tf.keras.layers.Dense(len(description.classes), name="fc2")(x)
+    logits = tf.keras.layers.Dense(len(description.classes), dtype="float32", name="fc2")(x)
     return tf.keras.Model(logmel, logits, name=name)

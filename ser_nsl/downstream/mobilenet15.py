@@ -27,5 +27,6 @@ def mobilenet15(description: Description) -> tf.keras.Model:
     x = conv_norm_relu(x, 64, 3, strides=2)
     for filters, strides in _BLOCKS:
         x = depthwise_separable(x, filters, strides=strides)
-    x = tf.keras.layers.Dropout(_DROPOUT)(x)
+    # Only this kind of random numbers can go on where a killed training stopped.
+    x = tf.keras.layers.Dropout(_DROPOUT, rng_type="stateful")(x)
     return classify(logmel, x, description, "mobilenet15")

@@ -11,6 +11,7 @@ from ser_nsl.features import Description
 # HDF5, not `.keras`: once transformers has brought tf-keras into a process that already holds
 # TensorFlow's own Keras, loading a `.keras` file mixes the classes of both and never returns.
 _MODEL_NAME = "model.h5"
+_LAST_WEIGHTS_NAME = "last.weights.h5"
 
 
 def save_model(model: tf.keras.Model, description: Description, folder: Path) -> None:
@@ -25,6 +26,17 @@ def save_model(model: tf.keras.Model, description: Description, folder: Path) ->
         warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
         model.save(folder / _MODEL_NAME)
     description.save(folder)
+
+
+def save_last_weights(network: tf.keras.Model, folder: Path) -> None:
+    """Writes `last.weights.h5`, which `load_weights` of such a network reads.
+
+    Args:
+        network: As it is after an epoch.
+        folder: Existing folder.
+    """
+    bare = tf.keras.Model(network.inputs, network.outputs)  # without the optimizer of a training
+    bare.save_weights(folder / _LAST_WEIGHTS_NAME)
 
 
 def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:

@@ -11,9 +11,9 @@ of shape `(clips, frames, mels)`. They are read as the tensors that official rec
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -197,18 +197,12 @@ class IndexedClips:
     logmels: Sequence[np.ndarray]
 
     @property
-    def labelled(self) -> tf.data.Dataset:
-        """Rows of the clips that have a label, int64, in the order of official records.
-
-        Like these, it does not know its length: where a dataset does, Keras counts one step of
-        the optimiser less, and the weights come out a little different.
-        """
-        labels = tf.constant(self.labels)
-        rows = tf.data.Dataset.range(len(self.ids))
-        return rows.filter(lambda row: tf.gather(labels, row) != UNLABELLED)
+    def labelled(self) -> np.ndarray:
+        """Rows of the clips that have a label, int64, in the order of official records."""
+        return np.flatnonzero(self.labels != UNLABELLED)
 
     def at(self, rows: tf.data.Dataset) -> tf.data.Dataset:
-        """Fetches clips with their neighbours.
+        """Fetches clips with the features of their neighbours.
 
         Args:
             rows: Which, int64: one by one, or in batches of shape `(batch,)`.
@@ -216,23 +210,73 @@ class IndexedClips:
         Returns:
             The elements of `ser_nsl.records.parsed`, in batches if the rows are.
         """
-        ids, labels = tf.constant(self.ids), tf.constant(self.labels)
-        table, weights = tf.constant(self.rows), tf.constant(self.weights)
-        neighbors = self.weights.shape[1]
-        names = ["logmel", *(f"NL_nbr_{i}_logmel" for i in range(neighbors))]
-        shape = self.logmels[0].shape[1:]
+        weights, neighbors = tf.constant(self.weights), self.weights.shape[1]
+        table = tf.constant(self.rows)
 
         def fetch(row: tf.Tensor) -> dict[str, tf.Tensor]:
-            clip = {"id": tf.gather(ids, row), "label": tf.gather(labels, row)}
-            logmels = tf.numpy_function(
-                self._fetch, [tf.gather(table, row)], [tf.float32] * len(names), stateful=False
-            )
-            for name, logmel in zip(names, logmels, strict=True):
-                clip[name] = tf.ensure_shape(logmel, (*row.shape, *shape))
-            own = tf.gather(weights, row)
-            return clip | {f"NL_nbr_{i}_weight": own[..., i : i + 1] for i in range(neighbors)}
+            own, *others = self._logmels_at(tf.gather(table, row), 1 + neighbors)
+            clip = {"logmel": own, **{f"NL_nbr_{i}_logmel": each for i, each in enumerate(others)}}
+            own_weights = tf.gather(weights, row)
+            return clip | {
+                f"NL_nbr_{i}_weight": own_weights[..., i : i + 1] for i in range(neighbors)
+            }
 
-        return rows.map(fetch, num_parallel_calls=tf.data.AUTOTUNE)
+        return self._named(rows, fetch)
+
+    def linked(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Fetches clips with the rows of their neighbours, whose features stay on disk.
+
+        Args:
+            rows: Which, int64: one by one, or in batches of shape `(batch,)`.
+
+        Returns:
+            Dictionaries of `id`, `label`, `logmel`, `NL_row` (int64), `NL_nbr_rows` (int32, shape
+            `(neighbours,)`; the clip's own row in place of a missing one) and `NL_nbr_weights`
+            (float32, likewise, 0 for missing ones).
+        """
+        table, weights = tf.constant(self.rows), tf.constant(self.weights)
+
+        def fetch(row: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {
+                "logmel": self._logmels_at(row[..., tf.newaxis], 1)[0],
+                "NL_row": row,
+                "NL_nbr_rows": tf.gather(table, row)[..., 1:],
+                "NL_nbr_weights": tf.gather(weights, row),
+            }
+
+        return self._named(rows, fetch)
+
+    def _named(
+        self, rows: tf.data.Dataset, fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    ) -> tf.data.Dataset:
+        ids, labels = tf.constant(self.ids), tf.constant(self.labels)
+        return rows.map(
+            lambda row: {"id": tf.gather(ids, row), "label": tf.gather(labels, row), **fetch(row)},
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+    def _logmels_at(self, rows: tf.Tensor, count: int) -> list[tf.Tensor]:
+        logmels = tf.numpy_function(self._fetch, [rows], [tf.float32] * count, stateful=False)
+        shape = (*rows.shape[:-1], *self.logmels[0].shape[1:])
+        return [tf.ensure_shape(each, shape) for each in logmels]
+
+    def keeping(self, edges: np.ndarray, neighbors: int) -> "IndexedClips":
+        """Leaves out edges; nearer neighbours close the gaps.
+
+        Args:
+            edges: bool, the shape of `weights`: which stay.
+            neighbors: Most neighbours of a clip.
+
+        Returns:
+            The clips with what stays, `neighbors` columns.
+        """
+        stays = edges & (self.weights != 0)
+        stays &= np.cumsum(stays, axis=1) <= neighbors
+        owners, places = np.nonzero(stays)
+        new_places = np.cumsum(stays, axis=1)[stays] - 1
+        edges = owners, new_places, self.rows[owners, 1 + places], self.weights[stays]
+        rows, weights = _tables(len(self.ids), neighbors, *edges)
+        return replace(self, rows=rows, weights=weights)
 
     def _fetch(self, rows: np.ndarray) -> list[np.ndarray]:
         """Copies the features at rows of shape `(..., n)`: n arrays `(..., frames, mels)`."""
@@ -249,7 +293,7 @@ class IndexedClips:
 
 
 def open_indexed(
-    folder: Path, splits: Sequence[str], logmel_shape: tuple[int, int], *, neighbors: int = 0
+    folder: Path, splits: Sequence[str], logmel_shape: tuple[int, int], *, neighbors: int | None = 0
 ) -> IndexedClips:
     """Opens indexed training records; their features stay on disk.
 
@@ -257,7 +301,8 @@ def open_indexed(
         folder: Where they lie.
         splits: Which; `pack_neighbors` writes `train`.
         logmel_shape: (frames, mels).
-        neighbors: How many neighbours to read, more or fewer than were packed.
+        neighbors: How many neighbours to read, more or fewer than were packed; None for as many
+            as the clip that has most.
 
     Returns:
         All clips.
@@ -269,9 +314,8 @@ def open_indexed(
     labels = read_labels(folder, *splits)
     paths = [path for split in splits for path in shard_paths(folder, split)]
     row_of = {utterance_id: row for row, utterance_id in enumerate(labels)}
-    rows = np.repeat(np.arange(len(labels), dtype=np.int32)[:, np.newaxis], 1 + neighbors, axis=1)
-    weights = np.zeros((len(labels), neighbors), np.float32)
     clips: Counter = Counter()
+    owners, places, found, weights = [], [], [], []
     for batch in read_batches(paths, _NEIGHBORS):
         ids, values = (batch.features[name] for name in _NEIGHBORS)
         counts = ids.row_lengths().numpy()
@@ -279,19 +323,39 @@ def open_indexed(
         batch.check(counts == values.row_lengths().numpy(), rule)
         owner = np.repeat(np.arange(len(counts)), counts)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        used = place < neighbors
-        found = [row_of.get(each.decode(), -1) for each in ids.flat_values.numpy()[used]]
+        used = slice(None) if neighbors is None else place < neighbors
+        rows = [row_of.get(each.decode(), -1) for each in ids.flat_values.numpy()[used]]
         known = np.ones(len(counts), bool)
-        known[owner[used][np.array(found, int) < 0]] = False
+        known[owner[used][np.array(rows, int) < 0]] = False
         batch.check(known, "every neighbour must be a clip of these shards; pack again.")
-        owner = owner + clips.total()
-        rows[owner[used], 1 + place[used]] = found
-        weights[owner[used], place[used]] = values.flat_values.numpy()[used]
+        owners.append(owner[used] + clips.total())
+        places.append(place[used])
+        found.append(np.array(rows, np.int32))
+        weights.append(values.flat_values.numpy()[used])
         clips[batch.path] += len(counts)
+    edges = [np.concatenate(each) for each in (owners, places, found, weights)]
+    width = int(edges[1].max(initial=-1)) + 1 if neighbors is None else neighbors
+    tables = _tables(len(labels), width, *edges)
     logmels = [
         _map_logmels(path.with_suffix(".npy"), (clips[path], *logmel_shape)) for path in paths
     ]
-    return IndexedClips([*labels], np.array([*labels.values()]), rows, weights, logmels)
+    return IndexedClips([*labels], np.array([*labels.values()]), *tables, logmels)
+
+
+def _tables(
+    clips: int,
+    neighbors: int,
+    owners: np.ndarray,
+    places: np.ndarray,
+    found: np.ndarray,
+    weights: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lays out edges, given by clip, place from 0, neighbour and weight, as `IndexedClips` does."""
+    rows = np.repeat(np.arange(clips, dtype=np.int32)[:, np.newaxis], 1 + neighbors, axis=1)
+    rows[owners, 1 + places] = found
+    table = np.zeros((clips, neighbors), np.float32)
+    table[owners, places] = weights
+    return rows, table
 
 
 def _map_logmels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""What training and evaluation read: labelled clips, with neighbours or embeddings beside them."""
+"""What training and evaluation read: clips, with neighbours or embeddings beside them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,40 +13,28 @@ from ser_nsl.downstream.blocks import EMBEDDING_WIDTH
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.graph.indexed import is_indexed, open_indexed
+from ser_nsl.labels import known_labels
 from ser_nsl.records import UNLABELLED, parsed, read_embeddings, read_labels, shard_paths
+from ser_nsl.training.neighborhoods import neighborhood_order
+from ser_nsl.training.orders import OnePass, epoch_order
+
+NeighborSource = Literal["packed", "batch", "bank"]
+Inputs = dict[str, tf.Tensor]
+
+_GROUP = 4  # clips of a neighbourhood, so that a batch of 16 still holds four
+_READ = 64  # clips at a time
 
 
-@dataclass(frozen=True)
-class Clips:
-    """Labelled clips.
+class LabelledClips(NamedTuple):
+    """Clips to score.
 
     Attributes:
-        dataset: Elements `(inputs, label)`; inputs are `logmel` and, where asked for,
-            neighbours or `embedding`.
+        dataset: Elements `(inputs, label)`; inputs are `logmel` and, where asked for, `embedding`.
         labels: From id to label, in the dataset's order.
-        rows: Where clips can be fetched in any order: their numbers, in the dataset's order.
-        at: From rows, one by one or in batches, to such elements.
     """
 
     dataset: tf.data.Dataset
     labels: Mapping[str, int]
-    rows: tf.data.Dataset | None = None
-    at: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None
-
-    def shuffled(self, batch_size: int, *, seed: int) -> tf.data.Dataset:
-        """The clips in batches, in another order each time; one seed means the same orders.
-
-        Clips that can be fetched in any order are fetched anew each time. Others are kept in
-        memory.
-
-        Args:
-            batch_size: Clips a batch; the last one may have fewer.
-            seed: Of the orders, together with TensorFlow's own.
-        """
-        if self.at is None:
-            clips = self.dataset.cache().shuffle(len(self.labels), seed=seed)
-            return clips.batch(batch_size)
-        return self.at(self.rows.shuffle(len(self.labels), seed=seed).batch(batch_size))
 
 
 def labelled_clips(
@@ -52,18 +42,14 @@ def labelled_clips(
     splits: Sequence[str],
     description: Description,
     *,
-    neighbors: int = 0,
     embeddings: Path | None = None,
-) -> Clips:
+) -> LabelledClips:
     """Opens the labelled clips of some splits, having read every record once to check it.
 
     Args:
-        records: Folder of features, or of training records where `neighbors` is above 0: those
-            that `nsl.tools.pack_nbrs` writes, or indexed ones, whose features stay on disk.
+        records: Folder of features.
         splits: Some of `train`, `val`, `test`.
         description: Of the features.
-        neighbors: How many neighbours to read; the clip itself, with weight 0, stands in for
-            missing ones.
         embeddings: Records of embeddings, joined by id.
 
     Returns:
@@ -75,30 +61,197 @@ def labelled_clips(
     """
     labels = read_labels(records, *splits)
     labels = {key: label for key, label in labels.items() if label != UNLABELLED}
-    if not labels:
-        raise InputError(f"{records}: no clip of {', '.join(splits)} has a label.")
-    join = _joiner(list(labels), embeddings, splits) if embeddings is not None else dict
+    _check_labelled(records, splits, len(labels))
+    join = _joiner(list(labels), embeddings, splits)
+    clips = parsed(_paths(records, splits), description.logmel_shape)
+    clips = clips.filter(lambda clip: clip["label"] != UNLABELLED)
+    return LabelledClips(clips.map(lambda clip: (_inputs(join(clip)), clip["label"])), labels)
 
-    def prepared(clips: tf.data.Dataset) -> tf.data.Dataset:
-        return clips.map(
-            lambda clip: _inputs_and_label(join(_fill_missing_neighbors(clip))),
-            num_parallel_calls=tf.data.AUTOTUNE,
+
+@dataclass(frozen=True)
+class TrainingClips:
+    """Clips that can be fetched in any order.
+
+    Attributes:
+        ids: Of every clip, with a label or without.
+        labels: int64, shape `(clips,)`; -1 where training may not know it.
+        at: From rows, int64, in batches, to batches of inputs.
+        neighbors: int, shape `(clips, n)`: rows of each clip's neighbours; `(clips, 0)` where
+            these are not told, as in official records.
+        weights: float32, shape `(clips, n)`: of each clip's neighbours, 0 for missing ones.
+    """
+
+    ids: Sequence[str]
+    labels: np.ndarray
+    at: Callable[[tf.data.Dataset], tf.data.Dataset]
+    neighbors: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Rows of clips with a label, int64."""
+        return np.flatnonzero(self.labels != UNLABELLED)
+
+    @property
+    def unlabelled(self) -> np.ndarray:
+        """Rows of clips without one, int64."""
+        return np.flatnonzero(self.labels == UNLABELLED)
+
+    def neighborhoods(self) -> OnePass:
+        """Orders of all clips in which neighbours meet in a batch."""
+        return lambda random: neighborhood_order(self.neighbors, self.weights, random, group=_GROUP)
+
+    def inputs(self, rows: np.ndarray, batch_size: int) -> tf.data.Dataset:
+        """Batches of inputs of some clips, once, in this order."""
+        return self.at(tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)).map(_inputs)
+
+    def batches(
+        self,
+        one_pass: OnePass,
+        batch_size: int,
+        *,
+        seed: int,
+        steps: int,
+        class_weights: np.ndarray | None = None,
+        first_epoch: int = 0,
+    ) -> tf.data.Dataset:
+        """Batches for training; another epoch each time it is gone through.
+
+        Args:
+            one_pass: Draws the order of a pass, e.g. `shuffled(clips.labelled)`.
+            batch_size: Clips a batch; the last one of a pass may have fewer.
+            seed: Of the orders.
+            steps: Batches an epoch; 0 for those of one pass.
+            class_weights: float32, shape `(classes,)`; None for all 1.
+            first_epoch: From 0: which epoch comes first.
+
+        Returns:
+            Elements `(inputs, label, weight)`. The weight of clips without a label is 0, and those
+            of the others make up for it, so that a mean over the batch is one over labelled clips.
+        """
+        factors = None if class_weights is None else tf.constant(class_weights, tf.float32)
+        clips = len(one_pass(np.random.default_rng(seed)))
+        length = steps * batch_size or clips
+        epochs = count(first_epoch)
+
+        def rows() -> Iterator[np.ndarray]:
+            order = epoch_order(one_pass, next(epochs), clips=clips, length=length, seed=seed)
+            for start in range(0, length, batch_size):
+                yield order[start : start + batch_size]
+
+        def weighted(clip: Inputs) -> tuple[Inputs, tf.Tensor, tf.Tensor]:
+            known = tf.cast(clip["label"] != UNLABELLED, tf.float32)
+            weight = tf.math.divide_no_nan(known, tf.reduce_mean(known))
+            label = tf.maximum(clip["label"], 0)
+            if factors is not None:
+                weight *= tf.gather(factors, label)
+            return _inputs(clip), label, weight
+
+        drawn = tf.data.Dataset.from_generator(
+            rows, output_signature=tf.TensorSpec((None,), tf.int64)
         )
+        return self.at(drawn).map(weighted).prefetch(tf.data.AUTOTUNE)
 
-    paths = [path for split in splits for path in shard_paths(records, split)]
+
+def training_clips(
+    records: Path,
+    splits: Sequence[str],
+    description: Description,
+    *,
+    neighbors: int = 0,
+    source: NeighborSource = "packed",
+    agreeing: bool = False,
+    label_share: float = 1.0,
+    seed: int = 0,
+    embeddings: Path | None = None,
+) -> TrainingClips:
+    """Opens clips for training, having read every record once to check it.
+
+    Features and official training records are read into memory; the features of indexed ones stay
+    on disk.
+
+    Args:
+        records: Folder of features, or of training records where `neighbors` is above 0.
+        splits: Some of `train`, `val`, `test`.
+        description: Of the features.
+        neighbors: How many neighbours to read; the clip itself, with weight 0, stands in for
+            missing ones.
+        source: `packed` fetches the features of neighbours, `batch` and `bank` their rows.
+        agreeing: Whether edges between clips with known, different labels are left out.
+        label_share: Share of the labels that training may know, above 0, at most 1: as many of
+            each class, rounded up. The other clips count as unlabelled.
+        seed: Of the draw of these labels.
+        embeddings: Records of embeddings, joined by id.
+
+    Returns:
+        The clips; those without a label stand among them in indexed records only.
+
+    Raises:
+        InputError: If a record is damaged, no clip has a label, an embedding is missing or of
+            another width, or official records are given where rows of neighbours are needed.
+    """
+    paths = _paths(records, splits)
     if is_indexed(paths):
-        indexed = open_indexed(records, splits, description.logmel_shape, neighbors=neighbors)
-        rows = indexed.labelled
+        shape, width = description.logmel_shape, None if agreeing else neighbors
+        clips = open_indexed(records, splits, shape, neighbors=width)
+        _check_labelled(records, splits, len(clips.labelled))
+        clips = replace(clips, labels=known_labels(clips.ids, clips.labels, label_share, seed))
+        if agreeing:
+            clips = clips.keeping(~_disagree(clips.labels, clips.rows), neighbors)
+        ids, labels = clips.ids, clips.labels
+        at = clips.at if source == "packed" else clips.linked
+        links = clips.rows[:, 1:], clips.weights
+    elif neighbors and (source != "packed" or agreeing):
+        raise InputError(
+            f"training_records: {records} holds official records, which do not say which clips the "
+            "neighbours are; pack with --form indexed."
+        )
+    else:
+        ids = [key for key, label in read_labels(records, *splits).items() if label != UNLABELLED]
+        _check_labelled(records, splits, len(ids))
+        elements = parsed(paths, description.logmel_shape, neighbors=neighbors)
+        arrays = _in_memory(elements.filter(lambda clip: clip["label"] != UNLABELLED))
+        labels = arrays["label"] = known_labels(ids, arrays["label"], label_share, seed)
+        tensors = {name: tf.constant(values) for name, values in arrays.items()}
 
         def at(rows: tf.data.Dataset) -> tf.data.Dataset:
-            return prepared(indexed.at(rows))
+            return rows.map(
+                lambda row: {name: tf.gather(values, row) for name, values in tensors.items()},
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
 
-        return Clips(at(rows), labels, rows, at)
-    clips = parsed(paths, description.logmel_shape, neighbors=neighbors)
-    return Clips(prepared(clips.filter(lambda clip: clip["label"] != UNLABELLED)), labels)
+        weights = [np.empty((len(ids), 0), np.float32)]
+        weights += [arrays[f"NL_nbr_{i}_weight"] for i in range(neighbors)]
+        links = np.empty((len(ids), 0), np.int32), np.concatenate(weights, axis=1)
+    join = _joiner(ids, embeddings, splits)
+
+    def prepared(rows: tf.data.Dataset) -> tf.data.Dataset:
+        return at(rows).map(lambda clip: join(_fill_missing_neighbors(clip)))
+
+    return TrainingClips(ids, labels, prepared, *links)
 
 
-def _fill_missing_neighbors(clip: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def _paths(records: Path, splits: Sequence[str]) -> list[Path]:
+    return [path for split in splits for path in shard_paths(records, split)]
+
+
+def _check_labelled(records: Path, splits: Sequence[str], clips: int) -> None:
+    if not clips:
+        raise InputError(f"{records}: no clip of {', '.join(splits)} has a label.")
+
+
+def _in_memory(clips: tf.data.Dataset) -> dict[str, np.ndarray]:
+    batches = [*clips.batch(_READ).as_numpy_iterator()]
+    return {name: np.concatenate([each[name] for each in batches]) for name in batches[0]}
+
+
+def _disagree(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Which neighbours, of shape `(clips, n)`, are known to have another label."""
+    own, others = labels[rows[:, :1]], labels[rows[:, 1:]]
+    return (own != UNLABELLED) & (others != UNLABELLED) & (own != others)
+
+
+def _fill_missing_neighbors(clip: Inputs) -> Inputs:
     """Puts the clip in the place of neighbours that it lacks.
 
     Their weight of 0 keeps them out of the loss, but zeros, which are loud at 0 dB in every band,
@@ -113,15 +266,16 @@ def _fill_missing_neighbors(clip: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     }
 
 
-def _inputs_and_label(clip: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    inputs = {name: value for name, value in clip.items() if name not in ("id", "label")}
-    return inputs, clip["label"]
+def _inputs(clip: Inputs) -> Inputs:
+    return {name: value for name, value in clip.items() if name not in ("id", "label")}
 
 
 def _joiner(
-    ids: list[str], embeddings: Path, splits: Sequence[str]
-) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
-    """Makes the function that adds `embedding` to a clip, by id."""
+    ids: Sequence[str], embeddings: Path | None, splits: Sequence[str]
+) -> Callable[[Inputs], Inputs]:
+    """Makes the function that adds `embedding` to clips, by id."""
+    if embeddings is None:
+        return dict
     vectors = read_embeddings(embeddings, splits)
     missing = [utterance_id for utterance_id in ids if utterance_id not in vectors]
     if missing:

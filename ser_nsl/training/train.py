@@ -1,12 +1,13 @@
 """The stage that trains a light network."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from ser_nsl.config import TrainingConfig
 from ser_nsl.downstream import NETWORKS
@@ -15,13 +16,15 @@ from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.records import has_split
 from ser_nsl.stage import stage
-from ser_nsl.training.data import Clips, labelled_clips
+from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips
+from ser_nsl.training.devices import all_devices, check_shares
+from ser_nsl.training.fit import UNFINISHED, fit
 from ser_nsl.training.graph_regularization import GraphRegularization, graph_config
-from ser_nsl.training.transfer import with_embedding
-from ser_nsl.training.uar import UAR
+from ser_nsl.training.progress import forget
+from ser_nsl.training.transfer import TransferMethod, with_embedding
 
 
-@stage(inputs=("features", "training_records", "embeddings"), makes="folder")
+@stage(inputs=("features", "training_records", "embeddings"), makes="folder", resumes=True)
 def train_downstream(
     *,
     features: Path,
@@ -36,9 +39,14 @@ def train_downstream(
 ) -> Mapping[str, Any]:
     """Trains a light network on labels, and with `nsl` on the graph too.
 
+    A training that was stopped goes on after its last whole epoch, and ends with the same weights
+    as one that was not (on GPUs with TF_DETERMINISTIC_OPS=1). It uses all GPUs of the machine, and
+    with TF_CONFIG those of several: the same command on each, where --out is a folder of its own.
+
     Args:
         features: Log Mel records.
-        out: Folder for `model.h5`, `description.json` and `history.json`.
+        out: Folder for `model.h5` (of the epoch kept), `last.weights.h5` (of the last one),
+            `description.json`, `history.json`, and `logs` for TensorBoard.
         model: The network.
         method: `base` trains on labels only; `nsl` makes neighbours alike as well; `add`, `max`
             and `avg` join the upstream's embedding to fc1.
@@ -48,174 +56,118 @@ def train_downstream(
             `max` and `avg`.
         splits: Splits to train on; `train val` for the paper's test figures, together with
             --training.keep last.
-        training: Epochs, learning rate, graph loss, seed.
+        training: Epochs, learning rate, augmentation, graph loss, seed.
 
     Returns:
         Numbers of clips, epochs, the epoch kept, and its UAR on the validation split.
 
     Raises:
         InputError: If an input that the method needs is missing or does not fit, the layer is
-            unknown, or the loss is not finite.
+            unknown, a batch cannot be shared out, the disk is full, or the loss is not finite.
     """
+    strategy = all_devices()
+    check_shares(training.batch_size, strategy)
     description = Description.load(features)
     validated = "val" not in splits and has_split(features, "val")
     if training.keep == "best" and not validated:
         raise InputError(
             "training.keep: 'best' needs a validation split that is not trained on; choose 'last'."
         )
+    if training.patience and not validated:
+        raise InputError(
+            "training.patience: needs a validation split that is not trained on; choose 0."
+        )
     if (method == "nsl") != (training_records is not None):
         raise InputError("training_records: the method 'nsl', and no other, needs them.")
     if (method in ("add", "max", "avg")) != (embeddings is not None):
         raise InputError("embeddings: the methods add, max and avg, and no other, need them.")
 
-    tf.keras.utils.set_random_seed(training.seed)
-    if method == "nsl":
-        clips = labelled_clips(training_records, ("train",), description, neighbors=max_neighbors)
-    else:
-        clips = labelled_clips(features, splits, description, embeddings=embeddings)
-    validation = (
-        labelled_clips(features, ("val",), description, embeddings=embeddings)
-        if validated
-        else None
+    clips = training_clips(
+        training_records if method == "nsl" else features,
+        splits,
+        description,
+        neighbors=max_neighbors if method == "nsl" else 0,
+        source=training.neighbors,
+        agreeing=method == "nsl" and training.edges == "agreeing",
+        label_share=training.label_share,
+        seed=training.seed,
+        embeddings=embeddings,
     )
-    network = _build(model, description)
-    if embeddings is not None:
-        network = with_embedding(network, method)
-    trained = network
-    if method == "nsl":
-        trained = GraphRegularization(
-            network,
-            graph_config(neighbors=max_neighbors, alpha=training.alpha),
-            layer=training.layer,
+    if method == "nsl" and not (clips.weights > 0).any():
+        raise InputError(
+            f"training_records: no clip of {training_records} has a neighbour, so there is nothing "
+            "to learn from the graph; build it with a lower --similarity-threshold."
         )
-    history = fit(trained, network, clips, validation, len(description.classes), training)
-    save_model(network, description, out)
+    validation = None
+    if validated:
+        validation = labelled_clips(features, ("val",), description, embeddings=embeddings)
+    build = partial(_build, model, description, method if embeddings is not None else None)
+    tf.keras.utils.set_random_seed(training.seed)
+    with strategy.scope(), _precision(training.precision):
+        network = build()
+        trained = regularized(network, clips, training) if method == "nsl" else network
+    history, kept = fit(trained, network, clips, validation, description, training, out)
+    saved = build()  # for one device and in float32, as the weights are in any case
+    saved.set_weights(network.get_weights())
+    save_model(saved, description, out)
     (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
-    kept = _kept_epoch(history, training)
+    forget(out / UNFINISHED)
     shown = {"val_uar": f"{history[kept]['val_uar']:.1%}"} if validated else {}
-    return {"clips": len(clips.labels), "epochs": len(history), "kept_epoch": kept + 1, **shown}
+    return {
+        "clips": len(clips.labelled),
+        **(_neighbor_counts(clips) if method == "nsl" else {}),
+        "epochs": len(history),
+        "kept_epoch": kept + 1,
+        **shown,
+    }
 
 
-def _build(model: str, description: Description) -> tf.keras.Model:
+def _neighbor_counts(clips: TrainingClips) -> dict[str, Any]:
+    degrees = (clips.weights > 0).sum(axis=1)[clips.labelled]
+    return {"neighbors": f"{degrees.mean():.1f}", "without_neighbors": int((degrees == 0).sum())}
+
+
+@contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Networks made here compute in this precision."""
+    former = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(policy)
     try:
-        return NETWORKS[model](description)
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(former)
+
+
+def regularized(
+    network: tf.keras.Model, clips: TrainingClips, training: TrainingConfig
+) -> GraphRegularization:
+    """Wraps a network so that it learns from the graph too.
+
+    Args:
+        network: The network.
+        clips: Opened with neighbours.
+        training: Weight, layer and source of neighbours.
+
+    Raises:
+        InputError: If the network has no such layer.
+    """
+    return GraphRegularization(
+        network,
+        graph_config(neighbors=clips.weights.shape[1], alpha=training.alpha),
+        layer=training.layer,
+        neighbors=training.neighbors,
+        clips=len(clips.ids) if training.neighbors == "bank" else None,
+        update_statistics=training.update_statistics,
+    )
+
+
+def _build(model: str, description: Description, transfer: TransferMethod | None) -> tf.keras.Model:
+    try:
+        network = NETWORKS[model](description)
     except ValueError as error:  # a picture that a pooling layer cannot halve any more
         frames, bands = description.logmel_shape
         raise InputError(
             f"features: clips of {frames} frames and {bands} bands are too small for {model}; "
             "extract longer ones (--clip-seconds) or choose another network."
         ) from error
-
-
-def fit(
-    trained: tf.keras.Model,
-    network: tf.keras.Model,
-    clips: Clips,
-    validation: Clips | None,
-    classes: int,
-    config: TrainingConfig,
-) -> list[dict[str, float]]:
-    """Runs the epochs and leaves the kept weights in the network.
-
-    Args:
-        trained: What is fitted: the network, or its graph-regularised wrapper.
-        network: The network whose weights are kept.
-        clips: To train on.
-        validation: To choose the epoch on, or None.
-        classes: Number of classes.
-        config: Epochs, learning rate, seed.
-
-    Returns:
-        For each epoch `loss`, `uar`, `learning_rate`, for NSL `graph_loss`, and `val_loss` and
-        `val_uar` where there is a validation split.
-
-    Raises:
-        InputError: If the loss is not finite.
-    """
-    trained.compile(
-        tf.keras.optimizers.Adam(config.learning_rate),
-        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[UAR(classes)],
-    )
-    shuffled = clips.shuffled(config.batch_size, seed=config.seed)
-    keep = KeepWeights(network, config)
-    history = trained.fit(
-        shuffled.prefetch(tf.data.AUTOTUNE),
-        validation_data=validation and validation.dataset.batch(config.batch_size).cache(),
-        epochs=config.epochs,
-        callbacks=[
-            tf.keras.callbacks.LearningRateScheduler(
-                lambda epoch: config.learning_rate * config.decay ** (epoch // config.decay_epochs)
-            ),
-            keep,
-            ShowProgress(config.epochs),
-        ],
-        verbose=0,
-    ).history
-    history["learning_rate"] = [float(rate) for rate in history.pop("lr")]
-    keep.restore()
-    return [
-        dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)
-    ]
-
-
-class ShowProgress(tf.keras.callbacks.Callback):
-    """A bar of epochs with time left, and the losses and UAR beside it."""
-
-    def __init__(self, epochs: int) -> None:
-        """Starts the bar.
-
-        Args:
-            epochs: Number of epochs.
-        """
-        super().__init__()
-        self._bar = tqdm(total=epochs, desc="training", unit="epoch")
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Moves on by an epoch."""
-        names = ("loss", "graph_loss", "uar", "val_uar")
-        self._bar.set_postfix({name: f"{logs[name]:.3f}" for name in names if name in logs})
-        self._bar.update()
-
-    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
-        """Leaves the bar as it stands."""
-        self._bar.close()
-
-
-class KeepWeights(tf.keras.callbacks.Callback):
-    """Remembers the network's best weights, and stops when the loss is not finite."""
-
-    def __init__(self, network: tf.keras.Model, config: TrainingConfig) -> None:
-        """Watches a network.
-
-        Args:
-            network: Whose weights to remember.
-            config: Says whether the best or the last epoch is kept.
-        """
-        super().__init__()
-        self._network = network
-        self._best = -1.0 if config.keep == "best" else None
-        self._weights = None
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Checks the loss and compares the epoch with the best so far."""
-        if not abs(logs["loss"]) < float("inf"):
-            raise InputError(
-                f"training: the loss is {logs['loss']} in epoch {epoch + 1}; lower "
-                "--training.learning-rate."
-            )
-        if self._best is not None and logs["val_uar"] > self._best:
-            self._best = logs["val_uar"]
-            self._weights = self._network.get_weights()
-
-    def restore(self) -> None:
-        """Puts the kept weights back into the network."""
-        if self._weights is not None:
-            self._network.set_weights(self._weights)
-
-
-def _kept_epoch(history: list[dict[str, float]], config: TrainingConfig) -> int:
-    """Index of the epoch whose weights were kept: the first of the best, or the last."""
-    if config.keep == "last":
-        return len(history) - 1
-    return max(range(len(history)), key=lambda epoch: history[epoch]["val_uar"])
+    return network if transfer is None else with_embedding(network, transfer)

@@ -34,14 +34,17 @@ class UAR(tf.keras.metrics.Metric):
         Args:
             y_true: int, shape `(batch,)` or `(batch, 1)`, index of the class.
             y_pred: float, shape `(batch, classes)`, logits or probabilities.
-            sample_weight: float, shape `(batch,)`; 1 when None.
+            sample_weight: float, shape `(batch,)`: clips of weight 0 are left out, all others count
+                alike.
         """
+        if sample_weight is not None:
+            sample_weight = tf.reshape(tf.not_equal(sample_weight, 0), [-1])
         self.confusion.assign_add(
             tf.math.confusion_matrix(
                 tf.reshape(y_true, [-1]),
                 tf.argmax(y_pred, axis=-1),
                 num_classes=self.classes,
-                weights=None if sample_weight is None else tf.reshape(sample_weight, [-1]),
+                weights=sample_weight,
                 dtype=tf.float32,
             )
         )

@@ -76,7 +76,7 @@ def official(folder: Path, neighbors: int, shape: tuple[int, int] = SHAPE) -> tf
 
 def indexed(folder: Path, neighbors: int, shape: tuple[int, int] = SHAPE) -> tf.data.Dataset:
     clips = open_indexed(folder, ("train",), shape, neighbors=neighbors)
-    return clips.at(clips.labelled)
+    return clips.at(tf.data.Dataset.from_tensor_slices(clips.labelled))
 
 
 def assert_equal(actual: tf.data.Dataset, expected: tf.data.Dataset) -> int:
@@ -189,6 +189,85 @@ def test_clips_without_a_label_can_be_fetched(pack):
     elements = [*clips.at(tf.data.Dataset.from_tensor_slices(rows)).as_numpy_iterator()]
     found = {each["id"].decode(): each["NL_nbr_0_logmel"][0, 0] for each in elements}
     assert found == {"ü": CLIPS["a"][0], "v": CLIPS["b"][0]}
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_rows_of_neighbours_in_place_of_their_features(batch, pack):
+    clips = open_indexed(pack("indexed", max_neighbors=2, shards=2), ("train",), SHAPE, neighbors=3)
+    rows = tf.data.Dataset.from_tensor_slices(np.arange(len(CLIPS))[::-1])
+    linked = clips.linked(rows.batch(batch)).unbatch() if batch else clips.linked(rows)
+
+    for element in linked.as_numpy_iterator():
+        utterance_id = element["id"].decode()
+        value, label = CLIPS[utterance_id]
+        assert clips.ids[element["NL_row"]] == utterance_id
+        assert (element["logmel"] == value).all()
+        assert element["label"] == label
+        others = [clips.ids[row] for row in element["NL_nbr_rows"]]
+        assert others[2] == utterance_id  # only two are packed
+        assert element["NL_nbr_weights"][2] == 0
+        if utterance_id == "a":
+            assert others[:2] == ["z", "ü"]
+            np.testing.assert_allclose(element["NL_nbr_weights"][:2], [1, 0.5])
+        if utterance_id == "lonely":
+            assert others == ["lonely"] * 3
+            assert (element["NL_nbr_weights"] == 0).all()
+    assert linked.element_spec == {
+        "id": tf.TensorSpec((), tf.string),
+        "label": tf.TensorSpec((), tf.int64),
+        "logmel": tf.TensorSpec(SHAPE, tf.float32),
+        "NL_row": tf.TensorSpec((), tf.int64),
+        "NL_nbr_rows": tf.TensorSpec((3,), tf.int32),
+        "NL_nbr_weights": tf.TensorSpec((3,), tf.float32),
+    }
+
+
+@pytest.mark.parametrize("packed", [1, 2, 9])
+def test_as_many_neighbours_as_were_packed(packed, pack):
+    folder = pack("indexed", max_neighbors=packed)
+    clips = open_indexed(folder, ("train",), SHAPE, neighbors=None)
+
+    most = min(packed, 7)  # `a` has seven
+    expected = open_indexed(folder, ("train",), SHAPE, neighbors=most)
+    assert clips.weights.shape == (len(CLIPS), most)
+    np.testing.assert_array_equal(clips.rows, expected.rows)
+    np.testing.assert_array_equal(clips.weights, expected.weights)
+
+
+def test_as_many_neighbours_as_were_packed_may_be_none(tmp_path):
+    with ShardWriter(tmp_path, "train", 1) as writer:
+        for utterance_id in "ab":
+            writer.write(feature_example(utterance_id, np.empty(0), 0))
+    np.save(tmp_path / "train-00000-of-00001.npy", np.zeros((2, *SHAPE), np.float32))
+
+    clips = open_indexed(tmp_path, ("train",), SHAPE, neighbors=None)
+
+    assert clips.rows.tolist() == [[0], [1]]
+    assert clips.weights.shape == (2, 0)
+
+
+@pytest.mark.parametrize("neighbors", [0, 1, 2, 9])
+def test_nearer_neighbours_close_the_gaps(neighbors, pack):
+    clips = open_indexed(pack("indexed", max_neighbors=9), ("train",), SHAPE, neighbors=7)
+    stays = np.random.default_rng(0).random(clips.weights.shape) < 0.5
+
+    kept = clips.keeping(stays, neighbors)
+
+    for row in range(len(CLIPS)):
+        edges = [
+            (other, weight)
+            for other, weight, stay in zip(
+                clips.rows[row, 1:], clips.weights[row], stays[row], strict=True
+            )
+            if stay and weight
+        ][:neighbors]
+        edges += [(row, 0)] * (neighbors - len(edges))
+        assert kept.rows[row].tolist() == [row, *(other for other, _ in edges)]
+        assert kept.weights[row].tolist() == [weight for _, weight in edges]
+    assert (kept.rows.dtype, kept.weights.dtype) == (clips.rows.dtype, np.float32)
+    assert kept.ids == clips.ids
+    elements = kept.at(tf.data.Dataset.from_tensor_slices(clips.labelled))
+    assert len(elements.element_spec) == 3 + 2 * neighbors
 
 
 def test_same_inputs_same_bytes(pack):

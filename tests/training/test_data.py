@@ -1,4 +1,6 @@
 import shutil
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +10,38 @@ import tensorflow as tf
 from ser_nsl.errors import InputError
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.records import UNLABELLED, ShardWriter, feature_example
-from ser_nsl.training.data import labelled_clips
+from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips
+from ser_nsl.training.orders import shuffled
+
+FORMS = ("training_records", "indexed_records")
 
 
 def ids_of(corpus, split: str) -> list[str]:
     return [key for key, label in corpus.labels[split].items() if label != UNLABELLED]
+
+
+def opened(corpus, records: str = "features", **settings) -> TrainingClips:
+    return training_clips(getattr(corpus, records), ("train",), corpus.description, **settings)
+
+
+def inputs_one_by_one(clips: TrainingClips, rows) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Ids and inputs of clips, which are read in batches."""
+    for start, batch in enumerate(clips.inputs(rows, 4).as_numpy_iterator()):
+        for place in range(len(batch["logmel"])):
+            row = rows[4 * start + place]
+            yield clips.ids[row], {name: values[place] for name, values in batch.items()}
+
+
+def numbers(batches: tf.data.Dataset) -> list[list[float]]:
+    """What tells clips apart, by batches."""
+    return [inputs["logmel"][:, 0, 0].tolist() for inputs, *_ in batches.as_numpy_iterator()]
+
+
+def numbers_of(corpus, ids) -> list[float]:
+    return [float(corpus.logmel[utterance_id][0, 0]) for utterance_id in ids]
+
+
+# Clips to score
 
 
 @pytest.mark.parametrize("splits", [("train",), ("val",), ("train", "val")])
@@ -30,47 +59,90 @@ def test_labelled_clips_in_the_order_of_their_labels(splits, corpus):
         assert label == expected == (corpus.labels["train"] | corpus.labels["val"])[utterance_id]
 
 
-@pytest.mark.parametrize("form", ["training_records", "indexed_records"])
-def test_neighbours_come_with_their_weights(form, corpus):
-    clips = labelled_clips(getattr(corpus, form), ("train",), corpus.description, neighbors=3)
+# Clips to train on
 
-    for (inputs, _), utterance_id in zip(
-        clips.dataset.as_numpy_iterator(), clips.labels, strict=True
-    ):
-        number = int(utterance_id.removeprefix("train"))
-        before, after = (number - 3) % 15, (number + 3) % 15
-        # An edge's weight grows with the number of the clip that it starts from.
-        nearest = [number, before] if number > before else [before, number]
-        others = [after if start == number else before for start in nearest]
-        for i, (start, other) in enumerate(zip(nearest, others, strict=True)):
-            np.testing.assert_array_equal(
-                inputs[f"NL_nbr_{i}_logmel"], corpus.logmel[f"train{other:02}"]
-            )
-            np.testing.assert_allclose(inputs[f"NL_nbr_{i}_weight"], [0.9 + start / 1000])
+
+def neighbors_on_the_ring(utterance_id: str) -> list[tuple[str, float]]:
+    """Neighbours in the corpus's graph, the nearest first."""
+    number = int(utterance_id.removeprefix("train"))
+    before, after = (number - 3) % 15, (number + 3) % 15
+    # An edge's weight grows with the number of the clip that it starts from.
+    found = [(f"train{after:02}", 0.9 + number / 1000), (f"train{before:02}", 0.9 + before / 1000)]
+    return sorted(found, key=lambda each: -each[1])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_neighbours_come_with_their_weights(form, corpus):
+    clips = opened(corpus, form, neighbors=3)
+
+    ids = [clips.ids[row] for row in clips.labelled]
+    assert sorted(ids) == ids_of(corpus, "train")
+    for utterance_id, inputs in inputs_one_by_one(clips, clips.labelled):
+        np.testing.assert_array_equal(inputs["logmel"], corpus.logmel[utterance_id])
+        for i, (other, weight) in enumerate(neighbors_on_the_ring(utterance_id)):
+            np.testing.assert_array_equal(inputs[f"NL_nbr_{i}_logmel"], corpus.logmel[other])
+            np.testing.assert_allclose(inputs[f"NL_nbr_{i}_weight"], [weight])
         # There is no third one. Zeros in its place would be the loudest clips of all.
         np.testing.assert_array_equal(inputs["NL_nbr_2_logmel"], inputs["logmel"])
         assert inputs["NL_nbr_2_weight"] == 0
-        assert not any(name.endswith(("_id", "_label")) for name in inputs)
-
-
-@pytest.mark.parametrize("shuffled", [False, True])
-@pytest.mark.parametrize("neighbors", [0, 1, 3])
-def test_both_forms_are_read_alike(neighbors, shuffled, corpus):
-    tf.random.set_seed(1)
-    one, other = (
-        labelled_clips(records, ("train",), corpus.description, neighbors=neighbors)
-        for records in (corpus.training_records, corpus.indexed_records)
+        assert len(inputs) == 1 + 2 * 3
+    np.testing.assert_allclose(
+        clips.weights[clips.labelled],
+        [[*(weight for _, weight in neighbors_on_the_ring(key)), 0] for key in ids],
     )
-    assert [*one.labels.items()] == [*other.labels.items()]
+    assert clips.weights.dtype == np.float32
+
+
+@pytest.mark.parametrize("source", ["batch", "bank"])
+def test_rows_of_neighbours_come_in_place_of_their_features(source, corpus):
+    clips = opened(corpus, "indexed_records", neighbors=3, source=source)
+
+    rows = np.arange(len(clips.ids))[::-1]
+    for utterance_id, inputs in inputs_one_by_one(clips, rows):
+        assert inputs.keys() == {"logmel", "NL_row", "NL_nbr_rows", "NL_nbr_weights"}
+        np.testing.assert_array_equal(inputs["logmel"], corpus.logmel[utterance_id])
+        assert clips.ids[inputs["NL_row"]] == utterance_id
+        near = neighbors_on_the_ring(utterance_id)
+        # In place of the third one, which is not there, stands the clip itself.
+        found = [clips.ids[row] for row in inputs["NL_nbr_rows"]]
+        assert found == [*(other for other, _ in near), utterance_id]
+        np.testing.assert_allclose(inputs["NL_nbr_weights"], [*(w for _, w in near), 0])
+        np.testing.assert_array_equal(inputs["NL_nbr_rows"], clips.neighbors[inputs["NL_row"]])
+        np.testing.assert_array_equal(inputs["NL_nbr_weights"], clips.weights[inputs["NL_row"]])
+
+
+def test_clips_without_a_label_stand_among_indexed_ones_only(corpus):
+    plain, official = opened(corpus), opened(corpus, "training_records", neighbors=1)
+    indexed = opened(corpus, "indexed_records", neighbors=1)
+
+    for clips in (plain, official):
+        assert sorted(clips.ids) == ids_of(corpus, "train")
+        assert len(clips.unlabelled) == 0
+    assert sorted(indexed.ids) == sorted(corpus.labels["train"])
+    assert {indexed.ids[row] for row in indexed.unlabelled} == {"train13", "train14"}
+    assert plain.neighbors.shape == plain.weights.shape == (13, 0)
+
+
+@pytest.mark.parametrize("neighbors", [0, 1, 3])
+def test_both_forms_give_the_same_batches(neighbors, corpus):
+    one, other = (opened(corpus, form, neighbors=neighbors, label_share=0.8) for form in FORMS)
     datasets = [
-        clips.shuffled(4, seed=5).repeat(2) if shuffled else clips.dataset for clips in (one, other)
+        clips.batches(
+            shuffled(clips.labelled),
+            4,
+            seed=5,
+            steps=4,
+            class_weights=np.array([1, 2, 3], np.float32),
+        )
+        for clips in (one, other)
     ]
 
     assert datasets[0].element_spec == datasets[1].element_spec
-    elements = [tf.nest.flatten([*dataset.as_numpy_iterator()]) for dataset in datasets]
-    assert len(elements[0]) == (8 if shuffled else 13) * (2 + 2 * neighbors)
-    for value, again in zip(*elements, strict=True):
-        np.testing.assert_array_equal(value, again)
+    for _ in range(2):
+        elements = [tf.nest.flatten([*dataset.as_numpy_iterator()]) for dataset in datasets]
+        assert len(elements[0]) == 4 * (3 + 2 * neighbors)
+        for value, again in zip(*elements, strict=True):
+            np.testing.assert_array_equal(value, again)
 
 
 def test_neighbour_of_no_weight_is_replaced_in_both_forms(corpus, tmp_path):
@@ -79,95 +151,311 @@ def test_neighbour_of_no_weight_is_replaced_in_both_forms(corpus, tmp_path):
     for form in ("official", "indexed"):
         out = tmp_path / form
         pack_neighbors(features=corpus.features, graph=graph, out=out, form=form)
-        clips = labelled_clips(out, ("train",), corpus.description, neighbors=2)
-        inputs, _ = next(clips.dataset.as_numpy_iterator())
-        batch, _ = next(clips.dataset.batch(2).as_numpy_iterator())
+        clips = training_clips(out, ("train",), corpus.description, neighbors=2)
+        _, inputs = next(inputs_one_by_one(clips, clips.labelled))
 
-        for found in (inputs, {name: values[0] for name, values in batch.items()}):
-            np.testing.assert_array_equal(found["NL_nbr_0_logmel"], corpus.logmel["train00"])
-            np.testing.assert_array_equal(found["NL_nbr_1_logmel"], corpus.logmel["train02"])
-
-
-@pytest.mark.parametrize("form", ["features", "indexed_records"])
-def test_one_seed_one_series_of_orders(form, corpus):
-    clips = labelled_clips(getattr(corpus, form), ("train",), corpus.description)
-
-    def orders(seed: int) -> list[list[float]]:
-        tf.random.set_seed(1)
-        batches = clips.shuffled(5, seed=seed)
-        return [
-            [
-                logmel[0, 0]
-                for inputs, _ in batches.as_numpy_iterator()
-                for logmel in inputs["logmel"]
-            ]
-            for _ in range(2)
-        ]
-
-    first, second = orders(1)
-    assert (
-        sorted(first)
-        == sorted(second)
-        == sorted(corpus.logmel[utterance_id][0, 0] for utterance_id in clips.labels)
-    )
-    assert first != second
-    assert orders(1) == [first, second]
-    assert orders(2) != [first, second]
+        np.testing.assert_array_equal(inputs["NL_nbr_0_logmel"], corpus.logmel["train00"])
+        np.testing.assert_array_equal(inputs["NL_nbr_1_logmel"], corpus.logmel["train02"])
 
 
 def test_indexed_features_are_not_kept_in_memory(corpus, tmp_path):
     folder = shutil.copytree(corpus.indexed_records, tmp_path / "indexed")
-    clips = labelled_clips(folder, ("train",), corpus.description, neighbors=2)
-    batches = clips.shuffled(4, seed=0)
+    clips = training_clips(folder, ("train",), corpus.description, neighbors=2)
+    batches = clips.batches(shuffled(clips.labelled), 4, seed=0, steps=0)
     assert len([*batches]) == 4
     for path in folder.glob("*.npy"):
         np.lib.format.open_memmap(path, "r+")[:] = 7
 
-    for inputs, _ in batches.as_numpy_iterator():
+    for inputs, *_ in batches.as_numpy_iterator():
         assert (inputs["logmel"] == 7).all()
         assert (inputs["NL_nbr_1_logmel"] == 7).all()
+
+
+# Epochs
+
+
+@pytest.mark.parametrize("form", ["features", "indexed_records"])
+def test_every_clip_once_an_epoch_and_one_seed_one_series(form, corpus):
+    clips = opened(corpus, form)
+
+    def epochs(seed: int, first: int = 0) -> list[list[list[float]]]:
+        batches = clips.batches(shuffled(clips.labelled), 5, seed=seed, steps=0, first_epoch=first)
+        return [numbers(batches) for _ in range(3)]
+
+    series = epochs(1)
+    for batches in series:
+        assert [len(batch) for batch in batches] == [5, 5, 3]
+        assert sorted(sum(batches, [])) == sorted(numbers_of(corpus, ids_of(corpus, "train")))
+    assert series[0] != series[1] != series[2]
+    assert epochs(1) == series
+    assert epochs(2) != series
+    # Whatever ran before, an epoch is the same.
+    assert epochs(1, first=2)[0] == series[2]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_epochs_of_so_many_steps(steps, corpus):
+    clips = opened(corpus)
+    batches = clips.batches(shuffled(clips.labelled), 4, seed=0, steps=steps)
+
+    series = [numbers(batches) for _ in range(13)]
+
+    assert {tuple(map(len, epoch)) for epoch in series} == {(4,) * steps}
+    # 13 epochs are 4 x steps passes over 13 clips.
+    shown = np.array(series).reshape(4 * steps, 13)
+    expected = sorted(numbers_of(corpus, ids_of(corpus, "train")))
+    np.testing.assert_array_equal(np.sort(shown, axis=1), np.tile(expected, (4 * steps, 1)))
+
+
+def test_neighbours_meet_in_batches_of_all_clips(corpus):
+    clips = opened(corpus, "indexed_records", neighbors=2, source="batch")
+    batches = clips.batches(clips.neighborhoods(), 5, seed=0, steps=0)
+    met = 0
+    for _ in range(4):
+        rows = [inputs["NL_row"] for inputs, *_ in batches.as_numpy_iterator()]
+        assert sorted(np.concatenate(rows)) == list(range(15))
+        met += sum(np.isin(clips.neighbors[each], each).sum() for each in rows)
+
+    by_chance = 4 * 30 * 4 / 14
+    assert met > 1.5 * by_chance
+
+
+# Weights
+
+
+@pytest.mark.parametrize("class_weights", [None, (2.0, 0.5, 1.0)])
+def test_a_mean_over_a_batch_is_one_over_its_labelled_clips(class_weights, corpus):
+    clips = opened(corpus, "indexed_records", neighbors=1, source="batch", label_share=0.5)
+    factors = np.ones(3) if class_weights is None else np.array(class_weights)
+    batches = clips.batches(
+        shuffled(np.arange(15)),
+        4,
+        seed=1,
+        steps=0,
+        class_weights=None if class_weights is None else np.array(class_weights, np.float32),
+    )
+    losses = np.random.default_rng(0).uniform(1, 2, 15)
+
+    hidden = 0
+    for inputs, label, weight in batches.as_numpy_iterator():
+        rows = inputs["NL_row"]
+        known = clips.labels[rows] != UNLABELLED
+        np.testing.assert_array_equal(label, np.maximum(clips.labels[rows], 0))
+        assert (weight[~known] == 0).all()
+        hidden += np.count_nonzero(~known)
+        if known.any():
+            expected = (factors[label] * losses[rows])[known].mean()
+            assert (weight * losses[rows]).mean() == pytest.approx(expected)
+    assert hidden == 15 - 7
+
+
+def test_a_batch_without_labels_weighs_nothing(corpus):
+    clips = opened(corpus, "indexed_records", neighbors=1, source="batch")
+    batches = clips.batches(shuffled(clips.unlabelled), 4, seed=1, steps=0)
+
+    ((_, label, weight),) = batches.as_numpy_iterator()
+    assert label.tolist() == [0, 0]
+    assert weight.tolist() == [0, 0]
+
+
+def test_every_clip_weighs_1_where_all_have_labels(corpus):
+    clips = opened(corpus)
+    for _, _, weight in clips.batches(shuffled(clips.labelled), 4, seed=1, steps=0):
+        np.testing.assert_array_equal(weight, np.ones_like(weight))
+
+
+# Known labels
+
+
+@pytest.mark.parametrize(
+    ("share", "counts"), [(1.0, [5, 4, 4]), (0.5, [3, 2, 2]), (0.6, [3, 3, 3]), (0.01, [1, 1, 1])]
+)
+def test_a_share_of_the_labels_of_each_class(share, counts, corpus):
+    one, other = (opened(corpus, form, label_share=share, seed=2) for form in FORMS)
+
+    known = {one.ids[row]: one.labels[row] for row in one.labelled}
+    assert known == {other.ids[row]: other.labels[row] for row in other.labelled}
+    assert [Counter(known.values())[label] for label in range(3)] == counts
+    assert known.items() <= corpus.labels["train"].items()
+    assert len(one.labelled) + len(one.unlabelled) == 13
+
+
+def test_known_labels_are_drawn_by_the_seed(corpus):
+    draws = [tuple(opened(corpus, label_share=0.5, seed=seed).labelled) for seed in (0, 1, 2, 0)]
+
+    assert len(set(draws)) == 3
+    assert draws[0] == draws[3]
+
+
+def test_a_share_is_not_rounded_up_for_want_of_digits(corpus, tmp_path):
+    with ShardWriter(tmp_path, "train", 1) as writer:
+        for i in range(100):
+            writer.write(feature_example(f"{i}", corpus.logmel["train00"], 0))
+
+    clips = training_clips(tmp_path, ("train",), corpus.description, label_share=0.07)
+    assert 0.07 * 100 > 7
+    assert len(clips.labelled) == 7
+
+
+# Edges that agree
+
+
+@pytest.fixture(scope="module")
+def tangled(corpus, tmp_path_factory):
+    """The corpus with a graph in which emotions meet: most clips have ten neighbours or more."""
+    folder = tmp_path_factory.mktemp("tangled")
+    random = np.random.default_rng(0)
+    pairs = [random.choice(15, 2, replace=False) for _ in range(90)]
+    graph = folder / "graph.tsv"
+    graph.write_text("".join(f"train{a:02}\ttrain{b:02}\t{random.random()}\n" for a, b in pairs))
+    for form in ("official", "indexed"):
+        out = folder / form
+        pack_neighbors(
+            features=corpus.features, graph=graph, out=out, form=form, max_neighbors=9, shards=2
+        )
+    return replace(
+        corpus,
+        graph=graph,
+        training_records=folder / "official",
+        indexed_records=folder / "indexed",
+    )
+
+
+@pytest.mark.parametrize("source", ["packed", "batch"])
+@pytest.mark.parametrize("share", [1.0, 0.4])
+@pytest.mark.parametrize("neighbors", [1, 3, 12])
+def test_edges_between_different_labels_are_left_out(neighbors, share, source, tangled):
+    every = opened(tangled, "indexed_records", neighbors=9, label_share=share)
+    clips = opened(
+        tangled,
+        "indexed_records",
+        neighbors=neighbors,
+        label_share=share,
+        agreeing=True,
+        source=source,
+    )
+
+    assert clips.labels.tolist() == every.labels.tolist()
+    left_out = 0
+    for row, own in enumerate(every.labels):
+        edges = [
+            (other, weight)
+            for other, weight in zip(every.neighbors[row], every.weights[row], strict=True)
+            if weight
+        ]
+        agreeing = [
+            (other, weight)
+            for other, weight in edges
+            if UNLABELLED in (own, every.labels[other]) or own == every.labels[other]
+        ]
+        left_out += len(edges) - len(agreeing)
+        filled = agreeing[:neighbors] + [(row, 0)] * (neighbors - len(agreeing))
+        assert clips.neighbors[row].tolist() == [other for other, _ in filled]
+        assert clips.weights[row].tolist() == [weight for _, weight in filled]
+    assert left_out > 0
+
+    batch = next(clips.inputs(np.arange(15), 15).as_numpy_iterator())
+    if source == "packed":
+        assert len(batch) == 1 + 2 * neighbors
+        for i, rows in enumerate(clips.neighbors.T):
+            expected = numbers_of(tangled, [clips.ids[row] for row in rows])
+            assert batch[f"NL_nbr_{i}_logmel"][:, 0, 0].tolist() == expected
+    else:
+        np.testing.assert_array_equal(batch["NL_nbr_rows"], clips.neighbors)
+
+
+@pytest.mark.parametrize("settings", [{"source": "batch"}, {"source": "bank"}, {"agreeing": True}])
+def test_official_records_do_not_say_who_the_neighbours_are(settings, corpus):
+    with pytest.raises(
+        InputError,
+        match=r"training_records: .*official holds official records.*; pack with --form indexed",
+    ):
+        opened(corpus, "training_records", neighbors=2, **settings)
+
+
+# Embeddings
 
 
 def test_embeddings_are_joined_by_id(corpus, write_embeddings, embedding):
     write_embeddings(["stranger", *reversed(corpus.labels["train"])])
     folder = write_embeddings(corpus.labels["val"], split="val")
+    arguments = corpus.features, ("train", "val"), corpus.description
 
-    clips = labelled_clips(corpus.features, ("train", "val"), corpus.description, embeddings=folder)
+    scored = labelled_clips(*arguments, embeddings=folder)
+    clips = training_clips(*arguments, embeddings=folder)
 
-    elements = list(clips.dataset.as_numpy_iterator())
-    assert len(elements) == 13 + 7
-    for (inputs, _), utterance_id in zip(elements, clips.labels, strict=True):
+    elements = [inputs for inputs, _ in scored.dataset.as_numpy_iterator()]
+    assert len(elements) == len(clips.ids) == 13 + 7
+    for inputs, utterance_id in [
+        *zip(elements, scored.labels, strict=True),
+        *((inputs, key) for key, inputs in inputs_one_by_one(clips, clips.labelled)),
+    ]:
+        assert inputs.keys() == {"logmel", "embedding"}
         np.testing.assert_array_equal(inputs["logmel"], corpus.logmel[utterance_id])
         np.testing.assert_array_equal(inputs["embedding"], embedding(utterance_id))
 
 
-def test_missing_embeddings_are_named(corpus, write_embeddings):
+@pytest.mark.parametrize("opens", [labelled_clips, training_clips])
+def test_missing_embeddings_are_named(opens, corpus, write_embeddings):
     # The two clips without a label need none.
     known = [key for key in ids_of(corpus, "train") if key not in ("train00", "train02", "train07")]
+    arguments = corpus.features, ("train",), corpus.description
 
+    opens(*arguments, embeddings=write_embeddings(ids_of(corpus, "train")))
     with pytest.raises(InputError, match=r"3 of 13 .* \(first: train00, train02, train07\)"):
-        labelled_clips(
-            corpus.features, ("train",), corpus.description, embeddings=write_embeddings(known)
-        )
+        opens(*arguments, embeddings=write_embeddings(known))
 
 
-def test_embeddings_of_another_width_are_refused(corpus, write_embeddings):
+@pytest.mark.parametrize("opens", [labelled_clips, training_clips])
+def test_embeddings_of_another_width_are_refused(opens, corpus, write_embeddings):
     folder = write_embeddings(corpus.labels["train"], width=255)
 
     with pytest.raises(InputError, match="embeddings of 256 numbers; received 255"):
-        labelled_clips(corpus.features, ("train",), corpus.description, embeddings=folder)
+        opens(corpus.features, ("train",), corpus.description, embeddings=folder)
+
+
+# Damage
 
 
 def test_indexed_records_of_another_length_are_refused(corpus):
     longer = replace(corpus.description, clip_samples=corpus.description.clip_samples + 256)
 
     with pytest.raises(InputError, match=r"\.npy: must be float32 of shape \(8, 21, 16\), .* Pack"):
-        labelled_clips(corpus.indexed_records, ("train",), longer, neighbors=1)
+        training_clips(corpus.indexed_records, ("train",), longer, neighbors=1)
 
 
-def test_clips_without_any_label_are_refused(corpus, tmp_path):
+@pytest.mark.parametrize(
+    ("opens", "records"),
+    [(labelled_clips, "features"), *((training_clips, each) for each in ("features", *FORMS))],
+)
+def test_damage_is_found_before_training(opens, records, corpus, tmp_path):
+    folder = shutil.copytree(getattr(corpus, records), tmp_path / records)
+    path = folder / "train-00001-of-00002.tfrecord"
+    path.write_bytes(path.read_bytes()[:-1])
+
+    with pytest.raises(InputError, match="train-00001-of-00002.tfrecord: is cut off or damaged"):
+        opens(folder, ("train",), corpus.description)
+
+
+@pytest.mark.parametrize("opens", [labelled_clips, training_clips])
+def test_clips_without_any_label_are_refused(opens, corpus, tmp_path):
     with ShardWriter(tmp_path, "train", 1) as writer:
         writer.write(feature_example("a", corpus.logmel["train00"], UNLABELLED))
 
     with pytest.raises(InputError, match="no clip of train has a label"):
-        labelled_clips(tmp_path, ("train",), corpus.description)
+        opens(tmp_path, ("train",), corpus.description)
+
+
+def test_indexed_clips_without_any_label_are_refused(corpus, tmp_path):
+    features, graph = tmp_path / "features", tmp_path / "graph.tsv"
+    features.mkdir()
+    corpus.description.save(features)
+    with ShardWriter(features, "train", 1) as writer:
+        for utterance_id in "ab":
+            writer.write(feature_example(utterance_id, corpus.logmel["train00"], UNLABELLED))
+    graph.write_text("a\tb\t1\n")
+    out = tmp_path / "indexed"
+    pack_neighbors(features=features, graph=graph, out=out, form="indexed")
+
+    with pytest.raises(InputError, match="no clip of train has a label"):
+        training_clips(out, ("train",), corpus.description, neighbors=1)

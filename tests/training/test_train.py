@@ -1,41 +1,88 @@
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from shutil import copytree
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.config import TrainingConfig
-from ser_nsl.downstream.blocks import logmel_input
+from ser_nsl.config import AugmentationConfig, TrainingConfig
+from ser_nsl.downstream import NETWORKS
+from ser_nsl.downstream.blocks import EMBEDDING_WIDTH, conv_norm_relu, logmel_input
 from ser_nsl.downstream.saved import load_model
 from ser_nsl.errors import InputError
-from ser_nsl.training.data import Clips, labelled_clips
-from ser_nsl.training.train import KeepWeights, fit, train_downstream
+from ser_nsl.training import train as train_module
+from ser_nsl.training.data import labelled_clips
+from ser_nsl.training.train import train_downstream
 from ser_nsl.training.uar import UAR
+from ser_nsl.training.watch import ProgressBar
 
-SHORT = TrainingConfig(epochs=2, batch_size=4, learning_rate=0.01, keep="last", seed=3)
+SHORT = TrainingConfig(epochs=2, batch_size=4, learning_rate=0.002, keep="last", seed=3)
+STEPS = 4  # of an epoch of 13 clips
+EVERYTHING = replace(
+    SHORT,
+    keep="best",
+    schedule='{"class_name": "CosineDecay", "config": {"initial_learning_rate": 0.01, '
+    '"decay_steps": 12}}',
+    class_weights="balanced",
+    augmentation=AugmentationConfig(3, 1, 4, 1, 3, 10.0),
+    precision="mixed_bfloat16",
+)
 
 
-@pytest.fixture
-def flat(corpus) -> tf.keras.Model:
-    """A network of one layer, which learns the clips by heart."""
-    tf.keras.utils.set_random_seed(0)
-    logmel, x = logmel_input(corpus.description)
-    logits = tf.keras.layers.Dense(3, name="fc2")(tf.keras.layers.Flatten()(x))
-    return tf.keras.Model(logmel, logits, name="flat")
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch) -> None:
+    """A network with all that training changes: weights, moving statistics, dropout."""
+
+    def build(description):
+        logmel, x = logmel_input(description)
+        x = conv_norm_relu(x, 8, 3, strides=2)
+        x = tf.keras.layers.Dropout(0.3, rng_type="stateful")(tf.keras.layers.Flatten()(x))
+        x = tf.keras.layers.Dense(EMBEDDING_WIDTH, activation="relu", name="fc1")(x)
+        logits = tf.keras.layers.Dense(3, dtype="float32", name="fc2")(x)
+        return tf.keras.Model(logmel, logits, name="tiny")
+
+    monkeypatch.setitem(NETWORKS, "tiny", build)
 
 
-def train(corpus, out, *, method="base", training=SHORT, **arguments):
-    """Trains a small network with what the method needs; returns counts, weights, history."""
+def arguments_for(corpus, *, method="base", training=SHORT, **others):
+    """Arguments of a training of the small network with what the method needs."""
     if method == "nsl":
-        arguments.setdefault("training_records", corpus.training_records)
-    arguments.setdefault("model", "cnn6")
-    result = train_downstream(
-        features=corpus.features, out=out, method=method, training=training, **arguments
-    )
+        others.setdefault("training_records", corpus.training_records)
+    return {
+        "features": corpus.features,
+        "model": "tiny",
+        "method": method,
+        "training": training,
+    } | others
+
+
+def train(corpus, out, **arguments):
+    """Trains; returns counts, model, history."""
+    result = train_downstream(**arguments_for(corpus, **arguments), out=out)
     model, description = load_model(out)
     assert description == corpus.description
     return result.counts, model, json.loads((out / "history.json").read_text())
+
+
+def assert_same_weights(model, other):
+    for weights, others in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, others)
+
+
+def assert_same_run(folder, other):
+    assert (folder / "history.json").read_text() == (other / "history.json").read_text()
+    assert_same_weights(load_model(folder)[0], load_model(other)[0])
+
+
+def validation_loss(corpus, model) -> float:
+    clips = labelled_clips(corpus.features, ("val",), corpus.description)
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    ((inputs, labels),) = clips.dataset.batch(100)
+    return float(loss(labels, model(inputs["logmel"])))
 
 
 def validate(corpus, model) -> float:
@@ -47,37 +94,138 @@ def validate(corpus, model) -> float:
     return float(metric.result())
 
 
-# MobileNet-15 drops out, so that its seed counts too.
-@pytest.mark.parametrize(("method", "name"), [("base", "mobilenet15"), ("nsl", "cnn6")])
-def test_same_seed_same_model(method, name, corpus, tmp_path):
-    counts, model, history = train(corpus, tmp_path / "once", method=method, model=name)
-    _, again, history_again = train(corpus, tmp_path / "again", method=method, model=name)
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Returns a function that stops the training in a step, as Ctrl-C does."""
 
-    for weights, weights_again in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(weights, weights_again)
-    assert history == history_again
-    assert counts == {
-        "clips": 13,
-        "epochs": 2,
-        "kept_epoch": 2,
-        "val_uar": f"{history[-1]['val_uar']:.1%}",
-    }
-    assert history[-1]["val_uar"] == pytest.approx(validate(corpus, model))
-    graph_loss = {"graph_loss"} if method == "nsl" else set()
+    def stop(steps: int) -> None:
+        taken, real = [], ProgressBar.on_train_batch_end
+
+        def count(self, batch, logs):
+            taken.append(batch)
+            if len(taken) == steps:
+                raise KeyboardInterrupt
+            real(self, batch, logs)
+
+        monkeypatch.setattr(ProgressBar, "on_train_batch_end", count)
+
+    return stop
+
+
+@pytest.mark.parametrize(
+    ("method", "training"),
+    [
+        ("base", EVERYTHING),
+        ("nsl", replace(SHORT, neighbors="batch")),
+        ("nsl", replace(SHORT, neighbors="bank", keep="best")),
+    ],
+    ids=["everything", "batch", "bank"],
+)
+def test_stopped_training_ends_as_one_that_was_not(
+    method, training, corpus, stop_after, tmp_path, capsys
+):
+    given = {"method": method, "training": training}
+    if method == "nsl":
+        given["training_records"] = corpus.indexed_records
+    counts, model, history = train(corpus, tmp_path / "whole", **given)
+    stop_after(STEPS + 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(corpus, tmp_path / "stopped", **given)
+    assert not (tmp_path / "stopped").exists()
+
+    resumed, _, _ = train(corpus, tmp_path / "stopped", **given)
+
+    assert "goes on after epoch 1 of a training that was stopped" in capsys.readouterr().out
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+    linked = {"neighbors": "2.0", "without_neighbors": 0} if method == "nsl" else {}
+    kept = counts["kept_epoch"]
+    assert (
+        counts
+        == resumed
+        == linked
+        | {
+            "clips": 13,
+            "epochs": 2,
+            "kept_epoch": kept,
+            "val_uar": f"{history[kept - 1]['val_uar']:.1%}",
+        }
+    )
+    assert history[kept - 1]["val_uar"] == pytest.approx(validate(corpus, model))
+    keys = {"loss", "uar", "learning_rate", "val_loss", "val_uar"}
     for epoch in history:
-        assert epoch.keys() == {"loss", "uar", "learning_rate", "val_loss", "val_uar"} | graph_loss
-        assert epoch.get("graph_loss", 1) > 0
+        assert epoch.keys() == keys | ({"scaled_graph_loss"} if method == "nsl" else set())
+    assert method == "base" or history[-1]["scaled_graph_loss"] > 0
+    assert {path.name for path in (tmp_path / "stopped").iterdir()} == {
+        *("model.h5", "last.weights.h5", "description.json", "history.json", "logs", "stage.json"),
+    }
+
+
+def test_killed_training_ends_as_one_that_was_not(corpus, tmp_path):
+    """In a process of its own, which is killed the hard way once an epoch is saved."""
+    given = arguments_for(corpus, model="mobilenet15")
+    train_downstream(**given, out=tmp_path / "whole")
+    script = f"""
+from pathlib import PosixPath
+from time import sleep
+from ser_nsl.config import AugmentationConfig, TrainingConfig
+from ser_nsl.training.train import train_downstream
+from ser_nsl.training.watch import ProgressBar
+ProgressBar.on_epoch_begin = lambda self, epoch, logs: sleep(60 * epoch)
+train_downstream(**{given!r}, out={tmp_path / "killed"!r})
+"""
+    run = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    saved = tmp_path / ".killed.partial" / "unfinished" / "checkpoint"
+    deadline = time.monotonic() + 120
+    while not saved.exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.kill()
+    run.wait()
+
+    assert saved.exists()
+    train_downstream(**given, out=tmp_path / "killed")
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_only_the_same_training_is_gone_on_with(corpus, tmp_path, monkeypatch):
+    found = []
+
+    def stopped(*given):
+        found.append((given[-1] / "unfinished").exists())
+        (given[-1] / "unfinished").mkdir(exist_ok=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_module, "fit", stopped)
+    renamed = tmp_path / "features"
+    copytree(corpus.features, renamed)
+    replace(corpus.description, classes=("anger", "joy", "fear")).save(renamed)
+    same = arguments_for(corpus)
+    for other in (
+        same,
+        same,
+        same | {"model": "cnn6"},
+        same | {"features": renamed},
+        same | {"training": replace(SHORT, learning_rate=0.02)},
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            train_downstream(**other, out=tmp_path / "model")
+
+    assert found == [False, True, False, False, False]
 
 
 def test_both_forms_of_training_records_give_one_model(corpus, tmp_path):
+    once = replace(SHORT, epochs=1)
     trained = [
-        train(corpus, tmp_path / records.name, method="nsl", training_records=records)
+        train(
+            corpus, tmp_path / records.name, method="nsl", training=once, training_records=records
+        )
         for records in (corpus.training_records, corpus.indexed_records)
     ]
 
     (counts, model, history), (other_counts, other, other_history) = trained
-    for weights, other_weights in zip(model.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(weights, other_weights)
+    assert history[0]["val_uar"] == pytest.approx(validate(corpus, model))
+    assert_same_weights(model, other)
     assert history == other_history
     assert counts == other_counts
 
@@ -91,42 +239,46 @@ def test_another_seed_gives_another_model(corpus, tmp_path):
     assert not np.allclose(kernel, other_kernel, atol=0.01)
 
 
-def test_best_epoch_is_kept(corpus, tmp_path):
-    training = replace(SHORT, epochs=8, learning_rate=0.001, keep="best")
+def test_best_and_last_weights_are_saved_once_patience_is_over(corpus, tmp_path):
+    training = replace(SHORT, epochs=40, keep="best", patience=3)
 
     counts, model, history = train(corpus, tmp_path / "model", training=training)
 
     uars = [epoch["val_uar"] for epoch in history]
-    assert len(set(uars)) > 1
-    assert counts["kept_epoch"] == 1 + uars.index(max(uars))
+    assert counts["kept_epoch"] == 1 + uars.index(max(uars)) == len(history) - 3
     assert validate(corpus, model) == pytest.approx(max(uars))
+    model.load_weights(tmp_path / "model" / "last.weights.h5")
+    assert validate(corpus, model) == pytest.approx(uars[-1]) != max(uars)
 
 
-def test_weights_of_the_best_epoch_are_put_back(corpus, flat):
-    clips = labelled_clips(corpus.features, ("train",), corpus.description)
-    # The better a network knows these clips, the worse it does in a validation of wrong labels.
-    wrong = clips.dataset.map(lambda inputs, label: (inputs, (label + 1) % 3))
-    training = replace(SHORT, epochs=25, learning_rate=0.001, keep="best")
+def test_mixed_precision_ends_in_float32(corpus, tmp_path, monkeypatch):
+    real, seen = train_module.fit, []
 
-    history = fit(flat, flat, clips, Clips(wrong, clips.labels), 3, training)
+    def watch(trained, network, *given):
+        result = real(trained, network, *given)
+        seen.append((trained.optimizer, network.get_layer("fc1").compute_dtype))
+        return result
 
-    uars = [epoch["val_uar"] for epoch in history]
-    assert uars[-1] == 0 < max(uars)
-    metric = UAR(3)
-    for inputs, label in wrong.batch(1):
-        metric.update_state(label, flat(inputs["logmel"]))
-    assert float(metric.result()) == pytest.approx(max(uars))
+    monkeypatch.setattr(train_module, "fit", watch)
+    training = replace(SHORT, precision="mixed_float16")
 
+    _, model, history = train(corpus, tmp_path / "model", method="nsl", training=training)
 
-def test_learning_rate_decays_by_steps(corpus, flat):
-    training = replace(SHORT, epochs=5, learning_rate=0.008, decay=0.5, decay_epochs=2)
-    clips = labelled_clips(corpus.features, ("train",), corpus.description)
-
-    history = fit(flat, flat, clips, None, 3, training)
-
-    rates = [epoch["learning_rate"] for epoch in history]
-    assert rates == pytest.approx([0.008, 0.008, 0.004, 0.004, 0.002])
+    ((optimizer, inside),) = seen
+    assert isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+    assert inside == "float16"
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["val_loss"] == pytest.approx(validation_loss(corpus, model), rel=5e-3)
+
+
+@pytest.mark.parametrize("name", ["cnn6", "resnet9", "mobilenet15"])
+def test_logits_are_float32_in_any_precision(name, corpus):
+    with train_module._precision("mixed_float16"):
+        network = NETWORKS[name](corpus.description)
+
+    assert network.output.dtype == tf.float32
+    assert network.get_layer("fc1").output.dtype == tf.float16
 
 
 def test_embeddings_are_trained_with(corpus, write_embeddings, tmp_path):
@@ -173,6 +325,14 @@ def test_trains_on_both_splits_without_validation(corpus, tmp_path):
             },
             "cnn6 has no layer 'fc3'",
         ),
+        (
+            {"splits": ("train", "val"), "training": replace(SHORT, patience=1)},
+            r"training\.patience: needs a validation split",
+        ),
+        (
+            {"training": replace(SHORT, augmentation=AugmentationConfig(20))},
+            r"augmentation\.time_shift_frames: must be at most 19, since clips have 20 frames",
+        ),
         ({"model": "vgg15"}, "clips of 20 frames and 16 bands are too small for vgg15"),
     ],
 )
@@ -200,22 +360,29 @@ def test_runaway_loss_leaves_the_earlier_model(corpus, tmp_path):
     out.mkdir()
     (out / "stage.json").write_text("{}")
     (out / "model.h5").write_bytes(b"earlier")
+    jump = {"boundaries": [STEPS], "values": [0.001, 1e30]}
+    training = replace(
+        SHORT, schedule=json.dumps({"class_name": "PiecewiseConstantDecay", "config": jump})
+    )
 
-    with pytest.raises(InputError, match=r"the loss is (nan|inf) in epoch 1; lower"):
-        train(corpus, out, training=replace(SHORT, learning_rate=1e30))
+    # The first step of the second epoch is the last one at the lower rate.
+    match = (
+        r"the loss is (nan|inf) in step [34], with (train\d\d, )+of epoch 2, at 1e\+30; lower it"
+    )
+    with pytest.raises(InputError, match=match) as error:
+        train(corpus, out, training=training)
 
     assert (out / "model.h5").read_bytes() == b"earlier"
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert "The weights of epoch 1 are in" in str(error.value)
+    network = NETWORKS["tiny"](corpus.description)
+    network.load_weights(tmp_path / ".model.partial" / "last.weights.h5")
+    assert all(np.isfinite(weights).all() for weights in network.get_weights())
 
 
-@pytest.mark.parametrize(("keep", "expected"), [("best", 2.0), ("last", 4.0)])
-def test_first_of_the_best_epochs_is_kept(keep, expected, flat):
-    bias = flat.get_layer("fc2").bias
-    keeper = KeepWeights(flat, replace(SHORT, keep=keep))
-    for epoch, uar in enumerate([0.0, 0.7, 0.7, 0.6], start=1):
-        bias.assign([epoch] * 3)
-        keeper.on_epoch_end(epoch, {"loss": 1.0, "val_uar": uar})
+def test_nothing_is_left_where_no_epoch_ended(corpus, tmp_path):
+    with pytest.raises(
+        InputError, match=r"the loss is (nan|inf) in step 2, .*of epoch 1, at 1e\+30"
+    ):
+        train(corpus, tmp_path / "model", training=replace(SHORT, learning_rate=1e30))
 
-    keeper.restore()
-
-    assert bias.numpy().tolist() == [expected] * 3
+    assert not list(tmp_path.iterdir())

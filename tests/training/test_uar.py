@@ -61,9 +61,11 @@ def test_reset_forgets():
 
 def test_weights_count_clips():
     metric = UAR(2)
-    metric.update_state([0, 0, 1], tf.one_hot([0, 1, 1], 2), sample_weight=[3.0, 1.0, 0.0])
+    weights = np.array([3.0, 1.0, 0.0, 0.5])
+    metric.update_state([0, 0, 1, 1], tf.one_hot([0, 1, 0, 1], 2), sample_weight=weights)
 
-    assert float(metric.result()) == 0.75
+    # Weights of 3 and 1 count alike; the clip of weight 0, which is wrong, does not count.
+    assert float(metric.result()) == (0.5 + 1) / 2
 
 
 def test_is_made_again_from_its_settings():

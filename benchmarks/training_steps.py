@@ -1,0 +1,197 @@
+"""Measures what a step of training costs with a graph, beside plain training.
+
+    python benchmarks/training_steps.py --out results/training_steps
+
+Every case is a process of its own, in which plain steps and steps with a graph take turns.
+"""
+
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import cycle, product
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from ser_nsl.cli import run
+
+_NETWORKS = ("resnet9", "cnn6")
+_SOURCES = ("packed", "batch", "bank")
+_NEIGHBORS = (3, 6, 9)
+_BATCH = 16
+_CLIPS = 320
+_CLIP_SECONDS = 3
+_BARS = {"packed": lambda n: 1 + n, "batch": lambda n: 1.15, "bank": lambda n: 1.15}
+
+
+def main(*, out: Path, turns: int = 10, networks: tuple[str, ...] = _NETWORKS) -> str:
+    """Times steps of 16 clips of 3 s for all sources of neighbours, and the input.
+
+    Args:
+        out: Folder for `training_steps.md` and `training_steps.json`.
+        turns: How often plain steps and steps with a graph take turns; 1 for a trial.
+        networks: Which networks.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    cases = product(networks, _SOURCES, _NEIGHBORS)
+    measured = {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "steps": [in_process(measure_steps, *case, turns) for case in cases],
+        "precision": [in_process(measure_precision, network, turns) for network in networks],
+        "input": [in_process(measure_input, *case) for case in product(networks, _SOURCES)],
+    }
+    (out / "training_steps.json").write_text(json.dumps(measured, indent=1) + "\n")
+    text = describe(measured)
+    (out / "training_steps.md").write_text(text)
+    return text
+
+
+def in_process(function: Callable, *arguments: Any) -> Any:
+    """Calls a function where nothing has taken memory before."""
+    # Forked processes would inherit TensorFlow's threads, which do not survive that.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def measure_steps(network: str, source: str, neighbors: int, turns: int) -> dict[str, Any]:
+    """Times plain steps and steps with a graph in turns; memory is that of the latter."""
+    graph_step = stepper(network, source, neighbors)
+    graph_step()
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
+    plain_step = stepper(network, None, 0)
+    plain, graph = in_turns(plain_step, graph_step, turns)
+    return {
+        "network": network,
+        "source": source,
+        "neighbors": neighbors,
+        "plain_milliseconds": round(plain * 1e3, 1),
+        "graph_milliseconds": round(graph * 1e3, 1),
+        "ratio": round(graph / plain, 3),
+        "bar": _BARS[source](neighbors),
+        "peak_gigabytes": peak,
+    }
+
+
+def measure_precision(network: str, turns: int) -> dict[str, Any]:
+    """Times plain steps in float32 and in mixed_bfloat16 in turns."""
+    single, mixed = in_turns(
+        stepper(network, None, 0), stepper(network, None, 0, "mixed_bfloat16"), turns
+    )
+    return {
+        "network": network,
+        "float32_milliseconds": round(single * 1e3, 1),
+        "mixed_bfloat16_milliseconds": round(mixed * 1e3, 1),
+        "speed_up": round(single / mixed, 2),
+    }
+
+
+def in_turns(one: Callable, other: Callable, turns: int) -> tuple[float, float]:
+    """Median seconds of each, after a first call of both."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for turn in range(turns + 1):
+        for step, times in zip((one, other), seconds, strict=True):
+            for _ in range(3):
+                start = time.perf_counter()
+                step()
+                if turn:
+                    times.append(time.perf_counter() - start)
+    return median(seconds[0]), median(seconds[1])
+
+
+def stepper(network: str, source: str | None, neighbors: int, precision: str = "float32"):
+    """A function that takes one step of training on the next batch, held in memory."""
+    train, clips, order = trainable(network, source, neighbors, precision)
+    batches = cycle([*clips.batches(order, _BATCH, seed=0, steps=0)])
+    return lambda: train(next(batches))
+
+
+def measure_input(network: str, source: str) -> dict[str, Any]:
+    """Share of an epoch spent in steps: one with its batches in memory, beside a real one."""
+    train, clips, order = trainable(network, source, 3, "float32")
+    batches = clips.batches(order, _BATCH, seed=0, steps=0)
+    held = [*batches]
+
+    def epoch(of: Iterable[Any]) -> float:
+        start = time.perf_counter()
+        for batch in of:
+            train(batch)
+        return time.perf_counter() - start
+
+    epoch(held)
+    turns = [(epoch(held), epoch(batches)) for _ in range(3)]
+    in_steps, real = (median(times) for times in zip(*turns, strict=True))
+    return {"network": network, "source": source, "share_in_steps": round(in_steps / real, 3)}
+
+
+def trainable(network: str, source: str | None, neighbors: int, precision: str):
+    """A step of training, and clips of noise, in a graph where near clips are neighbours."""
+    import tensorflow as tf
+
+    from ser_nsl.config import FrontEndConfig, TrainingConfig
+    from ser_nsl.downstream import NETWORKS
+    from ser_nsl.features import Description
+    from ser_nsl.graph.indexed import IndexedClips
+    from ser_nsl.training.data import TrainingClips
+    from ser_nsl.training.orders import shuffled
+    from ser_nsl.training.train import regularized
+
+    front_end = FrontEndConfig()
+    bands = front_end.mel_bins
+    samples = _CLIP_SECONDS * front_end.sample_rate_hz
+    classes = tuple("abcdefg")
+    mean, deviation = (-40.0,) * bands, (10.0,) * bands
+    description = Description(front_end, samples, classes, mean, deviation)
+    random = np.random.default_rng(0)
+    logmels = random.normal(-40, 10, (_CLIPS, *description.logmel_shape)).astype(np.float32)
+    own = np.arange(_CLIPS)
+    rows = (own[:, np.newaxis] + np.arange(1 + neighbors)) % _CLIPS
+    weights = np.ones((_CLIPS, neighbors), np.float32)
+    ids = [str(row) for row in own]
+    indexed = IndexedClips(ids, own % len(classes), rows.astype(np.int32), weights, [logmels])
+    at = indexed.at if source in (None, "packed") else indexed.linked
+    clips = TrainingClips(ids, indexed.labels, at, indexed.rows[:, 1:], weights)
+    tf.keras.mixed_precision.set_global_policy(precision)
+    model = NETWORKS[network](description)
+    if source is not None:
+        model = regularized(model, clips, TrainingConfig(neighbors=source, alpha=0.1))
+    model.compile(
+        tf.keras.optimizers.Adam(1e-3),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    order = clips.neighborhoods() if source == "batch" else shuffled(own)
+    return tf.function(model.train_step), clips, order
+
+
+def describe(measured: dict[str, Any]) -> str:
+    """The tables, with what they say."""
+    sections = {
+        "Steps": "Milliseconds a step, medians; `bar` is the most that the ratio may be. Memory is "
+        "the peak of a process that has only taken a step with the graph, TensorFlow with it.",
+        "Precision": "Plain steps.",
+        "Input": "Seconds of an epoch whose batches are held in memory over those of a real one, "
+        "three neighbours.",
+    }
+    lines = [
+        "# What a step of training costs",
+        "",
+        f"Made by `benchmarks/training_steps.py` on {measured['machine']}: batches of {_BATCH} "
+        f"clips of {_CLIP_SECONDS} s. Plain steps "
+        "and steps with a graph take turns in one process.",
+    ]
+    for title, note in sections.items():
+        rows = measured[title.lower()]
+        table = tabulate(rows, headers="keys", tablefmt="github")
+        lines += ["", f"## {title}", "", note, "", table]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,151 @@
+"""Clips as they might have been: shifted, partly hidden, with noise behind them."""
+
+import librosa
+import numpy as np
+import tensorflow as tf
+
+from ser_nsl.config import AugmentationConfig, FrontEndConfig
+from ser_nsl.errors import InputError
+from ser_nsl.features import Description
+
+_SNR_RANGE_DB = 30.0
+_NOISE_TILTS_DB_PER_OCTAVE = (-6.0, 0.0)  # brown to white
+_LOWEST_HZ = 100.0  # below, a tilt goes no further
+
+
+def check_lengths(config: AugmentationConfig, description: Description) -> None:
+    """Checks that shifts and masks fit into clips.
+
+    Args:
+        config: How clips are altered.
+        description: Of the features.
+
+    Raises:
+        InputError: If one is longer than a clip.
+    """
+    frames, bands = description.logmel_shape
+    for name, most in (
+        ("time_shift_frames", frames - 1),
+        ("time_mask_frames", frames if config.time_masks else None),
+        ("band_mask_width", bands if config.band_masks else None),
+    ):
+        value = getattr(config, name)
+        if most is not None and value > most:
+            raise InputError(
+                f"training.augmentation.{name}: must be at most {most}, since clips have {frames} "
+                f"frames of {bands} bands; received {value}."
+            )
+
+
+def augmented(
+    batches: tf.data.Dataset,
+    description: Description,
+    config: AugmentationConfig,
+    *,
+    seed: int,
+    epoch: int,
+) -> tf.data.Dataset:
+    """Alters the clips of an epoch, not their neighbours.
+
+    What happens to a clip follows from the seed, the epoch, and the clip's place in it.
+
+    Args:
+        batches: Of one epoch: elements `(inputs, label, weight)`; inputs hold `logmel`.
+        description: Of the features.
+        config: What happens; by default nothing.
+        seed: Non-negative.
+        epoch: From 0.
+
+    Returns:
+        The batches with another `logmel`.
+    """
+    if config == AugmentationConfig():
+        return batches
+    of_epoch = tf.constant([seed, epoch], tf.int64)
+
+    def alter(step: tf.Tensor, batch: tuple) -> tuple:
+        inputs, label, weight = batch
+        of_step = tf.random.experimental.stateless_fold_in(of_epoch, step)
+        logmel = augment(inputs["logmel"], of_step, config, description)
+        return inputs | {"logmel": logmel}, label, weight
+
+    return batches.enumerate().map(alter, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def augment(
+    logmel: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig, description: Description
+) -> tf.Tensor:
+    """Alters each clip of a batch in its own way: shift, then noise, then masks.
+
+    Args:
+        logmel: float32, shape `(batch, frames, mels)`, in dB.
+        seed: int64, shape `(2,)`; decides on everything.
+        config: What happens.
+        description: Of the features: what is hidden takes the mean of its band.
+
+    Returns:
+        As `logmel`.
+    """
+    seeds = [tf.random.experimental.stateless_fold_in(seed, number) for number in range(4)]
+    if config.time_shift_frames:
+        logmel = _shifted(logmel, seeds[0], config.time_shift_frames)
+    if config.noise_snr_db is not None:
+        logmel = _with_noise(logmel, seeds[1], config.noise_snr_db, description.front_end)
+    clips, frames, bands = (tf.shape(logmel)[axis] for axis in range(3))
+    hidden = tf.zeros((clips, 1, 1), bool)
+    if config.time_masks:
+        shape = clips, config.time_masks, frames
+        hidden |= _stretches(shape, seeds[2], config.time_mask_frames)[:, :, tf.newaxis]
+    if config.band_masks:
+        shape = clips, config.band_masks, bands
+        hidden |= _stretches(shape, seeds[3], config.band_mask_width)[:, tf.newaxis, :]
+    return tf.where(hidden, tf.constant(description.mean, tf.float32), logmel)
+
+
+def _shifted(logmel: tf.Tensor, seed: tf.Tensor, most: int) -> tf.Tensor:
+    clips, frames = tf.shape(logmel)[0], tf.shape(logmel)[1]
+    shifts = tf.random.stateless_uniform((clips, 1), seed, -most, most + 1, tf.int32)
+    return tf.gather(logmel, (tf.range(frames) - shifts) % frames, batch_dims=1)
+
+
+def _stretches(shape: tuple, seed: tf.Tensor, longest: int) -> tf.Tensor:
+    """Draws stretches of 0 to `longest` places.
+
+    Args:
+        shape: Clips, stretches a clip, places.
+        seed: Decides.
+        longest: At most all places.
+
+    Returns:
+        bool, shape `(clips, places)`: which are in one of them.
+    """
+    clips, count, length = shape
+    of_widths, of_starts = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    widths = tf.random.stateless_uniform((clips, count, 1), of_widths, 0, longest + 1, tf.int32)
+    room = tf.cast(length - widths + 1, tf.float32)
+    starts = tf.cast(tf.random.stateless_uniform((clips, count, 1), of_starts) * room, tf.int32)
+    places = tf.range(length)
+    return tf.reduce_any((places >= starts) & (places < starts + widths), axis=1)
+
+
+def _with_noise(
+    logmel: tf.Tensor, seed: tf.Tensor, least_snr_db: float, front_end: FrontEndConfig
+) -> tf.Tensor:
+    """Adds the power that steady noise is expected to have, louder or softer by octaves."""
+    # The filters have equal areas, so that white noise is as loud in each band.
+    hertz = librosa.mel_frequencies(
+        front_end.mel_bins + 2, fmin=front_end.low_hz, fmax=front_end.high_hz
+    )[1:-1]
+    octaves = tf.constant(np.log2(np.maximum(hertz, _LOWEST_HZ)), tf.float32)
+    of_snr, of_tilt = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    each = (tf.shape(logmel)[0], 1, 1)
+    snr = tf.random.stateless_uniform(each, of_snr, least_snr_db, least_snr_db + _SNR_RANGE_DB)
+    tilt = tf.random.stateless_uniform(each, of_tilt, *_NOISE_TILTS_DB_PER_OCTAVE)
+    power, noise = _power(logmel), _power(tilt * octaves)
+    loudness = tf.reduce_mean(power, axis=(1, 2), keepdims=True) * _power(-snr)
+    power += noise / tf.reduce_mean(noise, axis=2, keepdims=True) * loudness
+    return 10 / np.log(10) * tf.math.log(power)
+
+
+def _power(decibels: tf.Tensor) -> tf.Tensor:
+    return 10 ** (decibels / 10)

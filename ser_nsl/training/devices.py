@@ -1,0 +1,71 @@
+"""The devices that a training runs on: those of several machines, several GPUs, or one device."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from ser_nsl.errors import InputError
+
+
+def all_devices() -> tf.distribute.Strategy:
+    """Everything there is to train on.
+
+    Where `TF_CONFIG` says that this process is one of several workers, the devices of all of
+    them; they must be asked for before TensorFlow does anything else. Otherwise the GPUs of this
+    machine if there are several, else the one device there is.
+
+    Raises:
+        InputError: If `TF_CONFIG` is not JSON, or TensorFlow is already at work.
+    """
+    if "TF_CONFIG" in os.environ:
+        try:
+            json.loads(os.environ["TF_CONFIG"])
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                f"TF_CONFIG: does not start a worker ({error}); give it as TensorFlow's guide to "
+                "distributed training says, to tools/train_downstream.py alone."
+            ) from error
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def check_shares(batch_size: int, strategy: tf.distribute.Strategy) -> None:
+    """Checks that a batch can be divided.
+
+    Raises:
+        InputError: If devices would get unequal shares.
+    """
+    devices = strategy.num_replicas_in_sync
+    if batch_size % devices:
+        raise InputError(
+            f"training.batch_size: must be a multiple of the devices, that is of {devices}; "
+            f"received {batch_size}. Choose another, or hide devices with CUDA_VISIBLE_DEVICES."
+        )
+
+
+def divided(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches that every worker makes alike, and of which it takes its part."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.with_options(options)
+
+
+def least_of_workers(value: int, strategy: tf.distribute.Strategy) -> int:
+    """The least of the values that the workers give; each must call this.
+
+    Args:
+        value: Of this worker.
+        strategy: Of all of them.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return value
+
+    def gather() -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        return replica.all_gather(tf.constant([value]), axis=0)
+
+    values = strategy.experimental_local_results(strategy.run(gather))[0]
+    return int(tf.reduce_min(values))

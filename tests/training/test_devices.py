@@ -1,0 +1,82 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from ser_nsl.config import TrainingConfig
+from ser_nsl.errors import InputError
+from ser_nsl.training.devices import all_devices, check_shares, least_of_workers
+from ser_nsl.training.train import train_downstream
+
+WORKER = """
+from pathlib import PosixPath
+from ser_nsl.config import AugmentationConfig, TrainingConfig
+from ser_nsl.training import train
+from ser_nsl.training.devices import least_of_workers
+def fit(trained, *given, real=train.fit):
+    assert least_of_workers(3 + {index}, trained.distribute_strategy) == 3
+    return real(trained, *given)
+train.fit = fit
+train.train_downstream(**{given!r}, out={out!r})
+"""
+
+
+def test_two_workers_train_as_one(corpus, tmp_path):
+    training = TrainingConfig(epochs=2, epoch_steps=2, batch_size=4, learning_rate=1e-4)
+    given = {"features": corpus.features, "model": "cnn6", "method": "base", "training": training}
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("localhost", 0))
+        two.bind(("localhost", 0))
+        ports = [each.getsockname()[1] for each in (one, two)]
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    workers = []
+    for index in range(2):
+        task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        script = WORKER.format(index=index, given=given, out=tmp_path / f"worker{index}")
+        environment = os.environ | {"TF_CONFIG": json.dumps(task)}
+        workers.append(subprocess.Popen([sys.executable, "-c", script], env=environment))
+    try:
+        train_downstream(**given, out=tmp_path / "alone")
+        assert [worker.wait(180) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+
+    alone, first, second = (
+        json.loads((tmp_path / name / "history.json").read_text())
+        for name in ("alone", "worker0", "worker1")
+    )
+    assert first == second
+    for epoch, expected in zip(first, alone, strict=True):
+        assert epoch == pytest.approx(expected, rel=1e-4)
+
+
+def test_one_device_is_the_default(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    strategy = all_devices()
+
+    assert strategy is tf.distribute.get_strategy()
+    assert least_of_workers(3, strategy) == 3
+    check_shares(7, strategy)
+
+
+@pytest.mark.parametrize("value", ["worker", '{"cluster": {"worker": ["localhost:1"]}}'])
+def test_bad_cluster_is_refused(value, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", value)
+    tf.zeros(1)  # TensorFlow is at work
+
+    with pytest.raises(InputError, match="^TF_CONFIG: does not start a worker"):
+        all_devices()
+
+
+def test_unequal_shares_are_refused():
+    class Three:
+        num_replicas_in_sync = 3
+
+    check_shares(6, Three())
+    with pytest.raises(InputError, match="batch_size: must be a multiple .* of 3; received 16"):
+        check_shares(16, Three())

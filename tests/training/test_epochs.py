@@ -1,0 +1,91 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ser_nsl.config import AugmentationConfig, TrainingConfig
+from ser_nsl.training.data import training_clips
+from ser_nsl.training.epochs import Epochs, balanced_weights
+
+CONFIG = TrainingConfig(batch_size=4, seed=3)
+
+
+@pytest.fixture
+def epochs(corpus):
+    """Returns a function from settings to epochs."""
+
+    def make(config=CONFIG, *, in_neighborhoods=False, replicas=1) -> Epochs:
+        clips = training_clips(
+            corpus.indexed_records, ("train",), corpus.description, neighbors=2, source="batch"
+        )
+        return Epochs(
+            clips,
+            corpus.description,
+            config,
+            in_neighborhoods=in_neighborhoods,
+            replicas=replicas,
+        )
+
+    return make
+
+
+def logmels(epochs: Epochs, epoch: int) -> list[np.ndarray]:
+    return [inputs["logmel"] for inputs, _, _ in epochs.batches(epoch).as_numpy_iterator()]
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "sizes"),
+    [
+        (CONFIG, {}, [4, 4, 4, 1]),
+        (CONFIG, {"in_neighborhoods": True}, [4, 4, 4, 3]),
+        (CONFIG, {"replicas": 2}, [4, 4, 4, 4]),
+        (replace(CONFIG, epoch_steps=5), {}, [4] * 5),
+    ],
+)
+def test_batches_are_those_of_their_ids(config, arguments, sizes, corpus, epochs):
+    made = epochs(config, **arguments)
+
+    assert made.steps == len(sizes) == made.batches(1).cardinality()
+    for step, batch in enumerate(logmels(made, 1)):
+        assert len(batch) == sizes[step]
+        expected = [corpus.logmel[name] for name in made.ids(1, step)]
+        np.testing.assert_array_equal(batch, expected)
+
+
+def test_augmentation_follows_from_seed_epoch_and_place(epochs):
+    config = replace(CONFIG, augmentation=AugmentationConfig(noise_snr_db=0.0))
+
+    def slopes(seed: int, epoch: int) -> np.ndarray:
+        """Slope of the noise that was added to each clip."""
+        altered = np.concatenate(logmels(epochs(replace(config, seed=seed)), epoch))
+        plain = np.concatenate(logmels(epochs(replace(CONFIG, seed=seed)), epoch))
+        noise = (10 ** (altered / 10) - 10 ** (plain / 10)).mean(axis=1)
+        return noise[:, -1] / noise[:, 0]
+
+    once = slopes(3, 0)
+    np.testing.assert_array_equal(slopes(3, 0), once)
+    assert len(np.unique(once.round(4))) == 13
+    for other in (slopes(3, 1), slopes(4, 0)):
+        assert (abs(other - once) > 1e-4).all()
+
+
+def test_balanced_weights_make_classes_count_alike(epochs):
+    weights = balanced_weights(np.array([0, 0, 0, 2]), 3)
+
+    assert weights.tolist() == pytest.approx([4 / (2 * 3), 0, 4 / (2 * 1)])
+
+    made = epochs(replace(CONFIG, class_weights="balanced"))
+    per_class = np.zeros(3)
+    for _, labels, factors in made.batches(0).as_numpy_iterator():
+        np.add.at(per_class, labels, factors)
+    np.testing.assert_allclose(per_class, [13 / 3] * 3, rtol=1e-6)
+
+
+def test_clips_without_a_label_come_on_top(corpus):
+    settings = {"neighbors": 2, "source": "batch", "label_share": 0.2}
+    clips = training_clips(corpus.indexed_records, ("train",), corpus.description, **settings)
+    made = Epochs(clips, corpus.description, CONFIG, in_neighborhoods=True, replicas=1)
+
+    assert (len(clips.labelled), len(clips.ids)) == (3, 15)
+    assert made.steps == 1  # as for the three with a label
+    assert sorted(made.ids(0, 0)) == sorted(clips.ids)

@@ -1,0 +1,55 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from ser_nsl.config import TrainingConfig
+from ser_nsl.training.schedule import learning_rate_schedule, read_schedule
+
+
+def test_default_falls_by_stairs():
+    config = TrainingConfig(learning_rate=0.1, decay=0.5, decay_epochs=2)
+
+    rate = learning_rate_schedule(config, steps=3)
+
+    expected = {0: 0.1, 5: 0.1, 6: 0.05, 11: 0.05, 12: 0.025}
+    assert {step: float(rate(step)) for step in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        tf.keras.optimizers.schedules.CosineDecay(0.0, 100, warmup_target=0.1, warmup_steps=10),
+        tf.keras.optimizers.schedules.PiecewiseConstantDecay([10, 20], [0.3, 0.2, 0.1]),
+        tf.keras.optimizers.schedules.InverseTimeDecay(0.1, 10, 0.5),
+    ],
+    ids=lambda schedule: type(schedule).__name__,
+)
+def test_any_schedule_of_keras_is_read(schedule):
+    form = tf.keras.optimizers.schedules.serialize(schedule)
+    brief = {name: form[name] for name in ("class_name", "config")}
+
+    for each in (form, brief):
+        read = learning_rate_schedule(TrainingConfig(schedule=json.dumps(each)), steps=3)
+        for step in (0, 5, 15, 99):
+            at = tf.constant(step, tf.int64)
+            assert float(read(at)) == pytest.approx(float(schedule(at)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fast", "Expecting value"),
+        ("[1]", "schedule must be JSON of a Keras schedule"),
+        ('{"class_name": "Cosine", "config": {}}', "schedule must be JSON of a Keras schedule"),
+        ('{"class_name": "CosineDecay", "config": {"rate": 1}}', "unexpected keyword .*'rate'"),
+        (
+            '{"class_name": "ExponentialDecay", "config": '
+            '{"initial_learning_rate": 0.1, "decay_steps": 0, "decay_rate": 0.9}}',
+            "must start with a rate of 0 or more; .* starts with nan",
+        ),
+    ],
+)
+def test_others_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        read_schedule(text)
