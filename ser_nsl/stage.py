@@ -47,12 +47,14 @@ class StageResult:
         out: Path of the result.
         counts: What was read, written and dropped, in the stage's own words.
         seconds: Wall time.
+        replaced: Whether an earlier result lay at `out`.
     """
 
     name: str
     out: Path
     counts: dict[str, Any]
     seconds: float
+    replaced: bool = False
 
     @property
     def summary(self) -> str:
@@ -66,7 +68,8 @@ class StageResult:
         return f"{', '.join(shown)} ({self.seconds:.1f} s){dropped}"
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.summary}\n  -> {self.out}"
+        where = f"replaces {self.out}" if self.replaced else f"-> {self.out}"
+        return f"{self.name}: {self.summary}\n  {where}"
 
 
 def stage(
@@ -107,13 +110,14 @@ def stage(
             }
             partial = _make_partial(place, makes, fingerprint if resumes else None)
             bound.arguments["out"] = partial
+            replaces = place.is_file() or (place / "stage.json").exists()
             start = time.monotonic()
             try:
                 counts = dict(function(*bound.args, **bound.kwargs))
                 seconds = round(time.monotonic() - start, 3)
                 record = fingerprint | {
                     "paths": paths,
-                    "versions": _versions(),
+                    "versions": versions(),
                     "counts": counts,
                     "seconds": seconds,
                 }
@@ -127,7 +131,7 @@ def stage(
             finally:
                 if not (resumes and _holds_work(partial)):
                     _remove(partial)
-            return StageResult(function.__name__, out, counts, seconds)
+            return StageResult(function.__name__, out, counts, seconds, replaces)
 
         run.inputs = inputs
         return run
@@ -342,11 +346,12 @@ def _remove(path: Path) -> None:
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
     for package in _RECORDED_PACKAGES:
         try:
-            versions[package] = metadata.version(package)
+            found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return versions
+    return found

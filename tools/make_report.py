@@ -1,19 +1,25 @@
-"""Makes the report of a finished run: report.html, report.md and metrics.json."""
+"""Makes the report of a finished run or of a sweep: report.html, report.md and metrics.json."""
 
 from pathlib import Path
 
 from ser_nsl.cli import run as run_script
 from ser_nsl.report import make_report
 from ser_nsl.stage import StageResult
+from ser_nsl.sweep.report import make_sweep_report
+from ser_nsl.sweep.sweep import RESULTS_NAME
 
 
 def main(*, run: Path, out: Path | None = None) -> StageResult:
-    """Makes the report of a finished run.
+    """Makes the report of a finished run, or of a sweep as far as it is done.
 
     Args:
-        run: Folder of a run, as tools/run_pipeline.py leaves it.
-        out: Folder for report.html, report.md and metrics.json; RUN/report by default.
+        run: Folder of a run, as tools/run_pipeline.py leaves it, or of a sweep, as tools/sweep.py
+            does.
+        out: Folder for report.html, report.md and metrics.json; by default RUN/report for a run,
+            RUN itself for a sweep.
     """
+    if (run / RESULTS_NAME).is_file():
+        return make_sweep_report(run=run, out=out or run)
     return make_report(run=run, out=out or run / "report")
 
 

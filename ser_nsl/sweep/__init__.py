@@ -1,0 +1,1 @@
+"""Many trainings, one line each: what the graph is worth, with controls."""

@@ -1,0 +1,67 @@
+"""What a sweep compares: ways to train, and the graphs that they learn from."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train.
+
+    Attributes:
+        title: What it learns from, in a few words.
+        method: Of `train_downstream`.
+        likeness: Which embeddings say who is alike: `upstream`, `mfcc`, `fused`,
+            `probe` or none.
+        control: What is done to the graph: nothing, `random` or `oracle`.
+        edges: Of `TrainingConfig`.
+        purity: Share of edges that join one emotion, for the oracle with wrong edges mixed in.
+    """
+
+    title: str
+    method: str = "nsl"
+    likeness: str | None = "upstream"
+    control: str | None = None
+    edges: str = "all"
+    purity: float | None = None
+
+
+ARMS = {
+    "base": Arm("labels only", "base", None),
+    "nsl": Arm("labels and graph"),
+    "agreeing": Arm("graph without edges between known, different labels", edges="agreeing"),
+    "mfcc": Arm("graph from MFCCs", likeness="mfcc"),
+    "fused": Arm("graph from upstream and MFCCs", likeness="fused"),
+    "fused_agreeing": Arm(
+        "graph from upstream and MFCCs without edges between known, different labels",
+        likeness="fused",
+        edges="agreeing",
+    ),
+    "probe": Arm(
+        "graph from what a linear probe, trained on the known labels, reads from both",
+        likeness="probe",
+        edges="agreeing",
+    ),
+    "random": Arm("random graph of the same degrees", control="random"),
+    "oracle": Arm("graph that knows all labels (not fair)", control="oracle"),
+    "add": Arm("labels; fc1 plus embedding", "add", None),
+    "max": Arm("labels; larger of fc1 and embedding", "max", None),
+    "avg": Arm("labels; mean of fc1 and embedding", "avg", None),
+}
+"""By name, in the order of tables and figures; beside them `purity_40` and the like."""
+
+
+def find_arm(name: str) -> Arm:
+    """Finds an arm by name.
+
+    Args:
+        name: One of `ARMS`, or `purity_` and a percentage.
+
+    Raises:
+        KeyError: If there is none.
+    """
+    mixed = re.fullmatch(r"purity_(\d{1,2}|100)", name)
+    if mixed:
+        purity = int(mixed[1]) / 100
+        return Arm(f"oracle with wrong edges, {purity:.0%} right", control="oracle", purity=purity)
+    return ARMS[name]

@@ -1,0 +1,186 @@
+"""What the trainings of a fold share: manifest, features, embeddings, graphs, packed records."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from ser_nsl.config import SplitConfig
+from ser_nsl.corpora import prepare_corpus
+from ser_nsl.features import extract_features
+from ser_nsl.graph.build import build_graph
+from ser_nsl.graph.controls import control_graph
+from ser_nsl.graph.fuse import fuse_embeddings
+from ser_nsl.graph.pack import pack_neighbors
+from ser_nsl.graph.probe import probe_embeddings
+from ser_nsl.graph.select import select_edges
+from ser_nsl.mfcc import extract_mfccs
+from ser_nsl.steps import Step
+from ser_nsl.sweep.arms import Arm, find_arm
+from ser_nsl.sweep.config import Run, SweepConfig
+from ser_nsl.upstream.center import center_embeddings
+from ser_nsl.upstream.embed import extract_embeddings
+
+_SPLITS = ("train", "val", "test")
+_SPARE = 10  # neighbours packed for each that is used, to choose among where labels disagree
+
+
+def write_speakers(config: SweepConfig, fold: int, folder: Path) -> None:
+    """Writes who trains, validates and tests, as `prepare_corpus` reads it.
+
+    Args:
+        config: The sweep.
+        fold: From 0.
+        folder: Of the fold; it is made.
+    """
+    groups = config.folds[fold]
+    chosen = {*groups.test, *groups.val}
+    speakers = dict.fromkeys(s for each in config.folds for s in (*each.test, *each.val))
+    train = [speaker for speaker in speakers if speaker not in chosen]
+    lists = {"train": train, "val": [*groups.val], "test": [*groups.test]}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "speakers.json").write_text(json.dumps(lists, indent=1) + "\n")
+
+
+def fold_steps(config: SweepConfig, folder: Path, runs: Iterable[Run]) -> list[Step]:
+    """Lists the stages before the trainings of a fold.
+
+    Args:
+        config: The sweep.
+        folder: Of the fold, where `speakers.json` lies.
+        runs: The trainings.
+
+    Returns:
+        Steps in the order in which they can run, each once.
+    """
+    manifest, target = folder / "manifest.csv", config.target
+    length = {"clip_seconds": config.clip_seconds}
+    steps = [
+        Step(
+            prepare_corpus,
+            {
+                "corpus": target.corpus,
+                "audio_dir": target.audio_dir,
+                "out": manifest,
+                "table": target.table,
+                "leave_out": target.leave_out,
+                "split": SplitConfig(method="lists", lists=folder / "speakers.json"),
+                "skip_bad": target.skip_bad,
+            },
+        ),
+        Step(
+            extract_features,
+            {
+                "manifest": manifest,
+                "out": folder / "features",
+                "front_end": config.front_end,
+                **length,
+            },
+        ),
+        Step(
+            extract_embeddings,
+            {
+                "manifest": manifest,
+                "upstream": config.upstream,
+                "out": folder / "uncentered" / "upstream",
+                "splits": _SPLITS,
+                **length,
+            },
+        ),
+        Step(extract_mfccs, {"manifest": manifest, "out": folder / "uncentered" / "mfcc"}),
+        *(
+            Step(
+                center_embeddings,
+                {
+                    "embeddings": folder / "uncentered" / name,
+                    "manifest": manifest,
+                    "out": folder / "embeddings" / name,
+                },
+            )
+            for name in ("upstream", "mfcc")
+        ),
+        Step(
+            fuse_embeddings,
+            {
+                "embeddings": tuple(folder / "embeddings" / name for name in ("upstream", "mfcc")),
+                "out": folder / "embeddings" / "fused",
+            },
+        ),
+    ]
+    for run in runs:
+        if find_arm(run.method).likeness is not None:
+            steps += _graph_steps(folder, run)
+    return [*{step.out: step for step in steps}.values()]
+
+
+def records_of(folder: Path, run: Run) -> Path:
+    """Names the training records of a run with a graph.
+
+    Args:
+        folder: Of the fold.
+        run: The training.
+    """
+    arm = find_arm(run.method)
+    control = [arm.control] if arm.control else []
+    purity = [f"{arm.purity:.0%}".rstrip("%")] if arm.purity is not None else []
+    return folder / "training" / "_".join([_likeness(run), *control, *purity, str(run.n)])
+
+
+def _likeness(run: Run) -> str:
+    """Whose likeness: what a probe reads depends on the labels that it may know."""
+    likeness = find_arm(run.method).likeness
+    return f"probe_{run.label_share:g}_{run.seed}" if likeness == "probe" else likeness
+
+
+def _graph_steps(folder: Path, run: Run) -> Iterator[Step]:
+    """Edges across speakers only: within one, clips are alike whatever they express."""
+    arm, likeness, embeddings = find_arm(run.method), _likeness(run), folder / "embeddings"
+    manifest = {"manifest": folder / "manifest.csv"}
+    if arm.likeness == "probe":
+        draw = {"label_share": run.label_share, "seed": run.seed}
+        probed = {"embeddings": embeddings / "fused", "out": embeddings / likeness, **draw}
+        yield Step(probe_embeddings, manifest | probed)
+    graphs = folder / "graphs"
+    every, across = graphs / f"{likeness}_all.tsv", graphs / f"{likeness}_across.tsv"
+    yield Step(
+        build_graph,
+        {
+            "embeddings": embeddings / likeness,
+            "out": every,
+            "similarity_threshold": 0.0,
+            "builder": "exact",
+        },
+    )
+    yield Step(select_edges, manifest | {"graph": every, "out": across, "across_speakers": True})
+    records = records_of(folder, run)
+    packed, kept = across, run.n * _SPARE
+    if arm.control is not None:
+        packed, kept = graphs / f"{records.name}.tsv", run.n
+        yield from _control_steps(across, packed, arm, run, manifest)
+    yield Step(
+        pack_neighbors,
+        {
+            "features": folder / "features",
+            "graph": packed,
+            "out": records,
+            "max_neighbors": kept,
+            "form": "indexed",
+        },
+    )
+
+
+def _control_steps(
+    across: Path, out: Path, arm: Arm, run: Run, manifest: Mapping[str, Path]
+) -> Iterator[Step]:
+    """What a control does to the edges that training would use, or chooses in their place."""
+    settings = manifest | {"kind": arm.control, "seed": run.fold}
+    nearest = across.with_name(f"{across.stem}_{run.n}.tsv")
+    if arm.control == "random":
+        yield Step(select_edges, manifest | {"graph": across, "out": nearest, "nearest": run.n})
+        yield Step(control_graph, settings | {"graph": nearest, "out": out})
+        return
+    right = across.with_name(f"{across.stem}_right.tsv")
+    yield Step(control_graph, settings | {"graph": across, "out": right})
+    chosen = out if arm.purity is None else right.with_name(f"{right.stem}_{run.n}.tsv")
+    yield Step(select_edges, manifest | {"graph": right, "out": chosen, "nearest": run.n})
+    if arm.purity is not None:
+        yield Step(control_graph, settings | {"graph": chosen, "out": out, "purity": arm.purity})

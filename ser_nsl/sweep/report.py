@@ -1,0 +1,554 @@
+"""The report of a sweep: one HTML page, the same in Markdown, and its numbers as JSON."""
+
+import json
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+import ser_nsl
+from ser_nsl import figures
+from ser_nsl.config import TrainingConfig
+from ser_nsl.corpora.manifest import corpus_title
+from ser_nsl.errors import InputError
+from ser_nsl.facts import describe_machine, portable
+from ser_nsl.graph.statistics import or_none
+from ser_nsl.report import Plot
+from ser_nsl.stage import StageResult, versions
+from ser_nsl.sweep.arms import ARMS, find_arm
+from ser_nsl.sweep.config import SweepConfig, list_runs, load_sweep
+from ser_nsl.sweep.results import Results, read_results
+from ser_nsl.sweep.statistics import (
+    FEWEST_SPEAKERS,
+    Comparison,
+    Difference,
+    Setting,
+    arm_place,
+    compare,
+    compare_validation,
+    pair,
+    sum_confusion,
+    tabulate_runs,
+)
+from ser_nsl.sweep.sweep import RESULTS_NAME
+
+_CONFIG_NAME = "sweep.yaml"
+_SPACE = "\N{NO-BREAK SPACE}"
+_GRAPH = ["n", "alpha", "layer", "neighbors"]
+_SETTING = ["network", "label_share", "method", *_GRAPH]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Test scores of one network trained with one share of the labels.
+
+    Attributes:
+        network: Name of the network.
+        label_share: Share of the training labels that are used.
+        rows: In the order of the arms.
+        labels: For each row the name of its arm, with what tells it from others of that arm.
+        sentences: What can be said of each graph that is no control, by label.
+    """
+
+    network: str
+    label_share: float
+    rows: list[Comparison]
+    labels: list[str]
+    sentences: dict[str, str]
+
+
+def make_sweep_report(*, run: Path, out: Path) -> StageResult:
+    """Makes the report of a sweep, finished or not.
+
+    The same results give the same report on the same machine. A report that `out` already holds
+    is replaced; its other files stay.
+
+    Args:
+        run: Folder of a sweep, as tools/sweep.py leaves it.
+        out: Folder for `report.html` (one file, figures inside), `report.md` with `figures/`,
+            and `metrics.json`, which holds the numbers of both; it may be `run`.
+
+    Returns:
+        Numbers of runs, of planned ones that are missing, and of figures.
+
+    Raises:
+        InputError: If no run is done, a file is missing or malformed, or `out` cannot be written.
+    """
+    start = time.monotonic()
+    results = read_results(run / RESULTS_NAME)
+    if not results:
+        raise InputError(f"{run / RESULTS_NAME}: holds no run; run tools/sweep.py first.")
+    if (out / "figures").exists() and not (out / "metrics.json").is_file():
+        raise InputError(f"out: {out}/figures is of no report; choose another folder or move it.")
+    config = load_sweep(str(run / _CONFIG_NAME))
+    content = _gather(config, results)
+    plots = [plot for group in content["plots"].values() for plot in group]
+    pages = {
+        name: _TEMPLATES.get_template(f"sweep_{name}.j2").render(content)
+        for name in ("report.html", "report.md")
+    }
+    pages["metrics.json"] = json.dumps(_metrics(content), indent=1, allow_nan=False) + "\n"
+    _publish(out, pages, plots)
+    counts = {"runs": len(results), "missing": content["missing"], "figures": len(plots)}
+    return StageResult("make_sweep_report", out, counts, round(time.monotonic() - start, 3))
+
+
+def _gather(config: SweepConfig, results: Results) -> dict[str, Any]:
+    """Everything that the pages say."""
+    runs = tabulate_runs(results)
+    scored = runs[runs["test"]]
+    planned = list_runs(config)
+    comparisons = compare(results, planned)
+    network = _most(scored if len(scored) else runs, ["network"])[0]
+    graph = _most(scored[(scored["network"] == network) & (scored["n"] > 0)], _GRAPH)
+    classes = _classes(scored)
+    sections = sorted(_sections(comparisons), key=lambda section: section.network != network)
+    return {
+        "config": config,
+        "corpus": corpus_title(config.target.corpus),
+        "version": ser_nsl.__version__,
+        "runs": len(results),
+        "planned": len(planned),
+        "missing": sum(each not in results for each in planned),
+        "network": network,
+        "graph": graph and _describe_graph(graph),
+        "classes": classes,
+        "comparisons": comparisons,
+        "summary": _summarize(comparisons),
+        "sections": sections,
+        "by_network": _by_network(comparisons),
+        "choosing": _choosing(config, results),
+        "grids": _count_grids(config, results),
+        "durations": _durations(runs),
+        "folds": _folds(config, scored),
+        "seeds": sorted(set(runs["seed"])),
+        "upstream": portable(config.upstream),
+        "training": _describe_training(config.training),
+        "machine": describe_machine(),
+        "versions": versions(),
+        "fewest_speakers": FEWEST_SPEAKERS,
+        "plots": {
+            "shares": list(_draw_shares(comparisons, graph)),
+            "differences": list(_draw_differences(sections)),
+            "purity": list(_draw_purity(comparisons)),
+            "confusion": list(_draw_confusion(scored, network, graph, classes)),
+            "maps": list(_draw_maps(config, results)),
+        },
+    }
+
+
+def _most(runs: pd.DataFrame, columns: list[str]) -> tuple | None:
+    """The values that most runs have; the first among equals, None without runs."""
+    counts = runs.groupby(columns, sort=False).size()
+    if counts.empty:
+        return None
+    most = counts.idxmax()
+    return most if isinstance(most, tuple) else (most,)
+
+
+def _classes(scored: pd.DataFrame) -> list[str]:
+    """Names of the classes; numbers where the results tell none."""
+    if scored.empty:
+        return []
+    named = scored["classes"].dropna()
+    if len(named):
+        return list(named.iloc[0])
+    return [str(number) for number in range(1, len(scored["confusion_matrix"].iloc[0]) + 1)]
+
+
+def _describe_graph(graph: tuple[int, float, str, str]) -> str:
+    n, alpha, layer, neighbors = graph
+    return f"n {n}, α {alpha:g}, {layer}, {neighbors}"
+
+
+def _labels(settings: Sequence[Setting]) -> list[str]:
+    """Names of arms, with that of their settings in which these differ."""
+    graphs = [setting.graph for setting in settings if setting.n]
+    varying = [len(set(values)) > 1 for values in zip(*graphs, strict=True)]
+    labels = []
+    for setting in settings:
+        n, alpha, layer, neighbors = setting.graph
+        parts = (f"n {n}", f"α {alpha:g}", layer, neighbors)
+        told = [part for part, varies in zip(parts, varying, strict=False) if varies and n]
+        labels.append(" ".join([setting.method, ", ".join(told)]).strip())
+    return labels
+
+
+def _sections(comparisons: Sequence[Comparison]) -> Iterator[Section]:
+    groups: dict[tuple[str, float], list[Comparison]] = {}
+    for each in comparisons:
+        groups.setdefault((each.setting.network, each.setting.label_share), []).append(each)
+    for (network, share), rows in groups.items():
+        labels = _labels([row.setting for row in rows])
+        yield Section(
+            network=network,
+            label_share=share,
+            rows=rows,
+            labels=labels,
+            sentences={
+                label: f"{_judge(row.against_base, 'base')}; it "
+                f"{_judge(row.against_random, 'the random graph')}."
+                for label, row in zip(labels, rows, strict=True)
+                if _learns_from_graph(row.setting.method) and row.runs
+            },
+        )
+
+
+def _learns_from_graph(method: str) -> bool:
+    """Whether the arm has a graph that is no control."""
+    arm = find_arm(method)
+    return arm.likeness is not None and arm.control is None
+
+
+def _judge(difference: Difference | None, reference: str) -> str:
+    """What can be said of a difference; never that it is there when its interval holds zero."""
+    if difference is None:
+        return f"has no runs to compare with {reference}"
+    side = "below" if difference.mean < 0 else "above"
+    points = f"{abs(100 * difference.mean):.1f} points {side}"
+    count = len(difference.by_speaker)
+    speakers = f"{count} {'speaker' if count == 1 else 'speakers'}"
+    if difference.low is None:
+        return f"is {points} {reference} on {speakers}, too few to tell"
+    interval = f"(95{_SPACE}% interval {_interval(difference)}, {speakers})"
+    if difference.low > 0 or difference.high < 0:
+        return f"is {points} {reference} {interval}"
+    return f"cannot be told from {reference}: {points} {interval}"
+
+
+def _summarize(comparisons: Sequence[Comparison]) -> str:
+    """How often a graph is above or below base and the random graph."""
+    of_graphs = [each for each in comparisons if _learns_from_graph(each.setting.method)]
+    parts = []
+    for reference, name in (("against_base", "base"), ("against_random", "the random graph")):
+        found = [getattr(each, reference) for each in of_graphs]
+        sure = [each for each in found if each is not None and each.low is not None]
+        above = sum(each.low > 0 for each in sure)
+        below = sum(each.high < 0 for each in sure)
+        if sure:
+            parts.append(
+                f"Against {name}, with a 95{_SPACE}% interval that excludes zero: {above} of "
+                f"{len(sure)} graph settings are above, {below} below."
+            )
+        else:
+            parts.append(
+                f"Against {name} nothing can be said yet: no graph setting has been tested on "
+                f"{FEWEST_SPEAKERS} speakers."
+            )
+    return " ".join(parts)
+
+
+def _by_network(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
+    """Networks side by side, at the largest share of labels that two have; None with one only."""
+    done = [each for each in comparisons if each.runs]
+    networks = defaultdict(set)
+    for each in done:
+        networks[each.setting.label_share].add(each.setting.network)
+    shares = [share for share, names in networks.items() if len(names) > 1]
+    if not shares:
+        return None
+    share = max(shares)
+    rows = defaultdict(dict)
+    for each in done:
+        if each.setting.label_share == share:
+            rows[each.setting.method, each.setting.graph][each.setting.network] = each
+    return {
+        "label_share": share,
+        "networks": sorted(networks[share]),
+        "rows": sorted(rows.items(), key=lambda row: (arm_place(row[0][0]), row[0][1])),
+    }
+
+
+def _choosing(config: SweepConfig, results: Results) -> dict[str, list[dict[str, Any]]]:
+    """Validation scores of the grids that score no test speaker."""
+    return {
+        name: [
+            row | {"mean": or_none(row["mean"]), "sd": or_none(row["sd"])}
+            for row in compare_validation(results, list_runs(config, [name])).to_dict("records")
+        ]
+        for name, grid in config.grids.items()
+        if not grid.test and any(run in results for run in list_runs(config, [name]))
+    }
+
+
+def _count_grids(config: SweepConfig, results: Results) -> list[dict[str, Any]]:
+    grids = {name: list_runs(config, [name]) for name in config.grids}
+    return [
+        {
+            "grid": name,
+            "default": name in config.default,
+            "runs": len(runs),
+            "done": sum(run in results for run in runs),
+        }
+        for name, runs in grids.items()
+    ]
+
+
+def _durations(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Wall time of the runs, by what it depends on most."""
+    seconds = runs.groupby(["network", "neighbors", "n"])["seconds"]
+    summary = seconds.agg(["count", "min", "median", "max", "sum"]).reset_index()
+    return summary.to_dict("records")
+
+
+def _folds(config: SweepConfig, scored: pd.DataFrame) -> list[dict[str, Any]]:
+    clips = {fold: int(sum_confusion(own[:1]).sum()) for fold, own in scored.groupby("fold")}
+    return [
+        {"fold": number, "test": [*fold.test], "val": [*fold.val], "clips": clips.get(number)}
+        for number, fold in enumerate(config.folds)
+    ]
+
+
+def _describe_training(training: TrainingConfig) -> str:
+    """The settings that are most often asked for, and all others that are not as usual."""
+    told = {"epochs", "batch_size", "learning_rate", "decay", "decay_epochs", "keep", "precision"}
+    set_by_runs = {"alpha", "layer", "neighbors", "edges", "label_share", "seed", "epoch_steps"}
+    flat, usual = (pd.json_normalize(asdict(each)).iloc[0] for each in (training, TrainingConfig()))
+    others = [
+        f"{name} {value}"
+        for name, value in flat.items()
+        if name not in told | set_by_runs and value != usual[name]
+    ]
+    parts = [
+        f"{training.epochs} epochs, each of as many steps as show every training clip once",
+        f"batches of {training.batch_size}",
+        f"Adam from {training.learning_rate:g}, times {training.decay:g} every "
+        f"{training.decay_epochs} epochs",
+        training.precision,
+        *others,
+    ]
+    kept = "the epoch of the best validation UAR" if training.keep == "best" else "the last epoch"
+    return f"{', '.join(parts)}; {kept} is kept"
+
+
+_CURVES = {
+    "graphs": [name for name in ARMS if name == "base" or _learns_from_graph(name)],
+    "controls": ["base", "nsl", *(name for name, arm in ARMS.items() if arm.control)],
+    "transfer": [
+        "base",
+        "nsl",
+        *(name for name, arm in ARMS.items() if arm.method not in ("base", "nsl")),
+    ],
+}
+"""Which arms stand in one figure, so that lines can be told apart."""
+
+
+def _draw_shares(comparisons: Sequence[Comparison], graph: tuple | None) -> Iterator[Plot]:
+    """UAR over the share of labels, of networks that were trained with several shares."""
+    rows = [
+        asdict(each.setting) | {"mean": each.uar, "sd": each.uar_sd_of_seeds}
+        for each in comparisons
+        if each.runs and each.setting.graph in (graph, (0, 0.0, "", ""))
+    ]
+    table = pd.DataFrame(rows, columns=[*_SETTING, "mean", "sd"])
+    table = table.astype({"mean": float, "sd": float})
+    for network, own in table.groupby("network"):
+        if own["label_share"].nunique() < 2:
+            continue
+        drawn = set()
+        for name, arms in _CURVES.items():
+            curves = {
+                arm: own[own["method"] == arm].set_index("label_share")[["mean", "sd"]]
+                for arm in arms
+                if arm in set(own["method"])
+            }
+            if curves.keys() <= drawn:
+                continue
+            drawn |= curves.keys()
+            yield Plot(
+                f"{network}_shares_{name}",
+                f"Curves: UAR of {network} over the share of labels used, {', '.join(curves)}.",
+                figures.share_curves(f"UAR of {network}: {name}", curves),
+            )
+
+
+def _draw_differences(sections: Sequence[Section]) -> Iterator[Plot]:
+    for section in sections:
+        drawn = {}
+        for label, row in zip(section.labels, section.rows, strict=True):
+            found = {
+                "against base": row.against_base,
+                "against the random graph": row.against_random,
+            }
+            drawn[label] = {
+                name: (each.mean, each.low, each.high) for name, each in found.items() if each
+            }
+        drawn = {label: found for label, found in drawn.items() if found}
+        share = f"{100 * section.label_share:g}"
+        if drawn:
+            yield Plot(
+                f"{section.network}_{share}_differences",
+                f"Points with intervals: differences in UAR of {section.network} at {share} % of "
+                "the labels, against base and against the random graph.",
+                figures.differences(f"{section.network}, {share}% of the labels", drawn),
+            )
+
+
+def _draw_purity(comparisons: Sequence[Comparison]) -> Iterator[Plot]:
+    """Gain over the purity of the graph, wherever graphs were made to a purity."""
+    groups = defaultdict(dict)
+    for each in comparisons:
+        arm = find_arm(each.setting.method)
+        if each.against_base and (arm.control or each.setting.method == "nsl"):
+            key = (each.setting.network, each.setting.label_share, each.setting.graph)
+            groups[key][each.setting.method] = each
+    for (network, share, (n, alpha, layer, neighbors)), methods in groups.items():
+        if not any(name.startswith("purity_") for name in methods):
+            continue
+        gains = {
+            name: (
+                each.purity,
+                each.against_base.mean,
+                each.against_base.low,
+                each.against_base.high,
+            )
+            for name, each in methods.items()
+        }
+        columns = ["purity", "mean", "low", "high"]
+        table = pd.DataFrame.from_dict(gains, orient="index", columns=columns, dtype=float)
+        yield Plot(
+            f"{network}_{100 * share:g}_purity_{n}_{alpha:g}_{layer}_{neighbors}",
+            f"Curve: gain of {network} over base at {100 * share:g} % of the labels, against the "
+            "share of the graph's edges that join one emotion.",
+            figures.gain_by_purity(f"{network}, {100 * share:g}% of the labels", table),
+        )
+
+
+def _draw_confusion(
+    scored: pd.DataFrame, network: str, graph: tuple | None, classes: Sequence[str]
+) -> Iterator[Plot]:
+    """Of base and nsl, at the largest share of labels, over the runs that both have."""
+    own = scored[scored["network"] == network]
+    used = pd.Series([setting.graph for setting in own["setting"]], index=own.index, dtype=object)
+    base, nsl = own[own["method"] == "base"], own[(own["method"] == "nsl") & (used == graph)]
+    shares = set(base["label_share"]) & set(nsl["label_share"])
+    if not shares:
+        return
+    share = max(shares)
+    pairs = pair(*(runs[runs["label_share"] == share] for runs in (base, nsl)))
+    for name, runs in zip(("base", "nsl"), pairs, strict=True):
+        if runs.empty:
+            return
+        yield Plot(
+            f"{network}_{100 * share:g}_confusion_{name}",
+            f"Confusion matrix of {network}, {name} at {100 * share:g} % of the labels: rows true, "
+            "columns recognised.",
+            figures.confusion_matrix(
+                f"{network} {name}, {100 * share:g}% of the labels", sum_confusion(runs), classes
+            ),
+        )
+
+
+def _draw_maps(config: SweepConfig, results: Results) -> Iterator[Plot]:
+    """Validation UAR over n and alpha, of grids that have several of both."""
+    for name, grid in config.grids.items():
+        if len(grid.n) < 2 or len(grid.alpha) < 2:
+            continue
+        table = compare_validation(results, list_runs(config, [name]))
+        table = table[(table["n"] > 0) & (table["runs"] > 0)]
+        low, high = table["mean"].min(), table["mean"].max()
+        maps = table.groupby(["network", "label_share", "method", "neighbors", "layer"], sort=False)
+        for (network, share, method, neighbors, layer), own in maps:
+            scores = own.pivot_table(index="n", columns="alpha", values="mean")
+            scores = scores.rename_axis(index="neighbours n", columns="graph weight α")
+            yield Plot(
+                "_".join([name, network, f"{100 * share:g}", method, neighbors, layer]),
+                f"Map: validation UAR of {network}, {method} at {layer}, {100 * share:g} % of the "
+                f"labels, neighbours from {neighbors}, over n and alpha.",
+                figures.setting_map(f"{network} {method}, {layer}", scores, low=low, high=high),
+            )
+
+
+def _metrics(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of the pages, as plain data without paths of the machine."""
+    config = content["config"]
+    kept = ("runs", "planned", "missing", "classes", "seeds", "folds", "grids", "durations")
+    return {
+        "name": config.name,
+        "title": config.title,
+        "caution": config.caution,
+        "training": asdict(config.training),
+        **{name: content[name] for name in kept},
+        "comparisons": [asdict(each) for each in content["comparisons"]],
+        "validation": {
+            name: [{key: value for key, value in row.items() if key != "setting"} for row in rows]
+            for name, rows in content["choosing"].items()
+        },
+        "machine": content["machine"],
+        "ser_nsl": content["version"],
+        "versions": content["versions"],
+    }
+
+
+def _publish(out: Path, pages: Mapping[str, str], plots: Sequence[Plot]) -> None:
+    """Writes pages and figures whole under their names; figures of an earlier report go."""
+    drawn, begun = out / "figures", out / ".figures"
+    try:
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir(parents=True)
+        for plot in plots:
+            (begun / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
+        for name, page in pages.items():
+            (out / f".{name}").write_text(page, encoding="utf-8")
+        shutil.rmtree(drawn, ignore_errors=True)
+        begun.rename(drawn)
+        for name in pages:
+            (out / f".{name}").replace(out / name)
+    except OSError as error:
+        raise InputError(
+            f"out: {out} cannot be written ({error.strerror}); choose a folder you may write to."
+        ) from error
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _spread(mean: float | None, sd: float | None) -> str:
+    return _percent(mean) if sd is None else f"{_percent(mean)} ± {_percent(sd)}"
+
+
+def _points(difference: Difference | None) -> str:
+    return "" if difference is None else f"{_hundredfold(difference.mean):+.1f}"
+
+
+def _interval(difference: Difference | None) -> str:
+    if difference is None or difference.low is None:
+        return ""
+    return f"{_hundredfold(difference.low):.1f} to {_hundredfold(difference.high):.1f}"
+
+
+def _hundredfold(value: float) -> float:
+    """Points, to be shown with one decimal, never as -0.0."""
+    return round(100 * value, 1) + 0.0
+
+
+def _probability(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    return "<0.001" if difference.p_better < 0.0005 else f"{difference.p_better:.3f}"
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("ser_nsl"),
+    autoescape=lambda name: name.endswith(".html.j2"),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters |= {
+    "percent": _percent,
+    "spread": _spread,
+    "points": _points,
+    "interval": _interval,
+    "probability": _probability,
+    "graph": lambda graph: _describe_graph(graph) if graph[0] else "",
+    "arm_title": lambda method: find_arm(method).title,
+}

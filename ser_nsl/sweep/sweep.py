@@ -1,0 +1,270 @@
+"""Runs what a sweep lists and has not done yet."""
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from omegaconf import OmegaConf
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ser_nsl.config import TrainingConfig
+from ser_nsl.corpora.manifest import read_manifest
+from ser_nsl.errors import InputError
+from ser_nsl.evaluation import evaluate, read_metrics, score
+from ser_nsl.features import Description
+from ser_nsl.records import read_labels
+from ser_nsl.steps import run_steps
+from ser_nsl.sweep.arms import find_arm
+from ser_nsl.sweep.config import Run, SweepConfig, list_runs
+from ser_nsl.sweep.folds import fold_steps, records_of, write_speakers
+from ser_nsl.sweep.results import Results, add_result, read_results
+from ser_nsl.training.data import training_clips
+from ser_nsl.training.train import train_downstream
+
+RESULTS_NAME = "runs.jsonl"
+_SETTINGS_NAME = "sweep.yaml"
+
+
+def run_sweep(
+    config: SweepConfig,
+    out: Path,
+    *,
+    grids: Sequence[str] = (),
+    work: Path,
+    workers: int = 1,
+    dry_run: bool = False,
+) -> str:
+    """Runs what has not been run, one line of the results file each.
+
+    A sweep may be stopped at any time; run again, it goes on.
+
+    Args:
+        config: The sweep.
+        out: Folder of the results file `runs.jsonl`.
+        grids: Names of grids; empty for the default ones, `all` for every one.
+        work: Folder for what runs share: features, embeddings, graphs.
+        workers: Trainings at a time; the cores are divided among them.
+        dry_run: Only say what would run, and how long that would take.
+
+    Returns:
+        How many runs there are of each kind, how many of them are done, and the hours that the
+        others are expected to take.
+
+    Raises:
+        InputError: As the stages, or if the results file is damaged.
+    """
+    path = out / RESULTS_NAME
+    runs = list_runs(config, grids)
+    done = read_results(path)
+    if (out / _SETTINGS_NAME).exists():
+        _check_settings(config, out / _SETTINGS_NAME)
+    left = [run for run in runs if run not in done]
+    if dry_run or not left:
+        return _describe(runs, done, workers)
+    out.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.structured(config), out / _SETTINGS_NAME)
+    for fold in sorted({run.fold for run in left}):
+        folder = work / f"fold{fold}"
+        write_speakers(config, fold, folder)
+        run_steps(fold_steps(config, folder, [run for run in left if run.fold == fold]))
+    os.environ["TQDM_DISABLE"] = "1"  # in the workers; one bar is enough
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with (
+        tqdm(total=len(left), desc="sweep", unit="run") as bar,
+        ProcessPoolExecutor(
+            workers,
+            get_context("spawn"),  # TensorFlow does not survive a fork
+            _limit_threads,
+            (threads,),
+            max_tasks_per_child=_RUNS_A_PROCESS,
+        ) as pool,
+    ):
+        waiting = {pool.submit(train_and_score, config, run, work): run for run in left}
+        try:
+            for each in as_completed(waiting):
+                done[waiting[each]] = each.result()
+                add_result(path, waiting[each], each.result())
+                bar.set_postfix_str(f"{_hours(left, done, workers)} left")
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return _describe(runs, done, workers)
+
+
+def _check_settings(config: SweepConfig, path: Path) -> None:
+    """Refuses to put runs beside those of other settings; grids may change."""
+    ours = OmegaConf.create(OmegaConf.to_yaml(OmegaConf.structured(config)))  # tuples to lists
+    flat, flat_before = (
+        pd.json_normalize(OmegaConf.to_container(each)).iloc[0]
+        for each in (ours, OmegaConf.load(path))
+    )
+    for name, value in flat.items():
+        if name.split(".")[0] in ("grids", "default", "title", "caution"):
+            continue
+        before = flat_before.get(name)
+        if before != value:
+            raise InputError(
+                f"{path.parent}: its runs were made with other settings ({name}: {before}, not "
+                f"{value}); give another --out."
+            )
+
+
+def _describe(runs: Sequence[Run], done: Results, workers: int) -> str:
+    groups = defaultdict(list)
+    for run in runs:
+        groups[run.network, run.method, run.neighbors, run.n, run.label_share].append(run)
+    rows = [
+        (
+            *group,
+            len(of_group),
+            sum(run in done for run in of_group),
+            _hours(of_group, done, workers),
+        )
+        for group, of_group in groups.items()
+    ]
+    rows.append(
+        (
+            "all",
+            "",
+            "",
+            "",
+            "",
+            len(runs),
+            sum(run in done for run in runs),
+            _hours(runs, done, workers),
+        )
+    )
+    headers = ("network", "arm", "neighbours from", "n", "labels", "runs", "done", "hours left")
+    return tabulate(rows, headers=headers, disable_numparse=True)
+
+
+def _hours(runs: Sequence[Run], done: Results, workers: int) -> str:
+    """How long the runs that are not done will take, by the like that are."""
+    expected = [_expected_seconds(run, done) for run in runs if run not in done]
+    if None in expected:
+        return "unknown"
+    return f"{sum(expected) / workers / 3600:.1f}"
+
+
+def _expected_seconds(run: Run, done: Results) -> float | None:
+    for kind in (_KIND, _KIND[:3], _KIND[:2]):
+        alike = [
+            result["seconds"]
+            for other, result in done.items()
+            if all(getattr(run, name) == getattr(other, name) for name in kind)
+        ]
+        if alike:
+            return median(alike)
+    return None
+
+
+_KIND = ("corpus", "network", "neighbors", "n")
+"""What the duration of a run depends on, most of all the first."""
+
+
+_RUNS_A_PROCESS = 25  # TensorFlow keeps something of every network
+
+
+def _limit_threads(threads: int) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]:
+    """Trains a network and scores it.
+
+    Args:
+        config: The sweep.
+        run: Which training.
+        work: Folder of the sweep, where the fold has been prepared.
+
+    Returns:
+        A line of the results, as `ser_nsl.sweep.results.Results` says.
+    """
+    start = time.monotonic()
+    folder, arm = work / f"fold{run.fold}", find_arm(run.method)
+    features = folder / "features"
+    clips = len(read_labels(features, "train"))
+    training = training_of(config.training, run, steps=-(-clips // config.training.batch_size))
+    embeddings = folder / "embeddings" / "upstream" if arm.method in ("add", "max", "avg") else None
+    with TemporaryDirectory() as temporary:
+        model, scores = Path(temporary) / "model", Path(temporary) / "scores.json"
+        train_downstream(
+            features=features,
+            out=model,
+            model=run.network,
+            method=arm.method,
+            training_records=records_of(folder, run) if arm.likeness else None,
+            max_neighbors=run.n,
+            embeddings=embeddings,
+            training=replace(training, edges=arm.edges) if arm.likeness else training,
+        )
+        history = json.loads((model / "history.json").read_text())
+        best = max(range(len(history)), key=lambda epoch: history[epoch]["val_uar"])
+        result = {"val_uar": history[best]["val_uar"], "kept_epoch": best + 1}
+        if arm.likeness is not None:
+            result["purity"] = _purity(folder, run)
+        if run.test:
+            evaluate(model_dir=model, records=features, out=scores, embeddings=embeddings)
+            result |= _by_speaker(read_metrics(scores), features, folder / "manifest.csv")
+    return result | {"seconds": round(time.monotonic() - start, 1)}
+
+
+def training_of(training: TrainingConfig, run: Run, *, steps: int) -> TrainingConfig:
+    """The settings of one training.
+
+    Args:
+        training: What runs do not set.
+        run: What it sets.
+        steps: Steps an epoch.
+    """
+    graph = {"alpha": run.alpha, "layer": run.layer, "neighbors": run.neighbors} if run.n else {}
+    return replace(training, label_share=run.label_share, seed=run.seed, epoch_steps=steps, **graph)
+
+
+def _purity(folder: Path, run: Run) -> float:
+    """Share of the edges used that join clips of one emotion, whether training knows it or not."""
+    features = folder / "features"
+    clips = training_clips(
+        records_of(folder, run),
+        ("train",),
+        Description.load(features),
+        neighbors=run.n,
+        source="batch",
+        agreeing=find_arm(run.method).edges == "agreeing",
+        label_share=run.label_share,
+        seed=run.seed,
+    )
+    emotion_of = read_labels(features, "train")
+    emotions = np.array([emotion_of[utterance_id] for utterance_id in clips.ids])
+    right = emotions[clips.neighbors] == emotions[:, np.newaxis]
+    return float(right[clips.weights > 0].mean())
+
+
+def _by_speaker(scores: dict[str, Any], features: Path, manifest: Path) -> dict[str, Any]:
+    speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
+    classes = Description.load(features).classes
+    labels, ids = read_labels(features, "test"), defaultdict(list)
+    for utterance_id in scores["predictions"]:
+        ids[speakers[utterance_id]].append(utterance_id)
+    by_speaker = {}
+    for speaker, own in sorted(ids.items()):
+        predicted = [classes.index(scores["predictions"][each]) for each in own]
+        result = score([labels[each] for each in own], predicted, classes)
+        by_speaker[speaker] = {"uar": result["uar"], "clips": result["clips"]}
+    names = ("uar", "accuracy", "clips", "classes", "confusion_matrix")
+    kept = {name: scores[name] for name in names}
+    return kept | {"speakers": by_speaker}

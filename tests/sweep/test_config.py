@@ -1,0 +1,87 @@
+from dataclasses import replace
+
+import pytest
+
+from ser_nsl.errors import InputError
+from ser_nsl.sweep.arms import find_arm
+from ser_nsl.sweep.config import Grid, Run, list_runs, load_sweep
+
+
+def test_runs_of_a_grid(tiny):
+    runs = list_runs(tiny)
+
+    assert runs[:2] == [
+        Run("ravdess", 1, "cnn6", "base", 0, 0.0, "", "", 1.0, 0, True),
+        Run("ravdess", 1, "cnn6", "nsl", 3, 0.1, "fc2", "batch", 1.0, 0, True),
+    ]
+    assert len(runs) == 2
+
+
+def test_all_folds_unless_some_are_named(tiny):
+    sweep = replace(tiny, grids={"main": replace(tiny.grids["main"], folds=())})
+
+    assert [run.fold for run in list_runs(sweep)] == [0, 0, 1, 1]
+
+
+def test_what_a_graph_does_not_change_is_run_once(tiny):
+    grid = Grid(arms=("base", "add", "nsl"), n=(3, 6), alpha=(0.1, 1.0), seeds=(0, 1), folds=(0,))
+    sweep = replace(tiny, grids={"many": grid, "again": grid}, default=("many",))
+    runs = list_runs(sweep, ["many", "again"])
+
+    assert len(runs) == len(set(runs)) == 2 * (2 + 4)
+    assert [run.seed for run in runs] == [0] * 6 + [1] * 6
+
+
+def test_all_grids(tiny):
+    runs = list_runs(tiny, ["all"])
+
+    assert [run.method for run in runs if run.label_share == 0.5] == [
+        "random",
+        "purity_50",
+    ]
+    assert len(runs) == 4
+
+
+def test_unknown_grid_is_refused(tiny):
+    with pytest.raises(InputError, match="grids: 'tests' is unknown; known are main, controls"):
+        list_runs(tiny, ["tests"])
+
+
+@pytest.mark.parametrize("name", ["emodb", "emovo"])
+def test_every_speaker_of_the_shipped_sweeps_tests_once(name):
+    sweep = load_sweep(name)
+
+    tested = [speaker for fold in sweep.folds for speaker in fold.test]
+    assert len(tested) == len(set(tested)) == {"emodb": 10, "emovo": 6}[name]
+    for fold in sweep.folds:
+        assert not set(fold.test) & set(fold.val)
+        assert set(fold.val) < set(tested)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("default=[none]", "there is no grid 'none'"),
+        ("grids.trial.arms=[best]", "arms: 'best' is unknown"),
+        ("grids.trial.networks=[vgg]", "networks: 'vgg' is unknown"),
+        ("grids.trial.folds=[9]", r"grids\.trial\.folds: must be 0 to 4"),
+        ("training.epochs=0", "epochs must be at least 1"),
+        ("color=red", "color"),
+    ],
+)
+def test_mistakes_are_named(override, message):
+    with pytest.raises(InputError, match=message):
+        load_sweep("emodb", [override])
+
+
+def test_unknown_sweep_is_refused():
+    with pytest.raises(InputError, match="'emo' is neither a YAML file nor one of emodb, emovo"):
+        load_sweep("emo")
+
+
+def test_arms_with_a_share_of_wrong_edges():
+    arm = find_arm("purity_60")
+
+    assert (arm.control, arm.purity) == ("oracle", 0.6)
+    with pytest.raises(KeyError):
+        find_arm("purity_101")

@@ -1,0 +1,114 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ser_nsl.errors import InputError
+from ser_nsl.features import Description
+from ser_nsl.records import read_labels
+from ser_nsl.sweep.config import list_runs
+from ser_nsl.sweep.results import add_result, read_results
+from ser_nsl.sweep.sweep import run_sweep
+from ser_nsl.training.data import training_clips
+
+
+@pytest.fixture(scope="module")
+def swept(tiny, tmp_path_factory):
+    """All runs of the tiny sweep, in two goes."""
+    folder = tmp_path_factory.mktemp("sweep")
+    shown = run_sweep(tiny, folder, work=folder / "work")
+    return folder, shown, run_sweep(tiny, folder, grids=["all"], work=folder / "work", workers=2)
+
+
+def test_one_line_a_run(swept, tiny):
+    folder, shown, _ = swept
+
+    results = read_results(folder / "runs.jsonl")
+    lines = (folder / "runs.jsonl").read_text().splitlines()
+    assert set(results) == set(list_runs(tiny, ["all"]))
+    assert [*results][:2] == list_runs(tiny)
+    assert json.loads(lines[0])["method"] == "base"
+    assert shown.splitlines()[-1].split() == ["all", "2", "2", "0.0"]
+
+
+def test_scores_are_those_of_the_test_speakers(swept):
+    results = read_results(swept[0] / "runs.jsonl")
+    for run, result in results.items():
+        assert 0 <= result["val_uar"] <= 1
+        assert result["seconds"] > 0
+        assert ("uar" in result) == run.test
+        assert ("purity" in result) == (run.n > 0)
+        if run.method == "purity_50":
+            assert result["purity"] == pytest.approx(0.5, abs=0.1)
+        if run.test:
+            assert [*result["speakers"]] == ["03", "04"]
+            confusion = np.array(result["confusion_matrix"])
+            assert confusion.sum() == result["clips"] == 12
+            recalls = confusion.diagonal() / confusion.sum(axis=1)
+            assert result["uar"] == pytest.approx(recalls.mean())
+            mean = np.mean([each["uar"] for each in result["speakers"].values()])
+            assert result["uar"] == pytest.approx(mean)  # every speaker has as many of each
+
+
+def test_graphs_are_those_of_the_arms(swept):
+    folder = swept[0] / "work" / "fold1"
+    description = Description.load(folder / "features")
+    labels = read_labels(folder / "features", "train")
+
+    def right(graph: str) -> float:
+        clips = training_clips(
+            folder / "training" / graph, ("train",), description, neighbors=2, source="bank"
+        )
+        own = np.array([labels[each] for each in clips.ids])
+        assert [*own] == [*clips.labels]
+        edges = clips.weights > 0
+        speaker = np.array([each.split("-")[-1] for each in clips.ids])
+        others = speaker[clips.neighbors] != speaker[:, np.newaxis]
+        assert others[edges].all()
+        return (own[clips.neighbors] == own[:, np.newaxis])[edges].mean()
+
+    assert right("upstream_oracle_50_2") == pytest.approx(0.5, abs=0.1)
+    assert right("upstream_random_2") < 0.8
+
+
+def test_done_runs_are_not_run_again(swept, tiny):
+    folder = swept[0]
+    before = (folder / "runs.jsonl").read_bytes()
+
+    shown = run_sweep(tiny, folder, grids=["all"], work=folder / "nowhere")
+
+    assert (folder / "runs.jsonl").read_bytes() == before
+    assert not (folder / "nowhere").exists()
+    assert shown == swept[2]
+
+
+def test_plan_predicts_its_duration(swept, tiny, tmp_path):
+    more = replace(tiny.grids["main"], seeds=(0, 1))
+    sweep = replace(tiny, grids={"main": more})
+    results = read_results(swept[0] / "runs.jsonl")
+    for run, result in results.items():
+        add_result(tmp_path / "runs.jsonl", run, result | {"seconds": 3_600})
+
+    plan = run_sweep(sweep, tmp_path, work=tmp_path / "work", workers=2, dry_run=True)
+    unknown = run_sweep(sweep, tmp_path / "new", work=tmp_path / "work", dry_run=True)
+
+    assert plan.splitlines()[-1].split() == ["all", "4", "2", "1.0"]
+    assert unknown.splitlines()[-1].split() == ["all", "4", "0", "unknown"]
+    assert not (tmp_path / "work").exists()
+
+
+def test_other_settings_are_refused(swept, tiny):
+    other = replace(tiny, training=replace(tiny.training, epochs=3))
+
+    with pytest.raises(
+        InputError, match=r"made with other settings \(training\.epochs: 2, not 3\)"
+    ):
+        run_sweep(other, swept[0], work=swept[0] / "work")
+
+
+def test_damaged_results_are_named(tmp_path, tiny):
+    (tmp_path / "runs.jsonl").write_text('{"corpus": "emodb"}\n')
+
+    with pytest.raises(InputError, match=r"runs\.jsonl: line 1 is not one of tools/sweep\.py"):
+        run_sweep(tiny, tmp_path, work=tmp_path / "work")
