@@ -194,7 +194,7 @@ def costs(clips: int, measured: Mapping[str, Any]) -> dict[str, Any]:
         "pairs of blocks": blocks * (blocks + 1) // 2,
         "pairs of clips": pairs,
         "operations": 2 * WIDTH * pairs,
-        "core time": {
+        "core hours": {
             "decoding and log Mel": clips * (seconds["decoding"] + seconds["log Mel"]) / 3600,
             "embedding, small": clips * seconds["embedding, small"] / 3600,
             "embedding, like wav2vec2-base": clips
@@ -237,7 +237,7 @@ def describe(measured: Mapping[str, Any]) -> str:
         ["pairs of clips", *(f"{each['pairs of clips']:.2g}" for each in corpora)],
         ["operations", *(f"{each['operations']:.2g}" for each in corpora)],
     ]
-    for group, told in (("core time", hours), ("shuffled", weight), ("stored", weight)):
+    for group, told in (("core hours", three_digits), ("shuffled", weight), ("stored", weight)):
         rows += [
             [f"{group}: {name}", *(told(each[group][name]) for each in corpora)]
             for name in corpora[0][group]
@@ -268,9 +268,9 @@ def describe(measured: Mapping[str, Any]) -> str:
     )
 
 
-def hours(value: float) -> str:
-    """Hours, or years where they are many."""
-    return f"{value / 8_766:,.3g} years" if value > 2 * 8_766 else f"{value:,.3g} hours"
+def three_digits(value: float) -> str:
+    """A number rounded to three digits, without an exponent."""
+    return f"{float(f'{value:.3g}'):,.12g}"
 
 
 def weight(value: float) -> str:

@@ -52,9 +52,11 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
             announced, rate = file.frames, file.samplerate
             samples = file.read(dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
-        reason = "does not exist" if not Path(path).exists() else f"cannot be decoded ({error})"
+        if not Path(path).exists():
+            raise InputError(f"{path}: does not exist; check the path.") from error
         raise InputError(
-            f"{path}: {reason}; the file must be WAV, FLAC, OGG or MP3. Replace or remove it."
+            f"{path}: cannot be decoded ({error}); the file must be WAV, FLAC, OGG or MP3. Replace "
+            "or remove it."
         ) from error
     if len(samples) < announced or _is_cut_off(Path(path)):
         raise InputError(f"{path}: is cut off in the middle; copy it again or remove it.")

@@ -1,6 +1,8 @@
 """The command line of every script that runs on the full install."""
 
+import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -23,6 +25,7 @@ def run(function: Callable) -> None:
         function: A function with annotated, documented parameters; the positional-only ones
             become positional arguments, the others flags.
     """
+    _join_lines(function)
     try:
         print(tyro.cli(function))
     except InputError as error:
@@ -30,7 +33,13 @@ def run(function: Callable) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         print(
-            "stopped; earlier outputs are untouched, the same command starts again",
+            "stopped; earlier outputs are untouched, the same command goes on",
             file=sys.stderr,
         )
         sys.exit(130)
+
+
+def _join_lines(function: Callable) -> None:
+    """Puts each text on a parameter into one line, since tyro keeps a docstring's line breaks."""
+    innermost = inspect.unwrap(function)  # where tyro looks
+    innermost.__doc__ = re.sub(r"\n {12}(?=\S)", " ", innermost.__doc__)

@@ -94,7 +94,7 @@ def evaluate(
         batch_size: Clips a step; changes nothing but speed.
 
     Returns:
-        UAR, accuracy and number of clips.
+        UAR, accuracy, p of the test on UAR, and number of clips.
 
     Raises:
         InputError: If the model folder is incomplete, the records were made for another one,
@@ -127,7 +127,8 @@ def evaluate(
     out.write_text(json.dumps(result, indent=1) + "\n")
     shown = {"uar": f"{result['uar']:.1%}", "accuracy": f"{result['accuracy']:.1%}"}
     if other is not None:
-        shown["p_better_uar"] = f"{result['p_better']['uar']:.3f}"
+        p = result["p_better"]["uar"]
+        shown["p"] = f"{p:.3f}" if p >= 0.0005 else "< 0.001"
     return {**shown, "clips": result["clips"]}
 
 

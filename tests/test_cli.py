@@ -74,6 +74,17 @@ def test_help_tells_types_defaults_and_texts(capsys):
     assert "--front-end.hop-samples INT Step from frame to frame. (default: 256)" in printed
 
 
+@pytest.mark.parametrize(
+    ("script", "choices"),
+    [("prepare_corpus", "{speaker-independent,"), ("build_graph", "--splits [{train,val} ")],
+)
+def test_help_shows_choices(script, choices, capsys):
+    with pytest.raises(SystemExit):
+        run_script(TOOLS / f"{script}.py", "--help")
+
+    assert choices in capsys.readouterr().out
+
+
 def test_script_prints_what_was_made(tone_corpus, tmp_path, capsys):
     out = tmp_path / "manifest.csv"
     arguments = ["--corpus", "ravdess", "--audio-dir", str(tone_corpus), "--out", str(out)]
@@ -116,7 +127,8 @@ def command(
     """Answers.
 
     Args:
-        times: How often.
+        times: How
+            often.
         fail: Whether to fail.
         stop: Whether to be stopped.
         front_end: Checked settings.
@@ -137,6 +149,13 @@ def test_flags_come_from_the_signature(monkeypatch, capsys):
     call(monkeypatch, "--times", "2", "--front-end.hop-samples", "128")
 
     assert capsys.readouterr().out == "the answer is 4242 at 128\n"
+
+
+def test_help_breaks_lines_where_it_must_only(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "--help")
+
+    assert "How often. (default: 1)" in capsys.readouterr().out
 
 
 def test_errors_of_several_lines_are_printed_in_one(monkeypatch, capsys):

@@ -222,6 +222,13 @@ def test_script_shows_a_table_and_names_bad_files(path, tmp_path):
     assert errors[1].startswith(f"error: {files[2]}: samples: must lie in [-1, 1]")
 
 
+def test_script_shows_no_header_without_a_row(path, tmp_path):
+    done = predict("--model", path, tmp_path / "missing.wav")
+
+    assert done.stdout == ""
+    assert done.stderr.endswith(f"error: {tmp_path}/missing.wav: does not exist; check the path.\n")
+
+
 def test_script_succeeds_or_names_the_bad_recogniser(path, tmp_path):
     clip = write_clip(tmp_path / "a.wav")
     bad = predict("--model", clip, clip)

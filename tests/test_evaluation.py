@@ -166,7 +166,17 @@ def test_compares_with_a_system_on_the_same_clips(model_dir, records, tmp_path):
     found = read_metrics(ours)
     assert found["p_better"] == z_test(found, worse)
     assert found["p_better"]["uar"] < 0.5
-    assert result.counts["p_better_uar"] == f"{found['p_better']['uar']:.3f}"
+    assert result.counts["p"] == f"{found['p_better']['uar']:.3f}"
+
+
+def test_small_p_is_told_as_a_bound(model_dir, records, tmp_path, monkeypatch):
+    ours, theirs = tmp_path / "ours.json", tmp_path / "theirs.json"
+    evaluate(model_dir=model_dir, records=records, out=theirs)
+    monkeypatch.setattr("ser_nsl.evaluation.z_test", lambda *_: {"uar": 4e-4})
+
+    result = evaluate(model_dir=model_dir, records=records, out=ours, compare_with=theirs)
+
+    assert "p < 0.001, clips 11" in result.summary
 
 
 def test_other_clips_cannot_be_compared(model_dir, records, tmp_path):

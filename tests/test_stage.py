@@ -113,7 +113,9 @@ def test_file_and_the_record_beside_it(source, tmp_path):
     assert record["seconds"] >= 0
     assert result == StageResult("shout", out, {"letters": 5, "dropped": []}, record["seconds"])
     assert str(result).startswith("shout: letters 5 (0.0 s)\n")
-    assert str(result).endswith(f"-> {out}")
+    assert str(result).endswith(f"\n  -> {out}")
+    again = shout(source=source, out=out, times=2)
+    assert str(again).endswith(f"\n  replaces {out}")
 
 
 def test_folder_and_the_record_in_it(folder, tmp_path):
@@ -363,11 +365,12 @@ def test_folder_that_no_stage_has_made_is_not_replaced(folder, tmp_path):
 def test_empty_folder_and_earlier_output_are_replaced(folder, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    collect(folder=folder, out=out)
+    first = collect(folder=folder, out=out)
     (folder / "a.txt").unlink()
-    collect(folder=folder, out=out)
+    second = collect(folder=folder, out=out)
 
     assert sorted(content(out)) == ["b.txt", "stage.json"]
+    assert (first.replaced, second.replaced) == (False, True)
 
 
 def test_kill_while_the_former_output_goes_leaves_the_new_one_whole(folder, tmp_path, monkeypatch):

@@ -51,8 +51,7 @@ def predict(model: Path, files: Sequence[Path], *, threads: int) -> bool:
         max(len(label) for label in (*recognizer.labels, "emotion")),
         *(max(len(label), len("100.0%")) for label in recognizer.labels),
     ]
-    print(aligned(headers, widths))
-    complete = True
+    complete, told = True, False
     for file in files:
         try:
             samples = read_audio(file, sample_rate_hz=recognizer.sample_rate_hz)
@@ -62,6 +61,9 @@ def predict(model: Path, files: Sequence[Path], *, threads: int) -> bool:
             print(f"error: {file}: {reason}", file=sys.stderr)
             complete = False
             continue
+        if not told:
+            print(aligned(headers, widths))
+            told = True
         top = max(probabilities, key=probabilities.get)
         shares = (f"{probability:.1%}" for probability in probabilities.values())
         print(aligned((str(file), top, *shares), widths))

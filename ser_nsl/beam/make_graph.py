@@ -1,6 +1,6 @@
 """The pipeline from embeddings and features to a graph and training records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -8,12 +8,13 @@ from apache_beam.io.filesystems import FileSystems
 from ser_nsl.beam.blocks import DivideIntoBlocks, default_blocks
 from ser_nsl.beam.description import read_description, write_description
 from ser_nsl.beam.edges import FindEdges, WriteGraph
-from ser_nsl.beam.letters import WriteLetters
+from ser_nsl.beam.letters import LETTERS, WriteLetters
 from ser_nsl.beam.nearest import KeepNearest
 from ser_nsl.beam.pack import PackNeighbors, ReadClips
 from ser_nsl.beam.pipeline import run_pipeline
 from ser_nsl.beam.shards import WriteRecords, estimate_records, find_shards
 from ser_nsl.beam.vectors import ReadVectors, read_kind
+from ser_nsl.errors import InputError
 
 
 def make_graph(
@@ -37,7 +38,7 @@ def make_graph(
         What was counted, and the number of blocks.
 
     Raises:
-        InputError: If records are missing or a file of them is damaged.
+        InputError: If records are missing, a file of them is damaged, or there is no edge.
     """
     files = find_shards(embeddings, splits)
     kind = read_kind(files)
@@ -75,6 +76,18 @@ def make_graph(
         _ = letters | beam.Flatten() | "write letters" >> WriteLetters(prefix)
 
     counted = run_pipeline(construct, runner, beam_options)
+    if counted and not counted.get("edge lines"):  # some runners count nothing
+        raise _no_edge(counted, similarity_threshold)
     if features is not None:
         write_description(text, FileSystems.join(out, "training"))
     return counted | {"blocks": blocks}
+
+
+def _no_edge(counted: Mapping[str, int], similarity_threshold: float) -> InputError:
+    letters = [f"{number} {name}" for name, number in counted.items() if name.startswith(LETTERS)]
+    unfit = f" ({', '.join(letters)})" if letters else ""
+    return InputError(
+        f"similarity_threshold: no two of the {counted.get('clips', 0)} clips that could be used"
+        f"{unfit} reach {similarity_threshold}, so there is no edge; lower it, or let "
+        "tools/build_graph.py choose one for some of the embeddings."
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -33,10 +33,10 @@ def beam_graph(
     clip_seconds: float | None = None,
     window_seconds: float = 30.0,
     front_end: FrontEndConfig = FrontEndConfig(),  # noqa: B008 (frozen)
-    similarity_threshold: float = 0.99,
+    similarity_threshold: float | Literal["auto"] = 0.99,
     max_neighbors: int | None = 3,
     blocks: int | None = None,
-    splits: tuple[str, ...] = ("train",),
+    splits: tuple[Literal["train", "val"], ...] = ("train",),
     shards: int = 4,
     runner: str = "FnApiRunner",
 ) -> Mapping[str, Any]:
@@ -61,7 +61,9 @@ def beam_graph(
             and for embeddings every clip's own.
         window_seconds: Longest stretch of audio that the upstream sees at once, in seconds.
         front_end: Window, hop and bands.
-        similarity_threshold: Least cosine similarity of an edge, -1 to 1.
+        similarity_threshold: Least cosine similarity of an edge, -1 to 1. What fits depends on
+            the upstream; `auto` is refused, since only tools/build_graph.py, on one machine,
+            can choose it.
         max_neighbors: Most edges from a clip, and most neighbours in its record, the most similar
             first; None for all, in a graph without records.
         blocks: Into how many blocks clips are divided, which are compared in pairs; by default
@@ -76,7 +78,8 @@ def beam_graph(
         clips, how many clips have how many neighbours, and dead letters of each step.
 
     Raises:
-        InputError: If settings do not fit together, or an input is missing or damaged as a whole.
+        InputError: If settings do not fit together, an input is missing or damaged as a whole, or
+            no two clips are similar enough.
     """
     if (manifest is None) == (embeddings is None):
         raise InputError(
@@ -109,6 +112,11 @@ def beam_graph(
     ):
         if value is not None and value < least:
             raise InputError(f"{name}: must be {least} or more; received {value}.")
+    if similarity_threshold == "auto":
+        raise InputError(
+            "similarity_threshold: auto works on one machine only; let tools/build_graph.py choose "
+            "one for some of the embeddings, and give that number here."
+        )
     check_threshold(similarity_threshold)
     out = str(out)
     where = {"out": out, "splits": splits, "shards": shards}

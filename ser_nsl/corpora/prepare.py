@@ -1,6 +1,6 @@
 """The stage that reads a corpus, checks each clip, and splits the speakers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -25,6 +25,13 @@ CORPORA: dict[str, Reader] = {
     "emodb": emodb.read_clip,
     "folder": folder.read_clip,
 }
+_EMOTIONS = {
+    "ravdess": ravdess.EMOTIONS,
+    "demos": demos.EMOTIONS,
+    "emovo": emovo.EMOTIONS,
+    "emodb": emodb.EMOTIONS,
+}
+"""Of the corpora that have a fixed list of them, by the code in a file's name."""
 
 _SHORTEST_SECONDS = 512 / audio.SAMPLE_RATE_HZ  # one window of the default front end
 
@@ -49,7 +56,7 @@ def prepare_corpus(
         out: The manifest, a CSV file.
         table: The list of clips for the corpus `csv`: columns path and emotion, and speaker,
             gender, split, utterance_id where known.
-        leave_out: Emotions to leave out, e.g. neutral.
+        leave_out: Emotions to leave out, e.g. neutral; the corpus must know them.
         split: How to divide speakers into train, val and test.
         skip_bad: Leave out clips with foreign names or bad audio instead of stopping; they are
             counted and named.
@@ -58,8 +65,8 @@ def prepare_corpus(
         Counts of clips, speakers, splits, and the dropped clips with their reasons.
 
     Raises:
-        InputError: For a bad clip without `skip_bad`, a foreign name, or a broken rule of the
-            manifest.
+        InputError: For a bad clip without `skip_bad`, a foreign name, an unknown emotion to leave
+            out, or a broken rule of the manifest.
     """
     if corpus not in (*CORPORA, "csv"):
         raise InputError(f"corpus: must be one of {', '.join(CORPORA)}, csv; received {corpus!r}.")
@@ -67,6 +74,8 @@ def prepare_corpus(
         raise InputError("table: the corpus 'csv', and no other, needs a list of clips.")
     dropped: list[str] = []
     rows = read_table(table) if table else _read_names(audio_dir, CORPORA[corpus], dropped)
+    emotions = _EMOTIONS[corpus].values() if corpus in _EMOTIONS else rows["emotion"]
+    _check_left_out(leave_out, emotions)
     rows = rows[~rows["emotion"].isin(leave_out)].reset_index(drop=True)
     if rows.empty:
         raise _first(dropped) or InputError(
@@ -92,6 +101,16 @@ def prepare_corpus(
         "hours": round(float(rows["duration_seconds"].sum()) / 3600, 3),
         "dropped": dropped,
     }
+
+
+def _check_left_out(leave_out: tuple[str, ...], emotions: Iterable[str]) -> None:
+    known = sorted(set(emotions) - {""})
+    unknown = [emotion for emotion in leave_out if emotion not in known]
+    if known and unknown:
+        raise InputError(
+            f"leave_out: must be emotions of the corpus; received {', '.join(unknown)}. It has "
+            f"{', '.join(known)}."
+        )
 
 
 def _read_names(audio_dir: Path, reader: Reader, dropped: list[str]) -> pd.DataFrame:

@@ -35,7 +35,7 @@ def build_graph(
     lsh_rounds: int = 4,
     cells_per_clip: int = 6,
     seed: int = 12345,
-    splits: tuple[str, ...] = ("train",),
+    splits: tuple[Literal["train", "val"], ...] = ("train",),
 ) -> Mapping[str, Any]:
     """Joins clips whose embeddings have a high cosine similarity.
 
@@ -62,13 +62,15 @@ def build_graph(
         splits: Which clips become nodes; never the test split.
 
     Returns:
-        The builder, numbers of clips, undirected edges, and clips without an edge; the recall
-        of `approximate`; of an automatic threshold its value, from how many clips it was chosen,
-        and how many of these have how many neighbours with it.
+        The builder, numbers of clips, undirected edges, lines of the file (an edge has one for
+        each direction that is kept), and clips without an edge; the recall of `approximate`; of
+        an automatic threshold its value, from how many clips it was chosen, and how many of these
+        have how many neighbours with it.
 
     Raises:
-        InputError: If a setting is out of range, or embeddings are damaged, of several widths or
-            upstreams, not finite or all zero, or their ids are doubled or unfit for a TSV file.
+        InputError: If a setting is out of range, no two clips are similar enough, or embeddings
+            are damaged, of several widths or upstreams, not finite or all zero, or their ids are
+            doubled or unfit for a TSV file.
     """
     _check_threshold(similarity_threshold, target_degree)
     _check_least(1, max_neighbors=max_neighbors, cells_per_clip=cells_per_clip)
@@ -114,9 +116,16 @@ def build_graph(
         edges = find_edges_in_cells(vectors, threshold, cells_per_clip=cells_per_clip, **search)
         recall, measured_on = estimate_recall(vectors, edges, threshold, **search)
         counts |= {"recall": recall, "recall_measured_on_clips": measured_on}
+    if not len(edges):
+        raise InputError(
+            f"similarity_threshold: no two of the {len(vectors)} clips reach {threshold}, so there "
+            "is no edge; lower it, or let it be chosen: --similarity-threshold auto "
+            "--target-degree 6."
+        )
     write_graph(out, vectors.ids, edges.in_order())
     return counts | {
         "edges": edges.pairs(),
+        "edge_lines": len(edges),
         "clips_without_edge": len(vectors) - len(np.unique([edges.sources, edges.targets])),
     }
 
@@ -124,12 +133,17 @@ def build_graph(
 def _check_threshold(
     similarity_threshold: float | Literal["auto"], target_degree: float | None
 ) -> None:
-    if (similarity_threshold == "auto") != (target_degree is not None):
+    if similarity_threshold == "auto" and target_degree is None:
         raise InputError(
-            "target_degree: belongs to similarity_threshold auto, which needs it; received "
-            f"{target_degree} and {similarity_threshold}."
+            "target_degree: similarity_threshold auto needs it, the mean number of neighbours to "
+            "aim at; give one, e.g. --target-degree 6."
         )
     if similarity_threshold != "auto":
+        if target_degree is not None:
+            raise InputError(
+                "target_degree: chooses the threshold where similarity_threshold is auto; received "
+                f"{target_degree} beside a threshold of {similarity_threshold}. Give one of them."
+            )
         check_threshold(similarity_threshold)
 
 

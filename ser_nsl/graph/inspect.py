@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 import numpy as np
@@ -51,7 +51,7 @@ def inspect_graph(
     embeddings: Path,
     out: Path,
     max_neighbors: int = 3,
-    splits: tuple[str, ...] | None = None,
+    splits: tuple[Literal["train", "val", "test"], ...] | None = None,
     shuffles: int = 1_000,
     map_clips: int = 5_000,
     seed: int = 12345,
@@ -61,7 +61,8 @@ def inspect_graph(
     Same inputs give the same bytes on the same machine. The pages tell no path of the machine.
 
     Args:
-        graph: What tools/build_graph.py or `nsl.tools.build_graph` has made.
+        graph: What tools/build_graph.py or `nsl.tools.build_graph` has made, or the folder
+            OUT/graph of tools/beam_graph.py.
         manifest: The clips' emotions, speakers and splits.
         embeddings: What the graph was built from; all splits that are there go on the map.
         out: Folder for `inspection.html` (one file, figures inside), `inspection.json` (its

@@ -18,7 +18,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.graph.build import OFFICIAL_CLIPS
 from ser_nsl.graph.indexed import write_indexed
-from ser_nsl.graph.table import check_ids, read_graph
+from ser_nsl.graph.table import check_ids, graph_files, read_graph
 from ser_nsl.records import (
     UNLABELLED,
     ShardWriter,
@@ -37,7 +37,7 @@ def pack_neighbors(
     graph: Path,
     out: Path,
     max_neighbors: int = 3,
-    splits: tuple[str, ...] = ("train",),
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train",),
     shards: int = 4,
     form: Literal["auto", "official", "indexed"] = "auto",
 ) -> Mapping[str, Any]:
@@ -48,7 +48,8 @@ def pack_neighbors(
 
     Args:
         features: Log Mel records.
-        graph: Edges between clips of these splits.
+        graph: Edges between clips of these splits: a TSV file, or a folder of its shards, as
+            tools/beam_graph.py makes it.
         out: Folder for `train-00000-of-00004.tfrecord` and the features' description.
         max_neighbors: Most neighbours of a clip, the most similar first.
         splits: Which clips train and serve as neighbours.
@@ -119,13 +120,14 @@ def _pack_officially(
     with tempfile.TemporaryDirectory(dir=out) as folder:
         labelled, unlabelled = Path(folder) / "labelled", Path(folder) / "unlabelled"
         _divide(features, labels, logmel_shape, labelled, unlabelled)
-        packed = Path(folder) / "packed"
+        packed, whole = Path(folder) / "packed", Path(folder) / "graph.tsv"
+        whole.write_bytes(b"".join(file.read_bytes() for file in graph_files(graph)))
         logging.getLogger("absl").setLevel(logging.WARNING)
         with _readable_graphs():
             nsl.tools.pack_nbrs(
                 str(labelled),
                 str(unlabelled),
-                str(graph),
+                str(whole),
                 str(packed),
                 add_undirected_edges=True,
                 max_nbrs=max_neighbors,

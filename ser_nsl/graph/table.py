@@ -1,4 +1,7 @@
-"""`graph.tsv`: one directed edge a line, `source<TAB>target<TAB>weight`."""
+"""`graph.tsv`: one directed edge a line, `source<TAB>target<TAB>weight`.
+
+A cluster writes a folder of such files, `graph-00000-of-00004.tsv` and so on, which is read as one.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -113,17 +116,46 @@ def read_graph(path: Path) -> pd.DataFrame:
     """Reads a graph.
 
     Args:
-        path: The TSV file; a missing weight is 1, as for `nsl.tools`.
+        path: The TSV file, or a folder of its shards; a missing weight is 1, as for `nsl.tools`.
 
     Returns:
         Columns `source`, `target` (text) and `weight` (float), in the order of the lines.
 
     Raises:
-        InputError: If a line has another form, an id is empty, or a weight is not finite.
+        InputError: If a line has another form, an id is empty, a weight is not finite, or shards
+            are missing.
     """
-    with Path(path).open() as lines:
-        rows = [_read_edge(line, f"{path}: line {i}") for i, line in enumerate(lines, start=1)]
+    rows: list[tuple[str, str, float]] = []
+    for file in graph_files(path):
+        with file.open() as lines:
+            rows += [_read_edge(line, f"{file}: line {i}") for i, line in enumerate(lines, start=1)]
     return pd.DataFrame(rows, columns=["source", "target", "weight"])
+
+
+def graph_files(path: Path) -> list[Path]:
+    """Finds the files of a graph.
+
+    Args:
+        path: A TSV file, or a folder of its shards.
+
+    Returns:
+        The file, or the shards in order.
+
+    Raises:
+        InputError: If the folder holds no shards, or not all of them.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    shards = sorted(path.glob("graph-*-of-*.tsv"))
+    names = [f"graph-{i:05d}-of-{len(shards):05d}.tsv" for i in range(len(shards))]
+    if not shards or [shard.name for shard in shards] != names:
+        raise InputError(
+            f"graph: the folder {path} must hold all shards of a graph, graph-00000-of-....tsv and "
+            f"so on; received {len(shards)}. Give a graph's file, or OUT/graph of "
+            "tools/beam_graph.py."
+        )
+    return shards
 
 
 def _read_edge(line: str, where: str) -> tuple[str, str, float]:
@@ -158,5 +190,5 @@ def check_ids(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where: s
     if unknown:
         raise InputError(
             f"{path}: {len(unknown)} of its {len(ids)} clips are not in {where} (first: "
-            f"{', '.join(unknown[:3])}). Build the graph and that folder from one manifest."
+            f"{', '.join(unknown[:3])}). Give what the graph was built from, and its splits."
         )

@@ -169,6 +169,8 @@ def _check_upstream(batch: _Batch, first: bytes) -> None:
 def _checked_vectors(batch: _Batch, embedding_feature: str, width: int) -> np.ndarray:
     """The vectors of a batch, shape `(records, width)`."""
     widths = batch.example[embedding_feature].row_lengths().numpy()
+    if not widths.all():
+        _refuse_features(batch.path)
     batch.check(widths > 0, "have numbers", "Embed the clips again.")
     rule = f"have {width} numbers, as the first has"
     batch.check(widths == width, rule, "Embed all clips with one upstream.")
@@ -180,6 +182,16 @@ def _checked_vectors(batch: _Batch, embedding_feature: str, width: int) -> np.nd
         "Train the upstream longer or embed another layer.",
     )
     return vectors
+
+
+def _refuse_features(path: Path) -> None:
+    """Raises if a file's first record is one of features."""
+    first = tf.train.Example.FromString(next(_iterate_records(str(path))))
+    if "logmel" in first.features.feature:
+        raise InputError(
+            f"{path}: holds features, not embeddings; give the folder that "
+            "tools/extract_embeddings.py or tools/center_embeddings.py has made."
+        )
 
 
 def _allocate(clips: int, width: int) -> np.ndarray:

@@ -107,7 +107,8 @@ def make_upstream_card(
         "source": found["source"],
         "targets": found["targets"],
         "adapted": adapted_targets,
-        "aims": list(_aims(found, adapted_targets)),
+        "aims": list(_aims(found)),
+        "adapted_aims": list(_aims_of_likeness(adapted_targets, ", adapted to it")),
         "aim_neighbors": _AIM_NEIGHBORS,
         "neighbors": NEIGHBORS,
         "folds": [read_measures(fold) for fold in folds],
@@ -124,20 +125,23 @@ def make_upstream_card(
     partial.replace(out)
 
 
-def _aims(measures: Mapping[str, Any], adapted: Mapping[str, Mapping[str, Any]]) -> Iterator[Aim]:
+def _aims(measures: Mapping[str, Any]) -> Iterator[Aim]:
     source = measures["source"]
     about = f"UAR, {len(source['speakers'])} test speakers of {corpus_title(source['corpus'])}"
     yield Aim(about, source["uar"], _LEAST_UAR)
-    for targets, suffix in ((measures["targets"], ""), (adapted, ", adapted to it")):
-        for name, target in targets.items():
-            for kind, centred in (("other_speakers", ""), ("other_speakers_centered", ", centred")):
-                shares = target[kind]
-                yield Aim(
-                    f"neighbours of one emotion, {corpus_title(name)}{suffix}{centred}",
-                    shares["upstream"][str(_AIM_NEIGHBORS)],
-                    shares["mfcc"][str(_AIM_NEIGHBORS)],
-                    f"by MFCCs{centred}",
-                )
+    yield from _aims_of_likeness(measures["targets"])
+
+
+def _aims_of_likeness(targets: Mapping[str, Mapping[str, Any]], suffix: str = "") -> Iterator[Aim]:
+    for name, target in targets.items():
+        for kind, centred in (("other_speakers", ""), ("other_speakers_centered", ", centred")):
+            shares = target[kind]
+            yield Aim(
+                f"neighbours of one emotion, {corpus_title(name)}{suffix}{centred}",
+                shares["upstream"][str(_AIM_NEIGHBORS)],
+                shares["mfcc"][str(_AIM_NEIGHBORS)],
+                f"by MFCCs{centred}",
+            )
 
 
 def _front_matter(

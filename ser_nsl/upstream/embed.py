@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ def extract_embeddings(
     layer: int | None = None,
     clip_seconds: float | None = None,
     window_seconds: float = 30.0,
-    splits: tuple[str, ...] = ("train",),
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train",),
     batch_size: int | None = None,
     shards: int = 4,
 ) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """Where a checkpoint lies: a local folder, or the hub's files brought into the local cache."""
 
+import difflib
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
@@ -10,6 +11,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import logging
 
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.weights import PICKLE, WEIGHT_FILES, require_torch
@@ -41,11 +43,17 @@ def checkpoint_folder(upstream: str) -> Path:
         )
     if name.startswith((".", "/")):
         raise InputError(
-            f"upstream: {upstream} is not a folder; give a checkpoint's folder or hub name."
+            f"upstream: {upstream} is not a folder{_nearest(name)}; give a checkpoint's folder or "
+            "hub name."
         )
     if at and not revision:
         raise InputError(
             f"upstream: a branch, tag or commit must follow the @; received {upstream!r}."
+        )
+    if not at and "/" in name and Path(name).parent.is_dir():
+        raise InputError(  # now: without a network, the hub is tried for half a minute
+            f"upstream: {name} is not a folder{_nearest(name)}; if it is a name of the hub, say "
+            f"so by its revision, {name}@main."
         )
     config = _fetch(upstream, name, "config.json", revision or "main")
     if config is None:
@@ -61,6 +69,14 @@ def checkpoint_folder(upstream: str) -> Path:
     return folder
 
 
+def _nearest(name: str) -> str:
+    """Tells of the folder beside it whose name is most like it, if there is one."""
+    parent = Path(name).parent
+    beside = [str(path) for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    near = difflib.get_close_matches(str(Path(name)), beside, n=1)
+    return f" (nearest: {near[0]})" if near else ""
+
+
 def _fetch_weights(upstream: str, name: str, commit: str) -> None:
     for file in WEIGHT_FILES:
         if file == PICKLE:
@@ -71,6 +87,8 @@ def _fetch_weights(upstream: str, name: str, commit: str) -> None:
 
 def _fetch(upstream: str, name: str, file: str, revision: str) -> Path | None:
     """Downloads one file unless the cache has it; None where the checkpoint has no such file."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # else it tells of every try, before the one line that counts
     try:
         return Path(hf_hub_download(name, file, revision=revision))
     except HFValidationError as error:
@@ -98,3 +116,5 @@ def _fetch(upstream: str, name: str, file: str, revision: str) -> Path | None:
             f"{name} --revision {revision} --local-dir FOLDER, and give that folder; or make a "
             f"small one with tools/make_upstream.py. ({str(error).strip().splitlines()[0]})"
         ) from error
+    finally:
+        logging.set_verbosity(verbosity)

@@ -113,7 +113,7 @@ def _plan(work: Path, ravdess: Path, speech: Path, targets: dict[str, Path]) -> 
                 "corpus": name,
                 "audio_dir": folder,
                 "out": manifests[name],
-                "leave_out": ("boredom",),  # EmoDB's, which RAVDESS lacks
+                "leave_out": ("boredom",) if name == "emodb" else (),  # which RAVDESS lacks
                 "split": SplitConfig("speaker-independent", test_share=0.2),
             },
         )

@@ -74,7 +74,8 @@ def require_torch(upstream: str) -> None:
     if not safe:
         raise InputError(
             f"upstream: {upstream!r} has neither {' nor '.join(WEIGHT_FILES[:-1])}, and {PICKLE} "
-            f"takes PyTorch {_SAFE_TORCH} or newer; run: pip install 'ser-nsl[torch]'"
+            f"takes PyTorch {_SAFE_TORCH} or newer; run, from the checkout: pip install "
+            "'.[torch]'"
         )
 
 

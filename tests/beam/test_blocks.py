@@ -7,8 +7,6 @@ pytest.importorskip("apache_beam")
 
 from ser_nsl.beam.blocks import block_of, default_blocks
 from ser_nsl.beam.edges import vectors_of
-from ser_nsl.graph import exact
-from ser_nsl.graph.exact import find_edges, find_edges_between
 from ser_nsl.graph.vectors import read_vectors
 
 
@@ -46,25 +44,3 @@ def test_lengths_are_those_of_the_reader(write_embeddings):
     np.testing.assert_array_equal(made.values, read.values)
     np.testing.assert_array_equal(made.norms, read.norms)
     assert (made.norms == 1e-6).any()
-
-
-@pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("limit", [None, 2])
-@pytest.mark.parametrize("first", [0, 1, 17, 40])
-def test_edges_between_two_sides_are_those_among_all(first, limit, bfloat16, monkeypatch):
-    monkeypatch.setattr(exact, "_BLOCK", 8)
-    monkeypatch.setattr(exact, "_PENDING", 10)
-    monkeypatch.setattr(exact, "bfloat16_pays", lambda: bfloat16)
-    random = np.random.default_rng(1)
-    values = random.normal(0.3, 1, (40, 9)).astype(np.float32)
-    vectors = vectors_of([f"{i:02d}" for i in range(40)], values.tobytes())
-    whole = find_edges(vectors, 0.2, quiet=True)
-    expected = whole[(whole.sources < first) != (whole.targets < first)]
-    if limit is not None:
-        expected = expected.nearest(limit).in_order()
-
-    found = find_edges_between(vectors, first, 0.2, max_neighbors=limit)
-
-    for name in ("sources", "targets", "weights"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    assert len(found) == 0 if first in (0, 40) else len(found) > 2

@@ -143,7 +143,9 @@ def test_outputs_are_sharded_and_recorded(beam_here, write_embeddings, write_fea
     embeddings, features = write_embeddings(vectors), write_features(dict.fromkeys(vectors, 0))
     out = tmp_path / "out"
 
-    result = beam_here(embeddings=embeddings, features=features, out=out, shards=3)
+    result = beam_here(
+        embeddings=embeddings, features=features, out=out, similarity_threshold=0.9, shards=3
+    )
 
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == {
         *(f"graph/graph-{i:05d}-of-00003.tsv" for i in range(3)),
@@ -176,6 +178,34 @@ def test_failed_pipeline_leaves_earlier_output(beam_here, write_embeddings, tmp_
     assert {path.name for path in tmp_path.iterdir()} == {"embeddings", "cut", "out"}
 
 
+def test_graph_without_edges_is_refused_and_earlier_output_stays(
+    beam_here, write_embeddings, tmp_path
+):
+    embeddings, out = write_embeddings(by_id(clustered_vectors())), tmp_path / "out"
+    beam_here(embeddings=embeddings, out=out, similarity_threshold=0.9, shards=1)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    message = "similarity_threshold: no two of the 90 clips that could be used reach 0.9999, .* low"
+    with pytest.raises(InputError, match=message):
+        beam_here(embeddings=embeddings, out=out, similarity_threshold=0.9999, shards=1)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_clips_without_features_are_told_where_no_edge_is_left(
+    beam_here, write_embeddings, write_features, tmp_path
+):
+    embeddings = write_embeddings(by_id(clustered_vectors()))
+
+    message = r"of the 0 clips .* \(90 dead letters of joining embeddings and features\) reach 0.9,"
+    with pytest.raises(InputError, match=message):
+        beam_here(
+            embeddings=embeddings,
+            features=write_features({"another corpus": 0}),
+            out=tmp_path / "out",
+            similarity_threshold=0.9,
+        )
+
+
 def test_missing_shard_is_refused(beam_here, write_embeddings, tmp_path):
     embeddings = write_embeddings(by_id(clustered_vectors()))
     min(embeddings.iterdir()).unlink()
@@ -197,6 +227,7 @@ def test_missing_shard_is_refused(beam_here, write_embeddings, tmp_path):
         ({"embeddings": "e", "blocks": 0}, "blocks: must be 1 or more; received 0"),
         ({"embeddings": "e", "shards": -1}, "shards: must be 0 or more; received -1"),
         ({"embeddings": "e", "splits": ("train", "test")}, "the test split must not shape"),
+        ({"embeddings": "e", "similarity_threshold": "auto"}, "_threshold: auto works on one mach"),
         ({"embeddings": "e", "similarity_threshold": 2.0}, "similarity_threshold: .* received 2.0"),
     ],
 )

@@ -82,6 +82,33 @@ def test_emotions_can_be_left_out(tone_corpus, out):
     assert result.counts["clips"] == 12
 
 
+@pytest.mark.parametrize(
+    ("corpus", "known"),
+    [
+        ("ravdess", "anger, calm, disgust, fear, happiness, neutral, sadness, surprise"),
+        ("folder", "joy, shame"),
+    ],
+)
+def test_unknown_emotion_cannot_be_left_out(corpus, known, tone_corpus, tmp_path, out):
+    for emotion in ("joy", "shame"):
+        write_tone(tmp_path / "folder" / emotion / "anna" / "1.wav")
+    audio_dir = tmp_path / "folder" if corpus == "folder" else tone_corpus
+    leave_out = ("bordom", *known.split(", "), "tired")
+
+    message = rf"leave_out: .* received bordom, tired\. It has {known}\."
+    with pytest.raises(InputError, match=message):
+        prepare_corpus(corpus=corpus, audio_dir=audio_dir, out=out, leave_out=leave_out)
+    assert not out.exists()
+
+
+def test_known_emotion_without_clips_can_be_left_out(tone_corpus, out):
+    result = prepare_corpus(
+        corpus="ravdess", audio_dir=tone_corpus, out=out, leave_out=("surprise",)
+    )
+
+    assert result.counts["clips"] == 36
+
+
 def test_formats_mix_and_other_files_are_ignored(corpus, out):
     for path in sorted(corpus.rglob("*-02-0?.wav")):
         samples, rate = soundfile.read(path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("espeakng_loader", reason="needs pip install ser-nsl[synthetic]")
+pytest.importorskip("espeakng_loader", reason="needs pip install '.[synthetic]'")
 
 from ser_nsl.corpora import demos as demos_reader
 from ser_nsl.corpora import ravdess as ravdess_reader
@@ -236,6 +236,6 @@ def test_numbers_out_of_range_are_refused(wrong, tmp_path):
 def test_without_espeak_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     monkeypatch.setattr(espeak, "_engine", espeak._Engine)
-    with pytest.raises(InputError, match=r"pip install ser-nsl\[synthetic\]"):
+    with pytest.raises(InputError, match=r"from the checkout: pip install '\.\[synthetic\]'"):
         make_synthetic_corpus(out=tmp_path, corpus="demos")
     assert not list(tmp_path.iterdir())

@@ -40,6 +40,7 @@ def test_five_clips_on_paper(write_embeddings, tmp_path):
         "builder": "official",
         "clips": 5,
         "edges": 3,
+        "edge_lines": 6,
         "clips_without_edge": 1,
     }
 
@@ -100,7 +101,11 @@ def test_builders_agree(builder, max_neighbors, write_embeddings, tmp_path):
 def test_auto_is_official_for_small_corpora(
     clips, builder, write_embeddings, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(nsl.tools, "build_graph_from_config", lambda *_: None)
+    monkeypatch.setattr(
+        nsl.tools,
+        "build_graph_from_config",
+        lambda _, out, config: Path(out).write_text("0000\t0001\t0.995\n"),
+    )
     folder = write_embeddings({f"{i:04}": [1, 10 * i] for i in range(clips)})
 
     result = build_graph(embeddings=folder, out=tmp_path / "graph.tsv")
@@ -185,14 +190,29 @@ def test_fresh_processes_write_the_same_bytes(write_embeddings, tmp_path):
 
 
 def test_splits_are_joined(write_embeddings, tmp_path):
-    write_embeddings({"a": [1, 0]}, split="train")
+    write_embeddings({"a": [1, 0], "c": [3, 0]}, split="train")
     folder = write_embeddings({"b": [2, 0.0]}, split="val")
 
     alone = build_graph(embeddings=folder, out=tmp_path / "alone.tsv")
     both = build_graph(embeddings=folder, out=tmp_path / "both.tsv", splits=("train", "val"))
 
     counts = [tuple(result.counts.values()) for result in (alone, both)]
-    assert counts == [("official", 1, 0, 1), ("official", 2, 1, 0)]
+    assert counts == [("official", 2, 1, 2, 0), ("official", 3, 3, 6, 0)]
+
+
+@pytest.mark.parametrize("builder", ["official", "exact", "approximate"])
+def test_graph_without_edges_is_refused_and_an_earlier_one_stays(
+    builder, write_embeddings, tmp_path
+):
+    out = tmp_path / "graph.tsv"
+    settings = {"embeddings": write_embeddings(ON_PAPER), "out": out, "builder": builder}
+    build_graph(similarity_threshold=0.5, **settings)
+    earlier = out.read_text()
+
+    message = "no two of the 5 clips reach 0.97, .* --similarity-threshold auto --target-degree 6"
+    with pytest.raises(InputError, match=message):
+        build_graph(similarity_threshold=0.97, **settings)
+    assert out.read_text() == earlier != ""
 
 
 @pytest.mark.parametrize(
@@ -201,8 +221,8 @@ def test_splits_are_joined(write_embeddings, tmp_path):
         ({"similarity_threshold": 1.01}, "similarity_threshold: .* received 1.01"),
         ({"similarity_threshold": -1.01}, "similarity_threshold: .* received -1.01"),
         ({"similarity_threshold": float("nan")}, "similarity_threshold: .* received nan"),
-        ({"similarity_threshold": "auto"}, "target_degree: .* received None and auto"),
-        ({"target_degree": 2.0}, "target_degree: .* received 2.0 and 0.99"),
+        ({"similarity_threshold": "auto"}, "target_degree: .* auto needs it, .* e.g. --target-d"),
+        ({"target_degree": 2.0}, "target_degree: .* received 2.0 beside .* 0.99"),
         ({"similarity_threshold": "auto", "target_degree": 0.0}, "target_degree: .* received 0.0"),
         ({"similarity_threshold": "auto", "target_degree": 5.0}, "target_degree: .* 5 clips"),
         ({"lsh_splits": -1}, "lsh_splits: must be 0 or more; received -1"),
@@ -275,6 +295,13 @@ def test_two_upstreams_are_refused_before_anything_is_compared(
     )
     with pytest.raises(InputError, match=message):
         build_graph(embeddings=folder, out=tmp_path / "graph.tsv", splits=("train", "val"))
+
+
+def test_features_are_told_from_embeddings(write_features, tmp_path):
+    folder = write_features({"a": (1.0, 0), "b": (2.0, 1)})
+
+    with pytest.raises(InputError, match="train-00000.*: holds features, not embeddings; give"):
+        build_graph(embeddings=folder, out=tmp_path / "graph.tsv")
 
 
 def test_cut_records_are_refused(write_embeddings, tmp_path):

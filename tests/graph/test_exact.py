@@ -9,7 +9,12 @@ import tensorflow as tf
 
 from ser_nsl.errors import InputError
 from ser_nsl.graph import exact
-from ser_nsl.graph.exact import build_graph_from_config, find_edges, find_edges_from
+from ser_nsl.graph.exact import (
+    build_graph_from_config,
+    find_edges,
+    find_edges_between,
+    find_edges_from,
+)
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.graph.table import Edges, write_graph
 from ser_nsl.graph.vectors import read_vectors
@@ -183,6 +188,25 @@ def test_edges_from_some_clips_are_theirs_among_all(kind, limit, write_embedding
 
     for name in ("sources", "targets", "weights"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("kind", ["negative", "clustered"])
+@pytest.mark.parametrize("limit", [None, 2])
+@pytest.mark.parametrize("first", [0, 1, 37, 90])
+def test_edges_between_two_sides_are_those_among_all(kind, limit, first, write_embeddings):
+    vectors, threshold = KINDS[kind]
+    vectors = read_vectors(all_files(write_embeddings(by_id(vectors))))
+    whole = find_edges(vectors, threshold)
+    expected = whole[(whole.sources < first) != (whole.targets < first)]
+    if limit is not None:
+        expected = expected.nearest(limit).in_order()
+
+    found = find_edges_between(vectors, first, threshold, max_neighbors=limit)
+
+    for name in ("sources", "targets", "weights"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert len(found) == 0 if first in (0, 90) else len(found) > 2
 
 
 def test_weights_are_ranked_as_they_are_printed():

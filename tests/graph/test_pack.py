@@ -69,6 +69,24 @@ def test_each_labelled_clip_gets_its_nearest_neighbours(write_features, write_gr
     }
 
 
+@FORMS
+def test_shards_of_a_graph_pack_as_one_file(form, write_features, write_graph, tmp_path):
+    features, graph = write_features(CLIPS), write_graph(*EDGES)
+    lines = graph.read_text().splitlines(keepends=True)
+    shards = tmp_path / "graph"
+    shards.mkdir()
+    (shards / "graph-00000-of-00002.tsv").write_text("".join(lines[3:]))
+    (shards / "graph-00001-of-00002.tsv").write_text("".join(lines[:3]))
+
+    settings = {"features": features, "form": form}
+    whole = pack_neighbors(graph=graph, out=tmp_path / "whole", **settings)
+    parts = pack_neighbors(graph=shards, out=tmp_path / "parts", **settings)
+
+    assert parts.counts == whole.counts
+    for path in (tmp_path / "whole").glob("train-*"):
+        assert (tmp_path / "parts" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_fewer_neighbours_are_the_most_similar(write_features, write_graph, tmp_path):
     out = tmp_path / "training"
     pack_neighbors(
@@ -177,7 +195,7 @@ def test_clip_in_two_splits_is_refused(form, write_features, write_graph, refuse
 @pytest.mark.parametrize(
     ("edges", "message"),
     [
-        (("a y 1", "z w 1", "x a 1", "a b 1"), r"4 of its 6 clips .*\(first: w, x, y\)"),
+        (("a y 1", "z w 1", "x a 1", "a b 1"), r"4 of its 6 clips .*\(first: w, x, y\)\. Give"),
         ((), r"has no edge; .* --similarity-threshold"),
         (("a b 1", "a b c d"), "line 2 must be source<TAB>target<TAB>weight"),
         (

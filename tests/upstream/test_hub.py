@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import reset_sessions
+from huggingface_hub.utils.logging import get_logger, get_verbosity
 
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.checkpoint import load_upstream
@@ -83,6 +84,43 @@ def test_folder_has_no_revisions(tmp_path):
 def test_missing_folder_is_refused(name):
     with pytest.raises(InputError, match=f"upstream: {name} is not a folder"):
         checkpoint_folder(name)
+
+
+def test_misspelt_folder_is_refused_at_once_with_the_nearest(tmp_path, cached, monkeypatch):
+    monkeypatch.setattr("ser_nsl.upstream.hub.hf_hub_download", None)  # is not asked
+    for name in ("plain", "mini-ravdess"):
+        (tmp_path / "some" / name).mkdir(parents=True)
+
+    for name, nearest in (
+        ("some/mini-ravdes", "some/mini-ravdess"),
+        ("./some/mini-ravdes", "some/mini-ravdess"),
+        (f"{tmp_path}/some/mini_ravdess", f"{tmp_path}/some/mini-ravdess"),
+    ):
+        message = f"upstream: {name} is not a folder (nearest: {nearest}); "
+        with pytest.raises(InputError, match=re.escape(message)):
+            checkpoint_folder(name)
+    with pytest.raises(InputError, match=r"some/xyz is not a folder; .*, some/xyz@main\."):
+        checkpoint_folder("some/xyz")
+
+
+def test_name_of_the_hub_is_found_beside_a_folder_of_its_owner(tmp_path, cached):
+    (tmp_path / "some").mkdir()
+
+    assert checkpoint_folder("some/speech@main") == cached
+
+
+def test_tries_of_the_hub_are_not_told(capfd, monkeypatch):
+    def fail(*_, **__):
+        get_logger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("no network")
+
+    monkeypatch.setattr("ser_nsl.upstream.hub.hf_hub_download", fail)
+    verbosity = get_verbosity()
+
+    with pytest.raises(InputError, match="can be reached from here"):
+        checkpoint_folder("some/speech")
+    assert "Retrying" not in capfd.readouterr().err
+    assert get_verbosity() == verbosity
 
 
 def test_name_that_cannot_be_reached_is_refused_with_the_line_that_helps():
@@ -199,7 +237,7 @@ def test_pickle_is_not_downloaded_without_pytorch(hub, cache, monkeypatch):
     (hub / "model.safetensors").rename(hub / "pytorch_model.bin")
     monkeypatch.setattr("ser_nsl.upstream.weights.metadata.version", lambda _: "2.5.0")
 
-    with pytest.raises(InputError, match=re.escape("run: pip install 'ser-nsl[torch]'")):
+    with pytest.raises(InputError, match=re.escape("from the checkout: pip install '.[torch]'")):
         checkpoint_folder("some/speech")
     assert not list(cache.rglob("pytorch_model.bin"))
 

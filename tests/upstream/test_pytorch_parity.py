@@ -97,7 +97,7 @@ def test_pickle_without_pytorch_names_the_extra(checkpoint, monkeypatch):
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
     for version in ("2.5.1", None):
         monkeypatch.setattr("ser_nsl.upstream.weights.metadata.version", missing(version))
-        with pytest.raises(InputError, match=re.escape("run: pip install 'ser-nsl[torch]'")):
+        with pytest.raises(InputError, match=re.escape("pip install '.[torch]'")):
             load_upstream(str(checkpoint))
 
 

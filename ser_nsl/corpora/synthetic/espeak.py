@@ -74,7 +74,7 @@ class _Engine:
         except ImportError as error:
             raise InputError(
                 "The synthetic corpora need espeak-ng, which is not installed. "
-                "Run `pip install ser-nsl[synthetic]`."
+                "Run, from the checkout: pip install '.[synthetic]'"
             ) from error
         self._chunks: list[np.ndarray] = []
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
