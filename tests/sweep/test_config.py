@@ -62,9 +62,9 @@ def test_every_speaker_of_the_shipped_sweeps_tests_once(name):
     ("override", "message"),
     [
         ("default=[none]", "there is no grid 'none'"),
-        ("grids.trial.arms=[best]", "arms: 'best' is unknown"),
-        ("grids.trial.networks=[vgg]", "networks: 'vgg' is unknown"),
-        ("grids.trial.folds=[9]", r"grids\.trial\.folds: must be 0 to 4"),
+        ("grids.full.arms=[best]", "arms: 'best' is unknown"),
+        ("grids.full.networks=[vgg]", "networks: 'vgg' is unknown"),
+        ("grids.full.folds=[9]", r"grids\.full\.folds: must be 0 to 4"),
         ("training.epochs=0", "epochs must be at least 1"),
         ("color=red", "color"),
     ],
