@@ -37,7 +37,10 @@ def read_schedule(text: str) -> Schedule:
         ValueError: If Keras cannot make it, or it does not start with a rate.
     """
     try:
-        schedule = tf.keras.optimizers.schedules.deserialize(json.loads(text))
+        given = json.loads(text)
+        # Not `deserialize`, which may take the class from transformers' Keras.
+        kind = getattr(tf.keras.optimizers.schedules, given["class_name"])
+        schedule = kind.from_config(given["config"])
         rate = float(schedule(tf.constant(0, tf.int64)))
     except Exception as error:  # whatever Keras has to say
         raise ValueError(

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
@@ -53,3 +55,18 @@ def test_any_schedule_of_keras_is_read(schedule):
 def test_others_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         read_schedule(text)
+
+
+def test_schedule_is_of_the_keras_that_trains():
+    """Once transformers is imported, Keras's own `deserialize` takes classes of tf-keras."""
+    program = """
+import tensorflow as tf
+tf.keras.layers.Dense  # so that TensorFlow's own Keras is the one that trains
+import transformers.modeling_tf_utils
+from ser_nsl.training.schedule import Schedule, read_schedule
+schedule = read_schedule('{"class_name": "ExponentialDecay", "config": '
+    '{"initial_learning_rate": 0.1, "decay_steps": 1, "decay_rate": 0.9}}')
+assert isinstance(schedule, Schedule), type(schedule)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-500:]
