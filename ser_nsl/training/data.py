@@ -212,7 +212,6 @@ def training_clips(
         elements = parsed(paths, description.logmel_shape, neighbors=neighbors)
         arrays = _in_memory(elements.filter(lambda clip: clip["label"] != UNLABELLED))
         labels = arrays["label"] = known_labels(ids, arrays["label"], label_share, seed)
-        tensors = {name: tf.constant(values) for name, values in arrays.items()}
 
         def at(rows: tf.data.Dataset) -> tf.data.Dataset:
             return rows.map(
@@ -223,6 +222,8 @@ def training_clips(
         weights = [np.empty((len(ids), 0), np.float32)]
         weights += [arrays[f"NL_nbr_{i}_weight"] for i in range(neighbors)]
         links = np.empty((len(ids), 0), np.int32), np.concatenate(weights, axis=1)
+        # One by one, so that features are not held twice.
+        tensors = {name: tf.constant(arrays.pop(name)) for name in [*arrays]}
     join = _joiner(ids, embeddings, splits)
 
     def prepared(rows: tf.data.Dataset) -> tf.data.Dataset:
