@@ -55,7 +55,7 @@ def train_downstream(
         embeddings: The upstream's embeddings of the training and validation clips, for `add`,
             `max` and `avg`.
         splits: Splits to train on; `train val` for the paper's test figures, together with
-            --training.keep last.
+            --training.keep last, and for `nsl` with records packed from the same splits.
         training: Epochs, learning rate, augmentation, graph loss, seed.
 
     Returns:
@@ -84,7 +84,7 @@ def train_downstream(
 
     clips = training_clips(
         training_records if method == "nsl" else features,
-        splits,
+        ("train",) if method == "nsl" else splits,  # of packed clips all train
         description,
         neighbors=max_neighbors if method == "nsl" else 0,
         source=training.neighbors,

@@ -14,6 +14,7 @@ from ser_nsl.downstream import NETWORKS
 from ser_nsl.downstream.blocks import EMBEDDING_WIDTH, conv_norm_relu, logmel_input
 from ser_nsl.downstream.saved import load_model
 from ser_nsl.errors import InputError
+from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.training import train as train_module
 from ser_nsl.training.data import labelled_clips
 from ser_nsl.training.train import train_downstream
@@ -304,6 +305,27 @@ def test_trains_on_both_splits_without_validation(corpus, tmp_path):
 
     assert counts == {"clips": 13 + 7, "epochs": 1, "kept_epoch": 1}
     assert history[0].keys() == {"loss", "uar", "learning_rate"}
+
+
+@pytest.mark.parametrize("form", ["official", "indexed"])
+def test_graph_is_trained_on_both_splits(form, corpus, tmp_path):
+    packed = tmp_path / "packed"
+    splits = ("train", "val")
+    pack_neighbors(
+        features=corpus.features, graph=corpus.graph, out=packed, splits=splits, form=form
+    )
+
+    counts, _, history = train(
+        corpus,
+        tmp_path / "model",
+        method="nsl",
+        training_records=packed,
+        training=replace(SHORT, epochs=1),
+        splits=splits,
+    )
+
+    assert (counts["clips"], counts["without_neighbors"]) == (13 + 7, 7)
+    assert "val_uar" not in history[0]
 
 
 @pytest.mark.parametrize(
