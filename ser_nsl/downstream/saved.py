@@ -24,7 +24,7 @@ def save_model(model: tf.keras.Model, description: Description, folder: Path) ->
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
-        model.save(folder / _MODEL_NAME)
+        model.save(folder / _MODEL_NAME, include_optimizer=False)
     description.save(folder)
 
 

@@ -109,6 +109,7 @@ def train_downstream(
     history, kept = fit(trained, network, clips, validation, description, training, out)
     saved = build()  # for one device and in float32, as the weights are in any case
     saved.set_weights(network.get_weights())
+    saved.compile()  # else Keras warns, when it is saved, of metrics that are not built
     save_model(saved, description, out)
     (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
     forget(out / UNFINISHED)
