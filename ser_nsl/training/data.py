@@ -210,7 +210,8 @@ def training_clips(
         ids = [key for key, label in read_labels(records, *splits).items() if label != UNLABELLED]
         _check_labelled(records, splits, len(ids))
         elements = parsed(paths, description.logmel_shape, neighbors=neighbors)
-        arrays = _in_memory(elements.filter(lambda clip: clip["label"] != UNLABELLED))
+        elements = elements.filter(lambda clip: clip["label"] != UNLABELLED)
+        arrays = _in_memory(elements, len(ids))
         labels = arrays["label"] = known_labels(ids, arrays["label"], label_share, seed)
 
         def at(rows: tf.data.Dataset) -> tf.data.Dataset:
@@ -241,9 +242,16 @@ def _check_labelled(records: Path, splits: Sequence[str], clips: int) -> None:
         raise InputError(f"{records}: no clip of {', '.join(splits)} has a label.")
 
 
-def _in_memory(clips: tf.data.Dataset) -> dict[str, np.ndarray]:
-    batches = [*clips.batch(_READ).as_numpy_iterator()]
-    return {name: np.concatenate([each[name] for each in batches]) for name in batches[0]}
+def _in_memory(clips: tf.data.Dataset, count: int) -> dict[str, np.ndarray]:
+    """Arrays of so many clips, filled in place, since features may take most of the memory."""
+    arrays, start = {}, 0
+    for batch in clips.batch(_READ).as_numpy_iterator():
+        for name, values in batch.items():
+            if not start:
+                arrays[name] = np.empty((count, *values.shape[1:]), values.dtype)
+            arrays[name][start : start + len(values)] = values
+        start += len(values)
+    return arrays
 
 
 def _disagree(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
