@@ -5,16 +5,11 @@ The files in `ser_nsl/configs` are experiments; `load_experiment` finds them by 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from math import isfinite
 from pathlib import Path
 from typing import Literal, get_args
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from ser_nsl.errors import InputError
+from ser_nsl.settings import read_settings
 
 
 def _check(holds: bool, name: str, rule: str, value: object) -> None:
@@ -549,32 +544,5 @@ def load_experiment(
     Raises:
         InputError: If there is no such file, a key is unknown, or a value breaks its rule.
     """
-    path = Path(config)
-    own = Path(str(resources.files("ser_nsl") / "configs"))
-    if path.suffix not in (".yaml", ".yml"):
-        path = own / f"{config}.yaml"
-    if not path.is_file():
-        known = sorted(p.stem for p in own.glob("*.yaml"))
-        raise InputError(
-            f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
-        )
     another = {"upstream": upstream, "adaptation": None, "finetuning": {}} if upstream else {}
-    try:
-        return OmegaConf.to_object(
-            OmegaConf.merge(
-                OmegaConf.structured(Experiment),
-                OmegaConf.load(path),
-                another,
-                OmegaConf.from_dotlist(list(overrides)),
-            )
-        )
-    except (OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).partition("\n    full_key:")[0].split())
-        key = getattr(error, "full_key", None)
-        place = f"{key}: " if key and key not in reason else ""
-        raise InputError(f"{path.name}: {place}{reason}") from error
-
-
-def save_experiment(experiment: Experiment, path: Path) -> None:
-    """Writes an experiment, every default spelt out, as a file that `load_experiment` reads."""
-    OmegaConf.save(OmegaConf.structured(experiment), path)
+    return read_settings(Experiment, config, folder="configs", overrides=overrides, changes=another)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ser_nsl.config import CorpusConfig, Experiment, TrainingConfig, save_experiment
+from ser_nsl.config import CorpusConfig, Experiment, TrainingConfig
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
 from ser_nsl.downstream import NETWORKS
@@ -18,6 +18,7 @@ from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.report import make_report
 from ser_nsl.results import EXPERIMENT_NAME, model_label, result_table
+from ser_nsl.settings import save_settings
 from ser_nsl.steps import Step, pending, run_steps
 from ser_nsl.training.graph_regularization import check_layer
 from ser_nsl.training.train import train_downstream
@@ -250,7 +251,7 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     if dry_run:
         return _describe_plan(steps, run)
     run.mkdir(parents=True, exist_ok=True)
-    save_experiment(experiment, run / EXPERIMENT_NAME)
+    save_settings(experiment, run / EXPERIMENT_NAME)
     run_steps(steps)
     make_report(run=run, out=run / "report")  # always: it is quick and measures latency anew
     return _describe_results(experiment, run)

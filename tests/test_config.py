@@ -13,9 +13,9 @@ from ser_nsl.config import (
     TrainingConfig,
     UpstreamConfig,
     load_experiment,
-    save_experiment,
 )
 from ser_nsl.errors import InputError
+from ser_nsl.settings import save_settings
 
 CONFIGS = Path(str(resources.files("ser_nsl") / "configs"))
 MINIMAL = """
@@ -221,7 +221,7 @@ def test_unknown_config_is_an_error_that_names_the_known_ones(name):
 def test_saved_experiment_loads_again(name, tmp_path):
     overrides = ["seeds=[3,4]", "target.split.lists=a/b.json", "front_end.low_hz=50"]
     experiment = load_experiment(name, overrides)
-    save_experiment(experiment, tmp_path / "saved.yaml")
+    save_settings(experiment, tmp_path / "saved.yaml")
 
     assert load_experiment(str(tmp_path / "saved.yaml")) == experiment
     assert "hop_samples: 256" in (tmp_path / "saved.yaml").read_text()

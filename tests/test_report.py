@@ -17,10 +17,11 @@ import pytest
 import tensorflow as tf
 
 from ser_nsl import figures
-from ser_nsl.config import CorpusConfig, Experiment, GraphConfig, load_experiment, save_experiment
+from ser_nsl.config import CorpusConfig, Experiment, GraphConfig, load_experiment
 from ser_nsl.errors import InputError
 from ser_nsl.facts import gather_facts, repeat_command
 from ser_nsl.report import make_report
+from ser_nsl.settings import save_settings
 
 CLIP_SAMPLES = 160  # 10 ms at 16 kHz
 CLASSES = ["anger", "joy"]
@@ -122,7 +123,7 @@ def write_run(run: Path, tflite: bytes | None, *, uar=UAR, train=TRAIN, edges=ED
     run.mkdir(parents=True)
     seeds = tuple(next(iter(uar.values())))
     made = replace(experiment(run), methods=tuple(uar), seeds=seeds)
-    save_experiment(made, run / "experiment.yaml")
+    save_settings(made, run / "experiment.yaml")
     for corpus in ("source", "target"):
         write_manifest(run / corpus / "manifest.csv", train)
     upstream = run / "upstream" / "finetuned"

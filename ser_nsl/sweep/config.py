@@ -2,17 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from itertools import product
-from pathlib import Path
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from ser_nsl.config import CorpusConfig, FrontEndConfig, TrainingConfig
 from ser_nsl.downstream import NETWORKS
 from ser_nsl.errors import InputError
+from ser_nsl.settings import read_settings
 from ser_nsl.sweep.arms import find_arm
 
 
@@ -197,23 +192,4 @@ def load_sweep(config: str, overrides: Sequence[str] = ()) -> SweepConfig:
     Raises:
         InputError: If there is no such file, a key is unknown, or a value breaks its rule.
     """
-    path = Path(config)
-    own = Path(str(resources.files("ser_nsl") / "configs" / "sweeps"))
-    if path.suffix not in (".yaml", ".yml"):
-        path = own / f"{config}.yaml"
-    if not path.is_file():
-        known = sorted(p.stem for p in own.glob("*.yaml"))
-        raise InputError(
-            f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
-        )
-    try:
-        return OmegaConf.to_object(
-            OmegaConf.merge(
-                OmegaConf.structured(SweepConfig),
-                OmegaConf.load(path),
-                OmegaConf.from_dotlist(list(overrides)),
-            )
-        )
-    except (OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path.name}: {reason}") from error
+    return read_settings(SweepConfig, config, folder="configs/sweeps", overrides=overrides)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
+from functools import partialmethod
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.evaluation import evaluate, read_metrics, score
 from ser_nsl.features import Description
 from ser_nsl.records import read_labels
+from ser_nsl.settings import save_settings
 from ser_nsl.steps import run_steps
 from ser_nsl.sweep.arms import find_arm
 from ser_nsl.sweep.config import Run, SweepConfig, list_runs
@@ -75,19 +77,18 @@ def run_sweep(
     if dry_run or not left:
         return _describe(runs, done, workers)
     out.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.structured(config), out / _SETTINGS_NAME)
+    save_settings(config, out / _SETTINGS_NAME)
     for fold in sorted({run.fold for run in left}):
         folder = work / f"fold{fold}"
         write_speakers(config, fold, folder)
         run_steps(fold_steps(config, folder, [run for run in left if run.fold == fold]))
-    os.environ["TQDM_DISABLE"] = "1"  # in the workers; one bar is enough
     threads = max(1, (os.cpu_count() or 1) // workers)
     with (
         tqdm(total=len(left), desc="sweep", unit="run") as bar,
         ProcessPoolExecutor(
             workers,
             get_context("spawn"),  # TensorFlow does not survive a fork
-            _limit_threads,
+            _prepare_worker,
             (threads,),
             max_tasks_per_child=_RUNS_A_PROCESS,
         ) as pool,
@@ -178,7 +179,8 @@ _KIND = ("corpus", "network", "neighbors", "n")
 _RUNS_A_PROCESS = 25  # TensorFlow keeps something of every network
 
 
-def _limit_threads(threads: int) -> None:
+def _prepare_worker(threads: int) -> None:
+    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # one bar is enough
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
@@ -202,7 +204,7 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
     embeddings = folder / "embeddings" / "upstream" if arm.method in ("add", "max", "avg") else None
     with TemporaryDirectory() as temporary:
         model, scores = Path(temporary) / "model", Path(temporary) / "scores.json"
-        train_downstream(
+        trained = train_downstream(
             features=features,
             out=model,
             model=run.network,
@@ -212,9 +214,11 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
             embeddings=embeddings,
             training=replace(training, edges=arm.edges) if arm.likeness else training,
         )
-        history = json.loads((model / "history.json").read_text())
-        best = max(range(len(history)), key=lambda epoch: history[epoch]["val_uar"])
-        result = {"val_uar": history[best]["val_uar"], "kept_epoch": best + 1}
+        history, kept = (
+            json.loads((model / "history.json").read_text()),
+            trained.counts["kept_epoch"],
+        )
+        result = {"val_uar": history[kept - 1]["val_uar"], "kept_epoch": kept}
         if arm.likeness is not None:
             result["purity"] = _purity(folder, run)
         if run.test:
