@@ -1,18 +1,16 @@
 """The report of a run: one HTML page, the same in Markdown, and its numbers as JSON."""
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
 from ser_nsl import figures
 from ser_nsl.facts import gather_facts
+from ser_nsl.page import Plot, page_templates
 from ser_nsl.results import read_results, result_table
 from ser_nsl.stage import read_record, stage
 
@@ -37,26 +35,6 @@ _CURVES = {
     "val_loss": "Loss in validation",
     "scaled_graph_loss": "Graph's part of the training loss",
 }
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A figure of the report.
-
-    Attributes:
-        name: Of its file, without suffix.
-        alt: What it shows, for those who cannot see it.
-        svg: The figure.
-    """
-
-    name: str
-    alt: str
-    svg: str
-
-    @property
-    def uri(self) -> str:
-        """The figure as a `data:` address, so that one page can hold it."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
 
 
 @stage(inputs=(), makes="folder")
@@ -193,12 +171,4 @@ def _speakers(corpus: Mapping[str, Any], split: str) -> str:
     return "1 speaker" if count == 1 else f"{count} speakers"
 
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("ser_nsl"),
-    autoescape=lambda name: name.endswith(".html.j2"),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
-_TEMPLATES.filters |= {"percent": _percent, "probability": _probability, "speakers": _speakers}
+_TEMPLATES = page_templates(percent=_percent, probability=_probability, speakers=_speakers)

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -25,8 +24,8 @@ from ser_nsl.graph.statistics import (
     read_clip_graph,
 )
 from ser_nsl.graph.vectors import Vectors, read_vectors
+from ser_nsl.page import Plot, page_templates
 from ser_nsl.records import has_split, shard_paths
-from ser_nsl.report import Plot
 from ser_nsl.stage import read_record, stage
 
 _SETS = {"all_edges": "all edges", "training_edges": "used in training"}
@@ -387,12 +386,4 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
 
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("ser_nsl"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
-_TEMPLATES.filters["percent"] = _percent
+_TEMPLATES = page_templates(percent=_percent)

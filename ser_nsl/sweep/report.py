@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 import ser_nsl
@@ -19,7 +18,7 @@ from ser_nsl.corpora.manifest import corpus_title
 from ser_nsl.errors import InputError
 from ser_nsl.facts import describe_machine, portable
 from ser_nsl.graph.statistics import or_none
-from ser_nsl.report import Plot
+from ser_nsl.page import Plot, page_templates
 from ser_nsl.stage import StageResult, versions
 from ser_nsl.sweep.arms import ARMS, find_arm
 from ser_nsl.sweep.config import SweepConfig, list_runs, load_sweep
@@ -535,20 +534,12 @@ def _probability(difference: Difference | None) -> str:
     return "<0.001" if difference.p_better < 0.0005 else f"{difference.p_better:.3f}"
 
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("ser_nsl"),
-    autoescape=lambda name: name.endswith(".html.j2"),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
+_TEMPLATES = page_templates(
+    percent=_percent,
+    spread=_spread,
+    points=_points,
+    interval=_interval,
+    probability=_probability,
+    graph=lambda graph: _describe_graph(graph) if graph[0] else "",
+    arm_title=lambda method: find_arm(method).title,
 )
-_TEMPLATES.filters |= {
-    "percent": _percent,
-    "spread": _spread,
-    "points": _points,
-    "interval": _interval,
-    "probability": _probability,
-    "graph": lambda graph: _describe_graph(graph) if graph[0] else "",
-    "arm_title": lambda method: find_arm(method).title,
-}

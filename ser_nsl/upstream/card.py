@@ -7,13 +7,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import jinja2
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ser_nsl.audio import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import corpus_title
 from ser_nsl.errors import InputError
+from ser_nsl.page import page_templates
 from ser_nsl.stage import read_record
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
 from ser_nsl.upstream.measure import NEIGHBORS, read_measures
@@ -276,16 +276,4 @@ def _mean(measures: list[dict[str, Any]], key: str) -> float:
     return fmean(each["source"][key] for each in measures)
 
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("ser_nsl"),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
-_TEMPLATES.filters |= {
-    "percent": _percent,
-    "duration": _duration,
-    "corpus": corpus_title,
-    "mean": _mean,
-}
+_TEMPLATES = page_templates(percent=_percent, duration=_duration, corpus=corpus_title, mean=_mean)
