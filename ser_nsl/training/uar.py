@@ -26,6 +26,7 @@ class UAR(tf.keras.metrics.Metric):
             "confusion", shape=(classes, classes), initializer="zeros", dtype=tf.float32
         )
 
+    @tf.autograph.experimental.do_not_convert  # in mixed precision TensorFlow would warn
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
