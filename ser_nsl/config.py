@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ser_nsl.settings import read_settings
 
@@ -445,6 +445,13 @@ class GraphConfig:
         _check(self.lsh_splits >= 0, "lsh_splits", "0 or more", self.lsh_splits)
         _check(self.lsh_rounds > 0, "lsh_rounds", "at least 1", self.lsh_rounds)
         _check(self.max_neighbors > 0, "max_neighbors", "at least 1", self.max_neighbors)
+
+    @property
+    def building(self) -> dict[str, Any]:
+        """The settings that `build_graph` takes."""
+        names = ("similarity_threshold", "target_degree", "builder", "lsh_splits", "lsh_rounds")
+        kept = self.max_neighbors if self.edges == "nearest" else None
+        return {name: getattr(self, name) for name in (*names, "seed")} | {"max_neighbors": kept}
 
 
 @dataclass(frozen=True)

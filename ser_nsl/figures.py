@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _METHOD_COLOURS = {
     "base": "#0072B2",
+    "paper": "#7A4A2B",
     "nsl": "#D55E00",
     "agreeing": "#E69F00",
     "mfcc": "#009E73",
@@ -32,6 +33,7 @@ _METHOD_COLOURS = {
 }
 _METHOD_MARKERS = {
     "base": "o",
+    "paper": ">",
     "nsl": "s",
     "agreeing": "D",
     "mfcc": "^",

@@ -80,20 +80,16 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
             },
         )
     graph, packed = run / "graph" / "graph.tsv", run / "training"
-    settings = dict(vars(experiment.graph))
-    max_neighbors, packing = settings.pop("max_neighbors"), settings.pop("packing")
-    kept = max_neighbors if settings.pop("edges") == "nearest" else None
-    yield Step(
-        build_graph, {"embeddings": embeddings, "out": graph, "max_neighbors": kept, **settings}
-    )
+    built = experiment.graph.building
+    yield Step(build_graph, {"embeddings": embeddings, "out": graph, **built})
     yield Step(
         pack_neighbors,
         {
             "features": features,
             "graph": graph,
             "out": packed,
-            "max_neighbors": max_neighbors,
-            "form": "indexed" if experiment.training.needs_rows else packing,
+            "max_neighbors": experiment.graph.max_neighbors,
+            "form": "indexed" if experiment.training.needs_rows else experiment.graph.packing,
         },
     )
     for network in experiment.networks:

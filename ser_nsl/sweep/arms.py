@@ -11,8 +11,9 @@ class Arm:
     Attributes:
         title: What it learns from, in a few words.
         method: Of `train_downstream`.
-        likeness: Which embeddings say who is alike: `upstream`, `mfcc`, `fused`,
-            `probe` or none.
+        likeness: Which embeddings say who is alike: `upstream`, `mfcc`, `fused` or `probe`,
+            centred by speaker and with edges between speakers only; `paper`, the upstream's as
+            they are, with edges within speakers too; or none.
         control: What is done to the graph: nothing, `random` or `oracle`.
         edges: Of `TrainingConfig`.
         purity: Share of edges that join one emotion, for the oracle with wrong edges mixed in.
@@ -28,6 +29,7 @@ class Arm:
 
 ARMS = {
     "base": Arm("labels only", "base", None),
+    "paper": Arm("labels and the paper's graph", likeness="paper"),
     "nsl": Arm("labels and graph"),
     "agreeing": Arm("graph without edges between known, different labels", edges="agreeing"),
     "mfcc": Arm("graph from MFCCs", likeness="mfcc"),

@@ -4,7 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from ser_nsl.config import CorpusConfig, FrontEndConfig, TrainingConfig
+from ser_nsl.config import (
+    CorpusConfig,
+    FrontEndConfig,
+    GraphConfig,
+    SplitConfig,
+    TrainingConfig,
+)
 from ser_nsl.downstream import NETWORKS
 from ser_nsl.errors import InputError
 from ser_nsl.settings import read_settings
@@ -13,15 +19,22 @@ from ser_nsl.sweep.arms import find_arm
 
 @dataclass(frozen=True)
 class Fold:
-    """Who tests and who validates; all other speakers train.
+    """Who tests and who validates; the other speakers of all folds train.
 
     Attributes:
         test: Speakers.
         val: Speakers.
+        split: In place of these two, any way to divide speakers.
     """
 
-    test: tuple[str, ...]
-    val: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    split: SplitConfig | None = None
+
+    def __post_init__(self) -> None:
+        listed = bool(self.test) and bool(self.val)
+        if listed == (self.split is not None) or bool(self.test) != bool(self.val):
+            raise ValueError("folds: each needs speakers of both test and val, or else a split")
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,9 @@ class SweepConfig:
         upstream: Hub name or folder of a wav2vec 2.0 checkpoint that has learned its source.
         clip_seconds: Length of the target's clips; None for that of the longest.
         front_end: From waveform to log Mel.
+        graph: How the arm `paper` builds its graph.
+        joined: Whether validation speakers train too in the runs that score test speakers, whose
+            last epoch is then kept, as for the paper's test figures.
         training: What the grids do not set. All runs take as many steps an epoch as show every
             training clip once, however few labels are used.
         caution: What a reader must know before trusting the figures.
@@ -92,6 +108,8 @@ class SweepConfig:
     upstream: str = "models/wav2vec2-mini-ravdess"
     clip_seconds: float | None = None
     front_end: FrontEndConfig = FrontEndConfig()
+    graph: GraphConfig = GraphConfig()
+    joined: bool = False
     training: TrainingConfig = field(default_factory=TrainingConfig)
     caution: str = ""
 
@@ -102,6 +120,18 @@ class SweepConfig:
         for name, grid in self.grids.items():
             if any(not 0 <= fold < len(self.folds) for fold in grid.folds):
                 raise ValueError(f"grids.{name}.folds: must be 0 to {len(self.folds) - 1}")
+            if self.joined and grid.test and any(map(_probes, grid.arms)):
+                raise ValueError(
+                    f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
+                )
+
+    def splits(self, run: "Run") -> tuple[str, ...]:
+        """Whose clips a run trains on, `train` or `train` and `val`."""
+        return ("train", "val") if self.joined and run.test else ("train",)
+
+
+def _probes(arm: str) -> bool:
+    return find_arm(arm).likeness == "probe"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the trainings of a fold share: manifest, features, embeddings, graphs, packed records."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ser_nsl.config import SplitConfig
@@ -24,29 +24,36 @@ _SPLITS = ("train", "val", "test")
 _SPARE = 10  # neighbours packed for each that is used, to choose among where labels disagree
 
 
-def write_speakers(config: SweepConfig, fold: int, folder: Path) -> None:
-    """Writes who trains, validates and tests, as `prepare_corpus` reads it.
+def split_of(config: SweepConfig, fold: int, folder: Path) -> SplitConfig:
+    """Says how `prepare_corpus` shall divide speakers.
 
     Args:
         config: The sweep.
         fold: From 0.
-        folder: Of the fold; it is made.
+        folder: Of the fold, made if lists of speakers have to be written.
     """
     groups = config.folds[fold]
+    if groups.split is not None:
+        return groups.split
     chosen = {*groups.test, *groups.val}
     speakers = dict.fromkeys(s for each in config.folds for s in (*each.test, *each.val))
     train = [speaker for speaker in speakers if speaker not in chosen]
     lists = {"train": train, "val": [*groups.val], "test": [*groups.test]}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "speakers.json").write_text(json.dumps(lists, indent=1) + "\n")
+    path = folder / "speakers.json"
+    path.write_text(json.dumps(lists, indent=1) + "\n")
+    return SplitConfig(method="lists", lists=path)
 
 
-def fold_steps(config: SweepConfig, folder: Path, runs: Iterable[Run]) -> list[Step]:
+def fold_steps(
+    config: SweepConfig, split: SplitConfig, folder: Path, runs: Iterable[Run]
+) -> list[Step]:
     """Lists the stages before the trainings of a fold.
 
     Args:
         config: The sweep.
-        folder: Of the fold, where `speakers.json` lies.
+        split: Who trains, validates and tests.
+        folder: Of the fold.
         runs: The trainings.
 
     Returns:
@@ -63,7 +70,7 @@ def fold_steps(config: SweepConfig, folder: Path, runs: Iterable[Run]) -> list[S
                 "out": manifest,
                 "table": target.table,
                 "leave_out": target.leave_out,
-                "split": SplitConfig(method="lists", lists=folder / "speakers.json"),
+                "split": split,
                 "skip_bad": target.skip_bad,
             },
         ),
@@ -86,7 +93,14 @@ def fold_steps(config: SweepConfig, folder: Path, runs: Iterable[Run]) -> list[S
                 **length,
             },
         ),
-        Step(extract_mfccs, {"manifest": manifest, "out": folder / "uncentered" / "mfcc"}),
+        Step(
+            extract_mfccs,
+            {
+                "manifest": manifest,
+                "out": folder / "uncentered" / "mfcc",
+                "splits": ("train", "val"),
+            },
+        ),
         *(
             Step(
                 center_embeddings,
@@ -108,21 +122,23 @@ def fold_steps(config: SweepConfig, folder: Path, runs: Iterable[Run]) -> list[S
     ]
     for run in runs:
         if find_arm(run.method).likeness is not None:
-            steps += _graph_steps(folder, run)
+            steps += _graph_steps(config, folder, run)
     return [*{step.out: step for step in steps}.values()]
 
 
-def records_of(folder: Path, run: Run) -> Path:
+def records_of(config: SweepConfig, folder: Path, run: Run) -> Path:
     """Names the training records of a run with a graph.
 
     Args:
+        config: The sweep.
         folder: Of the fold.
         run: The training.
     """
     arm = find_arm(run.method)
     control = [arm.control] if arm.control else []
     purity = [f"{arm.purity:.0%}".rstrip("%")] if arm.purity is not None else []
-    return folder / "training" / "_".join([_likeness(run), *control, *purity, str(run.n)])
+    name = "_".join([_likeness(run), *control, *purity, str(run.n)])
+    return folder / "-".join(["training", *config.splits(run)[1:]]) / name
 
 
 def _likeness(run: Run) -> str:
@@ -131,30 +147,20 @@ def _likeness(run: Run) -> str:
     return f"probe_{run.label_share:g}_{run.seed}" if likeness == "probe" else likeness
 
 
-def _graph_steps(folder: Path, run: Run) -> Iterator[Step]:
-    """Edges across speakers only: within one, clips are alike whatever they express."""
-    arm, likeness, embeddings = find_arm(run.method), _likeness(run), folder / "embeddings"
+def _graph_steps(config: SweepConfig, folder: Path, run: Run) -> Iterator[Step]:
+    """The graph, chosen among or changed, and packed."""
+    arm, splits = find_arm(run.method), config.splits(run)
     manifest = {"manifest": folder / "manifest.csv"}
-    if arm.likeness == "probe":
-        draw = {"label_share": run.label_share, "seed": run.seed}
-        probed = {"embeddings": embeddings / "fused", "out": embeddings / likeness, **draw}
-        yield Step(probe_embeddings, manifest | probed)
-    graphs = folder / "graphs"
-    every, across = graphs / f"{likeness}_all.tsv", graphs / f"{likeness}_across.tsv"
-    yield Step(
-        build_graph,
-        {
-            "embeddings": embeddings / likeness,
-            "out": every,
-            "similarity_threshold": 0.0,
-            "builder": "exact",
-        },
-    )
-    yield Step(select_edges, manifest | {"graph": every, "out": across, "across_speakers": True})
-    records = records_of(folder, run)
-    packed, kept = across, run.n * _SPARE
+    graphs = folder / "-".join(["graphs", *splits[1:]])
+    records, kept = records_of(config, folder, run), run.n * _SPARE
+    packed = graphs / f"{_likeness(run)}.tsv"
+    if arm.likeness == "paper":
+        embedded = {"embeddings": folder / "uncentered" / "upstream", "splits": splits}
+        yield Step(build_graph, embedded | config.graph.building | {"out": packed})
+    else:
+        yield from _edges_across_speakers(folder, run, splits, packed)
     if arm.control is not None:
-        packed, kept = graphs / f"{records.name}.tsv", run.n
+        across, packed, kept = packed, graphs / f"{records.name}.tsv", run.n
         yield from _control_steps(across, packed, arm, run, manifest)
     yield Step(
         pack_neighbors,
@@ -163,9 +169,34 @@ def _graph_steps(folder: Path, run: Run) -> Iterator[Step]:
             "graph": packed,
             "out": records,
             "max_neighbors": kept,
+            "splits": splits,
             "form": "indexed",
         },
     )
+
+
+def _edges_across_speakers(
+    folder: Path, run: Run, splits: Sequence[str], out: Path
+) -> Iterator[Step]:
+    """Within a speaker, clips are alike whatever they express."""
+    arm, likeness, embeddings = find_arm(run.method), _likeness(run), folder / "embeddings"
+    manifest = {"manifest": folder / "manifest.csv"}
+    if arm.likeness == "probe":
+        draw = {"label_share": run.label_share, "seed": run.seed}
+        probed = {"embeddings": embeddings / "fused", "out": embeddings / likeness, **draw}
+        yield Step(probe_embeddings, manifest | probed)
+    every = out.with_name(f"{out.stem}_all.tsv")
+    yield Step(
+        build_graph,
+        {
+            "embeddings": embeddings / likeness,
+            "out": every,
+            "similarity_threshold": 0.0,
+            "builder": "exact",
+            "splits": splits,
+        },
+    )
+    yield Step(select_edges, manifest | {"graph": every, "out": out, "across_speakers": True})
 
 
 def _control_steps(

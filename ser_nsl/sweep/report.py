@@ -13,7 +13,7 @@ import pandas as pd
 
 import ser_nsl
 from ser_nsl import figures
-from ser_nsl.config import TrainingConfig
+from ser_nsl.config import SplitConfig, TrainingConfig
 from ser_nsl.corpora.manifest import corpus_title
 from ser_nsl.errors import InputError
 from ser_nsl.facts import describe_machine, portable
@@ -129,6 +129,7 @@ def _gather(config: SweepConfig, results: Results) -> dict[str, Any]:
         "seeds": sorted(set(runs["seed"])),
         "upstream": portable(config.upstream),
         "training": _describe_training(config.training),
+        "joined": config.joined,
         "machine": describe_machine(),
         "versions": versions(),
         "fewest_speakers": FEWEST_SPEAKERS,
@@ -299,9 +300,22 @@ def _durations(runs: pd.DataFrame) -> list[dict[str, Any]]:
 def _folds(config: SweepConfig, scored: pd.DataFrame) -> list[dict[str, Any]]:
     clips = {fold: int(sum_confusion(own[:1]).sum()) for fold, own in scored.groupby("fold")}
     return [
-        {"fold": number, "test": [*fold.test], "val": [*fold.val], "clips": clips.get(number)}
+        {
+            "fold": number,
+            "test": [*fold.test],
+            "val": [*fold.val],
+            "split": fold.split and _describe_split(fold.split),
+            "clips": clips.get(number),
+        }
         for number, fold in enumerate(config.folds)
     ]
+
+
+def _describe_split(split: SplitConfig) -> str:
+    """The method, and its settings that are not as usual."""
+    usual = asdict(SplitConfig()) | {"method": split.method}
+    others = [f"{name} {value}" for name, value in asdict(split).items() if value != usual[name]]
+    return ", ".join([split.method, *others])
 
 
 def _describe_training(training: TrainingConfig) -> str:
@@ -422,16 +436,20 @@ def _draw_purity(comparisons: Sequence[Comparison]) -> Iterator[Plot]:
 def _draw_confusion(
     scored: pd.DataFrame, network: str, graph: tuple | None, classes: Sequence[str]
 ) -> Iterator[Plot]:
-    """Of base and nsl, at the largest share of labels, over the runs that both have."""
+    """Of base and the graph that most runs have, at the largest share of labels of both."""
     own = scored[scored["network"] == network]
     used = pd.Series([setting.graph for setting in own["setting"]], index=own.index, dtype=object)
-    base, nsl = own[own["method"] == "base"], own[(own["method"] == "nsl") & (used == graph)]
+    with_graph = own[own["method"].isin(filter(_learns_from_graph, ARMS)) & (used == graph)]
+    most = _most(with_graph, ["method"])
+    if most is None:
+        return
+    base, nsl = own[own["method"] == "base"], with_graph[with_graph["method"] == most[0]]
     shares = set(base["label_share"]) & set(nsl["label_share"])
     if not shares:
         return
     share = max(shares)
     pairs = pair(*(runs[runs["label_share"] == share] for runs in (base, nsl)))
-    for name, runs in zip(("base", "nsl"), pairs, strict=True):
+    for name, runs in zip(("base", most[0]), pairs, strict=True):
         if runs.empty:
             return
         yield Plot(

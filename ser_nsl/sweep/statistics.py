@@ -98,7 +98,8 @@ class Comparison:
         uar_sd_of_seeds: Standard deviation over seeds of the mean over folds, of the seeds that
             have all folds; None for a single seed.
         accuracy: Mean of the runs.
-        val_uar: Mean UAR of the kept epochs on the validation speakers.
+        val_uar: Mean UAR of the kept epochs on the validation speakers, of all runs that have
+            not trained on these.
         purity: Share of the graph's edges that join one emotion, as far as known.
         against_base: None for base itself, and without pairs.
         against_random: Of graph arms, against the random graph used in the same way.
@@ -146,12 +147,16 @@ def compare(results: Results, planned: Iterable[Run]) -> list[Comparison]:
         One comparison a setting of which a scored run is done or planned: by network, from few
         labels to all, in the order of the arms.
     """
-    runs = tabulate_runs(results)
-    runs = runs[runs["test"]]
+    every = tabulate_runs(results)
+    validation = every.groupby("setting", sort=False)["val_uar"].mean()
+    runs = every[every["test"]]
     groups = dict(list(runs.groupby("setting", sort=False)))
     missing = Counter(_setting_of(run) for run in planned if run.test and run not in results)
     settings = sort_settings({*groups, *missing})
-    return [_compare(each, groups, runs[:0], missing[each]) for each in settings]
+    return [
+        _compare(each, groups, runs[:0], missing[each], or_none(validation.get(each, np.nan)))
+        for each in settings
+    ]
 
 
 def sort_settings(settings: Iterable[Setting]) -> list[Setting]:
@@ -225,7 +230,11 @@ def _setting_of(run: Run) -> Setting:
 
 
 def _compare(
-    setting: Setting, groups: Mapping[Setting, pd.DataFrame], none: pd.DataFrame, missing: int
+    setting: Setting,
+    groups: Mapping[Setting, pd.DataFrame],
+    none: pd.DataFrame,
+    missing: int,
+    val_uar: float | None,
 ) -> Comparison:
     runs = groups.get(setting, none)
     base = Setting(setting.network, setting.label_share, "base", 0, 0.0, "", "")
@@ -244,7 +253,7 @@ def _compare(
         uar_sd=or_none(runs["uar"].std()),
         uar_sd_of_seeds=or_none(by_seed.mean(axis=1).std()),
         accuracy=or_none(runs["accuracy"].mean()),
-        val_uar=or_none(runs["val_uar"].mean()),
+        val_uar=val_uar,
         purity=nominal if measured is None else measured,
         against_base=None if setting == base else _subtract(runs, groups.get(base, none)),
         against_random=_subtract(runs, groups.get(random, none))

@@ -31,7 +31,7 @@ from ser_nsl.settings import save_settings
 from ser_nsl.steps import run_steps
 from ser_nsl.sweep.arms import find_arm
 from ser_nsl.sweep.config import Run, SweepConfig, list_runs
-from ser_nsl.sweep.folds import fold_steps, records_of, write_speakers
+from ser_nsl.sweep.folds import fold_steps, records_of, split_of
 from ser_nsl.sweep.results import Results, add_result, read_results
 from ser_nsl.training.data import training_clips
 from ser_nsl.training.train import train_downstream
@@ -79,9 +79,8 @@ def run_sweep(
     out.mkdir(parents=True, exist_ok=True)
     save_settings(config, out / _SETTINGS_NAME)
     for fold in sorted({run.fold for run in left}):
-        folder = work / f"fold{fold}"
-        write_speakers(config, fold, folder)
-        run_steps(fold_steps(config, folder, [run for run in left if run.fold == fold]))
+        folder, of_fold = work / f"fold{fold}", [run for run in left if run.fold == fold]
+        run_steps(fold_steps(config, split_of(config, fold, folder), folder, of_fold))
     threads = max(1, (os.cpu_count() or 1) // workers)
     with (
         tqdm(total=len(left), desc="sweep", unit="run") as bar,
@@ -198,9 +197,11 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
     """
     start = time.monotonic()
     folder, arm = work / f"fold{run.fold}", find_arm(run.method)
-    features = folder / "features"
-    clips = len(read_labels(features, "train"))
+    features, splits = folder / "features", config.splits(run)
+    clips = len(read_labels(features, *splits))
     training = training_of(config.training, run, steps=-(-clips // config.training.batch_size))
+    if "val" in splits:
+        training = replace(training, keep="last", patience=0)
     embeddings = folder / "embeddings" / "upstream" if arm.method in ("add", "max", "avg") else None
     with TemporaryDirectory() as temporary:
         model, scores = Path(temporary) / "model", Path(temporary) / "scores.json"
@@ -209,18 +210,18 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
             out=model,
             model=run.network,
             method=arm.method,
-            training_records=records_of(folder, run) if arm.likeness else None,
+            training_records=records_of(config, folder, run) if arm.likeness else None,
             max_neighbors=run.n,
             embeddings=embeddings,
+            splits=splits,
             training=replace(training, edges=arm.edges) if arm.likeness else training,
         )
-        history, kept = (
-            json.loads((model / "history.json").read_text()),
-            trained.counts["kept_epoch"],
-        )
-        result = {"val_uar": history[kept - 1]["val_uar"], "kept_epoch": kept}
+        result = {"kept_epoch": trained.counts["kept_epoch"]}
+        if "val" not in splits:
+            history = json.loads((model / "history.json").read_text())
+            result["val_uar"] = history[result["kept_epoch"] - 1]["val_uar"]
         if arm.likeness is not None:
-            result["purity"] = _purity(folder, run)
+            result["purity"] = _purity(config, folder, run)
         if run.test:
             evaluate(model_dir=model, records=features, out=scores, embeddings=embeddings)
             result |= _by_speaker(read_metrics(scores), features, folder / "manifest.csv")
@@ -239,11 +240,11 @@ def training_of(training: TrainingConfig, run: Run, *, steps: int) -> TrainingCo
     return replace(training, label_share=run.label_share, seed=run.seed, epoch_steps=steps, **graph)
 
 
-def _purity(folder: Path, run: Run) -> float:
+def _purity(config: SweepConfig, folder: Path, run: Run) -> float:
     """Share of the edges used that join clips of one emotion, whether training knows it or not."""
     features = folder / "features"
     clips = training_clips(
-        records_of(folder, run),
+        records_of(config, folder, run),
         ("train",),
         Description.load(features),
         neighbors=run.n,
@@ -252,7 +253,7 @@ def _purity(folder: Path, run: Run) -> float:
         label_share=run.label_share,
         seed=run.seed,
     )
-    emotion_of = read_labels(features, "train")
+    emotion_of = read_labels(features, *config.splits(run))
     emotions = np.array([emotion_of[utterance_id] for utterance_id in clips.ids])
     right = emotions[clips.neighbors] == emotions[:, np.newaxis]
     return float(right[clips.weights > 0].mean())

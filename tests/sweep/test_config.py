@@ -67,6 +67,9 @@ def test_every_speaker_of_the_shipped_sweeps_tests_once(name):
         ("grids.full.folds=[9]", r"grids\.full\.folds: must be 0 to 4"),
         ("training.epochs=0", "epochs must be at least 1"),
         ("color=red", "color"),
+        ("folds=[{test: [a]}]", "speakers of both test and val, or else a split"),
+        ("folds=[{test: [a], val: [b], split: {}}]", "or else a split"),
+        ("joined=true", "a probe reads training clips only"),
     ],
 )
 def test_mistakes_are_named(override, message):
@@ -74,8 +77,19 @@ def test_mistakes_are_named(override, message):
         load_sweep("emodb", [override])
 
 
+def test_runs_of_the_papers_table():
+    runs = list_runs(load_sweep("table3"))
+
+    found = {(run.method, run.n, run.alpha, run.test) for run in runs if run.network == "vgg15"}
+    systems = [(name, 0, 0.0) for name in ("base", "add", "max", "avg")]
+    systems += [("paper", 3, 0.01), ("paper", 6, 0.1), ("paper", 9, 0.1)]
+    assert found == {(*system, test) for system in systems for test in (False, True)}
+    assert {run.network for run in runs} == {"vgg15", "resnet9", "cnn6"}
+    assert {run.neighbors for run in runs if run.n} == {"packed"}
+
+
 def test_unknown_sweep_is_refused():
-    with pytest.raises(InputError, match="'emo' is neither a YAML file nor one of emodb, emovo"):
+    with pytest.raises(InputError, match="'emo' is neither a YAML file nor one of emodb"):
         load_sweep("emo")
 
 

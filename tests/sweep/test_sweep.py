@@ -4,11 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ser_nsl.config import GraphConfig, SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.records import read_labels
-from ser_nsl.sweep.config import list_runs
+from ser_nsl.sweep.config import Fold, Grid, list_runs
 from ser_nsl.sweep.results import add_result, read_results
+from ser_nsl.sweep.statistics import compare
 from ser_nsl.sweep.sweep import run_sweep
 from ser_nsl.training.data import training_clips
 
@@ -70,6 +72,36 @@ def test_graphs_are_those_of_the_arms(swept):
 
     assert right("upstream_oracle_50_2") == pytest.approx(0.5, abs=0.1)
     assert right("upstream_random_2") < 0.8
+
+
+def test_validation_speakers_join_in_for_the_test(tiny, tmp_path):
+    grid = Grid(arms=("paper",), networks=("cnn6",), neighbors=("packed",), seeds=(0,))
+    sweep = replace(
+        tiny,
+        folds=[Fold(split=SplitConfig(method="leave-one-speaker-out", fold=2))],
+        graph=GraphConfig(similarity_threshold="auto", target_degree=3),
+        joined=True,
+        grids={"val": replace(grid, test=False), "test": grid},
+        default=("val", "test"),
+    )
+
+    run_sweep(sweep, tmp_path, work=tmp_path / "work")
+
+    results = read_results(tmp_path / "runs.jsonl")
+    alone, joined = (results[run] for run in list_runs(sweep))
+    assert "val_uar" in alone
+    assert "uar" not in alone
+    assert joined.keys() >= {"uar", "purity"}
+    assert "val_uar" not in joined
+    assert joined["kept_epoch"] == tiny.training.epochs
+    folder = tmp_path / "work" / "fold0"
+    trained = [
+        {*read_labels(folder / name / "paper_3", "train")} for name in ("training", "training-val")
+    ]
+    of_split = {split: {*read_labels(folder / "features", split)} for split in ("train", "val")}
+    assert trained == [of_split["train"], of_split["train"] | of_split["val"]]
+    comparison = compare(results, [])[0]
+    assert (comparison.uar, comparison.val_uar) == (joined["uar"], alone["val_uar"])
 
 
 def test_done_runs_are_not_run_again(swept, tiny):
