@@ -10,6 +10,7 @@ from ser_nsl.frontend import log_mel, mel_filters
 DEFAULT = FrontEndConfig()
 NARROW = FrontEndConfig(8_000, 256, 100, 20, 80.0, 3_800.0)
 NO_POWER_OF_TWO = FrontEndConfig(window_samples=400, hop_samples=320)
+PRIME = FrontEndConfig(window_samples=401, hop_samples=160)
 
 
 def by_librosa(waveform: np.ndarray, config: FrontEndConfig) -> np.ndarray:
@@ -47,7 +48,7 @@ def assert_close_above(decibels: float, logmel: np.ndarray, expected: np.ndarray
     np.testing.assert_allclose(logmel[near], expected[near], rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("config", [DEFAULT, NARROW, NO_POWER_OF_TWO])
+@pytest.mark.parametrize("config", [DEFAULT, NARROW, NO_POWER_OF_TWO, PRIME])
 def test_equals_librosa_on_noise(config, waveforms):
     logmel = log_mel(tf.constant(waveforms[NOISES]), config).numpy()
 
