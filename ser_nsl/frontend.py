@@ -58,7 +58,7 @@ def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
     rows, columns = _shape_of_window(config.window_samples)
     first, second, filters = _matrices(config)
     frames = tf.signal.frame(waveform, config.window_samples, config.hop_samples)
-    windowed = frames * tf.signal.hann_window(config.window_samples, periodic=True)
+    windowed = frames * librosa.filters.get_window("hann", config.window_samples)
     x = tf.transpose(tf.reshape(windowed, (-1, rows, columns)), (0, 2, 1))
     x = tf.reshape(tf.matmul(x, first), (-1, columns, 2, len(second)))
     x = tf.reshape(tf.transpose(x, (3, 0, 2, 1)), (len(second), -1, 2 * columns))

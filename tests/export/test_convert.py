@@ -39,7 +39,7 @@ def test_one_waveform_in_built_in_operators_only(flatbuffer, description):
 
     assert details["shape"].tolist() == [1, description.clip_samples]
     assert details["dtype"] == np.float32
-    assert {"RFFT2D", "CONV_2D", "SOFTMAX"} <= set(found)
+    assert {"BATCH_MATMUL", "CONV_2D", "SOFTMAX"} <= set(found)
     assert "CUSTOM" not in found
 
 

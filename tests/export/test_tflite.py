@@ -38,7 +38,7 @@ def test_export(arguments, description, recogniser):
 
     assert result.counts["clips"] == 5
     assert result.counts["bytes"] == arguments["out"].stat().st_size
-    assert "RFFT2D" in result.counts["operators"]
+    assert "BATCH_MATMUL" in result.counts["operators"]
     assert result.counts["largest_difference"] < 1e-5
     assert result.counts["label_agreement"] == 1
     assert record["counts"] == result.counts
