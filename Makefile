@@ -23,9 +23,9 @@ lint: $(READY)  ## Check format and style.
 	@$(VENV)/bin/ruff check .
 
 clean:  ## Remove the environment and what runs have made.
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) ser_nsl/web/node_modules runs build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): constraints.txt setup.cfg tools/set_up.sh
+$(READY): constraints.txt setup.cfg tools/set_up.sh ser_nsl/web/package-lock.json
 	@PYTHON=$(PYTHON) sh tools/set_up.sh $(VENV)
 	@touch $@

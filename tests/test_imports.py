@@ -47,7 +47,7 @@ def test_package_alone_loads_nothing():
 
 
 def test_device_side_loads_nothing_of_the_training_side():
-    loaded = loaded_by("ser_nsl.edge, ser_nsl.audio, ser_nsl.stage")
+    loaded = loaded_by("ser_nsl.edge, ser_nsl.audio, ser_nsl.stage, ser_nsl.web.server")
 
     assert "soundfile" in loaded
     assert not loaded & (HEAVY | FULL_INSTALL)

@@ -1,0 +1,1 @@
+"""The page that runs a recogniser in a browser, phones included, and its server."""
