@@ -18,6 +18,7 @@ import requests
 from tqdm import tqdm
 
 from ser_nsl import __version__
+from ser_nsl.corpora.manifest import corpus_licence
 from ser_nsl.errors import InputError
 
 TIMEOUT_SECONDS = 30
@@ -60,7 +61,7 @@ ARCHIVES = {
             home="https://zenodo.org/records/1188976",
             megabytes=208,
             checksum="md5:bc696df654c87fed845eb13823edef8a",
-            licence="CC BY-NC-SA 4.0",
+            licence=corpus_licence("ravdess"),
             citation="Livingstone & Russo 2018, PLoS ONE 13(5), e0196391",
         ),
         Archive(
@@ -69,7 +70,7 @@ ARCHIVES = {
             home="http://emodb.bilderbar.info",
             megabytes=40,
             checksum=None,
-            licence="free to use (CC0 according to its later publishers)",
+            licence=corpus_licence("emodb"),
             citation="Burkhardt et al. 2005, A database of German emotional speech",
         ),
     )

@@ -34,6 +34,30 @@ SPLITS = ("train", "val", "test")
 _TITLES = {"ravdess": "RAVDESS", "demos": "DEMoS", "emovo": "EMOVO", "emodb": "EmoDB"}
 
 
+_LICENCES = {
+    "ravdess": "CC BY-NC-SA 4.0",
+    "demos": "research use, by signed agreement",
+    "emovo": "research use",
+    "emodb": "free to use (CC0 according to its later publishers)",
+}
+
+
+def corpus_licence(name: str) -> str:
+    """The terms of use of a corpus, in words; empty for one that is not known."""
+    return _LICENCES.get(name, "")
+
+
+def training_data_note(table: pd.DataFrame) -> str:
+    """What whoever uses a model made from a manifest must heed.
+
+    Args:
+        table: A manifest.
+    """
+    names = sorted(set(table["corpus"]))
+    terms = [f"{corpus_title(name)} ({corpus_licence(name) or 'terms unknown'})" for name in names]
+    return f"Made from {', '.join(terms)}, whose terms bind those who use it."
+
+
 def corpus_title(name: str) -> str:
     """A corpus as people call it; a name that is not known stays as it is."""
     return _TITLES.get(name, name)

@@ -4,16 +4,22 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 from mediapipe.tasks.metadata import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from ser_nsl.config import FrontEndConfig
 from ser_nsl.errors import InputError
+from ser_nsl.export.chain import chain
 from ser_nsl.features import Description
 from ser_nsl.frontend import log_mel
+
+Form = Literal["float32", "float16", "dynamic", "int8"]
+"""How the network's numbers are kept: 32 or 16 bits; weights in 8 bits; activations too."""
 
 
 def probabilities(
@@ -32,14 +38,23 @@ def probabilities(
     return tf.nn.softmax(model(log_mel(waveform, front_end), training=False))
 
 
-def to_tflite(model: tf.keras.Model, description: Description) -> bytes:
-    """Converts a model and its front end to float32 TensorFlow Lite.
+def to_tflite(
+    model: tf.keras.Model,
+    description: Description,
+    form: Form = "float32",
+    examples: np.ndarray | None = None,
+) -> bytes:
+    """Converts a model and its front end to TensorFlow Lite.
 
-    Only built-in operators are used, so any TFLite runtime can run the result.
+    Only built-in operators are used, so any TFLite runtime can run the result. Front end and
+    softmax keep their 32 bits in every form: in decibels and probabilities, 8 would show.
 
     Args:
         model: From log Mel in dB to logits.
         description: Of the features that it was trained on.
+        form: Of the network.
+        examples: For int8: log Mel in dB such as the network will hear, float32, shape
+            `(clips, frames, mels)`, by which the ranges of 8 bits are chosen.
 
     Returns:
         The flatbuffer. Its one signature has the input `waveform`, float32 of shape
@@ -49,16 +64,57 @@ def to_tflite(model: tf.keras.Model, description: Description) -> bytes:
         InputError: If a layer needs an operator that is not built in.
     """
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((1, description.clip_samples), tf.float32, name="waveform")]
-    )
-    def recognise(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": probabilities(model, description.front_end, waveform)}
+    def hear(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"logmel": log_mel(waveform, description.front_end)}
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [recognise.get_concrete_function()], trackable_obj=model
+    def recognise(logmel: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"logits": model(logmel, training=False)}
+
+    def say(logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": tf.nn.softmax(logits)}
+
+    return chain(
+        [
+            _convert(hear, waveform=(1, description.clip_samples)),
+            _convert(recognise, model, form, examples, logmel=(1, *description.logmel_shape)),
+            _convert(say, logits=(1, len(description.classes))),
+        ]
     )
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+
+
+def front_end_to_tflite(description: Description) -> bytes:
+    """Converts the front end alone, to measure it.
+
+    Args:
+        description: Of the features.
+
+    Returns:
+        The flatbuffer, from `waveform` to `logmel`, float32 of shape `(1, frames, mels)`.
+    """
+    return _convert(
+        lambda waveform: {"logmel": log_mel(waveform, description.front_end)},
+        waveform=(1, description.clip_samples),
+    )
+
+
+def _convert(
+    function: Callable[..., dict[str, tf.Tensor]],
+    model: tf.keras.Model | None = None,
+    form: Form = "float32",
+    examples: np.ndarray | None = None,
+    **inputs: tuple[int, ...],
+) -> bytes:
+    """Converts a function of float32 tensors of these shapes, with the variables of a model."""
+    specs = {name: tf.TensorSpec(shape, tf.float32, name) for name, shape in inputs.items()}
+    concrete = tf.function(function).get_concrete_function(**specs)
+    owner = tf.Module() if model is None else model  # without one there is no signature
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], trackable_obj=owner)
+    if form != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if form == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if form == "int8":
+        converter.representative_dataset = lambda: ([each[np.newaxis]] for each in examples)
     try:
         with _quiet_converter():
             return converter.convert()

@@ -34,6 +34,8 @@ class Card:
         labels: Emotions in the order of the outputs.
         sample_rate_hz: Sample rate of the input.
         clip_samples: Length of the input.
+        author: Who made it; empty for nobody.
+        licence: What apps must heed; empty for nothing.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Card:
     labels: Sequence[str]
     sample_rate_hz: int
     clip_samples: int
+    author: str = ""
+    licence: str = ""
 
     @property
     def description(self) -> str:
@@ -105,6 +109,8 @@ def _model_metadata(card: Card) -> metadata_schema.ModelMetadataT:
         name=card.name,
         description=card.description,
         version=card.version,
+        author=card.author or None,
+        license=card.licence or None,
         subgraphMetadata=[subgraph],
         minParserVersion=_MIN_PARSER_VERSION,
     )

@@ -1,14 +1,23 @@
-"""Whether an exported file gives the same probabilities as Keras."""
+"""How far exported files are from Keras, and how far they may be."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from ser_nsl.edge import Recognizer
-from ser_nsl.export.convert import probabilities
+from ser_nsl.evaluation import score
+from ser_nsl.export.convert import Form, probabilities
 from ser_nsl.features import Description
+from ser_nsl.records import UNLABELLED
+
+LARGEST_DIFFERENCE = {"float32": 1e-4, "float16": 1e-2}
+"""By which a probability may differ from Keras's; weights of 16 bits are rounded by up to 5e-4."""
+
+LARGEST_LOSS = 0.005
+"""Of UAR, by 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -17,42 +26,94 @@ class Parity:
 
     Attributes:
         clips: Number of clips compared.
-        largest: Largest absolute difference of two probabilities.
+        largest: Largest absolute difference of two probabilities; NaN where one of them is.
         mean: Mean absolute difference of probabilities.
         agreement: Share of the clips with the same top label, in [0, 1].
+        uar: Of the clips with a label, in [0, 1]; None without any.
+        keras_uar: Keras's, likewise.
     """
 
     clips: int
     largest: float
     mean: float
     agreement: float
+    uar: float | None
+    keras_uar: float | None
 
 
 def compare(
-    recognizer: Recognizer,
+    recognizers: Mapping[Form, Recognizer],
     model: tf.keras.Model,
     description: Description,
     batches: Iterable[np.ndarray],
-) -> Parity:
-    """Runs clips through both and compares.
+    labels: np.ndarray,
+) -> dict[Form, Parity]:
+    """Runs clips through Keras and exported files and compares.
 
     Args:
-        recognizer: The exported file.
+        recognizers: The exported files.
         model: The Keras model, from log Mel in dB to logits.
         description: Of the features that it was trained on.
         batches: Waveforms, float32, shape `(batch, clip_samples)`; at least one.
+        labels: int, shape `(clips,)`: index of the class, -1 where unknown.
 
     Returns:
-        The differences; NaN where one of the two gave NaN.
+        The differences, by form.
     """
-    ours, theirs = [], []
+    expected, found = [], defaultdict(list)
     for waveforms in batches:
-        theirs.extend(probabilities(model, description.front_end, tf.constant(waveforms)).numpy())
-        for waveform in waveforms:
-            predicted = recognizer.predict(waveform, recognizer.sample_rate_hz)
-            ours.append([predicted[name] for name in description.classes])
-    difference = np.abs(np.array(ours) - np.array(theirs))
-    agreement = np.argmax(ours, axis=1) == np.argmax(theirs, axis=1)
-    return Parity(
-        len(ours), float(difference.max()), float(difference.mean()), float(agreement.mean())
-    )
+        expected.extend(probabilities(model, description.front_end, tf.constant(waveforms)).numpy())
+        for form, recognizer in recognizers.items():
+            for waveform in waveforms:
+                predicted = recognizer.predict(waveform, recognizer.sample_rate_hz)
+                found[form].append([predicted[name] for name in description.classes])
+    expected = np.array(expected)
+    keras_uar = _uar(expected, labels, description)
+    parities = {}
+    for form, values in found.items():
+        difference = np.abs(np.array(values) - expected)
+        agreement = np.argmax(values, axis=1) == np.argmax(expected, axis=1)
+        parities[form] = Parity(
+            clips=len(values),
+            largest=float(difference.max()),
+            mean=float(difference.mean()),
+            agreement=float(agreement.mean()),
+            uar=_uar(np.array(values), labels, description),
+            keras_uar=keras_uar,
+        )
+    return parities
+
+
+def _uar(values: np.ndarray, labels: np.ndarray, description: Description) -> float | None:
+    known = labels != UNLABELLED
+    if not known.any():
+        return None
+    return score(labels[known], values[known].argmax(axis=1), description.classes)["uar"]
+
+
+def broken_bounds(form: Form, parity: Parity) -> list[str]:
+    """Says which bounds a form breaks.
+
+    Args:
+        form: Of the file.
+        parity: With Keras.
+
+    Returns:
+        One phrase a bound.
+    """
+    broken = []
+    bound = LARGEST_DIFFERENCE.get(form, 1.0)
+    if not parity.largest <= bound:  # also when it is NaN
+        broken.append(
+            f"a probability differs from Keras's by {parity.largest:.1e}, allowed is {bound:g}"
+        )
+    if form in LARGEST_DIFFERENCE and parity.agreement < 1:
+        broken.append(f"{1 - parity.agreement:.1%} of the clips get another label than by Keras")
+    if form not in LARGEST_DIFFERENCE and parity.uar is not None:
+        loss = parity.keras_uar - parity.uar
+        if loss > LARGEST_LOSS:
+            broken.append(
+                f"the UAR is {100 * loss:.1f} points below Keras's, allowed is "
+                f"{100 * LARGEST_LOSS:g}"
+            )
+    return broken

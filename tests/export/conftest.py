@@ -43,7 +43,8 @@ def flatbuffer(model, description) -> bytes:
 
 @pytest.fixture(scope="session")
 def card(description) -> Card:
-    return Card("Tiny", "7", description.classes, 16_000, description.clip_samples)
+    samples = description.clip_samples
+    return Card("Tiny", "7", description.classes, 16_000, samples, "Ada", "Mind the corpus.")
 
 
 @pytest.fixture(scope="session")

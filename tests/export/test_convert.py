@@ -4,10 +4,12 @@ import librosa
 import numpy as np
 import pytest
 import tensorflow as tf
+from mediapipe.tasks.metadata import schema_py_generated as schema
 from scipy.special import softmax
 
 from ser_nsl.errors import InputError
-from ser_nsl.export.convert import operators, to_tflite
+from ser_nsl.export.convert import front_end_to_tflite, operators, to_tflite
+from ser_nsl.frontend import log_mel
 
 
 @pytest.fixture
@@ -41,6 +43,49 @@ def test_one_waveform_in_built_in_operators_only(flatbuffer, description):
     assert details["dtype"] == np.float32
     assert {"BATCH_MATMUL", "CONV_2D", "SOFTMAX"} <= set(found)
     assert "CUSTOM" not in found
+
+
+def kinds_by_operator(flatbuffer: bytes) -> list[tuple[int, set[int]]]:
+    """For each operator its code, and the types of the tensors that it reads and writes."""
+    model = schema.ModelT.InitFromPackedBuf(flatbuffer)
+    graph = model.subgraphs[0]
+    return [
+        (
+            model.operatorCodes[each.opcodeIndex].builtinCode,
+            {graph.tensors[i].type for i in (*each.inputs, *each.outputs) if i >= 0},
+        )
+        for each in graph.operators
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [("float16", schema.TensorType.FLOAT16), ("int8", schema.TensorType.INT8)],
+)
+def test_forms_keep_the_front_end_exact(form, kind, model, description, flatbuffer, waveform):
+    logmel = log_mel(waveform, description.front_end).numpy()
+    converted = to_tflite(model, description, form, logmel)
+    front_end = kinds_by_operator(front_end_to_tflite(description))
+    found = kinds_by_operator(converted)
+
+    result, exact = (
+        tf.lite.Interpreter(model_content=each).get_signature_runner()(waveform=waveform)
+        for each in (converted, flatbuffer)
+    )
+
+    assert found[: len(front_end)] == front_end
+    assert not any({schema.TensorType.FLOAT16, schema.TensorType.INT8} & k for _, k in front_end)
+    assert any(kind in kinds for _, kinds in found[len(front_end) : -1])
+    assert found[-1] == (schema.BuiltinOperator.SOFTMAX, {schema.TensorType.FLOAT32})
+    np.testing.assert_allclose(result["probabilities"], exact["probabilities"], atol=0.05)
+
+
+def test_front_end_alone(description, waveform):
+    interpreter = tf.lite.Interpreter(model_content=front_end_to_tflite(description))
+
+    logmel = interpreter.get_signature_runner()(waveform=waveform)["logmel"]
+
+    np.testing.assert_allclose(logmel, log_mel(waveform, description.front_end), atol=1e-3)
 
 
 def test_same_model_same_bytes(model, description, flatbuffer):

@@ -5,10 +5,13 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from ser_nsl.audio import fit_length
+from ser_nsl.config import FrontEndConfig
 from ser_nsl.downstream.saved import save_model
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
-from ser_nsl.export import export_tflite, tflite
+from ser_nsl.export import export_tflite, report_table, tflite
+from ser_nsl.frontend import log_mel
 
 
 @pytest.fixture
@@ -46,16 +49,62 @@ def test_export(arguments, description, recogniser):
     assert recognizer.clip_samples == description.clip_samples
 
 
-def test_clips_are_spread_over_the_split(arguments):
-    def names(max_clips):
-        paths = tflite._choose_clips(
-            arguments["manifest"], arguments["audio_dir"], "test", max_clips
-        )
-        return [path.name for path in paths]
+def test_report_of_all_forms(arguments, description):
+    result = export_tflite(**arguments, quantization="int8", author="Ada")
+    report = json.loads((arguments["out"].parent / "export_report.json").read_text())
+    shown = report_table(arguments["out"].parent)
 
-    assert names(64) == ["1.wav", "3.wav", "5.wav", "7.wav", "9.wav"]
-    assert names(3) == ["1.wav", "5.wav", "9.wav"]
-    assert names(1) == ["1.wav"]
+    assert [*report["forms"]] == ["float32", "float16", "dynamic", "int8"]
+    assert (report["quantization"], report["forced"]) == ("int8", False)
+    assert (report["split"], report["clips"], report["labelled"]) == ("test", 5, 5)
+    assert report["output"]["labels"] == [*description.classes]
+    assert report["input"]["shape"] == [1, description.clip_samples]
+    chosen = report["forms"]["int8"]
+    assert chosen["bytes"] == arguments["out"].stat().st_size == result.counts["bytes"]
+    assert chosen["largest_difference"] > report["forms"]["float32"]["largest_difference"]
+    assert {each["keras_uar"] for each in report["forms"].values()} == {chosen["keras_uar"]}
+    assert shown.splitlines()[5].split()[0] == "int8"
+    assert "Differences from Keras on 5 clips (test)" in shown
+
+
+def test_int8_is_fitted_to_the_training_split(arguments, monkeypatch):
+    seen = {}
+    convert = tflite.to_tflite
+
+    def watched(model, description, form, logmels):
+        seen[form] = logmels
+        return convert(model, description, form, logmels)
+
+    monkeypatch.setattr(tflite, "to_tflite", watched)
+    export_tflite(**arguments)
+
+    waveforms = [
+        fit_length(soundfile.read(arguments["audio_dir"] / f"{i}.wav", dtype="float32")[0], 8000)
+        for i in range(0, 10, 2)
+    ]
+    expected = log_mel(np.stack(waveforms), FrontEndConfig(mel_bins=16))
+    np.testing.assert_allclose(seen["int8"], expected, atol=1e-3)
+
+
+def test_training_for_int8_changes_int8_only(arguments):
+    reports = []
+    for epochs in (0, 1):
+        export_tflite(**arguments, quantization="int8", tune_epochs=epochs, force=True)
+        reports.append(json.loads((arguments["out"].parent / "export_report.json").read_text()))
+
+    plain, tuned = (report["forms"] for report in reports)
+    assert [report["tune_epochs"] for report in reports] == [0, 1]
+    assert tuned["int8"] != plain["int8"]
+    assert {"QUANTIZE", "DEQUANTIZE"} <= set(tuned["int8"]["operators"])
+    assert all(tuned[form] == plain[form] for form in ("float32", "float16", "dynamic"))
+
+
+def test_network_that_cannot_be_trained_for_int8_is_refused(arguments, model, description):
+    odd = tf.keras.layers.Lambda(lambda x: 2 * x)(model.output)
+    save_model(tf.keras.Model(model.input, odd), description, arguments["model_dir"])
+
+    with pytest.raises(InputError, match="tune_epochs: .* cannot be trained for int8"):
+        export_tflite(**arguments, quantization="int8", tune_epochs=1)
 
 
 def test_file_that_differs_from_keras_is_refused(arguments, other_model, description, monkeypatch):
@@ -63,13 +112,22 @@ def test_file_that_differs_from_keras_is_refused(arguments, other_model, descrip
     convert = tflite.to_tflite
     monkeypatch.setattr(tflite, "to_tflite", lambda *_: convert(other_model, description))
 
-    with pytest.raises(InputError, match="differs from Keras's by .*allowed is 0.0001"):
+    with pytest.raises(InputError, match="differs from Keras's by .*allowed is 0.0001.*force it"):
         export_tflite(**arguments)
 
     assert arguments["out"].read_text() == "former"
-    assert [path.name for path in arguments["out"].parent.glob("*recogniser*")] == [
-        "recogniser.tflite"
-    ]
+    assert [path.name for path in arguments["out"].parent.glob("*re*")] == ["recogniser.tflite"]
+
+
+def test_file_that_differs_may_be_forced(arguments, other_model, description, monkeypatch):
+    convert = tflite.to_tflite
+    monkeypatch.setattr(tflite, "to_tflite", lambda *_: convert(other_model, description))
+
+    export_tflite(**arguments, force=True)
+
+    report = json.loads((arguments["out"].parent / "export_report.json").read_text())
+    assert report["forced"]
+    assert "Forced: float32 breaks a bound." in report_table(arguments["out"].parent)
 
 
 def test_model_that_gives_nan_is_refused(arguments, model, description):
@@ -97,7 +155,7 @@ def test_model_that_needs_the_upstream_is_refused(arguments, model, description)
     ("changed", "message"),
     [
         ({"split": "val"}, "the split val has no clip"),
-        ({"max_clips": 0}, "max_clips: must be at least 1; received 0"),
+        ({"tune_epochs": -1}, "tune_epochs: must be 0 or more; received -1"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, changed, message):
