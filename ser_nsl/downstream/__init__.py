@@ -11,15 +11,16 @@ import tensorflow as tf
 
 from ser_nsl.downstream.cnn6 import cnn6
 from ser_nsl.downstream.mobilenet15 import mobilenet15
-from ser_nsl.downstream.resnet9 import resnet9
+from ser_nsl.downstream.resnet9 import resnet9, resnet9_quarter
 from ser_nsl.downstream.vgg15 import vgg15
 from ser_nsl.features import Description
 
 NETWORKS: dict[str, Callable[[Description], tf.keras.Model]] = {
     "vgg15": vgg15,
     "resnet9": resnet9,
+    "resnet9_quarter": resnet9_quarter,
     "cnn6": cnn6,
     "mobilenet15": mobilenet15,
 }
 
-__all__ = ["NETWORKS", "cnn6", "mobilenet15", "resnet9", "vgg15"]
+__all__ = ["NETWORKS", "cnn6", "mobilenet15", "resnet9", "resnet9_quarter", "vgg15"]

@@ -29,7 +29,7 @@ def train_downstream(
     *,
     features: Path,
     out: Path,
-    model: Literal["vgg15", "resnet9", "cnn6", "mobilenet15"] = "resnet9",
+    model: Literal["vgg15", "resnet9", "resnet9_quarter", "cnn6", "mobilenet15"] = "resnet9",
     method: Literal["base", "nsl", "add", "max", "avg"] = "nsl",
     training_records: Path | None = None,
     max_neighbors: int = 3,

@@ -13,6 +13,7 @@ from ser_nsl.features import Description
 PARAMETERS = {
     "vgg15": 14_859_335,
     "resnet9": 4_960_583,
+    "resnet9_quarter": 338_519,
     "cnn6": 4_439_367,
     "mobilenet15": 674_695,
 }
