@@ -1,6 +1,7 @@
 """Keras to TensorFlow Lite, with the front end inside."""
 
 import contextlib
+import functools
 import os
 import sys
 import tempfile
@@ -64,9 +65,6 @@ def to_tflite(
         InputError: If a layer needs an operator that is not built in.
     """
 
-    def hear(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"logmel": log_mel(waveform, description.front_end)}
-
     def recognise(logmel: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"logits": model(logmel, training=False)}
 
@@ -75,15 +73,16 @@ def to_tflite(
 
     return chain(
         [
-            _convert(hear, waveform=(1, description.clip_samples)),
+            front_end_to_tflite(description),
             _convert(recognise, model, form, examples, logmel=(1, *description.logmel_shape)),
             _convert(say, logits=(1, len(description.classes))),
         ]
     )
 
 
+@functools.lru_cache(maxsize=1)  # all forms of a recogniser share it
 def front_end_to_tflite(description: Description) -> bytes:
-    """Converts the front end alone, to measure it.
+    """Converts the front end alone.
 
     Args:
         description: Of the features.

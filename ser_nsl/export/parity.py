@@ -1,7 +1,7 @@
 """How far exported files are from Keras, and how far they may be."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ser_nsl.edge import Recognizer
 from ser_nsl.evaluation import score
+from ser_nsl.export.clips import Clips
 from ser_nsl.export.convert import Form, probabilities
 from ser_nsl.features import Description
 from ser_nsl.records import UNLABELLED
@@ -42,26 +43,21 @@ class Parity:
 
 
 def compare(
-    recognizers: Mapping[Form, Recognizer],
-    model: tf.keras.Model,
-    description: Description,
-    batches: Iterable[np.ndarray],
-    labels: np.ndarray,
+    recognizers: Mapping[Form, Recognizer], model: tf.keras.Model, clips: Clips
 ) -> dict[Form, Parity]:
     """Runs clips through Keras and exported files and compares.
 
     Args:
         recognizers: The exported files.
         model: The Keras model, from log Mel in dB to logits.
-        description: Of the features that it was trained on.
-        batches: Waveforms, float32, shape `(batch, clip_samples)`; at least one.
-        labels: int, shape `(clips,)`: index of the class, -1 where unknown.
+        clips: One at least.
 
     Returns:
         The differences, by form.
     """
+    description, labels = clips.description, clips.labels
     expected, found = [], defaultdict(list)
-    for waveforms in batches:
+    for waveforms in clips.waveforms():
         expected.extend(probabilities(model, description.front_end, tf.constant(waveforms)).numpy())
         for form, recognizer in recognizers.items():
             for waveform in waveforms:

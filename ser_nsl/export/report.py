@@ -1,40 +1,15 @@
 """What is written down of an export: `export_report.json`, and the same as a table."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from ser_nsl.export.convert import Form
 from ser_nsl.export.metadata import Card
-from ser_nsl.export.parity import Parity, broken_bounds
 
 REPORT_NAME = "export_report.json"
-
-
-def describe_form(
-    form: Form, content: bytes, operators: Sequence[str], parity: Parity
-) -> dict[str, Any]:
-    """What the report says of a form.
-
-    Args:
-        form: The form.
-        content: Of the file.
-        operators: That it is made of.
-        parity: With Keras.
-    """
-    return {
-        "bytes": len(content),
-        "operators": [*operators],
-        "largest_difference": float(f"{parity.largest:.2e}"),
-        "mean_difference": float(f"{parity.mean:.2e}"),
-        "label_agreement": parity.agreement,
-        "uar": parity.uar,
-        "keras_uar": parity.keras_uar,
-        "broken_bounds": broken_bounds(form, parity),
-    }
 
 
 def describe_ends(card: Card) -> dict[str, Any]:

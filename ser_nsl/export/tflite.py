@@ -1,31 +1,18 @@
 """The stage from a trained model to one `.tflite` file."""
 
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
-import tensorflow as tf
-
-from ser_nsl.audio import read_batches
-from ser_nsl.corpora.manifest import audio_paths, read_manifest, training_data_note
-from ser_nsl.downstream.saved import load_model
-from ser_nsl.edge import Recognizer
+from ser_nsl.corpora.manifest import read_manifest, training_data_note
 from ser_nsl.errors import InputError
-from ser_nsl.export.convert import Form, operators, to_tflite
-from ser_nsl.export.metadata import Card, add_metadata
-from ser_nsl.export.parity import compare
-from ser_nsl.export.report import describe_ends, describe_form, write_report
+from ser_nsl.export.clips import Clips
+from ser_nsl.export.convert import Form
+from ser_nsl.export.forms import make_forms
+from ser_nsl.export.metadata import Card
+from ser_nsl.export.report import describe_ends, write_report
 from ser_nsl.features import Description
-from ser_nsl.frontend import log_mel
-from ser_nsl.quantized_training import tuned_for_int8
-from ser_nsl.records import UNLABELLED
 from ser_nsl.stage import stage
-
-_BATCH = 16
-_EXAMPLES = 200  # training clips by which the ranges of 8 bits are chosen
 
 
 @stage(inputs=("model_dir", "manifest", "audio_dir"), makes="file")
@@ -80,15 +67,7 @@ def export_tflite(
     """
     if tune_epochs < 0:
         raise InputError(f"tune_epochs: must be 0 or more; received {tune_epochs}.")
-    model, description = load_model(model_dir)
-    if len(model.inputs) != 1:
-        raise InputError(
-            f"{model_dir}: a model of the methods add, max and avg needs the upstream's "
-            "embedding at prediction time, so it cannot be exported; received the inputs "
-            f"{', '.join(model.input_names)}. Train with the method nsl or base."
-        )
-    table = read_manifest(manifest)
-    tested = _clips_of(table, split, manifest)
+    description = Description.load(model_dir)
     card = Card(
         name,
         model_version,
@@ -96,33 +75,17 @@ def export_tflite(
         description.front_end.sample_rate_hz,
         description.clip_samples,
         author,
-        training_data_note(table) if licence is None else licence,
+        training_data_note(read_manifest(manifest)) if licence is None else licence,
     )
-    heard = _Heard(manifest, audio_dir, description)
-    training = _clips_of(table, "train", manifest)
-    if tune_epochs:
-        training = training[_labels(training, description) != UNLABELLED]
-    else:
-        training = training.iloc[:: -(-len(training) // _EXAMPLES)]
-    logmels = heard.logmels(training)
-    flatbuffers = {form: to_tflite(model, description, form, logmels) for form in get_args(Form)}
-    if tune_epochs:
-        labels = _labels(training, description)
-        flatbuffers["int8"] = tuned_for_int8(model_dir, logmels, labels, epochs=tune_epochs)
-    files = {form: add_metadata(each, card) for form, each in flatbuffers.items()}
-    labels = _labels(tested, description)
-    with tempfile.TemporaryDirectory() as folder:
-        recognizers = {}
-        for form, content in files.items():
-            path = Path(folder) / f"{form}.tflite"
-            path.write_bytes(content)
-            recognizers[form] = Recognizer(path)
-        parities = compare(recognizers, model, description, heard.batches(tested), labels)
-    forms = {
-        form: describe_form(form, files[form], operators(flatbuffers[form]), parity)
-        for form, parity in parities.items()
-    }
-    chosen = forms[quantization]
+    tested = Clips.of_split(split, manifest, audio_dir, description)
+    forms = make_forms(
+        model_dir,
+        card,
+        training=Clips.of_split("train", manifest, audio_dir, description),
+        tested=tested,
+        tune_epochs=tune_epochs,
+    )
+    chosen = forms[quantization].report
     if chosen["broken_bounds"] and not force:
         advice = "force it, or replace the layer that TFLite computes differently"
         if quantization == "int8":
@@ -131,52 +94,17 @@ def export_tflite(
             f"{model_dir}: as {quantization}, {'; '.join(chosen['broken_bounds'])} "
             f"({len(tested)} clips); the file is not written. To go on, {advice}."
         )
-    out.write_bytes(files[quantization])
+    out.write_bytes(forms[quantization].content)
     report = {
         "quantization": quantization,
         "forced": bool(chosen["broken_bounds"]),
         "tune_epochs": tune_epochs,
         "split": split,
         "clips": len(tested),
-        "labelled": int((labels != UNLABELLED).sum()),
+        "labelled": len(tested.labelled),
         **describe_ends(card),
-        "forms": forms,
+        "forms": {form: each.report for form, each in forms.items()},
     }
     write_report(report, out.parent)
     told = ("bytes", "operators", "largest_difference", "mean_difference", "label_agreement", "uar")
     return {"form": quantization, "clips": len(tested), **{key: chosen[key] for key in told}}
-
-
-class _Heard:
-    """Clips as the recogniser hears them."""
-
-    def __init__(self, manifest: Path, audio_dir: Path | None, description: Description) -> None:
-        self._place, self._description = (manifest, audio_dir), description
-
-    def batches(self, clips: pd.DataFrame) -> Iterator[np.ndarray]:
-        """Waveforms, float32, shape `(batch, clip_samples)`."""
-        return read_batches(
-            audio_paths(clips, *self._place),
-            self._description.clip_samples,
-            batch=_BATCH,
-            sample_rate_hz=self._description.front_end.sample_rate_hz,
-        )
-
-    def logmels(self, clips: pd.DataFrame) -> np.ndarray:
-        """Log Mel in dB, float32, shape `(clips, frames, mels)`."""
-        front_end = self._description.front_end
-        batches = self.batches(clips)
-        return np.concatenate([log_mel(tf.constant(each), front_end) for each in batches])
-
-
-def _clips_of(table: pd.DataFrame, split: str, manifest: Path) -> pd.DataFrame:
-    clips = table[table["split"] == split]
-    if clips.empty:
-        raise InputError(f"{manifest}: the split {split} has no clip; choose another with --split.")
-    return clips
-
-
-def _labels(clips: pd.DataFrame, description: Description) -> np.ndarray:
-    """Index of each clip's class; -1 for none and for emotions that the model does not know."""
-    numbers = {name: number for number, name in enumerate(description.classes)}
-    return np.array([numbers.get(emotion, UNLABELLED) for emotion in clips["emotion"]])

@@ -1,12 +1,15 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 from sklearn.metrics import balanced_accuracy_score
 
 from ser_nsl.edge import Recognizer
+from ser_nsl.export.clips import Clips
 from ser_nsl.export.parity import Parity, broken_bounds, compare
 
 KEPT = Parity(clips=9, largest=1e-5, mean=1e-6, agreement=1.0, uar=0.6, keras_uar=0.6)
@@ -19,13 +22,21 @@ def clips(description) -> np.ndarray:
 
 
 @pytest.fixture
-def compared(recogniser, description, clips):
+def paths(clips, tmp_path) -> list[Path]:
+    paths = [tmp_path / f"{number}.wav" for number in range(len(clips))]
+    for path, clip in zip(paths, clips, strict=True):
+        soundfile.write(path, clip, 16_000, subtype="FLOAT")
+    return paths
+
+
+@pytest.fixture
+def compared(recogniser, description, paths):
     """Compares the exported file with a Keras model, and gives the clips these labels."""
 
     def run(model: tf.keras.Model, labels=(-1,) * 5) -> Parity:
         recognizers = {"float32": Recognizer(recogniser)}
-        batches = np.split(clips, [3])
-        return compare(recognizers, model, description, batches, np.array(labels))["float32"]
+        heard = Clips(paths, np.array(labels), description)
+        return compare(recognizers, model, heard)["float32"]
 
     return run
 

@@ -10,7 +10,7 @@ from ser_nsl.config import FrontEndConfig
 from ser_nsl.downstream.saved import save_model
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
-from ser_nsl.export import export_tflite, report_table, tflite
+from ser_nsl.export import export_tflite, forms, report_table
 from ser_nsl.frontend import log_mel
 
 
@@ -69,13 +69,13 @@ def test_report_of_all_forms(arguments, description):
 
 def test_int8_is_fitted_to_the_training_split(arguments, monkeypatch):
     seen = {}
-    convert = tflite.to_tflite
+    convert = forms.to_tflite
 
     def watched(model, description, form, logmels):
         seen[form] = logmels
         return convert(model, description, form, logmels)
 
-    monkeypatch.setattr(tflite, "to_tflite", watched)
+    monkeypatch.setattr(forms, "to_tflite", watched)
     export_tflite(**arguments)
 
     waveforms = [
@@ -109,8 +109,8 @@ def test_network_that_cannot_be_trained_for_int8_is_refused(arguments, model, de
 
 def test_file_that_differs_from_keras_is_refused(arguments, other_model, description, monkeypatch):
     arguments["out"].write_text("former")
-    convert = tflite.to_tflite
-    monkeypatch.setattr(tflite, "to_tflite", lambda *_: convert(other_model, description))
+    convert = forms.to_tflite
+    monkeypatch.setattr(forms, "to_tflite", lambda *_: convert(other_model, description))
 
     with pytest.raises(InputError, match="differs from Keras's by .*allowed is 0.0001.*force it"):
         export_tflite(**arguments)
@@ -120,8 +120,8 @@ def test_file_that_differs_from_keras_is_refused(arguments, other_model, descrip
 
 
 def test_file_that_differs_may_be_forced(arguments, other_model, description, monkeypatch):
-    convert = tflite.to_tflite
-    monkeypatch.setattr(tflite, "to_tflite", lambda *_: convert(other_model, description))
+    convert = forms.to_tflite
+    monkeypatch.setattr(forms, "to_tflite", lambda *_: convert(other_model, description))
 
     export_tflite(**arguments, force=True)
 
