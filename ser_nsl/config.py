@@ -166,6 +166,9 @@ class TrainingConfig:
         alpha: Weight of the graph's part of the loss (NSL only).
         layer: Layer whose outputs of neighbours are made alike, `fc1` or `fc2` in the networks
             of this package (NSL only).
+        distance: What is measured there (NSL only): `cosine`, as in the paper, or
+            `jensen_shannon`, the divergence of the class probabilities, for a layer of logits
+            such as `fc2`. Its gradient does not fade where logits are large.
         neighbors: Where neighbours come from (NSL only): `packed` encodes them with each clip,
             `batch` draws batches from neighbourhoods, `bank` compares with what neighbours gave
             when they were last seen. The latter two cost no more than training without a graph,
@@ -194,6 +197,7 @@ class TrainingConfig:
     augmentation: AugmentationConfig = AugmentationConfig()
     alpha: float = 0.1
     layer: str = "fc2"
+    distance: str = "cosine"
     neighbors: str = "packed"
     edges: str = "all"
     update_statistics: bool = False
@@ -220,6 +224,8 @@ class TrainingConfig:
             self.class_weights in weights, "class_weights", f"one of {weights}", self.class_weights
         )
         _check(self.alpha >= 0, "alpha", "0 or more", self.alpha)
+        distances = ("cosine", "jensen_shannon")
+        _check(self.distance in distances, "distance", f"one of {distances}", self.distance)
         sources = ("packed", "batch", "bank")
         _check(self.neighbors in sources, "neighbors", f"one of {sources}", self.neighbors)
         _check(self.edges in ("all", "agreeing"), "edges", "'all' or 'agreeing'", self.edges)

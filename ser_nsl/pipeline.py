@@ -28,7 +28,14 @@ from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.make import make_upstream
 from ser_nsl.upstream.pretrain import pretrain_upstream
 
-_OF_GRAPH = ("alpha", "layer", "neighbors", "edges", "update_statistics")  # settings of training
+_OF_GRAPH = (
+    "alpha",
+    "layer",
+    "distance",
+    "neighbors",
+    "edges",
+    "update_statistics",
+)  # settings of training
 _SOME_SECONDS = 4.0  # a length on which any network can be built
 
 

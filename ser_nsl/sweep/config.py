@@ -47,6 +47,7 @@ class Grid:
         n: Numbers of neighbours.
         alpha: Weights of the graph's part of the loss.
         layers: Layers whose outputs are made alike.
+        distances: What is measured there, of `TrainingConfig`.
         neighbors: Where neighbours come from: `packed`, `batch`, `bank`.
         label_shares: Shares of the training labels that are used.
         seeds: Of weights, labels used and order.
@@ -59,6 +60,7 @@ class Grid:
     n: tuple[int, ...] = (3,)
     alpha: tuple[float, ...] = (0.1,)
     layers: tuple[str, ...] = ("fc2",)
+    distances: tuple[str, ...] = ("cosine",)
     neighbors: tuple[str, ...] = ("batch",)
     label_shares: tuple[float, ...] = (1.0,)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -146,6 +148,7 @@ class Run:
         n: Most neighbours of a clip; 0 without a graph.
         alpha: Weight of the graph's part of the loss; 0 without a graph.
         layer: Layer whose outputs are made alike; empty without a graph.
+        distance: What is measured there; empty without a graph.
         neighbors: Where they come from; empty without a graph.
         label_share: Share of the training labels that are used.
         seed: Of weights, labels used and order.
@@ -159,6 +162,7 @@ class Run:
     n: int
     alpha: float
     layer: str
+    distance: str
     neighbors: str
     label_share: float
     seed: int
@@ -192,8 +196,9 @@ def _runs(config: SweepConfig, grid: Grid) -> Iterator[Run]:
         grid.seeds, folds, grid.label_shares, grid.networks, grid.arms
     ):
         graphless = find_arm(name).likeness is None
-        settings = product(grid.n, grid.alpha, grid.layers, grid.neighbors)
-        for n, alpha, layer, neighbors in [(0, 0.0, "", "")] if graphless else settings:
+        settings = product(grid.n, grid.alpha, grid.layers, grid.distances, grid.neighbors)
+        none = (0, 0.0, "", "", "")
+        for n, alpha, layer, distance, neighbors in [none] if graphless else settings:
             yield Run(
                 corpus=config.target.corpus,
                 fold=fold,
@@ -202,6 +207,7 @@ def _runs(config: SweepConfig, grid: Grid) -> Iterator[Run]:
                 n=n,
                 alpha=alpha,
                 layer=layer,
+                distance=distance,
                 neighbors=neighbors,
                 label_share=share,
                 seed=seed,

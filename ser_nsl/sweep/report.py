@@ -39,7 +39,7 @@ from ser_nsl.sweep.sweep import RESULTS_NAME
 
 _CONFIG_NAME = "sweep.yaml"
 _SPACE = "\N{NO-BREAK SPACE}"
-_GRAPH = ["n", "alpha", "layer", "neighbors"]
+_GRAPH = ["n", "alpha", "layer", "distance", "neighbors"]
 _SETTING = ["network", "label_share", "method", *_GRAPH]
 
 
@@ -162,9 +162,13 @@ def _classes(scored: pd.DataFrame) -> list[str]:
     return [str(number) for number in range(1, len(scored["confusion_matrix"].iloc[0]) + 1)]
 
 
-def _describe_graph(graph: tuple[int, float, str, str]) -> str:
-    n, alpha, layer, neighbors = graph
-    return f"n {n}, α {alpha:g}, {layer}, {neighbors}"
+def _describe_graph(graph: tuple[int, float, str, str, str]) -> str:
+    return ", ".join(_parts(graph))
+
+
+def _parts(graph: tuple[int, float, str, str, str]) -> tuple[str, ...]:
+    n, alpha, layer, distance, neighbors = graph
+    return f"n {n}", f"α {alpha:g}", layer, distance.replace("_", "-"), neighbors
 
 
 def _labels(settings: Sequence[Setting]) -> list[str]:
@@ -173,9 +177,8 @@ def _labels(settings: Sequence[Setting]) -> list[str]:
     varying = [len(set(values)) > 1 for values in zip(*graphs, strict=True)]
     labels = []
     for setting in settings:
-        n, alpha, layer, neighbors = setting.graph
-        parts = (f"n {n}", f"α {alpha:g}", layer, neighbors)
-        told = [part for part, varies in zip(parts, varying, strict=False) if varies and n]
+        pairs = zip(_parts(setting.graph), varying, strict=False)
+        told = [part for part, varies in pairs if varies and setting.n]
         labels.append(" ".join([setting.method, ", ".join(told)]).strip())
     return labels
 
@@ -321,7 +324,8 @@ def _describe_split(split: SplitConfig) -> str:
 def _describe_training(training: TrainingConfig) -> str:
     """The settings that are most often asked for, and all others that are not as usual."""
     told = {"epochs", "batch_size", "learning_rate", "decay", "decay_epochs", "keep", "precision"}
-    set_by_runs = {"alpha", "layer", "neighbors", "edges", "label_share", "seed", "epoch_steps"}
+    set_by_runs = {"alpha", "layer", "distance", "neighbors", "edges", "label_share", "seed"}
+    set_by_runs |= {"epoch_steps"}
     flat, usual = (pd.json_normalize(asdict(each)).iloc[0] for each in (training, TrainingConfig()))
     others = [
         f"{name} {value}"
@@ -357,7 +361,7 @@ def _draw_shares(comparisons: Sequence[Comparison], graph: tuple | None) -> Iter
     rows = [
         asdict(each.setting) | {"mean": each.uar, "sd": each.uar_sd_of_seeds}
         for each in comparisons
-        if each.runs and each.setting.graph in (graph, (0, 0.0, "", ""))
+        if each.runs and each.setting.graph in (graph, (0, 0.0, "", "", ""))
     ]
     table = pd.DataFrame(rows, columns=[*_SETTING, "mean", "sd"])
     table = table.astype({"mean": float, "sd": float})
@@ -411,7 +415,7 @@ def _draw_purity(comparisons: Sequence[Comparison]) -> Iterator[Plot]:
         if each.against_base and (arm.control or each.setting.method == "nsl"):
             key = (each.setting.network, each.setting.label_share, each.setting.graph)
             groups[key][each.setting.method] = each
-    for (network, share, (n, alpha, layer, neighbors)), methods in groups.items():
+    for (network, share, graph), methods in groups.items():
         if not any(name.startswith("purity_") for name in methods):
             continue
         gains = {
@@ -426,7 +430,7 @@ def _draw_purity(comparisons: Sequence[Comparison]) -> Iterator[Plot]:
         columns = ["purity", "mean", "low", "high"]
         table = pd.DataFrame.from_dict(gains, orient="index", columns=columns, dtype=float)
         yield Plot(
-            f"{network}_{100 * share:g}_purity_{n}_{alpha:g}_{layer}_{neighbors}",
+            "_".join([network, f"{100 * share:g}", "purity", *(f"{part}" for part in graph)]),
             f"Curve: gain of {network} over base at {100 * share:g} % of the labels, against the "
             "share of the graph's edges that join one emotion.",
             figures.gain_by_purity(f"{network}, {100 * share:g}% of the labels", table),
@@ -462,6 +466,9 @@ def _draw_confusion(
         )
 
 
+_MAP = ["network", "label_share", "method", "neighbors", "layer", "distance"]
+
+
 def _draw_maps(config: SweepConfig, results: Results) -> Iterator[Plot]:
     """Validation UAR over n and alpha, of grids that have several of both."""
     for name, grid in config.grids.items():
@@ -470,14 +477,14 @@ def _draw_maps(config: SweepConfig, results: Results) -> Iterator[Plot]:
         table = compare_validation(results, list_runs(config, [name]))
         table = table[(table["n"] > 0) & (table["runs"] > 0)]
         low, high = table["mean"].min(), table["mean"].max()
-        maps = table.groupby(["network", "label_share", "method", "neighbors", "layer"], sort=False)
-        for (network, share, method, neighbors, layer), own in maps:
+        maps = table.groupby(_MAP, sort=False)
+        for (network, share, method, neighbors, layer, distance), own in maps:
             scores = own.pivot_table(index="n", columns="alpha", values="mean")
             scores = scores.rename_axis(index="neighbours n", columns="graph weight α")
             yield Plot(
-                "_".join([name, network, f"{100 * share:g}", method, neighbors, layer]),
-                f"Map: validation UAR of {network}, {method} at {layer}, {100 * share:g} % of the "
-                f"labels, neighbours from {neighbors}, over n and alpha.",
+                "_".join([name, network, f"{100 * share:g}", method, neighbors, layer, distance]),
+                f"Map: validation UAR of {network}, {method} at {layer} ({distance}), "
+                f"{100 * share:g} % of the labels, neighbours from {neighbors}, over n and alpha.",
                 figures.setting_map(f"{network} {method}, {layer}", scores, low=low, high=high),
             )
 

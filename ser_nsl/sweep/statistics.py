@@ -20,7 +20,7 @@ FEWEST_SPEAKERS = 6
 """For an interval: that fewer all differ in one direction happens by chance more often than one
 time in twenty, so no 95 % interval over them can be trusted."""
 
-_GRAPH = ("n", "alpha", "layer", "neighbors")
+_GRAPH = ("n", "alpha", "layer", "distance", "neighbors")
 _SETTING = ("network", "label_share", "method", *_GRAPH)
 _NUMBERS = ("val_uar", "seconds", "uar", "accuracy", "purity")
 _COLUMNS = (
@@ -44,6 +44,7 @@ class Setting:
         n: Most neighbours of a clip; 0 without a graph.
         alpha: Weight of the graph's part of the loss.
         layer: Layer whose outputs are made alike.
+        distance: What is measured there.
         neighbors: Where they come from.
     """
 
@@ -53,12 +54,13 @@ class Setting:
     n: int
     alpha: float
     layer: str
+    distance: str
     neighbors: str
 
     @property
-    def graph(self) -> tuple[int, float, str, str]:
+    def graph(self) -> tuple[int, float, str, str, str]:
         """How the graph is used, whatever graph it is."""
-        return self.n, self.alpha, self.layer, self.neighbors
+        return self.n, self.alpha, self.layer, self.distance, self.neighbors
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ def _compare(
     val_uar: float | None,
 ) -> Comparison:
     runs = groups.get(setting, none)
-    base = Setting(setting.network, setting.label_share, "base", 0, 0.0, "", "")
+    base = Setting(setting.network, setting.label_share, "base", 0, 0.0, "", "", "")
     random = Setting(setting.network, setting.label_share, "random", *setting.graph)
     by_seed = runs.pivot_table(index="seed", columns="fold", values="uar").dropna()
     known = find_arm(setting.method)

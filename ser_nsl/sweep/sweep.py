@@ -236,7 +236,8 @@ def training_of(training: TrainingConfig, run: Run, *, steps: int) -> TrainingCo
         run: What it sets.
         steps: Steps an epoch.
     """
-    graph = {"alpha": run.alpha, "layer": run.layer, "neighbors": run.neighbors} if run.n else {}
+    names = ("alpha", "layer", "distance", "neighbors")
+    graph = {name: getattr(run, name) for name in names} if run.n else {}
     return replace(training, label_share=run.label_share, seed=run.seed, epoch_steps=steps, **graph)
 
 

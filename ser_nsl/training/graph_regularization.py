@@ -287,19 +287,29 @@ def check_layer(model: tf.keras.Model, layer: str) -> tf.keras.layers.Layer:
     return layers[layer]
 
 
-def graph_config(*, neighbors: int, alpha: float) -> nsl.configs.GraphRegConfig:
-    """Settings of the paper's loss.
+def graph_config(
+    *, neighbors: int, alpha: float, distance: Literal["cosine", "jensen_shannon"] = "cosine"
+) -> nsl.configs.GraphRegConfig:
+    """Settings of the loss.
 
     Args:
         neighbors: Most neighbours of a clip.
         alpha: Weight of the graph's part.
+        distance: `cosine` is the paper's; `jensen_shannon` the divergence of what a softmax makes
+            of the layer, in nats.
 
     Returns:
-        Cosine distance over the last axis, averaged over pairs of positive weight.
+        That distance over the last axis, averaged over pairs of positive weight.
     """
+    if distance == "cosine":
+        kind, transform = nsl.configs.DistanceType.COSINE, nsl.configs.TransformType.NONE
+    else:
+        kind = nsl.configs.DistanceType.JENSEN_SHANNON_DIVERGENCE
+        transform = nsl.configs.TransformType.SOFTMAX
     return nsl.configs.make_graph_reg_config(
         max_neighbors=neighbors,
         multiplier=alpha,
-        distance_type=nsl.configs.DistanceType.COSINE,
+        distance_type=kind,
+        transform_fn=transform,
         sum_over_axis=-1,
     )

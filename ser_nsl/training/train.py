@@ -154,7 +154,9 @@ def regularized(
     """
     return GraphRegularization(
         network,
-        graph_config(neighbors=clips.weights.shape[1], alpha=training.alpha),
+        graph_config(
+            neighbors=clips.weights.shape[1], alpha=training.alpha, distance=training.distance
+        ),
         layer=training.layer,
         neighbors=training.neighbors,
         clips=len(clips.ids) if training.neighbors == "bank" else None,

@@ -11,8 +11,8 @@ def test_runs_of_a_grid(tiny):
     runs = list_runs(tiny)
 
     assert runs[:2] == [
-        Run("ravdess", 1, "cnn6", "base", 0, 0.0, "", "", 1.0, 0, True),
-        Run("ravdess", 1, "cnn6", "nsl", 3, 0.1, "fc2", "batch", 1.0, 0, True),
+        Run("ravdess", 1, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, True),
+        Run("ravdess", 1, "cnn6", "nsl", 3, 0.1, "fc2", "cosine", "batch", 1.0, 0, True),
     ]
     assert len(runs) == 2
 

@@ -159,7 +159,7 @@ def test_table_of_scores(report):
     assert row_of(table, "base (labels only)") == [
         *("55.0 ± 5.5", "7.1", "55.0", "", "", "", "", "6")
     ]
-    nsl = row_of(table, "nsl (labels and graph; n 3, α 0.1, fc2, batch)")
+    nsl = row_of(table, "nsl (labels and graph; n 3, α 0.1, fc2, cosine, batch)")
     assert nsl[:5] == ["75.0 ± 5.5", "7.1", "75.0", "+20.0 (20.0 to 20.0)", "0.001"]
     assert nsl[5] == "+20.0 (20.0 to 20.0)"
     order = re.findall(r"^\| (\w+) \(", table, re.MULTILINE)
@@ -181,8 +181,8 @@ def test_choosing(report):
     markdown = read(report)[1]
     table = section(markdown, "Grid `choose`")
 
-    assert row_of(table, "base") == ["resnet9", "50 %", "", "", "", "", "50.0 ± 0.0", "3"]
-    assert "| nsl | resnet9 | 50 % | 6 | 1 | fc1 | batch | 56.0 ± 0.0 | 3 |" in table
+    assert row_of(table, "base") == ["resnet9", "50 %", "", "", "", "", "", "50.0 ± 0.0", "3"]
+    assert "| nsl | resnet9 | 50 % | 6 | 1 | fc1 | cosine | batch | 56.0 ± 0.0 | 3 |" in table
     assert "Grid `main`" not in markdown
 
 
@@ -218,14 +218,14 @@ def test_every_kind_of_figure(report):
 
     assert {report / link for link in links} == set((report / "figures").iterdir())
     assert sorted(Path(link).stem for link in links) == [
-        "choose_resnet9_50_nsl_batch_fc1",
-        "choose_resnet9_50_nsl_batch_fc2",
+        "choose_resnet9_50_nsl_batch_fc1_cosine",
+        "choose_resnet9_50_nsl_batch_fc2_cosine",
         "cnn6_100_differences",
         "resnet9_100_confusion_base",
         "resnet9_100_confusion_nsl",
         "resnet9_100_differences",
         "resnet9_50_differences",
-        "resnet9_50_purity_3_0.1_fc2_batch",
+        "resnet9_50_purity_3_0.1_fc2_cosine_batch",
         "resnet9_shares_controls",
         "resnet9_shares_graphs",
         "resnet9_shares_transfer",
@@ -338,7 +338,7 @@ def test_settings_of_one_arm_are_told_apart(tmp_path):
 
     labels = re.findall(r"^- `(nsl.+?)`", read(tmp_path)[1], re.MULTILINE)
     assert labels == ["nsl n 3, α 0.1", "nsl n 3, α 1", "nsl n 6, α 0.1", "nsl n 6, α 1"]
-    assert (tmp_path / "figures" / "all_resnet9_100_nsl_batch_fc2.svg").is_file()
+    assert (tmp_path / "figures" / "all_resnet9_100_nsl_batch_fc2_cosine.svg").is_file()
 
 
 def test_without_runs_it_is_refused(tmp_path):

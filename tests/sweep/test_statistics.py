@@ -8,7 +8,7 @@ import pytest
 from ser_nsl.sweep.config import Run
 from ser_nsl.sweep.statistics import compare, compare_validation, pair, tabulate_runs
 
-BASE = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", 1.0, 0, True)
+BASE = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, True)
 NSL = replace(BASE, method="nsl", n=3, alpha=0.1, layer="fc2", neighbors="batch")
 RANDOM = replace(NSL, method="random")
 

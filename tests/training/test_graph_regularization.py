@@ -8,6 +8,8 @@ import neural_structured_learning as nsl
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.spatial.distance import jensenshannon
+from scipy.special import softmax
 
 from ser_nsl.errors import InputError
 from ser_nsl.training.graph_regularization import GraphRegularization, graph_config
@@ -269,6 +271,23 @@ def test_structured_inputs_as_in_the_official_class(make, packed):
         return network
 
     assert_as_official(seeded, inputs, graph_config(neighbors=NEIGHBORS, alpha=0.5))
+
+
+def test_divergence_of_probabilities_as_in_the_official_class(packed):
+    config = graph_config(neighbors=NEIGHBORS, alpha=0.5, distance="jensen_shannon")
+
+    assert_as_official(make_normalised, packed, config)
+
+
+def test_divergence_of_probabilities_is_that_of_scipy():
+    ours, theirs = np.random.default_rng(0).normal(0, 3, (2, 5, 4)).astype(np.float32)
+    config = graph_config(neighbors=1, alpha=1.0, distance="jensen_shannon")
+    layer = nsl.keras.layers.PairwiseDistance(config.distance_config)
+
+    found = layer(ours, theirs[:, np.newaxis], np.ones((5, 1, 1), np.float32))
+
+    expected = jensenshannon(softmax(ours, axis=1), softmax(theirs, axis=1), axis=1) ** 2
+    assert found.numpy() == pytest.approx(expected.mean(), abs=1e-5)
 
 
 def test_history_and_metrics_have_the_official_names(packed):
@@ -722,6 +741,8 @@ import json
 import neural_structured_learning as nsl
 import numpy as np
 import tensorflow as tf
+from scipy.spatial.distance import jensenshannon
+from scipy.special import softmax
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from ser_nsl.training.graph_regularization import GraphRegularization, graph_config
