@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -229,3 +230,10 @@ def test_batches_are_read_ahead_but_not_all_at_once(clips, monkeypatch):
     batches.close()
 
     assert sorted(read) == sorted(clips[:8])  # two that were taken, three batches ahead
+
+
+def test_names_that_are_no_text(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(800, 0.5), 16_000)
+    path = (tmp_path / "a.wav").rename(tmp_path / os.fsdecode(b"\xff.wav"))
+
+    assert len(read_audio(path)) == 800

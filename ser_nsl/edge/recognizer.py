@@ -1,8 +1,6 @@
-"""Runs an exported recogniser: NumPy, soundfile, soxr and a TFLite runtime, nothing else.
+"""One clip in, labelled probabilities out."""
 
-LiteRT is used where it is installed, tflite-runtime otherwise.
-"""
-
+import contextlib
 import importlib
 import io
 import json
@@ -13,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ser_nsl.audio import fit_length, to_mono
+from ser_nsl.edge.samples import as_float, check_rate
+from ser_nsl.edge.stream import Stream
 from ser_nsl.errors import InputError
 
 FORMAT_VERSION = 1
@@ -21,15 +21,19 @@ FORMAT_VERSION = 1
 SETTINGS_NAME = "recogniser.json"
 LABELS_NAME = "labels.txt"
 
-_RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+RUNTIMES = ("ai_edge_litert", "tflite_runtime")
+"""Packages that can run a recogniser, LiteRT first."""
+
 _TFLITE_IDENTIFIER = b"TFL3"  # bytes 4 to 7 of the flatbuffer
-_LOUDEST = 10.0  # 20 dB above full scale: no speech, but integers that were not scaled
+
+# What zipfile and json raise where bytes are damaged.
+_UNREADABLE = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 class Recognizer:
     """An exported recogniser, ready to hear clips.
 
-    It must not be used by two threads at once; give each its own.
+    It must not be used by two threads at once, nor by streams in two; give each its own.
 
     Attributes:
         name: The recogniser's name.
@@ -45,16 +49,18 @@ class Recognizer:
     clip_samples: int
     runtime: str
 
-    def __init__(self, path: Path | str, *, threads: int = 1) -> None:
+    def __init__(self, path: Path | str, *, threads: int = 1, runtime: str | None = None) -> None:
         """Opens a recogniser.
 
         Args:
             path: `.tflite` file made by `tools/export_tflite.py`.
             threads: Threads that the runtime may use, at least 1.
+            runtime: Package that runs it, one of `RUNTIMES`; None for the first that is
+                installed.
 
         Raises:
             InputError: If the file is missing, damaged, not an exported recogniser or made by a
-                newer release, or if no TFLite runtime is installed.
+                newer release, or if the TFLite runtime, or any, is not installed.
         """
         if threads < 1:
             raise InputError(f"threads: must be at least 1; received {threads}.")
@@ -64,18 +70,18 @@ class Recognizer:
         self.name = settings["name"]
         self.sample_rate_hz = int(settings["sample_rate_hz"])
         self.clip_samples = int(settings["clip_samples"])
-        interpreter_class = _interpreter_class()
+        interpreter_class = _interpreter_class(runtime)
         self.runtime = interpreter_class.__module__.partition(".")[0]
         try:
             self._interpreter = interpreter_class(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
+            inputs = self._interpreter.get_input_details()
+            outputs = self._interpreter.get_output_details()
         except (RuntimeError, ValueError) as error:
             raise InputError(
-                f"{path}: the TFLite runtime cannot load it ({error}); copy it again, or bring "
-                "the runtime up to date."
+                f"{path}: the TFLite runtime cannot load it ({' '.join(str(error).split())}); copy "
+                "it again, or bring the runtime up to date."
             ) from error
-        inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
         self._input = _only_tensor(path, "input", inputs, self.clip_samples)
         self._output = _only_tensor(path, "output", outputs, len(set(self.labels)))
 
@@ -95,17 +101,16 @@ class Recognizer:
 
         Raises:
             InputError: If `samples` has another shape or type, is shorter than one sample at
-                the model's rate, holds NaN or infinite values, or peaks above 10.
+                the model's rate, holds NaN or infinite values, or peaks above 10; or if the
+                sample rate is below 1 kHz or above 1 MHz.
         """
-        waveform = _as_float(samples)
-        if not sample_rate_hz > 0:
-            raise InputError(f"sample_rate_hz: must be positive; received {sample_rate_hz}.")
+        check_rate(sample_rate_hz)
+        waveform = as_float(samples)
         if len(waveform) * self.sample_rate_hz < sample_rate_hz:
             raise InputError(
                 f"samples: must last at least one sample at {self.sample_rate_hz} Hz; received "
                 f"{len(waveform)} samples at {sample_rate_hz} Hz."
             )
-        _check_values(waveform)
         mono = to_mono(waveform, sample_rate_hz, sample_rate_hz=self.sample_rate_hz)
         heard = fit_length(mono, self.clip_samples)
         self._interpreter.set_tensor(self._input, heard[np.newaxis])
@@ -113,17 +118,43 @@ class Recognizer:
         probabilities = self._interpreter.get_tensor(self._output)[0]
         return dict(zip(self.labels, probabilities.tolist(), strict=True))
 
+    def stream(
+        self, sample_rate_hz: float, *, hop_seconds: float = 0.5, smoothing_seconds: float = 1.0
+    ) -> Stream:
+        """Begins to recognise endless audio, as of a microphone.
 
-def _interpreter_class() -> type:
-    """The interpreter of the first runtime that is installed."""
-    for module in _RUNTIMES:
-        try:
-            return importlib.import_module(module).Interpreter
-        except ImportError:
-            continue
+        Args:
+            sample_rate_hz: Sample rate of the audio.
+            hop_seconds: Time from one prediction to the next, at least one sample.
+            smoothing_seconds: Age at which a former prediction's weight in the present one has
+                fallen to 1/e; 0 for predictions that are not smoothed.
+
+        Returns:
+            The stream, to be fed with chunks of any size.
+
+        Raises:
+            InputError: If a number lies outside its range.
+        """
+        return Stream(
+            self.predict,
+            self.clip_samples / self.sample_rate_hz,
+            sample_rate_hz,
+            hop_seconds=hop_seconds,
+            smoothing_seconds=smoothing_seconds,
+        )
+
+
+def _interpreter_class(runtime: str | None) -> type:
+    """The interpreter of a runtime, or of the first that is installed."""
+    if runtime not in (None, *RUNTIMES):
+        raise InputError(f"runtime: must be {' or '.join(RUNTIMES)}; received {runtime}.")
+    for package in [runtime] if runtime else RUNTIMES:
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(f"{package}.interpreter").Interpreter
+    fault = f"runtime: {runtime} is not" if runtime else "no TFLite runtime is"
     raise InputError(
-        "no TFLite runtime is installed; run `pip install ai-edge-litert`, or `pip install "
-        "tflite-runtime` where the former has no build."
+        f"{fault} installed; run `pip install ai-edge-litert`, or `pip install tflite-runtime` "
+        "where the former has no build."
     )
 
 
@@ -141,13 +172,16 @@ def _read_tflite(path: Path) -> bytes:
 
 def _read_settings(path: Path, content: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Reads the settings and the labels, which lie as a zip archive behind the model."""
+    labels: tuple[str, ...] = ()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             settings = json.loads(archive.read(SETTINGS_NAME))
-            labels = tuple(archive.read(LABELS_NAME).decode().splitlines())
-        newer = settings["format_version"] > FORMAT_VERSION
-        _ = settings["name"], int(settings["sample_rate_hz"]), int(settings["clip_samples"])
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+            newer = settings["format_version"] > FORMAT_VERSION
+            if not newer:  # what else a newer file holds is not known
+                labels = tuple(archive.read(LABELS_NAME).decode().splitlines())
+                _ = settings["name"], int(settings["clip_samples"])
+                check_rate(int(settings["sample_rate_hz"]))
+    except _UNREADABLE as error:
         raise InputError(
             f"{path}: holds no readable {SETTINGS_NAME} and {LABELS_NAME} ({error}), so it is "
             "cut off or no recogniser of ser_nsl; copy or export it again."
@@ -169,33 +203,3 @@ def _only_tensor(path: Path, role: str, tensors: list[dict], width: int) -> int:
             f"{(1, width)}, the model has {found}; export it again."
         )
     return tensors[0]["index"]
-
-
-def _as_float(samples: np.ndarray) -> np.ndarray:
-    """Checks shape and type, and brings int16 to [-1, 1]."""
-    samples = np.asarray(samples)
-    if samples.ndim not in (1, 2) or (
-        samples.ndim == 2 and not 0 < samples.shape[1] <= len(samples)
-    ):
-        raise InputError(
-            f"samples: must have shape (samples,) or (samples, channels); received {samples.shape}."
-        )
-    if samples.dtype == np.int16:
-        return samples.astype(np.float32) / 32768
-    if samples.dtype.kind != "f":
-        raise InputError(
-            f"samples: must be float in [-1, 1] or int16; received {samples.dtype}. Divide by "
-            "the full scale of that type."
-        )
-    return samples.astype(np.float32, copy=False)
-
-
-def _check_values(waveform: np.ndarray) -> None:
-    if not np.isfinite(waveform).all():
-        raise InputError("samples: must not hold NaN or infinite values.")
-    peak = np.abs(waveform).max()
-    if peak > _LOUDEST:
-        raise InputError(
-            f"samples: must lie in [-1, 1]; received a peak of {peak:g}. Divide integers that "
-            "were only converted to float by their full scale, 32768 for 16 bits."
-        )

@@ -1,64 +1,24 @@
-import io
 import json
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
 import soundfile
 import soxr
-import tensorflow as tf
+from mediapipe.tasks.metadata import schema_py_generated as schema
 
 from ser_nsl.audio import read_audio
-from ser_nsl.edge import Recognizer
+from ser_nsl.edge import RUNTIMES, Recognizer
 from ser_nsl.errors import InputError
 
-PREDICT = Path(__file__).parents[1] / "tools" / "predict.py"
+PREDICT = Path(__file__).parents[2] / "tools" / "predict.py"
 RATE = 16_000
-LENGTH = 12
+LENGTH = 12  # of the clips that the recogniser hears
 LABELS = [f"emotion{i}" for i in range(LENGTH)]
-SETTINGS = {
-    "format_version": 1,
-    "name": "Echo",
-    "sample_rate_hz": RATE,
-    "clip_samples": LENGTH,
-}
-
-
-@pytest.fixture(scope="module")
-def flatbuffer() -> bytes:
-    """A model whose logits are the waveform, so that its answer shows what it has heard."""
-    echo = tf.function(tf.nn.softmax, input_signature=[tf.TensorSpec((1, LENGTH), tf.float32)])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([echo.get_concrete_function()])
-    return converter.convert()
-
-
-def pack(flatbuffer: bytes, **entries: str) -> bytes:
-    file = io.BytesIO(flatbuffer)
-    with zipfile.ZipFile(file, "a") as archive:
-        for name, text in entries.items():
-            archive.writestr(name.replace("_", "."), text)
-    return file.getvalue()
-
-
-def pack_all(flatbuffer: bytes, labels=LABELS, **changed) -> bytes:
-    return pack(
-        flatbuffer, labels_txt="\n".join(labels), recogniser_json=json.dumps(SETTINGS | changed)
-    )
-
-
-@pytest.fixture
-def path(flatbuffer, tmp_path) -> Path:
-    path = tmp_path / "echo.tflite"
-    path.write_bytes(pack_all(flatbuffer))
-    return path
-
-
-@pytest.fixture
-def recognizer(path) -> Recognizer:
-    return Recognizer(path)
+WAVE = np.random.default_rng(0).uniform(-1, 1, LENGTH)
 
 
 def assert_heard(probabilities: dict[str, float], waveform: np.ndarray) -> None:
@@ -67,17 +27,12 @@ def assert_heard(probabilities: dict[str, float], waveform: np.ndarray) -> None:
     np.testing.assert_allclose(logits - logits[0], waveform - waveform[0], atol=1e-5)
 
 
-WAVE = np.random.default_rng(0).uniform(-1, 1, LENGTH)
-
-
-@pytest.mark.parametrize("missing", [None, "ai_edge_litert.interpreter"])
-def test_probabilities_by_label_in_both_runtimes(path, missing, monkeypatch):
-    if missing:
-        monkeypatch.setitem(sys.modules, missing, None)
-    recognizer = Recognizer(str(path), threads=2)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_probabilities_by_label_in_both_runtimes(path, runtime):
+    recognizer = Recognizer(str(path), threads=2, runtime=runtime)
     probabilities = recognizer.predict(WAVE, RATE)
 
-    runtime = "tflite_runtime" if missing else "ai_edge_litert"
+    assert recognizer.runtime == runtime
     assert type(recognizer._interpreter).__module__.startswith(runtime)
     assert (recognizer.name, recognizer.sample_rate_hz, recognizer.clip_samples) == (
         "Echo",
@@ -89,12 +44,19 @@ def test_probabilities_by_label_in_both_runtimes(path, missing, monkeypatch):
     assert_heard(probabilities, WAVE)
 
 
-def test_no_runtime(path, monkeypatch):
-    for runtime in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
-        monkeypatch.setitem(sys.modules, runtime, None)
+def test_runtime_is_the_first_that_is_installed(path, monkeypatch):
+    assert Recognizer(path).runtime == "ai_edge_litert"
 
-    with pytest.raises(InputError, match="^no TFLite runtime .* `pip install ai-edge-litert`"):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    assert Recognizer(path).runtime == "tflite_runtime"
+    with pytest.raises(InputError, match="^runtime: ai_edge_litert is not installed; run `pip"):
+        Recognizer(path, runtime="ai_edge_litert")
+
+    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", None)
+    with pytest.raises(InputError, match="^no TFLite runtime is .* `pip install ai-edge-litert`"):
         Recognizer(path)
+    with pytest.raises(InputError, match="runtime: must be ai_edge_litert or tflite_runtime; rec"):
+        Recognizer(path, runtime="tensorflow")
 
 
 @pytest.mark.parametrize(
@@ -133,51 +95,99 @@ def test_hears_what_training_heard(recognizer, tmp_path):
         (np.zeros(0), RATE, "at least one sample at 16000 Hz; received 0 samples"),
         (np.zeros(2), 48_000, "at least one sample at 16000 Hz; received 2 samples"),
         (np.full(9, np.nan), RATE, "NaN or infinite"),
-        (np.full(9, np.inf), RATE, "NaN or infinite"),
+        (np.full(9, -np.inf), RATE, "NaN or infinite"),
+        (np.full(9, 1e300), RATE, "a peak of 1e\\+300"),
+        (WAVE * np.float32(-32768), RATE, "a peak of 3"),
         (WAVE * 32768, RATE, "a peak of 3.*Divide integers"),
         (np.zeros(9, np.int32), RATE, "float in .* or int16; received int32"),
         (np.zeros(9, bool), RATE, "float in .* or int16; received bool"),
         (np.float32(0.5), RATE, r"shape \(samples,\) .*received \(\)"),
-        (np.zeros((1, 9)), RATE, r"shape .*received \(1, 9\)"),
+        (np.zeros((2, 99)), RATE, r"shape .*1 to 32 channels; received \(2, 99\)"),
         (np.zeros((9, 0)), RATE, r"shape .*received \(9, 0\)"),
         (np.zeros((9, 1, 1)), RATE, r"shape .*received \(9, 1, 1\)"),
-        (WAVE, 0, "sample_rate_hz: must be positive; received 0"),
-        (WAVE, float("nan"), "sample_rate_hz: must be positive; received nan"),
+        (b"\0\0", RATE, r"shape .*received \(\)"),
+        (WAVE, 0, "sample_rate_hz: must be in Hz, from 1000 to 1000000; received 0"),
+        (WAVE, 44.1, "sample_rate_hz: must be in Hz, .*received 44.1"),
+        (WAVE, -RATE, "sample_rate_hz: must be in Hz, .*received -16000"),
+        (WAVE, float("inf"), "sample_rate_hz: must be in Hz, .*received inf"),
+        (WAVE, float("nan"), "sample_rate_hz: must be in Hz, .*received nan"),
     ],
 )
 def test_bad_samples(recognizer, samples, rate, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
         recognizer.predict(samples, rate)
 
+    assert len(str(error.value).splitlines()) == 1
 
-def test_bad_files(flatbuffer, tmp_path):
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0.1, 44_100), (3600, 8_000)])
+def test_clips_from_a_tenth_of_a_second_to_an_hour(recognizer, seconds, rate):
+    start = np.random.default_rng(3).uniform(-0.5, 0.5, 800).astype(np.float32)
+    probabilities = recognizer.predict(np.resize(start, int(seconds * rate)), rate)
+
+    assert_heard(probabilities, soxr.resample(start, rate, RATE)[:LENGTH])
+
+
+def test_bad_files(flatbuffer, pack, pack_all, tmp_path):
+    settings = json.dumps({"format_version": 1, "name": "Echo", "sample_rate_hz": RATE})
     good = pack_all(flatbuffer)
     bad = {
         "is not a TFLite file": b"RIFF....WAVE",
         "is not a TFLite file; ": b"",
         "holds no readable .*File is not a zip": flatbuffer,
         "holds no readable .*cut off": good[:-40],
-        "holds no readable .*labels.txt": pack(flatbuffer, recogniser_json=json.dumps(SETTINGS)),
+        "holds no readable .*named 'labels.txt'": pack(flatbuffer, recogniser_json=settings),
         "holds no readable .*recogniser.json": pack(flatbuffer, labels_txt="a"),
         "holds no readable .*Expecting": pack(flatbuffer, labels_txt="a", recogniser_json="?"),
         "holds no readable .*must be int": pack(flatbuffer, labels_txt="a", recogniser_json="[]"),
         "holds no readable .*clip_samples": pack(
-            flatbuffer,
-            labels_txt="a",
-            recogniser_json=json.dumps(SETTINGS).replace("clip_samples", "clip"),
+            flatbuffer, labels_txt="a", recogniser_json=settings
         ),
+        "holds no readable .*sample_rate_hz: .*received 0": pack_all(flatbuffer, sample_rate_hz=0),
         "format 2, this release reads up to 1": pack_all(flatbuffer, format_version=2),
+        "format 9, this release": pack(flatbuffer, recogniser_json='{"format_version": 9}'),
         r"announce one input .*\(1, 13\).*\(1, 12\)": pack_all(flatbuffer, clip_samples=13),
         r"announce one output .*\(1, 11\).*\(1, 12\)": pack_all(flatbuffer, LABELS[1:]),
         r"announce one output .*\(1, 11\).*\(1, 12\).*": pack_all(
             flatbuffer, [*LABELS[1:], LABELS[1]]
         ),
+        r"announce one output .*\(1, 0\)": pack_all(flatbuffer, []),
         "runtime cannot load it": pack_all(flatbuffer[:8] + bytes(300)),
     }
     for message, content in bad.items():
         (tmp_path / "bad.tflite").write_bytes(content)
-        with pytest.raises(InputError, match=f"bad.tflite: .*{message}"):
+        with pytest.raises(InputError, match=f"bad.tflite: .*{message}") as error:
             Recognizer(tmp_path / "bad.tflite")
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_damaged_settings_never_crash(flatbuffer, pack_all, tmp_path):
+    good = np.frombuffer(pack_all(flatbuffer), np.uint8)
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        bad = good.copy()
+        bad[random.integers(len(flatbuffer), len(bad))] = random.integers(256)
+        bad.tofile(tmp_path / "bad.tflite")
+        try:
+            Recognizer(tmp_path / "bad.tflite")
+        except InputError as error:
+            assert len(str(error).splitlines()) == 1
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_operators_that_the_runtime_does_not_know(flatbuffer, pack_all, tmp_path, runtime):
+    model = schema.ModelT.InitFromPackedBuf(flatbuffer)
+    model.operatorCodes[0].version = 99
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    (tmp_path / "new.tflite").write_bytes(pack_all(bytes(builder.Output())))
+
+    with pytest.raises(InputError, match="new.tflite: .*version '99'.*runtime up to date") as error:
+        Recognizer(tmp_path / "new.tflite", runtime=runtime)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_missing_file_and_bad_threads(path, tmp_path):
@@ -185,59 +195,6 @@ def test_missing_file_and_bad_threads(path, tmp_path):
         Recognizer(tmp_path / "none.tflite")
     with pytest.raises(InputError, match="threads: must be at least 1; received 0"):
         Recognizer(path, threads=0)
-
-
-def write_clip(path: Path, waveform: np.ndarray = WAVE) -> Path:
-    soundfile.write(path, waveform, RATE, subtype="FLOAT")
-    return path
-
-
-def predict(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, PREDICT, *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
-
-
-def test_script_shows_a_table_and_names_bad_files(path, tmp_path):
-    loud = np.zeros(LENGTH)
-    loud[3] = 9.9
-    files = [
-        write_clip(tmp_path / "a.wav", loud),
-        tmp_path / "missing.wav",
-        write_clip(tmp_path / "unscaled.wav", WAVE * 32768),
-        write_clip(tmp_path / "longer name.wav"),
-    ]
-    done = predict("--model", path, *files)
-    header, first, second = done.stdout.splitlines()
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error")]
-
-    assert done.returncode == 1
-    assert header.split() == ["file", "emotion", *LABELS]
-    assert first.startswith(str(files[0]))
-    assert first.split()[-LENGTH - 1] == "emotion3"
-    assert first.split()[-LENGTH + 3] == "99.9%"
-    assert second.startswith(str(files[3]))
-    assert len(header) == len(first) == len(second)
-    assert len(errors) == 2
-    assert errors[0].startswith(f"error: {files[1]}: does not exist")
-    assert errors[1].startswith(f"error: {files[2]}: samples: must lie in [-1, 1]")
-
-
-def test_script_shows_no_header_without_a_row(path, tmp_path):
-    done = predict("--model", path, tmp_path / "missing.wav")
-
-    assert done.stdout == ""
-    assert done.stderr.endswith(f"error: {tmp_path}/missing.wav: does not exist; check the path.\n")
-
-
-def test_script_succeeds_or_names_the_bad_recogniser(path, tmp_path):
-    clip = write_clip(tmp_path / "a.wav")
-    bad = predict("--model", clip, clip)
-
-    assert predict("--model", path, "--threads", 2, clip).returncode == 0
-    assert bad.returncode == 1
-    assert bad.stdout == ""
-    assert bad.stderr.startswith(f"error: {clip}: is not a TFLite file")
-    assert len(bad.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
