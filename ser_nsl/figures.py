@@ -547,6 +547,47 @@ def setting_map(title: str, scores: pd.DataFrame, *, low: float, high: float) ->
     return _svg(figure)
 
 
+@_styled
+def uar_by_latency(title: str, rows: pd.DataFrame) -> str:
+    """Draws how good and how fast recognisers are; areas grow with the size of their files.
+
+    Args:
+        title: What is drawn.
+        rows: One a recogniser: `network`, `form`, `median_ms`, `uar` in [0, 1], `bytes`.
+
+    Returns:
+        SVG: a colour a network, a marker a form, latency on a logarithmic axis.
+    """
+    figure, axes = _figure(height=3.8)
+    forms = dict(zip(rows["form"].unique(), ("o", "s", "^", "D"), strict=False))
+    for (network, own), colour in zip(rows.groupby("network", sort=False), _COLOURS, strict=False):
+        for row in own.itertuples():
+            axes.scatter(
+                row.median_ms,
+                row.uar,
+                s=20 + 12 * row.bytes / 1e6,
+                color=colour,
+                marker=forms[row.form],
+                alpha=0.6,
+                edgecolor="white",
+            )
+        axes.scatter([], [], color=colour, label=network)
+    for form, marker in forms.items():
+        axes.scatter([], [], color=_REST_COLOUR, marker=marker, label=form)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.margins(0.15)
+    axes.set_title(title)
+    axes.set_xlabel("milliseconds a clip, median")
+    axes.set_ylabel("UAR, test speakers")
+    axes.grid()
+    figure.legend(loc="outside lower center", ncols=4, handlelength=1.2, columnspacing=1.2)
+    return _svg(figure)
+
+
 def _figure(*, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     return figure, figure.subplots()

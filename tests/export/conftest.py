@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 
 from ser_nsl.config import FrontEndConfig
@@ -52,3 +55,16 @@ def recogniser(flatbuffer, card, tmp_path_factory):
     path = tmp_path_factory.mktemp("recogniser") / "tiny.tflite"
     path.write_bytes(add_metadata(flatbuffer, card))
     return path
+
+
+@pytest.fixture
+def manifest(tmp_path) -> dict[str, Path]:
+    """Ten clips, of which every other one tests."""
+    random = np.random.default_rng(0)
+    lines = ["utterance_id,path,speaker,gender,emotion,split,duration_seconds,corpus"]
+    for i in range(10):
+        soundfile.write(tmp_path / f"{i}.wav", random.normal(0, 0.1, 4000 + 1000 * i), 16_000)
+        split = ("train", "test")[i % 2]
+        lines.append(f"clip{i},{i}.wav,{split},female,angry,{split},0.5,tiny")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return {"manifest": tmp_path / "manifest.csv", "audio_dir": tmp_path}

@@ -15,22 +15,14 @@ from ser_nsl.frontend import log_mel
 
 
 @pytest.fixture
-def arguments(model, description, tmp_path):
+def arguments(model, description, manifest, tmp_path):
     """Arguments of the stage: a model, and ten clips of which five test."""
     (tmp_path / "model").mkdir()
     save_model(model, description, tmp_path / "model")
-    random = np.random.default_rng(0)
-    lines = ["utterance_id,path,speaker,gender,emotion,split,duration_seconds,corpus"]
-    for i in range(10):
-        soundfile.write(tmp_path / f"{i}.wav", random.normal(0, 0.1, 4000 + 1000 * i), 16_000)
-        split = ("train", "test")[i % 2]
-        lines.append(f"clip{i},{i}.wav,{split},female,angry,{split},0.5,tiny")
-    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     return {
         "model_dir": tmp_path / "model",
-        "manifest": tmp_path / "manifest.csv",
-        "audio_dir": tmp_path,
         "out": tmp_path / "recogniser.tflite",
+        **manifest,
     }
 
 

@@ -1,0 +1,321 @@
+"""The stage that measures recognisers on a device's runtimes: speed, size, memory, and UAR beside.
+
+Everything that is timed takes turns in one process, so that ratios hold on a machine that others
+use too.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ser_nsl import figures
+from ser_nsl.downstream.saved import load_model
+from ser_nsl.edge import RUNTIMES
+from ser_nsl.errors import InputError
+from ser_nsl.export.clips import Clips
+from ser_nsl.export.convert import front_end_to_tflite
+from ser_nsl.export.forms import make_forms
+from ser_nsl.export.metadata import Card
+from ser_nsl.facts import describe_machine
+from ser_nsl.stage import stage
+
+_THREADS = (1, 2)
+_WARM_UP = 3
+_CALLS = 10  # in a turn
+_BARS = {
+    "resnet9 int8 / resnet9 float32": 0.5,
+    "resnet9_quarter int8 / resnet9 float32": 0.1,
+    "the same, without the front end": 0.1,
+    "front end / resnet9 float32": 0.15,
+    "resnet9 int8 / upstream": 1 / 50,
+    "resnet9_quarter int8 / upstream": 1 / 300,
+}
+"""Most that a ratio of medians may be: one thread, LiteRT."""
+
+
+class Case(NamedTuple):
+    """What is timed.
+
+    Attributes:
+        network: Its name; `front end` for the part before it, `upstream` for the large model.
+        form: Of the network.
+        runtime: Package that runs it.
+        path: Of its `.tflite` file; None for the upstream.
+    """
+
+    network: str
+    form: str
+    runtime: str
+    path: Path | None
+
+
+@stage(inputs=("model_dirs", "manifest", "audio_dir"), makes="folder")
+def benchmark_tflite(
+    *,
+    model_dirs: tuple[Path, ...],
+    manifest: Path,
+    out: Path,
+    audio_dir: Path | None = None,
+    rounds: int = 20,
+) -> Mapping[str, Any]:
+    """Measures trained networks as apps would run them, in all forms.
+
+    Each form of each network runs on one clip, with one and with two threads, in every TFLite
+    runtime that is installed. The front end alone takes turns with them, and so does a model of
+    wav2vec2-base's size (random weights, which cost the same) in TensorFlow.
+
+    Args:
+        model_dirs: Folders of trained models, of different networks and clips of one length.
+        manifest: Whose test clips give UAR, and whose training clips fit int8.
+        out: Folder for `benchmark.md`, `benchmark.json` and `uar_by_latency.svg`.
+        audio_dir: Audio root; by default the one recorded beside the manifest.
+        rounds: How often all take turns.
+
+    Returns:
+        Numbers of networks, of things timed, and of bars missed.
+
+    Raises:
+        InputError: If a model cannot be exported, two are of one network or of different lengths,
+            or `rounds` is below 1.
+    """
+    if rounds < 1:
+        raise InputError(f"rounds: must be at least 1; received {rounds}.")
+    files = out / "files"
+    files.mkdir()
+    accuracy, cases, lengths = {}, [], set()
+    for model_dir in tqdm(model_dirs, desc="exporting", unit="network"):
+        model, description = load_model(model_dir)
+        lengths.add(description.clip_samples)
+        if model.name in accuracy or len(lengths) > 1:
+            raise InputError(
+                f"model_dirs: {model_dir} is another {model.name}, or of another clip length than "
+                "those before; give one model a network, all of one length."
+            )
+        clips = {
+            split: Clips.of_split(split, manifest, audio_dir, description)
+            for split in ("train", "test")
+        }
+        rate = description.front_end.sample_rate_hz
+        card = Card(model.name, "1", description.classes, rate, description.clip_samples)
+        exported = make_forms(model_dir, card, training=clips["train"], tested=clips["test"])
+        accuracy[model.name] = {form: each.report for form, each in exported.items()}
+        for form, each in exported.items():
+            path = files / f"{model.name}_{form}.tflite"
+            path.write_bytes(each.content)
+            cases += [Case(model.name, form, runtime, path) for runtime in _installed()]
+    path = files / "front_end.tflite"
+    path.write_bytes(front_end_to_tflite(description))
+    cases += [Case("front end", "float32", runtime, path) for runtime in _installed()]
+    cases.append(Case("upstream", "float32", "tensorflow", None))
+    waveform = next(clips["test"].waveforms())[:1]
+    seconds = waveform.shape[1] / rate
+    rows = []
+    for threads in _THREADS:
+        timed = _in_process(_time_in_turns, cases, waveform, threads, rounds)
+        for case, milliseconds in timed.items():
+            median = float(np.median(milliseconds))
+            told = accuracy.get(case.network, {}).get(case.form, {})
+            rows.append(
+                {
+                    "network": case.network,
+                    "form": case.form,
+                    "runtime": case.runtime,
+                    "threads": threads,
+                    "bytes": told.get("bytes"),
+                    "uar": told.get("uar"),
+                    "median_ms": round(median, 4),
+                    "p95_ms": round(float(np.percentile(milliseconds, 95)), 4),
+                    "real_time_factor": median / 1000 / seconds,
+                    "memory_mb": _memory(case) if told and threads == 1 else None,
+                }
+            )
+    for path in files.iterdir():
+        path.unlink()
+    files.rmdir()
+    bars = _judge(pd.DataFrame(rows))
+    measured = {
+        "machine": describe_machine(),
+        "clip_seconds": seconds,
+        "test_clips": len(clips["test"]),
+        "calls": rounds * _CALLS,
+        "rows": rows,
+        "bars": bars,
+    }
+    (out / "benchmark.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (out / "benchmark.md").write_text(_describe(measured))
+    (out / "uar_by_latency.svg").write_text(_draw(pd.DataFrame(rows)))
+    return {
+        "networks": len(accuracy),
+        "timed": len(rows),
+        "bars_missed": sum(not each["kept"] for each in bars),
+    }
+
+
+def _installed() -> list[str]:
+    return [name for name in RUNTIMES if find_spec(name)]
+
+
+def _in_process(function: Callable, *arguments: Any) -> Any:
+    """Calls a function in a process in which TensorFlow has not started its threads yet."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _time_in_turns(
+    cases: list[Case], waveform: np.ndarray, threads: int, rounds: int
+) -> dict[Case, list[float]]:
+    """Milliseconds of each call after the warm-up."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    runs = {case: _runner(case, waveform, threads) for case in cases}
+    times = defaultdict(list)
+    for _ in tqdm(range(rounds), desc=f"timing, {threads} threads", unit="round"):
+        for case, invoke in runs.items():
+            calls = 1 if case.path is None else _CALLS
+            for call in range(-_WARM_UP if case.path else 0, calls):
+                start = time.perf_counter()
+                invoke()
+                if call >= 0:
+                    times[case].append(1000 * (time.perf_counter() - start))
+    return dict(times)
+
+
+def _runner(case: Case, waveform: np.ndarray, threads: int) -> Callable[[], Any]:
+    if case.path is None:
+        return _upstream_runner(waveform)
+    interpreter = import_module(f"{case.runtime}.interpreter").Interpreter(
+        model_path=str(case.path), num_threads=threads
+    )
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], waveform)
+    return interpreter.invoke
+
+
+def _upstream_runner(waveform: np.ndarray) -> Callable[[], Any]:
+    from transformers import TFWav2Vec2Model, Wav2Vec2Config
+
+    model = TFWav2Vec2Model(Wav2Vec2Config())  # the sizes of facebook/wav2vec2-base
+    call = tf.function(functools.partial(model, training=False))
+    values = tf.constant(waveform)
+    call(values)
+    return lambda: call(values).last_hidden_state.numpy()
+
+
+_PEAK = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from ser_nsl.edge import Recognizer
+if len(sys.argv) > 1:
+    recognizer = Recognizer(sys.argv[1], runtime=sys.argv[2])
+    recognizer.predict(np.zeros(recognizer.clip_samples), recognizer.sample_rate_hz)
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""  # not ru_maxrss, which a child has from its parent
+
+
+def _memory(case: Case) -> float:
+    """What opening and running a recogniser adds to a process's peak, in MB."""
+
+    def peak(*arguments: str) -> int:
+        command = [sys.executable, "-c", _PEAK, *arguments]
+        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=quiet)
+        return int(done.stdout)
+
+    return round((peak(str(case.path), case.runtime) - peak()) / 1000, 1)
+
+
+def _judge(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The bars, as far as the networks are there."""
+    one = rows[(rows["threads"] == 1) & rows["runtime"].isin([RUNTIMES[0], "tensorflow"])]
+    medians = one.set_index(["network", "form"])["median_ms"]
+    if ("resnet9", "float32") not in medians:
+        return []
+    reference, upstream = medians["resnet9", "float32"], medians["upstream", "float32"]
+    front_end = medians["front end", "float32"]
+    small = medians.get(("resnet9_quarter", "int8"), np.nan)
+    ratios = (
+        medians["resnet9", "int8"] / reference,
+        small / reference,
+        (small - front_end) / (reference - front_end),
+        front_end / reference,
+        medians["resnet9", "int8"] / upstream,
+        small / upstream,
+    )
+    return [
+        {"what": what, "ratio": round(float(ratio), 4), "bar": bar, "kept": bool(ratio <= bar)}
+        for (what, bar), ratio in zip(_BARS.items(), ratios, strict=True)
+        if not np.isnan(ratio)
+    ]
+
+
+def _describe(measured: Mapping[str, Any]) -> str:
+    machine = measured["machine"]
+    rows = [
+        (
+            row["network"],
+            row["form"],
+            row["runtime"],
+            row["threads"],
+            "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.2f}",
+            "" if row["uar"] is None else f"{row['uar']:.1%}",
+            f"{row['median_ms']:.3g}",
+            f"{row['p95_ms']:.3g}",
+            f"{row['real_time_factor']:.1e}",
+            "" if row["memory_mb"] is None else f"{row['memory_mb']:.0f}",
+        )
+        for row in measured["rows"]
+    ]
+    headers = ("network", "form", "runtime", "threads", "MB", "UAR", "median ms", "95 % ms")
+    headers += ("of real time", "memory MB")
+    bars = [
+        (
+            each["what"],
+            f"{each['ratio']:.3g}",
+            f"{each['bar']:.3g}",
+            "yes" if each["kept"] else "no",
+        )
+        for each in measured["bars"]
+    ]
+    lines = [
+        "# Recognisers on a device's runtimes",
+        "",
+        f"{measured['clip_seconds']:g} s of audio, {measured['calls']} calls each, in turns, on "
+        f"{machine['cores']} cores of {machine['cpu']}. UAR: {measured['test_clips']} test clips. "
+        "Memory: what opening and running adds to a process's peak. The front end is part of every "
+        "network's time; the upstream has wav2vec2-base's size and random weights.",
+        "",
+        "![UAR against latency](uar_by_latency.svg)",
+        "",
+        tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True),
+        "",
+        "## Bars",
+        "",
+        "Medians, one thread, LiteRT.",
+        "",
+        tabulate(bars, headers=("ratio of", "ratio", "at most", "kept"), tablefmt="github"),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _draw(rows: pd.DataFrame) -> str:
+    own = rows[(rows["threads"] == 1) & (rows["runtime"] == RUNTIMES[0]) & rows["uar"].notna()]
+    return figures.uar_by_latency("UAR against latency, one thread", own)
