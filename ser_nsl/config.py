@@ -420,6 +420,9 @@ class GraphConfig:
         edges: Which edges the file keeps: `all`, or the `nearest`, those only that training uses.
         packing: `official` or `indexed` training records, or `auto`: official up to 2,000 clips,
             indexed above.
+        likeness: Who says what is alike: the `upstream`; the `mfcc`s; both, `fused`; or a linear
+            `probe` that reads emotions from both with the labels that training knows.
+        across_speakers: Whether edges within a speaker are dropped.
     """
 
     similarity_threshold: float | int | str = 0.99  # the reader of YAML keeps 1 and 1.0 apart
@@ -431,8 +434,14 @@ class GraphConfig:
     target_degree: float | None = None
     edges: str = "all"
     packing: str = "auto"
+    likeness: str = "upstream"
+    across_speakers: bool = False
 
     def __post_init__(self) -> None:
+        kinds = ("upstream", "mfcc", "fused", "probe")
+        _check(self.likeness in kinds, "likeness", f"one of {kinds}", self.likeness)
+        nearest_across = self.across_speakers and self.edges == "nearest"
+        _check(not nearest_across, "edges", "'all' with across_speakers", self.edges)
         threshold, degree = self.similarity_threshold, self.target_degree
         is_cosine = not isinstance(threshold, str) and -1 <= threshold <= 1
         _check(
@@ -530,6 +539,9 @@ class Experiment:
         rule = "indexed or auto where training wants rows of neighbours"
         fits = self.graph.packing != "official" or not self.training.needs_rows
         _check(fits, "graph.packing", rule, self.graph.packing)
+        drawn = self.graph.likeness == "probe" and self.training.label_share < 1
+        rule = "one where a probe knows a share of the labels, which the seed draws"
+        _check(not drawn or len(self.seeds) == 1, "seeds", rule, self.seeds)
         for name in ("networks", "methods", "seeds"):
             values = getattr(self, name)
             _check(len(set(values)) == len(values) > 0, name, "one or more, all different", values)

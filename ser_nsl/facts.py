@@ -35,13 +35,24 @@ _STAGES = (
     "finetune_upstream",
     "extract_features",
     "extract_embeddings",
+    "extract_mfccs",
     "center_embeddings",
+    "fuse_embeddings",
+    "probe_embeddings",
     "build_graph",
+    "select_edges",
     "pack_neighbors",
     "train_downstream",
     "evaluate",
     "export_tflite",
 )
+_LIKENESS = {
+    "upstream": "the upstream's embeddings",
+    "mfcc": "MFCCs",
+    "fused": "the upstream's embeddings and MFCCs",
+    "probe": "what a linear probe on the training labels reads from the upstream's embeddings and "
+    "MFCCs",
+}
 _SHARES = ("within_class", "within_speaker", "within_class_across_speakers")
 _WARM_UP_RUNS, _TIMED_RUNS = 3, 30
 
@@ -230,15 +241,16 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
     """Statistics of all edges and of those that training uses."""
     graph = run / "graph" / "graph.tsv"
     nodes = read_manifest(run / "target" / "manifest.csv")
-    record = read_record(graph)
-    settings, counts = record["settings"], record["counts"]
-    nodes = nodes[nodes["split"].isin(settings["splits"])]
+    counts = read_record(graph)["counts"]
+    nodes = nodes[nodes["split"] == "train"]
     max_neighbors = experiment.graph.max_neighbors
     edges = read_clip_graph(graph, nodes, where="the manifest's rows given")
     every = graph_statistics(edges)
     used = graph_statistics(edges.take(edges.nearest_edges(max_neighbors)))
     return {
         "clips": every.clips,
+        "likeness": _LIKENESS[experiment.graph.likeness],
+        "across_speakers": experiment.graph.across_speakers,
         "similarity_threshold": counts.get(
             "similarity_threshold", experiment.graph.similarity_threshold
         ),

@@ -1,6 +1,6 @@
 """All stages of an experiment, in order; those that are up to date are skipped."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,11 @@ from ser_nsl.evaluation import evaluate
 from ser_nsl.export import export_tflite
 from ser_nsl.features import Description, extract_features
 from ser_nsl.graph.build import build_graph
+from ser_nsl.graph.fuse import fuse_embeddings
 from ser_nsl.graph.pack import pack_neighbors
+from ser_nsl.graph.probe import probe_embeddings
+from ser_nsl.graph.select import select_edges
+from ser_nsl.mfcc import extract_mfccs
 from ser_nsl.report import make_report
 from ser_nsl.results import EXPERIMENT_NAME, model_label, result_table
 from ser_nsl.settings import save_settings
@@ -86,9 +90,15 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
                 "by": experiment.center,
             },
         )
+    alike = yield from _likeness_steps(experiment, run, target, embeddings)
     graph, packed = run / "graph" / "graph.tsv", run / "training"
-    built = experiment.graph.building
-    yield Step(build_graph, {"embeddings": embeddings, "out": graph, **built})
+    built = graph.with_name("all.tsv") if experiment.graph.across_speakers else graph
+    yield Step(build_graph, {"embeddings": alike, "out": built, **experiment.graph.building})
+    if experiment.graph.across_speakers:
+        yield Step(
+            select_edges,
+            {"graph": built, "manifest": target, "out": graph, "across_speakers": True},
+        )
     yield Step(
         pack_neighbors,
         {
@@ -107,6 +117,32 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
             export_tflite,
             {"model_dir": model_dir, "manifest": target, "out": run / "recogniser.tflite"},
         )
+
+
+def _likeness_steps(
+    experiment: Experiment, run: Path, target: Path, embeddings: Path
+) -> Generator[Step, None, Path]:
+    """What says which clips are alike; returns its folder."""
+    likeness, folder = experiment.graph.likeness, run / "likeness"
+    if likeness == "upstream":
+        return embeddings
+    mfcc = folder / "mfcc"
+    heard = folder / "uncentered" if experiment.center else mfcc
+    yield Step(extract_mfccs, {"manifest": target, "out": heard})
+    if experiment.center:
+        yield Step(
+            center_embeddings,
+            {"embeddings": heard, "manifest": target, "out": mfcc, "by": experiment.center},
+        )
+    if likeness == "mfcc":
+        return mfcc
+    fused, probe = folder / "fused", folder / "probe"
+    yield Step(fuse_embeddings, {"embeddings": (embeddings, mfcc), "out": fused})
+    if likeness == "fused":
+        return fused
+    labels = {"label_share": experiment.training.label_share, "seed": experiment.seeds[0]}
+    yield Step(probe_embeddings, {"embeddings": fused, "manifest": target, "out": probe, **labels})
+    return probe
 
 
 def _upstream_steps(

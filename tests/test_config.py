@@ -163,6 +163,7 @@ def test_overrides_are_checked_together(mine):
         ("graph.builder=fast", ["builder must be one of", "exact", "'fast'"]),
         ("graph.edges=some", ["edges must be 'all' or 'nearest'; received 'some'"]),
         ("graph.packing=zip", ["packing must be one of", "indexed", "'zip'"]),
+        ("graph.likeness=ears", ["likeness must be one of", "probe", "'ears'"]),
         ("graph.max_neighbors=0", ["max_neighbors must be at least 1; received 0"]),
         ("clip_seconds=0.03", ["clip_seconds must be one window or more; received 0.03"]),
         ("target.split.method=random", ["split.method: Invalid value 'random'", "'lists'"]),

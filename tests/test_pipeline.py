@@ -201,6 +201,31 @@ def test_plan_of_an_upstream_that_has_learned_before(tmp_path):
     assert steps["graph/graph.tsv"].arguments["embeddings"] == tmp_path / "embeddings"
 
 
+def test_plan_of_a_probe(tmp_path):
+    graph = replace(TINY.graph, likeness="probe", across_speakers=True)
+    experiment = replace(TINY, graph=graph, center="speaker")
+
+    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(experiment, tmp_path)}
+
+    likeness = tmp_path / "likeness"
+    fused = (tmp_path / "embeddings", likeness / "mfcc")
+    assert steps["likeness/fused"].arguments["embeddings"] == fused
+    assert steps["likeness/probe"].arguments["embeddings"] == likeness / "fused"
+    assert steps["graph/all.tsv"].arguments["embeddings"] == likeness / "probe"
+    assert steps["graph/graph.tsv"].arguments["across_speakers"]
+    assert steps["training"].arguments["graph"] == tmp_path / "graph" / "graph.tsv"
+
+
+@pytest.mark.parametrize(("likeness", "embeddings"), [("mfcc", "mfcc"), ("fused", "fused")])
+def test_plan_of_another_likeness(likeness, embeddings, tmp_path):
+    experiment = replace(TINY, graph=replace(TINY.graph, likeness=likeness))
+
+    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(experiment, tmp_path)}
+
+    assert steps["graph/graph.tsv"].arguments["embeddings"] == tmp_path / "likeness" / embeddings
+    assert "likeness/uncentered" not in steps
+
+
 def test_plan_of_a_large_graph(tmp_path):
     def arguments(**graph) -> tuple[dict, dict]:
         steps = plan(replace(TINY, graph=replace(TINY.graph, **graph)), tmp_path)
