@@ -205,11 +205,22 @@ def exported_model(experiment: Experiment, run: Path) -> Path | None:
         The model of the first network and seed, by `nsl` if it is among the methods, else by
         `base`; None with neither, since the others need the upstream on the device.
     """
-    exportable = [method for method in ("nsl", "base") if method in experiment.methods]
-    if not exportable:
+    method = released_method(experiment)
+    if method is None:
         return None
-    method = exportable[0]
     return run / "models" / model_label(experiment.networks[0], method, experiment.seeds[0])
+
+
+def released_method(experiment: Experiment) -> str | None:
+    """Names the method of the models that go to devices, so that no score chooses it.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        `nsl` if it is among the methods, else `base`; None with neither.
+    """
+    return next((name for name in ("nsl", "base") if name in experiment.methods), None)
 
 
 def _corpus_steps(corpus: CorpusConfig, manifest: Path) -> Iterator[Step]:
