@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tensorflow as tf
+from tqdm import tqdm
 
 from ser_nsl.config import TrainingConfig
 from ser_nsl.downstream import NETWORKS
@@ -97,6 +98,12 @@ def train_downstream(
         raise InputError(
             f"training_records: no clip of {training_records} has a neighbour, so there is nothing "
             "to learn from the graph; build it with a lower --similarity-threshold."
+        )
+    most = int((clips.weights > 0).sum(axis=1).max(initial=0))
+    if method == "nsl" and most < max_neighbors:
+        tqdm.write(
+            f"max_neighbors: {max_neighbors} are asked for, but no clip has more than {most}; pack "
+            "more, or lower the graph's threshold."
         )
     validation = None
     if validated:

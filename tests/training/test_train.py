@@ -408,3 +408,20 @@ def test_nothing_is_left_where_no_epoch_ended(corpus, tmp_path):
         train(corpus, tmp_path / "model", training=replace(SHORT, learning_rate=1e30))
 
     assert not list(tmp_path.iterdir())
+
+
+def test_more_neighbors_than_there_are_is_said(corpus, tmp_path, capsys):
+    once = replace(SHORT, epochs=1)
+    for asked in (2, 5):
+        train(
+            corpus,
+            tmp_path / str(asked),
+            method="nsl",
+            training_records=corpus.indexed_records,
+            max_neighbors=asked,
+            training=once,
+        )
+
+    shown = capsys.readouterr().out
+    assert "max_neighbors: 5 are asked for, but no clip has more than 2;" in shown
+    assert "max_neighbors: 2" not in shown
