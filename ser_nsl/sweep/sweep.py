@@ -4,14 +4,15 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partialmethod
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -82,26 +83,33 @@ def run_sweep(
         folder, of_fold = work / f"fold{fold}", [run for run in left if run.fold == fold]
         run_steps(fold_steps(config, split_of(config, fold, folder), folder, of_fold))
     threads = max(1, (os.cpu_count() or 1) // workers)
-    with (
-        tqdm(total=len(left), desc="sweep", unit="run") as bar,
-        ProcessPoolExecutor(
-            workers,
-            get_context("spawn"),  # TensorFlow does not survive a fork
-            _prepare_worker,
-            (threads,),
-            max_tasks_per_child=_RUNS_A_PROCESS,
-        ) as pool,
-    ):
-        waiting = {pool.submit(train_and_score, config, run, work): run for run in left}
-        try:
-            for each in as_completed(waiting):
-                done[waiting[each]] = each.result()
-                add_result(path, waiting[each], each.result())
+    with tqdm(total=len(left), desc="sweep", unit="run") as bar:
+        for start in range(0, len(left), workers * _RUNS_A_PROCESS):
+            some = left[start : start + workers * _RUNS_A_PROCESS]
+            for run, result in _run_in_processes(config, some, work, workers, threads):
+                done[run] = result
+                add_result(path, run, result)
                 bar.set_postfix_str(f"{_hours(left, done, workers)} left")
                 bar.update()
+    return _describe(runs, done, workers)
+
+
+def _run_in_processes(
+    config: SweepConfig, runs: Sequence[Run], work: Path, workers: int, threads: int
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Yields runs with their results, each when it is done.
+
+    The processes end with the last one. Executors that renew theirs by themselves
+    (`max_tasks_per_child`) may wait for ever when one is due, as of Python 3.11.
+    """
+    spawn = get_context("spawn")  # TensorFlow does not survive a fork
+    with ProcessPoolExecutor(workers, spawn, _prepare_worker, (threads,)) as pool:
+        waiting = {pool.submit(train_and_score, config, run, work): run for run in runs}
+        try:
+            for each in as_completed(waiting):
+                yield waiting[each], each.result()
         finally:
             pool.shutdown(cancel_futures=True)
-    return _describe(runs, done, workers)
 
 
 def _check_settings(config: SweepConfig, path: Path) -> None:
@@ -175,13 +183,20 @@ _KIND = ("corpus", "network", "neighbors", "n")
 """What the duration of a run depends on, most of all the first."""
 
 
-_RUNS_A_PROCESS = 25  # TensorFlow keeps something of every network
+_RUNS_A_PROCESS = 10  # TensorFlow keeps some 150 MB of every run
 
 
 def _prepare_worker(threads: int) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # one bar is enough
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _end_with_parent() -> None:
+    """Ends a worker whose sweep was killed; it would wait for work, with its memory, for ever."""
+    parent_process().join()
+    os._exit(1)
 
 
 def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]:

@@ -1,5 +1,9 @@
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from ser_nsl.config import GraphConfig, SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.records import read_labels
+from ser_nsl.sweep import sweep as sweep_module
 from ser_nsl.sweep.config import Fold, Grid, list_runs
 from ser_nsl.sweep.results import add_result, read_results
 from ser_nsl.sweep.statistics import compare
@@ -102,6 +107,37 @@ def test_validation_speakers_join_in_for_the_test(tiny, tmp_path):
     assert trained == [of_split["train"], of_split["train"] | of_split["val"]]
     comparison = compare(results, [])[0]
     assert (comparison.uar, comparison.val_uar) == (joined["uar"], alone["val_uar"])
+
+
+def test_processes_are_renewed(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_module, "_RUNS_A_PROCESS", 1)
+    grid = replace(tiny.grids["main"], arms=("base",), seeds=(0, 1))
+
+    run_sweep(replace(tiny, grids={"main": grid}), tmp_path, work=tmp_path / "work", workers=1)
+
+    assert len(read_results(tmp_path / "runs.jsonl")) == 2
+
+
+KILLED = """
+import os, signal
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from ser_nsl.sweep.sweep import _prepare_worker
+pool = ProcessPoolExecutor(1, get_context("spawn"), _prepare_worker, (1,))
+print(pool.submit(os.getpid).result(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_sweep_that_is_killed():
+    done = subprocess.run([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+    worker = Path("/proc") / done.stdout.strip()
+
+    for _ in range(100):
+        if not (worker / "cmdline").exists() or not (worker / "cmdline").read_bytes():
+            return  # gone, or a zombie
+        time.sleep(0.1)
+    raise AssertionError(f"{worker} still lives")
 
 
 def test_done_runs_are_not_run_again(swept, tiny):
