@@ -6,6 +6,7 @@ here imports either where it could come too late.
 """
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -53,7 +54,9 @@ def tuned_for_int8(
             shutil.copy(model_dir / name, folder)
         np.savez(Path(folder) / _CLIPS_NAME, logmels=logmels, labels=labels)
         command = [sys.executable, "-m", "ser_nsl.quantized_training", folder, str(epochs)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Which transformers sets for the whole process, and which would mix them up again.
+        kept = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
             raise InputError(f"tune_epochs: {model_dir} cannot be trained for int8 ({reason}).")

@@ -78,7 +78,8 @@ def test_int8_is_fitted_to_the_training_split(arguments, monkeypatch):
     np.testing.assert_allclose(seen["int8"], expected, atol=1e-3)
 
 
-def test_training_for_int8_changes_int8_only(arguments):
+def test_training_for_int8_changes_int8_only(arguments, monkeypatch):
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")  # as transformers does
     reports = []
     for epochs in (0, 1):
         export_tflite(**arguments, quantization="int8", tune_epochs=epochs, force=True)
