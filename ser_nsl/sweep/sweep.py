@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partialmethod
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from omegaconf import OmegaConf
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -31,7 +30,7 @@ from ser_nsl.records import read_labels
 from ser_nsl.settings import save_settings
 from ser_nsl.steps import run_steps
 from ser_nsl.sweep.arms import find_arm
-from ser_nsl.sweep.config import Run, SweepConfig, list_runs
+from ser_nsl.sweep.config import Run, SweepConfig, list_runs, load_sweep
 from ser_nsl.sweep.folds import fold_steps, records_of, split_of
 from ser_nsl.sweep.results import Results, add_result, read_results
 from ser_nsl.training.data import training_clips
@@ -113,11 +112,12 @@ def _run_in_processes(
 
 
 def _check_settings(config: SweepConfig, path: Path) -> None:
-    """Refuses to put runs beside those of other settings; grids may change."""
-    ours = OmegaConf.create(OmegaConf.to_yaml(OmegaConf.structured(config)))  # tuples to lists
+    """Refuses to put runs beside those of other settings; grids may change.
+
+    A setting that is newer than the runs had its default then.
+    """
     flat, flat_before = (
-        pd.json_normalize(OmegaConf.to_container(each)).iloc[0]
-        for each in (ours, OmegaConf.load(path))
+        pd.json_normalize(asdict(each)).iloc[0] for each in (config, load_sweep(str(path)))
     )
     for name, value in flat.items():
         if name.split(".")[0] in ("grids", "default", "title", "caution"):

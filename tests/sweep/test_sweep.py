@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -7,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from ser_nsl.config import GraphConfig, SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.records import read_labels
 from ser_nsl.sweep import sweep as sweep_module
-from ser_nsl.sweep.config import Fold, Grid, list_runs
+from ser_nsl.sweep.config import Fold, Grid, list_runs, load_sweep
 from ser_nsl.sweep.results import add_result, read_results
 from ser_nsl.sweep.statistics import compare
 from ser_nsl.sweep.sweep import run_sweep
@@ -173,6 +175,31 @@ def test_other_settings_are_refused(swept, tiny):
         InputError, match=r"made with other settings \(training\.epochs: 2, not 3\)"
     ):
         run_sweep(other, swept[0], work=swept[0] / "work")
+
+
+def test_settings_newer_than_the_runs_had_their_defaults(swept, tiny, tmp_path):
+    shutil.copytree(swept[0], tmp_path / "sweep", ignore=shutil.ignore_patterns("work"))
+    path = tmp_path / "sweep" / "sweep.yaml"
+    before = OmegaConf.load(path)
+    del before.graph.likeness, before.training.distance
+    OmegaConf.save(before, path)
+
+    run_sweep(tiny, tmp_path / "sweep", work=tmp_path / "work", dry_run=True)
+
+    other = replace(tiny, training=replace(tiny.training, distance="jensen_shannon"))
+    with pytest.raises(InputError, match=r"training\.distance: cosine, not jensen_shannon"):
+        run_sweep(other, tmp_path / "sweep", work=tmp_path / "work", dry_run=True)
+
+
+@pytest.mark.parametrize("name", ["emodb", "emovo"])
+def test_committed_results_can_be_gone_on_with(name, tmp_path):
+    results = Path(__file__).parents[2] / "results" / f"sweep_{name}"
+    if not results.exists():
+        pytest.skip(f"no run of {name} is committed")
+
+    plan = run_sweep(load_sweep(name), results, work=tmp_path, dry_run=True)
+
+    assert int(plan.split()[-2]) > 0
 
 
 def test_damaged_results_are_named(tmp_path, tiny):
