@@ -38,11 +38,15 @@ def tuned_for_int8(
         epochs: Passes over the clips.
 
     Returns:
-        The copy with its front end in int8, as `ser_nsl.export.convert.to_tflite` makes it.
+        The copy in int8 behind its front end in float32, as `ser_nsl.export.convert.to_tflite`
+        makes it.
 
     Raises:
-        InputError: If tensorflow-model-optimization is not installed, or has no scheme for a layer.
+        InputError: If there is no clip, or tensorflow-model-optimization is not installed or has no
+            scheme for a layer.
     """
+    if not len(labels):
+        raise InputError("tune_epochs: needs training clips with a label, but there is none.")
     if importlib.util.find_spec("tensorflow_model_optimization") is None:
         raise InputError(
             "tune_epochs: needs tensorflow-model-optimization; run `pip install dm-tree` and `pip "

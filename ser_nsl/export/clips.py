@@ -84,5 +84,5 @@ class Clips:
     def logmels(self) -> np.ndarray:
         """Log Mel in dB, float32, shape `(clips, frames, mels)`."""
         front_end = self.description.front_end
-        batches = (log_mel(tf.constant(each), front_end) for each in self.waveforms())
-        return np.concatenate([*batches])
+        batches = [log_mel(tf.constant(each), front_end) for each in self.waveforms()]
+        return np.concatenate([np.empty((0, *self.description.logmel_shape), np.float32), *batches])

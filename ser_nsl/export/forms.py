@@ -59,9 +59,13 @@ def make_forms(
         )
     heard = training.labelled if tune_epochs else training.spread(_EXAMPLES)
     logmels = heard.logmels()
-    bare = {form: to_tflite(model, description, form, logmels) for form in get_args(Form)}
+    tuned = {}
     if tune_epochs:
-        bare["int8"] = tuned_for_int8(model_dir, logmels, heard.labels, epochs=tune_epochs)
+        tuned["int8"] = tuned_for_int8(model_dir, logmels, heard.labels, epochs=tune_epochs)
+    bare = {
+        form: tuned.get(form) or to_tflite(model, description, form, logmels)
+        for form in get_args(Form)
+    }
     contents = {form: add_metadata(flatbuffer, card) for form, flatbuffer in bare.items()}
     with tempfile.TemporaryDirectory() as folder:
         recognizers = {}

@@ -106,5 +106,10 @@ def export_tflite(
         "forms": {form: each.report for form, each in forms.items()},
     }
     write_report(report, out.parent)
-    told = ("bytes", "operators", "largest_difference", "mean_difference", "label_agreement", "uar")
-    return {"form": quantization, "clips": len(tested), **{key: chosen[key] for key in told}}
+    told = ("bytes", "operators", "largest_difference", "mean_difference", "label_agreement")
+    return {
+        "form": quantization,
+        "clips": len(tested),
+        **{key: chosen[key] for key in told},
+        **({} if chosen["uar"] is None else {"uar": f"{chosen['uar']:.1%}"}),
+    }

@@ -92,6 +92,16 @@ def test_training_for_int8_changes_int8_only(arguments, monkeypatch):
     assert all(tuned[form] == plain[form] for form in ("float32", "float16", "dynamic"))
 
 
+def test_training_for_int8_wants_labels(arguments):
+    manifest = arguments["manifest"]
+    manifest.write_text(manifest.read_text().replace(",angry,", ",bored,"))  # no class of the model
+
+    with pytest.raises(InputError, match="tune_epochs: needs training clips with a label"):
+        export_tflite(**arguments, quantization="int8", tune_epochs=1)
+
+    assert not arguments["out"].exists()
+
+
 def test_network_that_cannot_be_trained_for_int8_is_refused(arguments, model, description):
     odd = tf.keras.layers.Lambda(lambda x: 2 * x)(model.output)
     save_model(tf.keras.Model(model.input, odd), description, arguments["model_dir"])
