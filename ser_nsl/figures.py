@@ -48,36 +48,37 @@ _METHOD_MARKERS = {
 }
 _EDGE_COLOURS = ("#56B4E9", "#0072B2")
 # Names beyond the seven colours get them again with another marker.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
-_MARKERS = ("o", "s", "^")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+MARKERS = ("o", "s", "^")
 _REST_COLOUR = "#bbbbbb"
 _LEGEND_COLUMNS = 4
 _AROUND_CHANCE = LinearSegmentedColormap.from_list("chance", ["#D55E00", "#ffffff", "#0072B2"])
 _INK = "#222222"
 _WIDTH = 4.1  # inches, 394 px
 
-_styled = matplotlib.rc_context(
-    {
-        "svg.hashsalt": "ser_nsl",  # else the ids inside the file are random
-        "font.family": "DejaVu Sans",
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.titlepad": 8,
-        "axes.edgecolor": "#888888",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.labelcolor": _INK,
-        "text.color": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "grid.color": "#dddddd",
-        "grid.linewidth": 0.7,
-        "axes.axisbelow": True,
-        "legend.frameon": False,
-    }
-)
+STYLE = {
+    "svg.hashsalt": "ser_nsl",  # else the ids inside the file are random
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.edgecolor": "#888888",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+"""What all figures have in common, for `matplotlib.rc_context` or `rcParams`."""
+
+_styled = matplotlib.rc_context(STYLE)
 
 
 @_styled
@@ -321,7 +322,7 @@ def labelled_map(title: str, points: np.ndarray, labels: Sequence[str], *, unkno
     counts = (
         counts.sort_index().sort_values(ascending=False, kind="stable").drop("", errors="ignore")
     )
-    named = sorted(counts.index[: len(_COLOURS) * len(_MARKERS)])
+    named = sorted(counts.index[: len(COLOURS) * len(MARKERS)])
     of_clip = np.asarray(labels, dtype=str)
     rest = len(counts) - len(named)
     width, height = np.ptp(points, axis=0)
@@ -340,8 +341,8 @@ def labelled_map(title: str, points: np.ndarray, labels: Sequence[str], *, unkno
         if chosen.any():
             axes.plot(*points[chosen].T, marker="o", color=_REST_COLOUR, label=name, **style)
     for place, name in enumerate(named):
-        marker = _MARKERS[place // len(_COLOURS)]
-        colour = _COLOURS[place % len(_COLOURS)]
+        marker = MARKERS[place // len(COLOURS)]
+        colour = COLOURS[place % len(COLOURS)]
         chosen = points[of_clip == name]
         axes.plot(*chosen.T, marker=marker, color=colour, alpha=0.8, label=name, **style)
     axes.set_xticks([])
@@ -428,7 +429,7 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -
     figure, axes = _figure(height=1.1 + (0.14 + 0.09 * len(references)) * len(rows))
     places = np.arange(len(rows))
     for place, (reference, colour, marker) in enumerate(
-        zip(references, (_COLOURS[0], _COLOURS[1]), ("o", "s"), strict=False)
+        zip(references, (COLOURS[0], COLOURS[1]), ("o", "s"), strict=False)
     ):
         shown = [
             (y, row[reference])
@@ -560,7 +561,7 @@ def uar_by_latency(title: str, rows: pd.DataFrame) -> str:
     """
     figure, axes = _figure(height=3.8)
     forms = dict(zip(rows["form"].unique(), ("o", "s", "^", "D"), strict=False))
-    for (network, own), colour in zip(rows.groupby("network", sort=False), _COLOURS, strict=False):
+    for (network, own), colour in zip(rows.groupby("network", sort=False), COLOURS, strict=False):
         for row in own.itertuples():
             axes.scatter(
                 row.median_ms,
