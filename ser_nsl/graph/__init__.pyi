@@ -1,5 +1,6 @@
 from .build import build_graph
 from .controls import control_graph
+from .embedding_map import lay_out
 from .fuse import fuse_embeddings
 from .inspect import inspect_graph
 from .pack import pack_neighbors
@@ -10,6 +11,7 @@ from .statistics import (
     GraphStatistics,
     graph_statistics,
     read_clip_graph,
+    wrong_edges,
 )
 from .table import read_graph
 
@@ -21,9 +23,11 @@ __all__ = [
     "fuse_embeddings",
     "graph_statistics",
     "inspect_graph",
+    "lay_out",
     "pack_neighbors",
     "probe_embeddings",
     "read_clip_graph",
     "read_graph",
     "select_edges",
+    "wrong_edges",
 ]
