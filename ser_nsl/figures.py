@@ -18,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 __all__ = [
     "COLOURS",
+    "MARKERS",
     "STYLE",
     "confusion_matrix",
     "degree_histogram",
@@ -67,7 +68,8 @@ _METHOD_MARKERS = {
 _EDGE_COLOURS = ("#56B4E9", "#0072B2")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
 """Okabe and Ito's, in the order in which figures use them."""
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # beside the colours, for who cannot tell these
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""They go with the colours, for those who cannot tell these apart."""
 _MOST_NAMES = 21  # then colours come again with the next marker
 _EDGE_LINES = (("#666666", "solid"), ("#D55E00", (0, (2, 1.2))))
 _REST_COLOUR = "#bbbbbb"
@@ -102,7 +104,7 @@ STYLE = {
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
-"""How figures look: settings for `matplotlib.rc_context` or `plt.style.use`."""
+"""What all figures have in common, for `matplotlib.rc_context` or `rcParams`."""
 
 _styled = matplotlib.rc_context(STYLE)
 
@@ -394,7 +396,7 @@ def labelled_map(
             axes.plot(*points[chosen].T, marker="o", color=_REST_COLOUR, label=name, **style)
     for place, name in enumerate(named):
         turn, which = divmod(place, len(COLOURS))
-        marker, colour = _MARKERS[(which + turn) % len(_MARKERS)], COLOURS[which]
+        marker, colour = MARKERS[(which + turn) % len(MARKERS)], COLOURS[which]
         chosen = points[of_clip == name]
         axes.plot(*chosen.T, marker=marker, color=colour, alpha=0.8, label=name, **style)
     axes.set_xticks([])

@@ -9,6 +9,7 @@ from .select import select_edges
 from .statistics import (
     ClipGraph,
     GraphStatistics,
+    edges_by_emotion,
     graph_statistics,
     read_clip_graph,
     wrong_edges,
@@ -20,6 +21,7 @@ __all__ = [
     "GraphStatistics",
     "build_graph",
     "control_graph",
+    "edges_by_emotion",
     "fuse_embeddings",
     "graph_statistics",
     "inspect_graph",

@@ -75,6 +75,23 @@ class ClipGraph:
         """The same clips with some of the edges, given by rising places or by a mask."""
         return ClipGraph(self.clips, self.ends[:, edges], self.weights[edges])
 
+    def among(self, chosen: np.ndarray) -> "ClipGraph":
+        """Keeps some of the clips, and the edges between them.
+
+        Where many clips have no emotion, the shares of `graph_statistics` say little: edges to
+        such clips agree with nothing. Among those with an emotion they say what the labels know.
+
+        Args:
+            chosen: Which clips, bool, shape `(clips,)`.
+
+        Returns:
+            The graph over these clips only, with which chance is computed too.
+        """
+        kept = chosen[self.ends].all(axis=0)
+        place = np.cumsum(chosen) - 1
+        clips = self.clips[chosen].reset_index(drop=True)
+        return ClipGraph(clips, place[self.ends[:, kept]], self.weights[kept])
+
 
 def _number(labels: pd.Series) -> np.ndarray:
     """Numbers clips by their label.

@@ -218,6 +218,17 @@ def test_graph_at_a_higher_threshold(write_graph):
     assert (strict.edges, strict.isolated, strict.within_class) == (2, 2, 1)  # ab, ac
 
 
+def test_graph_among_some_of_its_clips(write_graph):
+    graph = read_clip_graph(write_graph(*FIVE_EDGES), FIVE)
+
+    some = graph.among((graph.clips["utterance_id"] != "c").to_numpy())
+
+    assert some.clips["utterance_id"].tolist() == ["a", "b", "d", "e"]
+    assert some.ends.tolist() == [[0, 1], [1, 2]]  # ab, bd
+    assert some.weights.tolist() == [0.9, 0.6]
+    assert graph_statistics(some).within_class_chance == 2 / 6  # ab, de
+
+
 def test_wrong_edges_of_five_clips(write_graph):
     nodes = FIVE.assign(path=[f"{name}.wav" for name in FIVE["utterance_id"]])
     graph = read_clip_graph(write_graph(*FIVE_EDGES), nodes)
