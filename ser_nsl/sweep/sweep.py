@@ -31,7 +31,7 @@ from ser_nsl.settings import save_settings
 from ser_nsl.steps import run_steps
 from ser_nsl.sweep.arms import find_arm
 from ser_nsl.sweep.config import Run, SweepConfig, list_runs, load_sweep
-from ser_nsl.sweep.folds import fold_steps, records_of, split_of
+from ser_nsl.sweep.folds import features_of, fold_steps, records_of, split_of
 from ser_nsl.sweep.results import Results, add_result, read_results
 from ser_nsl.training.data import training_clips
 from ser_nsl.training.train import train_downstream
@@ -101,14 +101,24 @@ def _run_in_processes(
     The processes end with the last one. Executors that renew theirs by themselves
     (`max_tasks_per_child`) may wait for ever when one is due, as of Python 3.11.
     """
-    spawn = get_context("spawn")  # TensorFlow does not survive a fork
-    with ProcessPoolExecutor(workers, spawn, _prepare_worker, (threads,)) as pool:
+    with _processes(workers, threads) as pool:
         waiting = {pool.submit(train_and_score, config, run, work): run for run in runs}
         try:
             for each in as_completed(waiting):
                 yield waiting[each], each.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _processes(workers: int, threads: int) -> ProcessPoolExecutor:
+    """Processes that train with TensorFlow's own Keras.
+
+    transformers has asked for tf-keras in this one; AutoGraph converts all of that as if a user had
+    written it, which took 15 s in the first training of a process and 2 s in every other.
+    """
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    spawn = get_context("spawn")  # TensorFlow does not survive a fork
+    return ProcessPoolExecutor(workers, spawn, _prepare_worker, (threads,))
 
 
 def _check_settings(config: SweepConfig, path: Path) -> None:
@@ -217,11 +227,13 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
     training = training_of(config.training, run, steps=-(-clips // config.training.batch_size))
     if "val" in splits:
         training = replace(training, keep="last", patience=0)
+    if arm.guessed:
+        training = replace(training, label_share=1.0)
     embeddings = folder / "embeddings" / "upstream" if arm.method in ("add", "max", "avg") else None
     with TemporaryDirectory() as temporary:
         model, scores = Path(temporary) / "model", Path(temporary) / "scores.json"
         trained = train_downstream(
-            features=features,
+            features=features_of(folder, run),
             out=model,
             model=run.network,
             method=arm.method,
