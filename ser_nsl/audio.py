@@ -20,10 +20,13 @@ import soxr
 
 from ser_nsl.errors import InputError
 
+__all__ = ["SAMPLE_RATE_HZ", "SUFFIXES", "cut_windows", "fit_length", "read_audio", "to_mono"]
+
 SAMPLE_RATE_HZ = 16_000
 """What wav2vec 2.0 and, by default, the front end hear."""
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+"""Of the files that are read."""
 
 _SILENCE_PEAK = 1e-4  # -80 dB of full scale: about three steps of 16 bits
 _LAST_OGG_PAGE_BYTES = 70_000  # an Ogg page has at most 65,307 bytes

@@ -11,6 +11,22 @@ from typing import Any, Literal, get_args
 
 from ser_nsl.settings import read_settings
 
+__all__ = [
+    "PRECISIONS",
+    "AugmentationConfig",
+    "CorpusConfig",
+    "Experiment",
+    "FrontEndConfig",
+    "GraphConfig",
+    "PretrainingConfig",
+    "SmallUpstreamConfig",
+    "SplitConfig",
+    "SyntheticConfig",
+    "TrainingConfig",
+    "UpstreamConfig",
+    "load_experiment",
+]
+
 
 def _check(holds: bool, name: str, rule: str, value: object) -> None:
     """Refuses a setting in one form of words."""
@@ -19,6 +35,7 @@ def _check(holds: bool, name: str, rule: str, value: object) -> None:
 
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+"""In what trainings can compute, as Keras names it."""
 
 SplitMethod = Literal[
     "speaker-independent",

@@ -1,5 +1,7 @@
 """The error that is meant for the person who runs a stage."""
 
+__all__ = ["InputError"]
+
 
 class InputError(ValueError):
     """Something a user gave (a file, a folder, a setting) breaks a rule.

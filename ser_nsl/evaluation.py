@@ -14,6 +14,8 @@ from ser_nsl.errors import InputError
 from ser_nsl.stage import stage
 from ser_nsl.training.data import labelled_clips
 
+__all__ = ["evaluate", "read_metrics", "score", "z_test"]
+
 
 def score(labels: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
     """Scores predictions.
@@ -134,6 +136,12 @@ def evaluate(
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """Reads the result file of an evaluation.
+
+    Args:
+        path: Made by `evaluate`.
+
+    Returns:
+        What `score` gives, and `predictions` by id.
 
     Raises:
         InputError: If it is missing or has another form.

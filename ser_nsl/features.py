@@ -19,6 +19,8 @@ from ser_nsl.frontend import log_mel
 from ser_nsl.records import UNLABELLED, ShardWriter, feature_example
 from ser_nsl.stage import stage
 
+__all__ = ["Description", "extract_features"]
+
 _BATCH = 16
 _LEAST_DEVIATION_DB = 1e-3  # a band without any energy is left at its mean
 
@@ -53,6 +55,12 @@ class Description:
     @classmethod
     def load(cls, folder: Path) -> "Description":
         """Reads `description.json` of a folder of features or of a model.
+
+        Args:
+            folder: Made by `extract_features`, `train_downstream` or `save_model`.
+
+        Returns:
+            What it says.
 
         Raises:
             InputError: If it is missing or not of this form.

@@ -8,7 +8,10 @@ import tensorflow as tf
 
 from ser_nsl.config import FrontEndConfig
 
-POWER_FLOOR = 1e-10  # -100 dB, the floor of librosa.power_to_db
+__all__ = ["POWER_FLOOR", "log_mel", "mel_filters"]
+
+POWER_FLOOR = 1e-10
+"""-100 dB, the floor of `librosa.power_to_db`."""
 
 
 @functools.cache

@@ -17,6 +17,8 @@ from ser_nsl.errors import InputError
 from ser_nsl.records import ShardWriter, embedding_example
 from ser_nsl.stage import stage
 
+__all__ = ["extract_mfccs", "mfcc_statistics"]
+
 _UPSTREAM = "mfcc"  # what records name as the maker of these embeddings
 _COEFFICIENTS = 20
 _WINDOW, _HOP = 512, 256  # samples, those of the default front end

@@ -21,7 +21,24 @@ from google.protobuf.message import DecodeError
 
 from ser_nsl.errors import InputError
 
+__all__ = [
+    "UNLABELLED",
+    "Batch",
+    "ShardWriter",
+    "embedding_example",
+    "feature_example",
+    "has_split",
+    "read_batches",
+    "read_embeddings",
+    "read_examples",
+    "read_labels",
+    "read_logmels",
+    "shard_paths",
+]
+
 UNLABELLED = -1
+"""The label of clips without an emotion."""
+
 _RECORDS = 64  # parsed at a time; with 256, features were read at two thirds of the speed
 
 
@@ -32,6 +49,9 @@ def feature_example(utterance_id: str, logmel: np.ndarray, label: int) -> tf.tra
         utterance_id: The clip.
         logmel: float32, shape `(frames, mels)`.
         label: Index of the class, or `UNLABELLED`.
+
+    Returns:
+        `id` (bytes), `logmel` (floats, frame by frame) and `label` (int64).
     """
     return _example(utterance_id, logmel=logmel.ravel(), label=label)
 
@@ -46,6 +66,9 @@ def embedding_example(
         embedding: float32, shape `(width,)`.
         upstream: Hash of the checkpoint and the layer, e.g. `0123456789abcdef:fc1`; without it
             the record is like those of other tools.
+
+    Returns:
+        `id` (bytes), `embedding` (floats) and, where it is told, `upstream` (bytes).
     """
     made_by = {"upstream": upstream} if upstream else {}
     return _example(utterance_id, embedding=embedding, **made_by)
@@ -195,7 +218,15 @@ def _shard_name(split: str, number: int, shards: int) -> str:
 
 
 def has_split(folder: Path, split: str) -> bool:
-    """Whether a folder of records has this split."""
+    """Looks whether a folder of records has a split.
+
+    Args:
+        folder: The folder, which need not exist.
+        split: `train`, `val` or `test`.
+
+    Returns:
+        True if there is a file of it.
+    """
     return any(Path(folder).glob(f"{split}-*-of-*.tfrecord"))
 
 

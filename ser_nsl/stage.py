@@ -27,6 +27,8 @@ from typing import Any, Literal
 import ser_nsl
 from ser_nsl.errors import InputError
 
+__all__ = ["StageResult", "is_current", "read_record", "stage"]
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _RECORDED_PACKAGES = (
     "numpy",

@@ -16,7 +16,16 @@ from ser_nsl.downstream.saved import save_model
 from ser_nsl.features import Description
 
 HEAVY = {"tensorflow", "transformers", "neural_structured_learning", "tf_keras", "librosa"}
-FULL_INSTALL = {"pandas", "sklearn", "omegaconf", "tyro", "tqdm", "matplotlib", "mediapipe"}
+FULL_INSTALL = {
+    "pandas",
+    "sklearn",
+    "omegaconf",
+    "tyro",
+    "tqdm",
+    "matplotlib",
+    "mediapipe",
+    "lazy_loader",
+}
 
 
 def run(code: str, *arguments: str) -> str:
@@ -54,7 +63,22 @@ def test_device_side_loads_nothing_of_the_training_side():
 
 
 def test_corpora_and_command_line_load_nothing_heavy():
-    assert not loaded_by("ser_nsl.corpora, ser_nsl.config, ser_nsl.cli") & HEAVY
+    loaded = loaded_by("ser_nsl.corpora.prepare, ser_nsl.config, ser_nsl.cli")
+
+    assert "pandas" in loaded
+    assert not loaded & HEAVY
+
+
+def test_packages_load_their_parts_when_these_are_used():
+    packages = "corpora", "export", "graph", "training", "upstream"
+
+    loaded = loaded_by(", ".join(f"ser_nsl.{package}" for package in packages))
+
+    assert not loaded & (HEAVY | FULL_INSTALL - {"lazy_loader"})
+
+
+def test_small_modules_load_no_others():
+    assert not loaded_by("ser_nsl.graph.table, ser_nsl.corpora.manifest") & HEAVY
 
 
 IMPORTS = {

@@ -1,5 +1,6 @@
 """From audio folders to a manifest."""
 
-from ser_nsl.corpora.prepare import CORPORA, prepare_corpus
+import lazy_loader
 
-__all__ = ["CORPORA", "prepare_corpus"]
+# Each name of `__init__.pyi` is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,6 +4,8 @@ from pathlib import PurePath
 
 from ser_nsl.corpora.layout import Clip, emotion_of, match_name
 
+TITLE = "DEMoS"
+LICENCE = "research use, by signed agreement"
 EMOTIONS = {
     "col": "guilt",
     "dis": "disgust",

@@ -4,6 +4,8 @@ from pathlib import PurePath
 
 from ser_nsl.corpora.layout import Clip, emotion_of, match_name
 
+TITLE = "EmoDB"
+LICENCE = "free to use (CC0 according to its later publishers)"
 EMOTIONS = {
     "W": "anger",
     "L": "boredom",

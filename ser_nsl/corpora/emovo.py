@@ -4,6 +4,8 @@ from pathlib import PurePath
 
 from ser_nsl.corpora.layout import Clip, emotion_of, match_name
 
+TITLE = "EMOVO"
+LICENCE = "research use"
 EMOTIONS = {
     "dis": "disgust",
     "gio": "happiness",

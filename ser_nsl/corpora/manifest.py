@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ser_nsl.corpora.registry import LICENCES, TITLES
 from ser_nsl.errors import InputError
 from ser_nsl.stage import read_record
 
@@ -31,20 +32,10 @@ COLUMNS = (
 )
 SPLITS = ("train", "val", "test")
 
-_TITLES = {"ravdess": "RAVDESS", "demos": "DEMoS", "emovo": "EMOVO", "emodb": "EmoDB"}
-
-
-_LICENCES = {
-    "ravdess": "CC BY-NC-SA 4.0",
-    "demos": "research use, by signed agreement",
-    "emovo": "research use",
-    "emodb": "free to use (CC0 according to its later publishers)",
-}
-
 
 def corpus_licence(name: str) -> str:
     """The terms of use of a corpus, in words; empty for one that is not known."""
-    return _LICENCES.get(name, "")
+    return LICENCES.get(name, "")
 
 
 def training_data_note(table: pd.DataFrame) -> str:
@@ -60,7 +51,7 @@ def training_data_note(table: pd.DataFrame) -> str:
 
 def corpus_title(name: str) -> str:
     """A corpus as people call it; a name that is not known stays as it is."""
-    return _TITLES.get(name, name)
+    return TITLES.get(name, name)
 
 
 def read_manifest(path: Path) -> pd.DataFrame:

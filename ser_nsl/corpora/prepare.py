@@ -3,35 +3,20 @@
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
 from ser_nsl import audio
 from ser_nsl.config import SplitConfig
-from ser_nsl.corpora import demos, emodb, emovo, folder, ravdess
 from ser_nsl.corpora.layout import Reader
 from ser_nsl.corpora.manifest import check_manifest, write_manifest
+from ser_nsl.corpora.registry import CORPORA, EMOTIONS, CorpusName
 from ser_nsl.corpora.splits import assign_splits
 from ser_nsl.corpora.table import read_table
 from ser_nsl.errors import InputError
 from ser_nsl.stage import stage
-
-CORPORA: dict[str, Reader] = {
-    "ravdess": ravdess.read_clip,
-    "demos": demos.read_clip,
-    "emovo": emovo.read_clip,
-    "emodb": emodb.read_clip,
-    "folder": folder.read_clip,
-}
-_EMOTIONS = {
-    "ravdess": ravdess.EMOTIONS,
-    "demos": demos.EMOTIONS,
-    "emovo": emovo.EMOTIONS,
-    "emodb": emodb.EMOTIONS,
-}
-"""Of the corpora that have a fixed list of them, by the code in a file's name."""
 
 _SHORTEST_SECONDS = 512 / audio.SAMPLE_RATE_HZ  # one window of the default front end
 
@@ -39,7 +24,7 @@ _SHORTEST_SECONDS = 512 / audio.SAMPLE_RATE_HZ  # one window of the default fron
 @stage(inputs=("audio_dir", "table"), makes="file")
 def prepare_corpus(
     *,
-    corpus: Literal["ravdess", "demos", "emovo", "emodb", "folder", "csv"],
+    corpus: CorpusName,
     audio_dir: Path,
     out: Path,
     table: Path | None = None,
@@ -74,7 +59,7 @@ def prepare_corpus(
         raise InputError("table: the corpus 'csv', and no other, needs a list of clips.")
     dropped: list[str] = []
     rows = read_table(table) if table else _read_names(audio_dir, CORPORA[corpus], dropped)
-    emotions = _EMOTIONS[corpus].values() if corpus in _EMOTIONS else rows["emotion"]
+    emotions = EMOTIONS[corpus].values() if corpus in EMOTIONS else rows["emotion"]
     _check_left_out(leave_out, emotions)
     rows = rows[~rows["emotion"].isin(leave_out)].reset_index(drop=True)
     if rows.empty:

@@ -4,6 +4,8 @@ from pathlib import PurePath
 
 from ser_nsl.corpora.layout import Clip, emotion_of, match_name
 
+TITLE = "RAVDESS"
+LICENCE = "CC BY-NC-SA 4.0"
 EMOTIONS = {
     "01": "neutral",
     "02": "calm",

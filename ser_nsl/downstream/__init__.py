@@ -6,14 +6,31 @@ A network is a function from a `Description` of the features to a Keras model wh
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import tensorflow as tf
 
 from ser_nsl.downstream.cnn6 import cnn6
 from ser_nsl.downstream.mobilenet15 import mobilenet15
 from ser_nsl.downstream.resnet9 import resnet9, resnet9_quarter
+from ser_nsl.downstream.saved import load_model, save_model
 from ser_nsl.downstream.vgg15 import vgg15
 from ser_nsl.features import Description
+
+__all__ = [
+    "NETWORKS",
+    "NetworkName",
+    "cnn6",
+    "load_model",
+    "mobilenet15",
+    "resnet9",
+    "resnet9_quarter",
+    "save_model",
+    "vgg15",
+]
+
+NetworkName = Literal["vgg15", "resnet9", "resnet9_quarter", "cnn6", "mobilenet15"]
+"""The keys of `NETWORKS`, which are the choices of scripts."""
 
 NETWORKS: dict[str, Callable[[Description], tf.keras.Model]] = {
     "vgg15": vgg15,
@@ -22,5 +39,4 @@ NETWORKS: dict[str, Callable[[Description], tf.keras.Model]] = {
     "cnn6": cnn6,
     "mobilenet15": mobilenet15,
 }
-
-__all__ = ["NETWORKS", "cnn6", "mobilenet15", "resnet9", "resnet9_quarter", "vgg15"]
+"""From the name of a network to the function that builds it."""

@@ -19,7 +19,10 @@ FORMAT_VERSION = 1
 """Grows when a file can no longer be run by the `Recognizer` of older releases."""
 
 SETTINGS_NAME = "recogniser.json"
+"""The file of settings inside a recogniser."""
+
 LABELS_NAME = "labels.txt"
+"""The file of labels inside a recogniser."""
 
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 """Packages that can run a recogniser, LiteRT first."""

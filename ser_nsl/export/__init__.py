@@ -1,6 +1,6 @@
 """From a Keras model to one `.tflite` file: raw audio in, labelled probabilities out."""
 
-from ser_nsl.export.report import report_table
-from ser_nsl.export.tflite import export_tflite
+import lazy_loader
 
-__all__ = ["export_tflite", "report_table"]
+# Each name of `__init__.pyi` is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,6 @@
 """Training of light networks with labels, a graph, or the upstream's embeddings beside them."""
+
+import lazy_loader
+
+# Each name of `__init__.pyi` is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,6 +13,9 @@ def shuffled(rows: np.ndarray) -> OnePass:
 
     Args:
         rows: int64, shape `(clips,)`.
+
+    Returns:
+        A function that draws one of them with a generator of random numbers.
     """
     return lambda random: random.permutation(rows)
 

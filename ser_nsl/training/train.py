@@ -11,7 +11,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ser_nsl.config import TrainingConfig
-from ser_nsl.downstream import NETWORKS
+from ser_nsl.downstream import NETWORKS, NetworkName
 from ser_nsl.downstream.saved import save_model
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
@@ -30,7 +30,7 @@ def train_downstream(
     *,
     features: Path,
     out: Path,
-    model: Literal["vgg15", "resnet9", "resnet9_quarter", "cnn6", "mobilenet15"] = "resnet9",
+    model: NetworkName = "resnet9",
     method: Literal["base", "nsl", "add", "max", "avg"] = "nsl",
     training_records: Path | None = None,
     max_neighbors: int = 3,

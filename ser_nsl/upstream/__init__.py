@@ -1,1 +1,6 @@
 """wav2vec 2.0: load, fine-tune on the source corpus, embed the target corpus."""
+
+import lazy_loader
+
+# Each name of `__init__.pyi` is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
