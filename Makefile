@@ -18,12 +18,13 @@ demo: $(READY)  ## Run the whole chain on synthetic speech; ends with a .tflite 
 test: $(READY)  ## Run all tests, without a network.
 	@TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -n 2 --durations 10
 
-lint: $(READY)  ## Check format and style.
+lint: $(READY)  ## Check format, style and types.
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
 
 clean:  ## Remove the environment and what runs have made.
-	rm -rf $(VENV) ser_nsl/web/node_modules runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) ser_nsl/web/node_modules runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): constraints.txt setup.cfg tools/set_up.sh ser_nsl/web/package-lock.json

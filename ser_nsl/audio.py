@@ -77,7 +77,9 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
     return waveform
 
 
-def to_mono(samples: np.ndarray, rate: int, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+def to_mono(
+    samples: np.ndarray, rate: float, *, sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> np.ndarray:
     """Averages channels and resamples, as `librosa.load` does.
 
     Args:

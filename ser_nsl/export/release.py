@@ -10,6 +10,7 @@ from ser_nsl.corpora.manifest import corpus_title, read_manifest, training_data_
 from ser_nsl.edge import RUNTIMES
 from ser_nsl.errors import InputError
 from ser_nsl.export.clips import Clips
+from ser_nsl.export.convert import Form
 from ser_nsl.export.forms import make_forms
 from ser_nsl.export.metadata import Card
 from ser_nsl.facts import gather_facts
@@ -19,7 +20,7 @@ from ser_nsl.pipeline import released_method
 from ser_nsl.results import EXPERIMENT_NAME, model_label
 from ser_nsl.stage import stage
 
-FORMS = ("float16", "int8")
+FORMS: tuple[Form, ...] = ("float16", "int8")
 RECORD_NAME = "release.json"
 
 

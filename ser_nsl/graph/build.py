@@ -85,9 +85,10 @@ def build_graph(
     if builder == "auto":
         small = len(vectors) <= OFFICIAL_CLIPS and similarity_threshold != "auto"
         builder = "official" if small else "exact"
-    counts = {"builder": builder, "clips": len(vectors)}
+    counts: dict[str, Any] = {"builder": builder, "clips": len(vectors)}
     threshold = similarity_threshold
     if threshold == "auto":
+        assert target_degree is not None  # as was checked
         choice = choose_threshold(vectors, target_degree, seed=seed)
         threshold = choice.threshold
         counts |= {
@@ -112,7 +113,7 @@ def build_graph(
     elif builder == "exact":
         edges = find_edges(vectors, threshold, max_neighbors=max_neighbors)
     else:
-        search = {"max_neighbors": max_neighbors, "seed": seed}
+        search: dict[str, Any] = {"max_neighbors": max_neighbors, "seed": seed}
         edges = find_edges_in_cells(vectors, threshold, cells_per_clip=cells_per_clip, **search)
         recall, measured_on = estimate_recall(vectors, edges, threshold, **search)
         counts |= {"recall": recall, "recall_measured_on_clips": measured_on}

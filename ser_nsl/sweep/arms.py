@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from ser_nsl.config import Method
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -21,7 +23,7 @@ class Arm:
     """
 
     title: str
-    method: str = "nsl"
+    method: Method = "nsl"
     likeness: str | None = "upstream"
     control: str | None = None
     edges: str = "all"

@@ -1,8 +1,9 @@
 """What the trainings of a fold share: manifest, features, embeddings, graphs, packed records."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ser_nsl.config import SplitConfig
 from ser_nsl.corpora import prepare_corpus
@@ -158,7 +159,7 @@ def features_of(folder: Path, run: Run) -> Path:
 
 def _likeness(run: Run) -> str:
     """Whose likeness."""
-    likeness = find_arm(run.method).likeness
+    likeness = find_arm(run.method).likeness or "none"
     return _probe(run) if likeness == "probe" else likeness
 
 
@@ -247,7 +248,7 @@ def _edges_across_speakers(
 
 
 def _control_steps(
-    across: Path, out: Path, arm: Arm, run: Run, manifest: Mapping[str, Path]
+    across: Path, out: Path, arm: Arm, run: Run, manifest: dict[str, Any]
 ) -> Iterator[Step]:
     """What a control does to the edges that training would use, or chooses in their place."""
     settings = manifest | {"kind": arm.control, "seed": run.fold}

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ser_nsl.config import TrainingConfig
 from ser_nsl.corpora.manifest import read_manifest
+from ser_nsl.downstream import NetworkName
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation import evaluate, read_metrics, score
 from ser_nsl.features import Description
@@ -144,7 +145,7 @@ def _describe(runs: Sequence[Run], done: Results, workers: int) -> str:
     groups = defaultdict(list)
     for run in runs:
         groups[run.network, run.method, run.neighbors, run.n, run.label_share].append(run)
-    rows = [
+    rows: list[tuple] = [
         (
             *group,
             len(of_group),
@@ -171,10 +172,11 @@ def _describe(runs: Sequence[Run], done: Results, workers: int) -> str:
 
 def _hours(runs: Sequence[Run], done: Results, workers: int) -> str:
     """How long the runs that are not done will take, by the like that are."""
-    expected = [_expected_seconds(run, done) for run in runs if run not in done]
-    if None in expected:
+    seconds = [_expected_seconds(run, done) for run in runs if run not in done]
+    known = [each for each in seconds if each is not None]
+    if len(known) < len(seconds):
         return "unknown"
-    return f"{sum(expected) / workers / 3600:.1f}"
+    return f"{sum(known) / workers / 3600:.1f}"
 
 
 def _expected_seconds(run: Run, done: Results) -> float | None:
@@ -205,7 +207,9 @@ def _prepare_worker(threads: int) -> None:
 
 def _end_with_parent() -> None:
     """Ends a worker whose sweep was killed; it would wait for work, with its memory, for ever."""
-    parent_process().join()
+    parent = parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
     os._exit(1)
 
 
@@ -235,7 +239,7 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
         trained = train_downstream(
             features=features_of(folder, run),
             out=model,
-            model=run.network,
+            model=cast(NetworkName, run.network),  # as Grid has checked
             method=arm.method,
             training_records=records_of(config, folder, run) if arm.likeness else None,
             max_neighbors=run.n,
@@ -296,7 +300,7 @@ def _by_speaker(scores: dict[str, Any], features: Path, manifest: Path) -> dict[
     by_speaker = {}
     for speaker, own in sorted(ids.items()):
         predicted = [classes.index(scores["predictions"][each]) for each in own]
-        result = score([labels[each] for each in own], predicted, classes)
+        result = score(np.array([labels[each] for each in own]), np.array(predicted), classes)
         by_speaker[speaker] = {"uar": result["uar"], "clips": result["clips"]}
     names = ("uar", "accuracy", "clips", "classes", "confusion_matrix")
     kept = {name: scores[name] for name in names}

@@ -12,7 +12,9 @@ import ssl
 import sys
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from os import PathLike
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ser_nsl.edge import Recognizer
@@ -84,7 +86,7 @@ class PageServer(ThreadingHTTPServer):
         self.model = model
         self.headers = _headers((PAGE / "index.html").read_text(encoding="utf-8"))
 
-    def handle_error(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+    def handle_error(self, request: Any, client_address: tuple[str, int]) -> None:
         """Passes over browsers that hang up, or that speak http where https is served."""
         if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
@@ -108,7 +110,7 @@ def _load_certificate(certificate: Path | None, key: Path | None) -> ssl.SSLCont
 
 def _headers(page: str) -> dict[str, str]:
     """What the browser must hold to: nothing but this origin, whatever a script may try."""
-    import_map = _IMPORT_MAP.search(page)[1]
+    import_map = "".join(_IMPORT_MAP.findall(page))
     digest = base64.b64encode(hashlib.sha256(import_map.encode()).digest()).decode()
     policy = {
         "default-src": "'none'",
@@ -154,7 +156,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.directory = str(PACKAGES if route.startswith("/@litertjs/") else PAGE)
         return super().translate_path(path)
 
-    def list_directory(self, path: str) -> None:
+    def list_directory(self, path: str | PathLike[str]) -> None:
         """Lists no folder."""
         self.send_error(HTTPStatus.NOT_FOUND)
 
