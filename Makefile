@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test notebooks lint clean
 
 demo: $(READY)  ## Run the whole chain on synthetic speech; ends with a .tflite and a report.
 	@$(RUN) tools/run_pipeline.py --config smoke
@@ -17,6 +17,9 @@ demo: $(READY)  ## Run the whole chain on synthetic speech; ends with a .tflite 
 
 test: $(READY)  ## Run all tests, without a network.
 	@TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -n 2 --durations 10
+
+notebooks: $(READY)  ## Execute all notebooks and renew the outputs they hold.
+	@$(RUN) -m pytest --overwrite --durations 10 notebooks
 
 lint: $(READY)  ## Check format, style and types.
 	@$(VENV)/bin/ruff format --check .
