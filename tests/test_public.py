@@ -28,6 +28,7 @@ MODULES = (
     "mfcc",
     "records",
     "stage",
+    "sweep",
     "training",
     "upstream",
 )
