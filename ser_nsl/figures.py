@@ -12,9 +12,28 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "STYLE",
+    "confusion_matrix",
+    "degree_histogram",
+    "differences",
+    "edge_shares",
+    "gain_by_purity",
+    "labelled_map",
+    "learning_curve",
+    "setting_map",
+    "share_curves",
+    "shares_and_chance",
+    "uar_by_latency",
+    "weight_histogram",
+]
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _METHOD_COLOURS = {
@@ -48,37 +67,47 @@ _METHOD_MARKERS = {
     "avg": "D",
 }
 _EDGE_COLOURS = ("#56B4E9", "#0072B2")
-# Names beyond the seven colours get them again with another marker.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
-_MARKERS = ("o", "s", "^")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+"""Okabe and Ito's, in the order in which figures use them."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""They go with the colours, for those who cannot tell these apart."""
+_MOST_NAMES = 21  # then colours come again with the next marker
+_EDGE_LINES = (("#666666", "solid"), ("#D55E00", (0, (2, 1.2))))
 _REST_COLOUR = "#bbbbbb"
 _LEGEND_COLUMNS = 4
 _AROUND_CHANCE = LinearSegmentedColormap.from_list("chance", ["#D55E00", "#ffffff", "#0072B2"])
+_EDGE_KINDS = {
+    "within_class": "one emotion",
+    "within_speaker": "one speaker",
+    "within_class_across_speakers": "one emotion,\ntwo speakers",
+    "within_class_within_speaker": "one emotion,\none speaker",
+}
 _INK = "#222222"
 _WIDTH = 4.1  # inches, 394 px
 
-_styled = matplotlib.rc_context(
-    {
-        "svg.hashsalt": "ser_nsl",  # else the ids inside the file are random
-        "font.family": "DejaVu Sans",
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.titlepad": 8,
-        "axes.edgecolor": "#888888",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.labelcolor": _INK,
-        "text.color": _INK,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "grid.color": "#dddddd",
-        "grid.linewidth": 0.7,
-        "axes.axisbelow": True,
-        "legend.frameon": False,
-    }
-)
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "ser_nsl",  # else the ids inside the file are random
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.edgecolor": "#888888",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+"""What all figures have in common, for `matplotlib.rc_context` or `rcParams`."""
+
+_styled = matplotlib.rc_context(STYLE)
 
 
 @_styled
@@ -172,7 +201,8 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
 
     Args:
         title: What is drawn.
-        shares: In [0, 1]; one row a kind of edge, columns two sets of edges, and last `chance`.
+        shares: In [0, 1]; one row a kind of edge, its name or one of
+            `ser_nsl.graph.statistics.SHARES`; columns two sets of edges, and last `chance`.
 
     Returns:
         SVG: a bar for each share, a line across the bars of a row for chance.
@@ -198,7 +228,7 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
         linestyle=(0, (2, 1)),
         label="chance",
     )
-    axes.set_yticks(kinds, shares.index)
+    axes.set_yticks(kinds, [_EDGE_KINDS.get(kind, kind) for kind in shares.index])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, min(1.0, 1.1 * shares.to_numpy().max()))
@@ -305,7 +335,14 @@ def shares_and_chance(title: str, shares: pd.DataFrame, chance: pd.DataFrame) ->
 
 
 @_styled
-def labelled_map(title: str, points: np.ndarray, labels: Sequence[str], *, unknown: str) -> str:
+def labelled_map(
+    title: str,
+    points: np.ndarray,
+    labels: Sequence[str],
+    *,
+    unknown: str = "unknown",
+    edges: Mapping[str, np.ndarray] | None = None,
+) -> str:
     """Draws clips in the plane, coloured by label.
 
     Args:
@@ -313,20 +350,23 @@ def labelled_map(title: str, points: np.ndarray, labels: Sequence[str], *, unkno
         points: float, shape `(clips, 2)`.
         labels: Of each clip, `""` where unknown.
         unknown: How the legend names these.
+        edges: Of one kind or two, by name: which points they join, int, shape `(2, edges)`.
 
     Returns:
         SVG, the points as pixels so that thousands stay small. The 21 labels with the most clips
-        have colours; the others and the unknown are grey.
+        have colours and markers; the others and the unknown are grey. Edges of the first kind are
+        grey lines, those of the second dashed.
     """
     counts = pd.Series(labels, dtype=str).value_counts()
     counts = (
         counts.sort_index().sort_values(ascending=False, kind="stable").drop("", errors="ignore")
     )
-    named = sorted(counts.index[: len(_COLOURS) * len(_MARKERS)])
+    named = sorted(counts.index[:_MOST_NAMES])
     of_clip = np.asarray(labels, dtype=str)
     rest = len(counts) - len(named)
     width, height = np.ptp(points, axis=0)
-    rows = -(-(len(named) + bool(rest) + ("" in of_clip)) // _LEGEND_COLUMNS)
+    edges = edges or {}
+    rows = -(-(len(named) + bool(rest) + ("" in of_clip) + len(edges)) // _LEGEND_COLUMNS)
     figure, axes = _figure(height=0.5 + 0.18 * rows + _WIDTH * np.clip(height / width, 0.5, 1))
     style: dict[str, Any] = {
         "linestyle": "none",
@@ -334,6 +374,21 @@ def labelled_map(title: str, points: np.ndarray, labels: Sequence[str], *, unkno
         "markeredgewidth": 0,
         "rasterized": True,
     }
+    lines = []
+    for (name, ends), (colour, dashes) in zip(edges.items(), _EDGE_LINES, strict=False):
+        lines.append(
+            LineCollection(
+                points[ends.T],
+                colors=colour,
+                linestyles=[dashes],
+                linewidths=0.8,
+                alpha=0.6,
+                zorder=1,
+                rasterized=True,
+                label=name,
+            )
+        )
+        axes.add_collection(lines[-1], autolim=False)
     for chosen, name in (
         (of_clip == "", unknown),
         (~np.isin(of_clip, [*named, ""]), f"{rest} more"),
@@ -341,8 +396,8 @@ def labelled_map(title: str, points: np.ndarray, labels: Sequence[str], *, unkno
         if chosen.any():
             axes.plot(*points[chosen].T, marker="o", color=_REST_COLOUR, label=name, **style)
     for place, name in enumerate(named):
-        marker = _MARKERS[place // len(_COLOURS)]
-        colour = _COLOURS[place % len(_COLOURS)]
+        turn, which = divmod(place, len(COLOURS))
+        marker, colour = MARKERS[(which + turn) % len(MARKERS)], COLOURS[which]
         chosen = points[of_clip == name]
         axes.plot(*chosen.T, marker=marker, color=colour, alpha=0.8, label=name, **style)
     axes.set_xticks([])
@@ -351,16 +406,16 @@ def labelled_map(title: str, points: np.ndarray, labels: Sequence[str], *, unkno
     axes.spines[:].set_color("#dddddd")
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_title(title)
-    handles, _ = axes.get_legend_handles_labels()
+    dots = axes.get_lines()
     legend = figure.legend(
-        handles=handles[-len(named) :] + handles[: -len(named)],  # the grey ones last
+        handles=[*dots[-len(named) :], *dots[: -len(named)], *lines],  # the grey ones last
         loc="outside lower center",
         ncols=_LEGEND_COLUMNS,
         handletextpad=0.2,
         columnspacing=1,
         fontsize=8,
     )
-    for handle in filter(None, legend.legend_handles):
+    for handle in filter(None, legend.legend_handles[: len(dots)]):
         handle.set(markersize=6, alpha=1)
     return _svg(figure)
 
@@ -429,7 +484,7 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
     figure, axes = _figure(height=1.1 + (0.14 + 0.09 * len(references)) * len(rows))
     places = np.arange(len(rows))
     for place, (reference, colour, marker) in enumerate(
-        zip(references, (_COLOURS[0], _COLOURS[1]), ("o", "s"), strict=False)
+        zip(references, (COLOURS[0], COLOURS[1]), ("o", "s"), strict=False)
     ):
         shown = [
             (y, row[reference])
@@ -561,7 +616,7 @@ def uar_by_latency(title: str, rows: pd.DataFrame) -> str:
     """
     figure, axes = _figure(height=3.8)
     forms = dict(zip(rows["form"].unique(), ("o", "s", "^", "D"), strict=False))
-    for (network, own), colour in zip(rows.groupby("network", sort=False), _COLOURS, strict=False):
+    for (network, own), colour in zip(rows.groupby("network", sort=False), COLOURS, strict=False):
         for row in own.itertuples():
             axes.scatter(
                 row.median_ms,

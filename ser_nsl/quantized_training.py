@@ -53,6 +53,11 @@ def tuned_for_int8(
             "install --no-deps tensorflow-model-optimization==0.8.0` (it asks for an absl-py that "
             "MediaPipe refuses, but works with MediaPipe's)."
         )
+    if not (model_dir / "model.h5").is_file():
+        raise InputError(
+            f"tune_epochs: {model_dir} holds a subclassed model or layers of one's own, for which "
+            "there is no scheme; choose 0, or make it a functional one of Keras's layers."
+        )
     with tempfile.TemporaryDirectory() as folder:
         for name in ("model.h5", "description.json"):
             shutil.copy(model_dir / name, folder)

@@ -69,6 +69,10 @@ class StageResult:
         dropped = "".join(f"\n    dropped: {each}" for each in self.counts.get("dropped", []))
         return f"{', '.join(shown)} ({self.seconds:.1f} s){dropped}"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """How notebooks show it: as a script prints it."""
+        printer.text(str(self))
+
     def __str__(self) -> str:
         where = f"replaces {self.out}" if self.replaced else f"-> {self.out}"
         return f"{self.name}: {self.summary}\n  {where}"

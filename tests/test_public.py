@@ -23,6 +23,7 @@ MODULES = (
     "evaluation",
     "export",
     "features",
+    "figures",
     "frontend",
     "graph",
     "mfcc",

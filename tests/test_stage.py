@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from IPython.lib.pretty import pretty
 
 import ser_nsl
 from ser_nsl.errors import InputError
@@ -114,6 +115,7 @@ def test_file_and_the_record_beside_it(source, tmp_path):
     assert result == StageResult("shout", out, {"letters": 5, "dropped": []}, record["seconds"])
     assert str(result).startswith("shout: letters 5 (0.0 s)\n")
     assert str(result).endswith(f"\n  -> {out}")
+    assert pretty(result) == str(result)
     again = shout(source=source, out=out, times=2)
     assert str(again).endswith(f"\n  replaces {out}")
 

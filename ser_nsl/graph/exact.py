@@ -100,7 +100,8 @@ def find_edges(
     found = _Found(clips, threshold, max_neighbors)
     screens = _Screens(vectors, found)
     total = clips * (clips - 1) // 2
-    with tqdm(desc="comparing", total=total, unit="pair", unit_scale=True, disable=quiet) as bar:
+    hidden = {"disable": True} if quiet else {}  # else TQDM_DISABLE would be overruled
+    with tqdm(desc="comparing", total=total, unit="pair", unit_scale=True, **hidden) as bar:
         for rows, columns in itertools.combinations_with_replacement(blocks(clips), 2):
             sources, targets = screens.pairs(rows, columns)
             found.add(sources, targets, vectors.cosines(sources, targets))

@@ -22,6 +22,7 @@ from ser_nsl.graph.statistics import (
     graph_statistics,
     or_none,
     read_clip_graph,
+    wrong_edges,
 )
 from ser_nsl.graph.vectors import Vectors, read_vectors
 from ser_nsl.page import Plot, page_templates
@@ -29,12 +30,6 @@ from ser_nsl.records import has_split, shard_paths
 from ser_nsl.stage import read_record, stage
 
 _SETS = {"all_edges": "all edges", "training_edges": "used in training"}
-_KINDS = {
-    "within_class": "one emotion",
-    "within_speaker": "one speaker",
-    "within_class_across_speakers": "one emotion,\ntwo speakers",
-    "within_class_within_speaker": "one emotion,\none speaker",
-}
 _WRONG_WRITTEN, _WRONG_SHOWN = 1_000, 30
 _COMPONENTS_SHOWN = 10
 _WEIGHTS_COMPARED = 10_000
@@ -92,9 +87,9 @@ def inspect_graph(
         )
     every = read_clip_graph(graph, nodes, where=f"{manifest} ({', '.join(of_graph)})")
     vectors = _read_embeddings(embeddings, clips, nodes, manifest)
-    chosen = every.nearest_edges(max_neighbors)
-    sets = dict(zip(_SETS, (every, every.take(chosen)), strict=True))
-    wrong = _find_wrong_edges(every, chosen)
+    used = every.take(every.nearest_edges(max_neighbors))
+    sets = dict(zip(_SETS, (every, used), strict=True))
+    wrong = wrong_edges(every, max_neighbors=max_neighbors)
     on_map = draw_sample(len(vectors), map_clips, seed)
     points = lay_out(vectors.values[on_map], seed=seed)
     mapped = clips.set_index("utterance_id").loc[[vectors.ids[i] for i in on_map]]
@@ -262,28 +257,6 @@ def _describe_emotions(sets: Mapping[str, ClipGraph]) -> dict[str, Any]:
     }
 
 
-def _find_wrong_edges(graph: ClipGraph, chosen: np.ndarray) -> pd.DataFrame:
-    """The edges that join two emotions, the most similar first."""
-    emotions = graph.emotions[graph.ends]
-    wrong = np.flatnonzero((emotions >= 0).all(axis=0) & (emotions[0] != emotions[1]))
-    wrong = wrong[np.argsort(-graph.weights[wrong], kind="stable")]
-    table = pd.DataFrame({"weight": graph.weights[wrong]})
-    speakers = graph.clips["speaker"].to_numpy()[graph.ends[:, wrong]]
-    table["same_speaker"] = np.where(speakers[0] == speakers[1], "yes", "no")
-    table.loc[(speakers == "").any(axis=0), "same_speaker"] = ""
-    table["used_in_training"] = np.where(np.isin(wrong, chosen), "yes", "no")
-    for column in ("utterance_id", "emotion", "speaker", "path"):
-        values = graph.clips[column].map(_portable) if column == "path" else graph.clips[column]
-        for end, side in zip(graph.ends[:, wrong], "ab", strict=True):
-            table[f"{column}_{side}"] = values.to_numpy()[end]
-    return table
-
-
-def _portable(path: str) -> str:
-    """A clip's path below the audio root; of one outside it only the name."""
-    return Path(path).name if Path(path).is_absolute() else path
-
-
 def _count_wrong_edges(wrong: pd.DataFrame) -> dict[str, int]:
     return {
         "edges": len(wrong),
@@ -347,7 +320,7 @@ def _draw_shares(facts: Mapping[str, Any]) -> Iterator[Plot]:
             "shares",
             "Bars: share of the edges that join clips of one emotion and of one speaker, each "
             "beside chance.",
-            figures.edge_shares("What edges join", shares.rename(index=_KINDS)),
+            figures.edge_shares("What edges join", shares),
         )
 
 

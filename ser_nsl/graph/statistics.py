@@ -72,8 +72,25 @@ class ClipGraph:
         return np.unique(np.tile(np.arange(len(self)), 2)[order[rank < count]])
 
     def take(self, edges: np.ndarray) -> "ClipGraph":
-        """The same clips with some of the edges, given by rising places."""
+        """The same clips with some of the edges, given by rising places or by a mask."""
         return ClipGraph(self.clips, self.ends[:, edges], self.weights[edges])
+
+    def among(self, chosen: np.ndarray) -> "ClipGraph":
+        """Keeps some of the clips, and the edges between them.
+
+        Where many clips have no emotion, the shares of `graph_statistics` say little: edges to
+        such clips agree with nothing. Among those with an emotion they say what the labels know.
+
+        Args:
+            chosen: Which clips, bool, shape `(clips,)`.
+
+        Returns:
+            The graph over these clips only, with which chance is computed too.
+        """
+        kept = chosen[self.ends].all(axis=0)
+        place = np.cumsum(chosen) - 1
+        clips = self.clips[chosen].reset_index(drop=True)
+        return ClipGraph(clips, place[self.ends[:, kept]], self.weights[kept])
 
 
 def _number(labels: pd.Series) -> np.ndarray:
@@ -88,12 +105,14 @@ def _number(labels: pd.Series) -> np.ndarray:
     return numbers
 
 
-def read_clip_graph(path: Path, clips: pd.DataFrame, *, where: str) -> ClipGraph:
+def read_clip_graph(
+    path: Path, clips: pd.DataFrame, *, where: str = "the clips that are given"
+) -> ClipGraph:
     """Reads a graph as one over clips.
 
     Args:
         path: TSV file; of edges written twice, as in both directions, the largest weight holds.
-        clips: The nodes: rows of a manifest.
+        clips: The nodes: rows of a manifest, of the splits from which the graph was built.
         where: What holds these rows, for the error.
 
     Returns:
@@ -157,6 +176,20 @@ class GraphStatistics:
     within_class_across_speakers_chance: float
     within_class_within_speaker: float
     within_class_within_speaker_chance: float
+
+    def shares(self) -> pd.DataFrame:
+        """The shares of edges, each beside its chance.
+
+        Returns:
+            One row for each name of `SHARES`, columns `share` and `chance`.
+        """
+        return pd.DataFrame(
+            {
+                "share": [getattr(self, name) for name in SHARES],
+                "chance": [getattr(self, f"{name}_chance") for name in SHARES],
+            },
+            index=SHARES,
+        )
 
     def describe_degrees(self) -> dict[str, Any]:
         """Numbers of edges and degrees as plain data, fit for JSON."""
@@ -250,6 +283,40 @@ def edges_by_emotion(graph: ClipGraph) -> tuple[pd.DataFrame, pd.DataFrame]:
         pd.DataFrame(cells.reshape(len(names), len(names)), names, names),
         pd.DataFrame(chance, names, names),
     )
+
+
+def wrong_edges(graph: ClipGraph, *, max_neighbors: int = 3) -> pd.DataFrame:
+    """Finds the edges that join two emotions.
+
+    Args:
+        graph: All edges.
+        max_neighbors: How many neighbours of a clip training uses.
+
+    Returns:
+        One row an edge, the most similar first: `weight`, `same_speaker` and `used_in_training`
+        (`yes`, `no`, or empty where not known), and of both ends, `a` and `b`, the
+        `utterance_id`, `emotion`, `speaker` and `path`. Edges to clips without an emotion are
+        neither right nor wrong, and are left out.
+    """
+    emotions = graph.emotions[graph.ends]
+    wrong = np.flatnonzero((emotions >= 0).all(axis=0) & (emotions[0] != emotions[1]))
+    wrong = wrong[np.argsort(-graph.weights[wrong], kind="stable")]
+    table = pd.DataFrame({"weight": graph.weights[wrong]})
+    speakers = graph.clips["speaker"].to_numpy()[graph.ends[:, wrong]]
+    table["same_speaker"] = np.where(speakers[0] == speakers[1], "yes", "no")
+    table.loc[(speakers == "").any(axis=0), "same_speaker"] = ""
+    used = np.isin(wrong, graph.nearest_edges(max_neighbors))
+    table["used_in_training"] = np.where(used, "yes", "no")
+    for column in ("utterance_id", "emotion", "speaker", "path"):
+        values = graph.clips[column].map(_portable) if column == "path" else graph.clips[column]
+        for end, side in zip(graph.ends[:, wrong], "ab", strict=True):
+            table[f"{column}_{side}"] = values.to_numpy()[end]
+    return table
+
+
+def _portable(path: str) -> str:
+    """A clip's path below the audio root; of one outside it only the name."""
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def or_none(value: float) -> float | None:

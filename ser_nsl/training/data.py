@@ -17,7 +17,7 @@ from ser_nsl.graph.indexed import is_indexed, open_indexed
 from ser_nsl.labels import known_labels
 from ser_nsl.records import UNLABELLED, parsed, read_embeddings, read_labels, shard_paths
 from ser_nsl.training.neighborhoods import neighborhood_order
-from ser_nsl.training.orders import OnePass, epoch_order
+from ser_nsl.training.orders import OnePass, epoch_order, shuffled
 
 Inputs = dict[str, tf.Tensor]
 
@@ -107,18 +107,19 @@ class TrainingClips:
 
     def batches(
         self,
-        one_pass: OnePass,
-        batch_size: int,
+        one_pass: OnePass | None = None,
+        batch_size: int = 16,
         *,
-        seed: int,
-        steps: int,
+        seed: int = 0,
+        steps: int = 0,
         class_weights: np.ndarray | None = None,
         first_epoch: int = 0,
     ) -> tf.data.Dataset:
         """Batches for training; another epoch each time it is gone through.
 
         Args:
-            one_pass: Draws the order of a pass, e.g. `shuffled(clips.labelled)`.
+            one_pass: Draws the order of a pass; by default `shuffled(clips.labelled)`. For the
+                source `batch` it should be `clips.neighborhoods()`.
             batch_size: Clips a batch; the last one of a pass may have fewer.
             seed: Of the orders.
             steps: Batches an epoch; 0 for those of one pass.
@@ -130,6 +131,8 @@ class TrainingClips:
             of the others make up for it, so that a mean over the batch is one over labelled clips.
         """
         factors = None if class_weights is None else tf.constant(class_weights, tf.float32)
+        if one_pass is None:
+            one_pass = shuffled(self.labelled)
         clips = len(one_pass(np.random.default_rng(seed)))
         length = steps * batch_size or clips
         epochs = count(first_epoch)

@@ -96,8 +96,6 @@ def fit(
     scored = validation and divided(validation.dataset.batch(config.batch_size).cache())
     curves = Curves(out / "logs", description.classes)
     stop = StopAtBadLoss(network, drawn, progress, out)
-    # The wrapper has the network validate, which before its first step knows no metric to reset.
-    reset = tf.keras.callbacks.LambdaCallback(on_test_begin=lambda logs: uar.reset_state())
     bar = ProgressBar(epochs=config.epochs, steps=drawn.steps, done=len(progress.history))
     with closing(curves), closing(bar):
         while not _is_over(progress, config):
@@ -107,7 +105,7 @@ def fit(
                 validation_data=scored,
                 initial_epoch=epoch,
                 epochs=epoch + 1,
-                callbacks=[bar, stop, reset],
+                callbacks=[bar, stop],
                 verbose=0,
             )
             if unseen is not None:

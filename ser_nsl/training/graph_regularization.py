@@ -125,6 +125,22 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         self.add_loss(loss)
         return output
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Has the base model evaluate, from metrics that are empty.
+
+        The base model shares them, but before its first step does not know which to reset, so that
+        the first validation would count the clips of training too.
+
+        Args:
+            *args: Of `tf.keras.Model.evaluate`.
+            **kwargs: Likewise.
+
+        Returns:
+            What the base model gives.
+        """
+        self.reset_metrics()
+        return super().evaluate(*args, **kwargs)
+
     def remember(self, clips: tf.data.Dataset) -> None:
         """Encodes clips that training does not visit, such as unlabelled ones, for the bank.
 

@@ -110,6 +110,43 @@ def test_network_that_cannot_be_trained_for_int8_is_refused(arguments, model, de
         export_tflite(**arguments, quantization="int8", tune_epochs=1)
 
 
+class OwnNetwork(tf.keras.Model):
+    """Subclassed, with weights of its own and statistics."""
+
+    def __init__(self, classes: int):
+        super().__init__(name="own")
+        self.normalisation = tf.keras.layers.BatchNormalization()
+        self.convolution = tf.keras.layers.Conv1D(4, 3, activation="relu")
+        self.head = tf.keras.layers.Dense(classes)
+
+    def call(self, inputs, training=False):
+        x = self.convolution(self.normalisation(inputs["logmel"], training=training))
+        return self.head(tf.reduce_max(x, axis=1))
+
+
+@pytest.fixture
+def own_network(arguments, description) -> OwnNetwork:
+    """In the place of the model."""
+    network = OwnNetwork(len(description.classes))
+    random = np.random.default_rng(0)
+    network({"logmel": random.normal(-40, 10, (8, *description.logmel_shape))}, training=True)
+    save_model(network, description, arguments["model_dir"])
+    return network
+
+
+def test_subclassed_network_is_exported_in_all_forms(arguments, own_network):
+    export_tflite(**arguments)
+
+    report = json.loads((arguments["out"].parent / "export_report.json").read_text())
+    assert report["forms"]["float32"]["broken_bounds"] == []
+    assert {"QUANTIZE", "DEQUANTIZE"} <= set(report["forms"]["int8"]["operators"])
+
+
+def test_subclassed_network_cannot_be_trained_for_int8(arguments, own_network):
+    with pytest.raises(InputError, match="tune_epochs: .* holds a subclassed model"):
+        export_tflite(**arguments, quantization="int8", tune_epochs=1)
+
+
 def test_file_that_differs_from_keras_is_refused(arguments, other_model, description, monkeypatch):
     arguments["out"].write_text("former")
     convert = forms.to_tflite

@@ -471,5 +471,13 @@ def test_map_names_the_largest_of_many_labels():
     assert "speaker29" in found and "speaker09" in found and "speaker08" not in found
 
 
+def test_map_with_edges_names_their_kinds():
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    edges = {"right": np.array([[0], [1]]), "wrong": np.array([[0, 1], [2, 2]])}
+    found = texts(figures.labelled_map("x", points, ["joy", "joy", "fear"], edges=edges))
+
+    assert found[-4:] == ["fear", "joy", "right", "wrong"]
+
+
 def test_weights_all_equal():
     assert "edges" in texts(figures.weight_histogram("x", {"all": np.ones(3), "used": np.ones(1)}))

@@ -8,10 +8,12 @@ import pytest
 
 from ser_nsl.errors import InputError
 from ser_nsl.graph.statistics import (
+    SHARES,
     GraphStatistics,
     edges_by_emotion,
     graph_statistics,
     read_clip_graph,
+    wrong_edges,
 )
 
 
@@ -198,3 +200,45 @@ def test_agrees_with_a_count_pair_by_pair(max_neighbors, write_graph):
         found.within_class_across_speakers_chance,
         found.within_class_within_speaker_chance,
     ) == pytest.approx(shares(itertools.combinations(facts, 2)))
+
+
+def test_shares_beside_their_chance_as_a_table(write_graph):
+    shares = statistics_of(write_graph(*FIVE_EDGES), FIVE).shares()
+
+    assert tuple(shares.index) == SHARES
+    assert shares.loc["within_class_across_speakers"].to_dict() == {"share": 1 / 2, "chance": 3 / 6}
+    assert shares.loc["within_speaker"].to_dict() == {"share": 2 / 4, "chance": 4 / 10}
+
+
+def test_graph_at_a_higher_threshold(write_graph):
+    graph = read_clip_graph(write_graph(*FIVE_EDGES), FIVE)
+
+    strict = graph_statistics(graph.take(graph.weights >= 0.8))
+
+    assert (strict.edges, strict.isolated, strict.within_class) == (2, 2, 1)  # ab, ac
+
+
+def test_graph_among_some_of_its_clips(write_graph):
+    graph = read_clip_graph(write_graph(*FIVE_EDGES), FIVE)
+
+    some = graph.among((graph.clips["utterance_id"] != "c").to_numpy())
+
+    assert some.clips["utterance_id"].tolist() == ["a", "b", "d", "e"]
+    assert some.ends.tolist() == [[0, 1], [1, 2]]  # ab, bd
+    assert some.weights.tolist() == [0.9, 0.6]
+    assert graph_statistics(some).within_class_chance == 2 / 6  # ab, de
+
+
+def test_wrong_edges_of_five_clips(write_graph):
+    nodes = FIVE.assign(path=[f"{name}.wav" for name in FIVE["utterance_id"]])
+    graph = read_clip_graph(write_graph(*FIVE_EDGES), nodes)
+
+    wrong = wrong_edges(graph, max_neighbors=1)
+
+    assert wrong["weight"].tolist() == [0.7, 0.6]  # cd, bd
+    assert wrong["same_speaker"].tolist() == ["yes", "no"]
+    assert wrong["used_in_training"].tolist() == ["yes", "no"]  # d's nearest is c
+    assert (wrong["path_a"].tolist(), wrong["path_b"].tolist()) == (
+        ["c.wav", "b.wav"],
+        ["d.wav", "d.wav"],
+    )

@@ -207,6 +207,16 @@ def test_epochs_of_so_many_steps(steps, corpus):
     np.testing.assert_array_equal(np.sort(shown, axis=1), np.tile(expected, (4 * steps, 1)))
 
 
+def test_batches_of_all_labelled_clips_by_default(corpus):
+    clips = opened(corpus)
+
+    batches = clips.batches(batch_size=4)
+
+    assert numbers(batches) == numbers(clips.batches(shuffled(clips.labelled), 4))
+    shown = [number for batch in numbers(batches) for number in batch]
+    assert sorted(shown) == sorted(numbers_of(corpus, ids_of(corpus, "train")))
+
+
 def test_neighbours_meet_in_batches_of_all_clips(corpus):
     clips = opened(corpus, "indexed_records", neighbors=2, source="batch")
     batches = clips.batches(clips.neighborhoods(), 5, seed=0, steps=0)

@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from ser_nsl.errors import InputError
 from ser_nsl.training.graph_regularization import GraphRegularization, graph_config
+from ser_nsl.training.uar import UAR
 
 CLIPS, NEIGHBORS = 8, 2
 SHAPE = (4, 3)
@@ -315,6 +316,17 @@ def test_prediction_and_evaluation_are_those_of_the_base_model(source, packed, l
         model.predict(plain, verbose=0), network.predict(plain, verbose=0)
     )
     assert model.evaluate(plain, verbose=0) == network.evaluate(plain, verbose=0)
+
+
+def test_the_first_validation_counts_its_own_clips_only(packed):
+    model = regularized(make_network())
+    model.compile("sgd", tf.keras.losses.SparseCategoricalCrossentropy(True), [UAR(3)])
+    plain = batches({"logmel": packed["logmel"]}, 3)
+
+    history = model.fit(batches(packed, 4), validation_data=plain, verbose=0).history
+
+    evaluated = model.evaluate(plain, return_dict=True, verbose=0)
+    assert history["val_uar"][0] == evaluated["uar"]
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
