@@ -80,8 +80,8 @@ def main(
     """Installs and predicts on both machines, and compares the probabilities.
 
     Args:
-        work: Folder for Debian, environments and copies, about 1 GB; Debian stays there for the
-            next run.
+        work: Folder for Debian, environments and copies, about 1 GB; Debian and the environments
+            of this commit stay there for the next run.
         models: Recognisers of `tools/export_tflite.py`.
         clips: Clips for them to hear.
         out: Folder for `aarch64.md` and `aarch64.json`.
@@ -112,8 +112,7 @@ def main(
         ):
             machine = "emulated" if command else "native"
             name = machine + extra.replace("[", "-").strip("]")
-            shutil.rmtree(work / name, ignore_errors=True)
-            installed = make_environment(command, python, work / name, base, extra)
+            installed = make_environment(command, python, work / name, base, extra, commit)
             path = base / name / "bin/python"
             first = str(base / "inputs" / models[0].name)
             probed = json.loads(lines(*command, str(path), "-c", _PROBE, first)[-1])
@@ -224,15 +223,24 @@ def emulator(work: Path, system: Path, cpu: str) -> list[str]:
 
 
 def make_environment(
-    command: Sequence[str], python: str, folder: Path, base: Path, extra: str
+    command: Sequence[str], python: str, folder: Path, base: Path, extra: str, commit: str
 ) -> dict[str, object]:
-    """Runs `python -m venv` and `pip install .` on one machine; tells how much they installed."""
+    """Runs `python -m venv` and `pip install .` on one machine; tells how much they installed.
+
+    An environment that an earlier run has finished from the same commit is taken as it is.
+    """
+    finished = folder / "installed.json"
+    if finished.exists() and (row := json.loads(finished.read_text()))["commit"] == commit:
+        return {"installed_mb": row["installed_mb"]}
+    shutil.rmtree(folder, ignore_errors=True)
     inside = base / folder.name
     lines(*command, python, "-m", "venv", str(inside))
     before = size(folder)
     source = f"{base / 'source'}{extra}"
     lines(*command, str(inside / "bin/python"), "-m", "pip", "install", "--no-cache-dir", source)
-    return {"installed_mb": round((size(folder) - before) / 1e6, 1)}
+    installed = {"installed_mb": round((size(folder) - before) / 1e6, 1)}
+    finished.write_text(json.dumps(installed | {"commit": commit}))
+    return installed
 
 
 def predict(
