@@ -58,9 +58,11 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
     except (soundfile.LibsndfileError, OSError) as error:
         if not Path(path).exists():
             raise InputError(f"{path}: does not exist; check the path.") from error
+        # libsndfile's own words, without the name in bytes that soundfile puts before them.
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise InputError(
-            f"{path}: cannot be decoded ({error}); the file must be WAV, FLAC, OGG or MP3. Replace "
-            "or remove it."
+            f"{path}: cannot be decoded ({reason}); the file must be WAV, FLAC, OGG or MP3. "
+            "Replace or remove it."
         ) from error
     if len(samples) < announced or _is_cut_off(Path(path)):
         raise InputError(f"{path}: is cut off in the middle; copy it again or remove it.")

@@ -7,6 +7,9 @@ from pathlib import Path
 from ser_nsl.errors import InputError
 from ser_nsl.web.server import PageServer
 
+# Of this checkout, where the README has npm put it: `pip install .` copies the package elsewhere.
+PACKAGES = Path(__file__).resolve().parents[1] / "ser_nsl" / "web" / "node_modules"
+
 EPILOG = """\
 Browsers give a page the microphone on localhost and by https only. From a phone:
   Android, by USB:  adb reverse tcp:8000 tcp:8000, then http://localhost:8000 on the phone
@@ -40,7 +43,7 @@ def parse_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     try:
-        server = PageServer(**vars(parse_arguments()))
+        server = PageServer(**vars(parse_arguments()), packages=PACKAGES)
     except InputError as error:
         sys.exit(f"error: {error}")
     print(f"the page is at {server.address} (Ctrl+C ends it)", flush=True)

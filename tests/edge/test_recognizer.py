@@ -193,8 +193,9 @@ def test_operators_that_the_runtime_does_not_know(flatbuffer, pack_all, tmp_path
 def test_missing_file_and_bad_threads(path, tmp_path):
     with pytest.raises(InputError, match="none.tflite: cannot be read .*No such file"):
         Recognizer(tmp_path / "none.tflite")
-    with pytest.raises(InputError, match="threads: must be at least 1; received 0"):
-        Recognizer(path, threads=0)
+    for threads in (0, 1.5, "2"):
+        with pytest.raises(InputError, match=f"threads: must be a whole .* received {threads!r}"):
+            Recognizer(path, threads=threads)
 
 
 @pytest.mark.parametrize(
