@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
+from ser_nsl.web.litert import RUNTIME
 
 PAGE = Path(__file__).parent / "page"
 PACKAGES = Path(__file__).parent / "node_modules"
 MODEL_ROUTE = "/recogniser.tflite"
 
-_RUNTIME = Path("@litertjs", "core", "wasm", "litert_wasm_internal.wasm")  # in the packages
 _IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
 _WILDCARD = "0.0.0.0"
 _LARGEST_PORT = 65_535
@@ -64,7 +64,7 @@ class PageServer(ThreadingHTTPServer):
                 address cannot be bound.
         """
         Recognizer(model)
-        if not (packages / _RUNTIME).is_file():
+        if not (packages / RUNTIME).is_file():
             raise InputError(
                 f"{packages}: holds no LiteRT.js; install it: npm ci --prefix {packages.parent}"
             )
