@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/ready
 
-.PHONY: demo test notebooks lint clean
+.PHONY: demo test notebooks lint docs clean
 
 demo: $(READY)  ## Run the whole chain on synthetic speech; ends with a .tflite and a report.
 	@$(RUN) tools/run_pipeline.py --config smoke
@@ -25,6 +25,11 @@ lint: $(READY)  ## Check format, style and types.
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
+
+docs: $(READY)  ## Build the site of notebooks, design and API into build/docs, and check its links.
+	@TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/docs
+	@$(RUN) docs/check_site.py build/docs
+	@echo "build/docs/index.html"
 
 clean:  ## Remove the environment and what runs have made.
 	rm -rf $(VENV) ser_nsl/web/node_modules runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

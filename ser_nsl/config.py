@@ -40,6 +40,9 @@ PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 Method = Literal["base", "nsl", "add", "max", "avg"]
 """Ways to train a light network."""
 
+Builder = Literal["auto", "official", "exact", "approximate"]
+"""How a graph is built."""
+
 NeighborSource = Literal["packed", "batch", "bank"]
 """Where neighbours come from in training."""
 
@@ -478,7 +481,7 @@ class GraphConfig:
         )
         rule = "more than 0 where similarity_threshold is auto, else absent"
         _check(degree is None if is_cosine else (degree or 0) > 0, "target_degree", rule, degree)
-        builders = ("auto", "official", "exact", "approximate")
+        builders = get_args(Builder)
         _check(self.builder in builders, "builder", f"one of {builders}", self.builder)
         _check(self.edges in ("all", "nearest"), "edges", "'all' or 'nearest'", self.edges)
         packings = ("auto", "official", "indexed")

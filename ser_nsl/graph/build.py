@@ -9,6 +9,7 @@ import neural_structured_learning as nsl
 import numpy as np
 import pandas as pd
 
+from ser_nsl.config import Builder
 from ser_nsl.errors import InputError
 from ser_nsl.graph.approximate import estimate_recall, find_edges_in_cells
 from ser_nsl.graph.exact import check_threshold, find_edges
@@ -27,7 +28,7 @@ def build_graph(
     *,
     embeddings: Path,
     out: Path,
-    builder: Literal["auto", "official", "exact", "approximate"] = "auto",
+    builder: Builder = "auto",
     similarity_threshold: float | Literal["auto"] = 0.99,
     target_degree: float | None = None,
     max_neighbors: int | None = None,
