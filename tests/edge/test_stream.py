@@ -155,8 +155,8 @@ def test_a_bad_first_chunk_decides_nothing(recognizer):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sample_rate_hz": 0}, "sample_rate_hz: must be in Hz"),
-        ({"sample_rate_hz": 44.1}, "sample_rate_hz: must be in Hz"),
+        ({"sample_rate_hz": 0}, "sample_rate_hz: must be a number in Hz"),
+        ({"sample_rate_hz": 44.1}, "sample_rate_hz: must be a number in Hz"),
         ({"hop_seconds": 0}, "hop_seconds: must be at least one sample.*received 0 at 16000 Hz"),
         ({"hop_seconds": 0.9 / RATE}, "hop_seconds: must be at least one sample"),
         ({"hop_seconds": -1}, "hop_seconds: must be at least one sample"),
