@@ -39,6 +39,8 @@ from ser_nsl.training.train import train_downstream
 
 RESULTS_NAME = "runs.jsonl"
 _SETTINGS_NAME = "sweep.yaml"
+_OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # what a run with a graph sets of training
+_OF_RUNS = ("label_share", "seed")  # what every run sets
 
 
 def run_sweep(
@@ -123,15 +125,16 @@ def _processes(workers: int, threads: int) -> ProcessPoolExecutor:
 
 
 def _check_settings(config: SweepConfig, path: Path) -> None:
-    """Refuses to put runs beside those of other settings; grids may change.
+    """Refuses to put runs beside those of other settings; grids and what runs set may change.
 
     A setting that is newer than the runs had its default then.
     """
+    set_by_runs = [f"training.{name}" for name in (*_OF_GRAPH, *_OF_RUNS, "edges")]
     flat, flat_before = (
         pd.json_normalize(asdict(each)).iloc[0] for each in (config, load_sweep(str(path)))
     )
     for name, value in flat.items():
-        if name.split(".")[0] in ("grids", "default", "title", "caution"):
+        if name.split(".")[0] in ("grids", "default", "title", "caution") or name in set_by_runs:
             continue
         before = flat_before.get(name)
         if before != value:
@@ -267,9 +270,9 @@ def training_of(training: TrainingConfig, run: Run, *, steps: int) -> TrainingCo
         run: What it sets.
         steps: Steps an epoch.
     """
-    names = ("alpha", "layer", "distance", "neighbors")
-    graph = {name: getattr(run, name) for name in names} if run.n else {}
-    return replace(training, label_share=run.label_share, seed=run.seed, epoch_steps=steps, **graph)
+    graph = {name: getattr(run, name) for name in _OF_GRAPH} if run.n else {}
+    own = {name: getattr(run, name) for name in _OF_RUNS}
+    return replace(training, epoch_steps=steps, **own, **graph)
 
 
 def _purity(config: SweepConfig, folder: Path, run: Run) -> float:

@@ -199,17 +199,23 @@ def test_other_settings_are_refused(swept, tiny):
         run_sweep(other, swept[0], work=swept[0] / "work")
 
 
+def test_what_runs_set_may_change(swept, tiny):
+    other = replace(tiny, training=replace(tiny.training, alpha=3.0, distance="jensen_shannon"))
+
+    run_sweep(other, swept[0], work=swept[0] / "work", dry_run=True)
+
+
 def test_settings_newer_than_the_runs_had_their_defaults(swept, tiny, tmp_path):
     shutil.copytree(swept[0], tmp_path / "sweep", ignore=shutil.ignore_patterns("work"))
     path = tmp_path / "sweep" / "sweep.yaml"
     before = OmegaConf.load(path)
-    del before.graph.likeness, before.training.distance
+    del before.graph.likeness, before.training.patience
     OmegaConf.save(before, path)
 
     run_sweep(tiny, tmp_path / "sweep", work=tmp_path / "work", dry_run=True)
 
-    other = replace(tiny, training=replace(tiny.training, distance="jensen_shannon"))
-    with pytest.raises(InputError, match=r"training\.distance: cosine, not jensen_shannon"):
+    other = replace(tiny, training=replace(tiny.training, patience=3))
+    with pytest.raises(InputError, match=r"training\.patience: 0, not 3"):
         run_sweep(other, tmp_path / "sweep", work=tmp_path / "work", dry_run=True)
 
 
