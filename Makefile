@@ -27,7 +27,7 @@ lint: $(READY)  ## Check format, style and types.
 	@$(VENV)/bin/mypy
 
 docs: $(READY)  ## Build the site of notebooks, design and API into build/docs, and check its links.
-	@TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/docs
+	@TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m sphinx -q -E -W --keep-going -c docs -d build/doctrees . build/docs
 	@$(RUN) docs/check_site.py build/docs
 	@echo "build/docs/index.html"
 
