@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, Protocol, cast
+from typing import Any, Literal, ParamSpec, Protocol, cast, get_args
 
 import ser_nsl
 from ser_nsl.errors import InputError
@@ -123,6 +123,7 @@ def stage(
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> StageResult:
             bound = inspect.signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
+            _make_paths(bound)
             out = Path(bound.arguments["out"])
             place = out.resolve()  # gives `.` a name, and leaves a link where it is
             fingerprint = _fingerprint(function.__name__, bound.arguments, inputs)
@@ -163,6 +164,23 @@ def stage(
     return decorate
 
 
+def _make_paths(bound: inspect.BoundArguments) -> None:
+    """Makes paths of texts where a parameter is a path, or a tuple of them, and cannot be a text.
+
+    Who calls a stage from Python writes `out="features"`. Left a text, an input would be missing
+    among the recorded paths.
+    """
+    for name, parameter in bound.signature.parameters.items():
+        kinds = get_args(parameter.annotation) or (parameter.annotation,)
+        value = bound.arguments[name]
+        if Path not in kinds or str in kinds:
+            continue
+        if isinstance(value, str):
+            bound.arguments[name] = Path(value)
+        elif isinstance(value, tuple | list):
+            bound.arguments[name] = tuple(map(Path, value))
+
+
 def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
     """Whether the stage has already run with these very settings and inputs.
 
@@ -178,6 +196,7 @@ def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
     """
     bound = inspect.signature(function).bind(**arguments)
     bound.apply_defaults()
+    _make_paths(bound)
     out = Path(bound.arguments["out"])
     record = read_record(out)
     if not out.exists() or record is None:

@@ -78,7 +78,7 @@ def prepare_corpus(
     rows = rows.dropna(subset="duration_seconds").reset_index(drop=True)
     rows["corpus"] = corpus
     rows["split"] = assign_splits(rows, corpus, split)
-    check_manifest(rows, source=out)
+    check_manifest(rows, source=audio_dir if table is None else table)
     write_manifest(rows, out)
     return {
         "clips": len(rows),
