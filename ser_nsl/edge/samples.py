@@ -1,7 +1,5 @@
 """What counts as audio: types, shapes, values and rates that a recogniser takes."""
 
-from numbers import Real
-
 import numpy as np
 
 from ser_nsl.errors import InputError
@@ -21,7 +19,11 @@ def check_rate(sample_rate_hz: float) -> None:
         InputError: If it lies outside, or is no number.
     """
     lowest, highest = _RATES_HZ
-    if not isinstance(sample_rate_hz, Real) or not lowest <= sample_rate_hz <= highest:
+    try:
+        fits = lowest <= sample_rate_hz <= highest
+    except TypeError:  # no number
+        fits = False
+    if not fits:
         raise InputError(
             f"sample_rate_hz: must be a number in Hz, from {lowest} to {highest}; received "
             f"{sample_rate_hz!r}."
