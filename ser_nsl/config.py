@@ -195,9 +195,9 @@ class TrainingConfig:
         alpha: Weight of the graph's part of the loss (NSL only).
         layer: Layer whose outputs of neighbours are made alike, `fc1` or `fc2` in the networks
             of this package (NSL only).
-        distance: What is measured there (NSL only): `cosine`, as in the paper, or
-            `jensen_shannon`, the divergence of the class probabilities, for a layer of logits
-            such as `fc2`. Its gradient does not fade where logits are large.
+        distance: What is measured there (NSL only): `jensen_shannon`, the divergence of the class
+            probabilities, for a layer of logits such as `fc2`; or `cosine`, as in the paper, whose
+            gradient fades where logits are large, with an alpha of 0.01 or 0.1.
         neighbors: Where neighbours come from (NSL only): `packed` encodes them with each clip,
             `batch` draws batches from neighbourhoods, `bank` compares with what neighbours gave
             when they were last seen. The latter two cost no more than training without a graph,
@@ -224,9 +224,9 @@ class TrainingConfig:
     label_share: float = 1.0
     class_weights: str = "none"
     augmentation: AugmentationConfig = AugmentationConfig()
-    alpha: float = 0.1
+    alpha: float = 1.0
     layer: str = "fc2"
-    distance: Distance = "cosine"
+    distance: Distance = "jensen_shannon"
     neighbors: NeighborSource = "packed"
     edges: str = "all"
     update_statistics: bool = False
