@@ -38,6 +38,7 @@ __all__ = [
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _METHOD_COLOURS = {
     "base": "#0072B2",
+    "guessed": "#332288",
     "paper": "#7A4A2B",
     "nsl": "#D55E00",
     "agreeing": "#E69F00",
@@ -53,6 +54,7 @@ _METHOD_COLOURS = {
 }
 _METHOD_MARKERS = {
     "base": "o",
+    "guessed": "P",
     "paper": ">",
     "nsl": "s",
     "agreeing": "D",
