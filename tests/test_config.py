@@ -87,7 +87,7 @@ def test_defaults_are_the_papers():
         ("upstream=facebook/wav2vec2-base", lambda e: e.upstream == "facebook/wav2vec2-base"),
         ("clip_seconds=2.5", lambda e: e.clip_seconds == 2.5),
         ("target.leave_out=[]", lambda e: e.target.leave_out == ()),
-        ("training.alpha=1", lambda e: e.training.alpha == 1.0),
+        ("training.alpha=2", lambda e: e.training.alpha == 2.0),
         ("training.augmentation.time_masks=2", lambda e: e.training.augmentation.time_masks == 2),
         (
             "training.augmentation.noise_snr_db=5",

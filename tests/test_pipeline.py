@@ -135,7 +135,7 @@ def test_whole_chain_on_synthetic_speech(tmp_path, capsys):
     longer = replace(TINY, training=replace(TINY.training, epochs=2))
     expected = dict.fromkeys(BEFORE_TRAINING, True) | dict.fromkeys(FROM_TRAINING_ON, False)
     assert planned(longer, run) == expected
-    stronger = replace(TINY, training=replace(TINY.training, alpha=1.0))
+    stronger = replace(TINY, training=replace(TINY.training, alpha=2.0))
     changed = {"models/cnn6-nsl-seed0", "results/cnn6-nsl-seed0.json", "recogniser.tflite"}
     assert {out for out, current in planned(stronger, run).items() if not current} == changed
     sparser = replace(TINY, graph=replace(TINY.graph, similarity_threshold=0.6))

@@ -137,6 +137,18 @@ def test_relative_paths_are_recorded_absolutely(source, tmp_path, monkeypatch):
     assert read_record(Path("loud.txt"))["paths"] == {"source": str(source)}
 
 
+def test_texts_stand_for_paths(folder, tmp_path):
+    out = tmp_path / "out"
+    collect(folder=folder, out=out)
+    by_paths = read_record(out)
+
+    assert is_current(collect, {"folder": str(folder), "out": str(out)})
+    result = collect(folder=str(folder), out=str(out))
+
+    assert result.out == out
+    assert read_record(out)["paths"] == by_paths["paths"] == {"folder": str(folder)}
+
+
 def test_no_record_where_no_stage_ran(tmp_path):
     assert read_record(tmp_path / "nothing") is None
 

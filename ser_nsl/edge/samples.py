@@ -16,12 +16,17 @@ def check_rate(sample_rate_hz: float) -> None:
         sample_rate_hz: From 1,000 to 1,000,000.
 
     Raises:
-        InputError: If it lies outside.
+        InputError: If it lies outside, or is no number.
     """
     lowest, highest = _RATES_HZ
-    if not lowest <= sample_rate_hz <= highest:
+    try:
+        fits = lowest <= sample_rate_hz <= highest
+    except TypeError:  # no number
+        fits = False
+    if not fits:
         raise InputError(
-            f"sample_rate_hz: must be in Hz, from {lowest} to {highest}; received {sample_rate_hz}."
+            f"sample_rate_hz: must be a number in Hz, from {lowest} to {highest}; received "
+            f"{sample_rate_hz!r}."
         )
 
 
