@@ -1,5 +1,6 @@
 """`model/`: a Keras model, and beside it what its numbers mean."""
 
+import logging
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -70,7 +71,13 @@ def _save_function(model: tf.keras.Model, description: Description, path: Path) 
     function = tf.Module()
     function.weights = model.weights
     function.serve = tf.function(serve, [tf.TensorSpec(shape, tf.float32, "logmel")])
-    tf.saved_model.save(function, str(path))
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))  # in notebooks it would tell where the assets are
+    try:
+        tf.saved_model.save(function, str(path))
+    finally:
+        logger.setLevel(level)
 
 
 class _SavedFunction(tf.keras.layers.Layer):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import sys
 import tempfile
@@ -131,8 +132,12 @@ def _convert(
 def _quiet_converter() -> Iterator[None]:
     """Holds back the statistics that the converter writes to the process's standard error.
 
-    They name constants "non-converted", which reads like a failure; what does fail is raised.
+    They name constants "non-converted", which reads like a failure; what does fail is raised. In
+    notebooks, where TensorFlow tells more, it would name its temporary folders too.
     """
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -142,6 +147,7 @@ def _quiet_converter() -> Iterator[None]:
         finally:
             os.dup2(shown, 2)
             os.close(shown)
+            logger.setLevel(level)
 
 
 def operators(tflite: bytes) -> list[str]:
