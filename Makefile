@@ -5,7 +5,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/ready
 
-.PHONY: demo test notebooks lint clean
+.PHONY: demo test notebooks lint docs clean
 
 demo: $(READY)  ## Run the whole chain on synthetic speech; ends with a .tflite and a report.
 	@$(RUN) tools/run_pipeline.py --config smoke
@@ -21,12 +21,18 @@ test: $(READY)  ## Run all tests, without a network.
 notebooks: $(READY)  ## Execute all notebooks and renew the outputs they hold.
 	@$(RUN) -m pytest --overwrite --durations 10 notebooks
 
-lint: $(READY)  ## Check format and style.
+lint: $(READY)  ## Check format, style and types.
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy
+
+docs: $(READY)  ## Build the site of notebooks, design and API into build/docs, and check its links.
+	@TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m sphinx -q -E -W --keep-going -c docs -d build/doctrees . build/docs
+	@$(RUN) docs/check_site.py build/docs
+	@echo "build/docs/index.html"
 
 clean:  ## Remove the environment and what runs have made.
-	rm -rf $(VENV) ser_nsl/web/node_modules runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) ser_nsl/web/node_modules runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): constraints.txt setup.cfg tools/set_up.sh ser_nsl/web/package-lock.json

@@ -20,7 +20,15 @@ import soxr
 
 from ser_nsl.errors import InputError
 
-__all__ = ["SAMPLE_RATE_HZ", "SUFFIXES", "cut_windows", "fit_length", "read_audio", "to_mono"]
+__all__ = [
+    "SAMPLE_RATE_HZ",
+    "SILENCE_PEAK",
+    "SUFFIXES",
+    "cut_windows",
+    "fit_length",
+    "read_audio",
+    "to_mono",
+]
 
 SAMPLE_RATE_HZ = 16_000
 """What wav2vec 2.0 and, by default, the front end hear."""
@@ -28,7 +36,9 @@ SAMPLE_RATE_HZ = 16_000
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 """Of the files that are read."""
 
-_SILENCE_PEAK = 1e-4  # -80 dB of full scale: about three steps of 16 bits
+SILENCE_PEAK = 1e-4
+"""Below it audio is silent: -80 dB of full scale, about three steps of 16 bits."""
+
 _LAST_OGG_PAGE_BYTES = 70_000  # an Ogg page has at most 65,307 bytes
 _OGG_HEADER_BYTES = 27  # the last of them counts the segments
 _BATCHES_AHEAD = 3
@@ -58,9 +68,11 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
     except (soundfile.LibsndfileError, OSError) as error:
         if not Path(path).exists():
             raise InputError(f"{path}: does not exist; check the path.") from error
+        # libsndfile's own words, without the name in bytes that soundfile puts before them.
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise InputError(
-            f"{path}: cannot be decoded ({error}); the file must be WAV, FLAC, OGG or MP3. Replace "
-            "or remove it."
+            f"{path}: cannot be decoded ({reason}); the file must be WAV, FLAC, OGG or MP3. "
+            "Replace or remove it."
         ) from error
     if len(samples) < announced or _is_cut_off(Path(path)):
         raise InputError(f"{path}: is cut off in the middle; copy it again or remove it.")
@@ -69,15 +81,17 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
     waveform = to_mono(samples, rate, sample_rate_hz=sample_rate_hz)
     if not waveform.size:
         raise InputError(f"{path}: holds no samples; replace or remove it.")
-    if np.abs(waveform).max() < _SILENCE_PEAK:
+    if np.abs(waveform).max() < SILENCE_PEAK:
         raise InputError(
-            f"{path}: is silent (its peak is below {_SILENCE_PEAK} of full scale); replace or "
+            f"{path}: is silent (its peak is below {SILENCE_PEAK} of full scale); replace or "
             "remove it."
         )
     return waveform
 
 
-def to_mono(samples: np.ndarray, rate: int, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+def to_mono(
+    samples: np.ndarray, rate: float, *, sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> np.ndarray:
     """Averages channels and resamples, as `librosa.load` does.
 
     Args:

@@ -37,6 +37,18 @@ def _check(holds: bool, name: str, rule: str, value: object) -> None:
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 """In what trainings can compute, as Keras names it."""
 
+Method = Literal["base", "nsl", "add", "max", "avg"]
+"""Ways to train a light network."""
+
+Builder = Literal["auto", "official", "exact", "approximate"]
+"""How a graph is built."""
+
+NeighborSource = Literal["packed", "batch", "bank"]
+"""Where neighbours come from in training."""
+
+Distance = Literal["cosine", "jensen_shannon"]
+"""What the graph's part of the loss measures."""
+
 SplitMethod = Literal[
     "speaker-independent",
     "leave-one-speaker-out",
@@ -214,8 +226,8 @@ class TrainingConfig:
     augmentation: AugmentationConfig = AugmentationConfig()
     alpha: float = 0.1
     layer: str = "fc2"
-    distance: str = "cosine"
-    neighbors: str = "packed"
+    distance: Distance = "cosine"
+    neighbors: NeighborSource = "packed"
     edges: str = "all"
     update_statistics: bool = False
     precision: str = "float32"
@@ -241,9 +253,9 @@ class TrainingConfig:
             self.class_weights in weights, "class_weights", f"one of {weights}", self.class_weights
         )
         _check(self.alpha >= 0, "alpha", "0 or more", self.alpha)
-        distances = ("cosine", "jensen_shannon")
+        distances = get_args(Distance)
         _check(self.distance in distances, "distance", f"one of {distances}", self.distance)
-        sources = ("packed", "batch", "bank")
+        sources = get_args(NeighborSource)
         _check(self.neighbors in sources, "neighbors", f"one of {sources}", self.neighbors)
         _check(self.edges in ("all", "agreeing"), "edges", "'all' or 'agreeing'", self.edges)
         _check(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
@@ -469,7 +481,7 @@ class GraphConfig:
         )
         rule = "more than 0 where similarity_threshold is auto, else absent"
         _check(degree is None if is_cosine else (degree or 0) > 0, "target_degree", rule, degree)
-        builders = ("auto", "official", "exact", "approximate")
+        builders = get_args(Builder)
         _check(self.builder in builders, "builder", f"one of {builders}", self.builder)
         _check(self.edges in ("all", "nearest"), "edges", "'all' or 'nearest'", self.edges)
         packings = ("auto", "official", "indexed")
@@ -551,7 +563,7 @@ class Experiment:
             samples = round(self.clip_seconds * self.front_end.sample_rate_hz)
             window = self.front_end.window_samples
             _check(samples >= window, "clip_seconds", "one window or more", self.clip_seconds)
-        known = {"base", "nsl", "add", "max", "avg"}
+        known = set(get_args(Method))
         _check(set(self.methods) <= known, "methods", f"some of {sorted(known)}", self.methods)
         rule = "indexed or auto where training wants rows of neighbours"
         fits = self.graph.packing != "official" or not self.training.needs_rows
@@ -586,5 +598,7 @@ def load_experiment(
     Raises:
         InputError: If there is no such file, a key is unknown, or a value breaks its rule.
     """
-    another = {"upstream": upstream, "adaptation": None, "finetuning": {}} if upstream else {}
+    another: dict[str, Any] = {}
+    if upstream:
+        another = {"upstream": upstream, "adaptation": None, "finetuning": {}}
     return read_settings(Experiment, config, folder="configs", overrides=overrides, changes=another)

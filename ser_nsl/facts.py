@@ -25,7 +25,7 @@ from ser_nsl.graph.statistics import (
     read_clip_graph,
 )
 from ser_nsl.results import read_results, result_table
-from ser_nsl.stage import read_record
+from ser_nsl.stage import read_record, require_record
 
 _STAGES = (
     "make_synthetic_corpus",
@@ -162,8 +162,8 @@ def _sum_up(results: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
     groups = dict(list(results.groupby(["network", "method"])))
     rows = []
     for network, method in table[["network", "method"]].to_numpy():
-        group, base = groups[network, method], groups.get((network, "base"))
-        compared = base is not None and method != "base"
+        group = groups[network, method]
+        base = None if method == "base" else groups.get((network, "base"))
         p_values = group["p_uar"].dropna().tolist()
         rows.append(
             {
@@ -176,7 +176,7 @@ def _sum_up(results: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
                 "uar_sd": or_none(group["uar"].std()),
                 "accuracy_mean": group["accuracy"].mean(),
                 "accuracy_sd": or_none(group["accuracy"].std()),
-                "uar_gain": group["uar"].mean() - base["uar"].mean() if compared else None,
+                "uar_gain": None if base is None else group["uar"].mean() - base["uar"].mean(),
                 "p_uar": [min(p_values), max(p_values)] if p_values else None,
             }
         )
@@ -227,7 +227,7 @@ def _describe_upstream(experiment: Experiment, folder: Path) -> dict[str, Any]:
     }
     if experiment.finetuning is not None:
         history = json.loads((folder / "finetuned" / "history.json").read_text())
-        counts = read_record(folder / "finetuned")["counts"]
+        counts = require_record(folder / "finetuned")["counts"]
         facts["finetuning"] = {
             "parameters": counts["parameters"],
             "epochs": len(history),
@@ -241,7 +241,7 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
     """Statistics of all edges and of those that training uses."""
     graph = run / "graph" / "graph.tsv"
     nodes = read_manifest(run / "target" / "manifest.csv")
-    counts = read_record(graph)["counts"]
+    counts = require_record(graph)["counts"]
     nodes = nodes[nodes["split"] == "train"]
     max_neighbors = experiment.graph.max_neighbors
     edges = read_clip_graph(graph, nodes, where="the manifest's rows given")
@@ -269,7 +269,7 @@ def _describe_edges(statistics: GraphStatistics) -> dict[str, Any]:
 
 def _describe_training(experiment: Experiment, run: Path, label: str) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(experiment.training).items() if key != "seed"}
-    record = read_record(run / "models" / label)
+    record = require_record(run / "models" / label)
     return settings | {"ser_nsl": record["version"], "versions": record["versions"]}
 
 

@@ -6,6 +6,7 @@ zooming.
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -84,7 +85,7 @@ _EDGE_KINDS = {
 _INK = "#222222"
 _WIDTH = 4.1  # inches, 394 px
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "ser_nsl",  # else the ids inside the file are random
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -175,7 +176,7 @@ def confusion_matrix(title: str, counts: np.ndarray, classes: Sequence[str]) -> 
     axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
     for (row, column), share in np.ndenumerate(shares):
         colour = "white" if share > 0.62 else _INK
-        place = {"x": column + 0.5, "ha": "center", "color": colour}
+        place: dict[str, Any] = {"x": column + 0.5, "ha": "center", "color": colour}
         if counts[row, column]:
             axes.text(y=row + 0.48, s=f"{share:.0%}", va="bottom", fontsize=8, **place)
             axes.text(y=row + 0.58, s=str(counts[row, column]), va="top", fontsize=6.5, **place)
@@ -240,7 +241,7 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
 
 
 @_styled
-def degree_histogram(title: str, degrees: Mapping[str, Sequence[int]]) -> str:
+def degree_histogram(title: str, degrees: Mapping[str, Sequence[int] | np.ndarray]) -> str:
     """Draws how many edges the clips have.
 
     Args:
@@ -315,7 +316,7 @@ def shares_and_chance(title: str, shares: pd.DataFrame, chance: pd.DataFrame) ->
     axes.pcolormesh(doublings, cmap=_AROUND_CHANCE, norm=shade, edgecolors="white", linewidth=1)
     for (row, column), share in np.ndenumerate(shares.to_numpy()):
         colour = "white" if doublings[row, column] > 1.3 else _INK
-        place = {"x": column + 0.5, "ha": "center", "color": colour}
+        place: dict[str, Any] = {"x": column + 0.5, "ha": "center", "color": colour}
         text = "–" if np.isnan(share) else f"{share:.0%}"
         by_chance = f"{chance.iat[row, column]:.0%}"
         axes.text(y=row + 0.5, s=text, va="bottom", fontsize=8, **place)
@@ -367,7 +368,7 @@ def labelled_map(
     edges = edges or {}
     rows = -(-(len(named) + bool(rest) + ("" in of_clip) + len(edges)) // _LEGEND_COLUMNS)
     figure, axes = _figure(height=0.5 + 0.18 * rows + _WIDTH * np.clip(height / width, 0.5, 1))
-    style = {
+    style: dict[str, Any] = {
         "linestyle": "none",
         "markersize": float(np.clip(90 / np.sqrt(len(points)), 2, 6)),
         "markeredgewidth": 0,
@@ -414,7 +415,7 @@ def labelled_map(
         columnspacing=1,
         fontsize=8,
     )
-    for handle in legend.legend_handles[: len(dots)]:
+    for handle in filter(None, legend.legend_handles[: len(dots)]):
         handle.set(markersize=6, alpha=1)
     return _svg(figure)
 
@@ -468,13 +469,13 @@ def share_curves(title: str, curves: Mapping[str, pd.DataFrame]) -> str:
 
 
 @_styled
-def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
     """Draws differences in UAR with their intervals.
 
     Args:
         title: What is drawn.
         rows: For each row, from the top, and each of two references the difference and the ends of
-            its interval, in [-1, 1]; NaN for ends that are unknown. A row may lack a reference.
+            its interval, in [-1, 1]; None or NaN for unknown ends. A row may lack a reference.
 
     Returns:
         SVG: a point and a line for each, in points of UAR, beside a line at zero.

@@ -58,7 +58,7 @@ def extract_mfccs(
         raise InputError(f"splits: {manifest} has no clip in {', '.join(missing)}.")
     table = table[table["split"].isin(["train", *splits])]
     paths = audio_paths(table, manifest, audio_dir)
-    counts = {}
+    counts: dict[str, int] = {}
     with ExitStack() as opened:
         writers = {split: opened.enter_context(ShardWriter(out, split, shards)) for split in splits}
         statistics = _statistics(paths)

@@ -35,7 +35,7 @@ def page_templates(**filters: Callable) -> jinja2.Environment:
     """
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("ser_nsl"),
-        autoescape=lambda name: name.endswith(".html.j2"),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -54,7 +54,7 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
         Steps in the order in which they can run.
     """
     source, target = run / "source" / "manifest.csv", run / "target" / "manifest.csv"
-    if experiment.reads_source:
+    if experiment.source is not None and experiment.reads_source:
         yield from _corpus_steps(experiment.source, source)
     yield from _corpus_steps(experiment.target, target)
     yield from _upstream_steps(experiment, run, source, target)
@@ -191,7 +191,7 @@ def trained_upstream(experiment: Experiment, run: Path) -> str:
         return str(run / "upstream" / "finetuned")
     if experiment.adaptation is not None:
         return str(run / "upstream" / "adapted")
-    return experiment.upstream
+    return str(experiment.upstream)  # which is given where there is no fine-tuning
 
 
 def exported_model(experiment: Experiment, run: Path) -> Path | None:

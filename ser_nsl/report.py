@@ -12,7 +12,7 @@ from ser_nsl import figures
 from ser_nsl.facts import gather_facts
 from ser_nsl.page import Plot, page_templates
 from ser_nsl.results import read_results, result_table
-from ser_nsl.stage import read_record, stage
+from ser_nsl.stage import require_record, stage
 
 METHODS = {
     "base": "labels only",
@@ -132,7 +132,7 @@ def _read_history(run: Path, label: str) -> pd.DataFrame:
 
 
 def _kept_epoch(run: Path, label: str) -> int:
-    return read_record(run / "models" / label)["counts"]["kept_epoch"]
+    return require_record(run / "models" / label)["counts"]["kept_epoch"]
 
 
 def _draw_confusion(models: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Plot]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -46,14 +46,13 @@ def read_settings(
             f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
         )
     try:
-        return OmegaConf.to_object(
-            OmegaConf.merge(
-                OmegaConf.structured(kind),
-                OmegaConf.load(path),
-                dict(changes or {}),
-                OmegaConf.from_dotlist(list(overrides)),
-            )
+        merged = OmegaConf.merge(
+            OmegaConf.structured(kind),
+            OmegaConf.load(path),
+            dict(changes or {}),
+            OmegaConf.from_dotlist(list(overrides)),
         )
+        return cast(Settings, OmegaConf.to_object(merged))
     except (OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
         reason = " ".join(str(error).partition("\n    full_key:")[0].split())
         key = getattr(error, "full_key", None)

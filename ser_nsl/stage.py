@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, ParamSpec, Protocol, cast, get_args
 
 import ser_nsl
 from ser_nsl.errors import InputError
@@ -78,9 +78,26 @@ class StageResult:
         return f"{self.name}: {self.summary}\n  {where}"
 
 
+Parameters = ParamSpec("Parameters")
+
+
+class Stage(Protocol[Parameters]):
+    """A function that `stage` has decorated: it takes what it took before.
+
+    Attributes:
+        inputs: Names of the parameters that are input paths.
+    """
+
+    __name__: str
+    inputs: tuple[str, ...]
+
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> StageResult:
+        """Runs the stage."""
+
+
 def stage(
     *, inputs: tuple[str, ...], makes: Literal["file", "folder"], resumes: bool = False
-) -> Callable:
+) -> Callable[[Callable[Parameters, Mapping[str, Any]]], Stage[Parameters]]:
     """Turns a function that writes `out` and returns a mapping of counts into a stage.
 
     Args:
@@ -101,9 +118,9 @@ def stage(
         has made.
     """
 
-    def decorate(function: Callable[..., Mapping[str, Any]]) -> Callable[..., StageResult]:
+    def decorate(function: Callable[Parameters, Mapping[str, Any]]) -> Stage[Parameters]:
         @functools.wraps(function)
-        def run(*args: Any, **kwargs: Any) -> StageResult:
+        def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> StageResult:
             bound = inspect.signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
             _make_paths(bound)
@@ -140,8 +157,9 @@ def stage(
                     _remove(partial)
             return StageResult(function.__name__, out, counts, seconds, replaces)
 
-        run.inputs = inputs
-        return run
+        decorated = cast(Stage[Parameters], run)
+        decorated.inputs = inputs
+        return decorated
 
     return decorate
 
@@ -163,7 +181,7 @@ def _make_paths(bound: inspect.BoundArguments) -> None:
             bound.arguments[name] = tuple(map(Path, value))
 
 
-def is_current(function: Callable, arguments: Mapping[str, Any]) -> bool:
+def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
     """Whether the stage has already run with these very settings and inputs.
 
     Args:
@@ -201,6 +219,24 @@ def read_record(out: Path) -> dict[str, Any] | None:
         if path.is_file():
             return json.loads(path.read_text())
     return None
+
+
+def require_record(out: Path) -> dict[str, Any]:
+    """Reads the record beside a stage's output, which must be there.
+
+    Args:
+        out: What the stage made.
+
+    Returns:
+        What `read_record` gives.
+
+    Raises:
+        InputError: If there is none.
+    """
+    record = read_record(out)
+    if record is None:
+        raise InputError(f"{out}: the record of its stage is missing; make it again.")
+    return record
 
 
 def _brief(value: Any) -> str:
@@ -255,7 +291,7 @@ def _hash_input(
 
 
 def _to_json(value: Any) -> Any:
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Path):
         return str(value)
@@ -280,8 +316,8 @@ def _hash(path: Path, argument: str) -> str:
         if file.is_file() and not file.name.endswith("stage.json")
     ]
     with ThreadPoolExecutor() as pool:
-        for file, inner in zip(files, pool.map(_hash, files, repeat(argument)), strict=True):
-            digest.update(f"{file.relative_to(path)}\0{inner}\n".encode())
+        for each, inner in zip(files, pool.map(_hash, files, repeat(argument)), strict=True):
+            digest.update(f"{each.relative_to(path)}\0{inner}\n".encode())
     return digest.hexdigest()
 
 

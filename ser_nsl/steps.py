@@ -1,6 +1,6 @@
 """Stages in a row: each runs unless its result is up to date."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ class Step:
         arguments: Its keyword arguments.
     """
 
-    function: Callable[..., stage.StageResult]
+    function: stage.Stage
     arguments: Mapping[str, Any]
 
     @property

@@ -121,6 +121,7 @@ def test_bad_file_is_an_error_with_name_rule_and_next_step(name, tmp_path):
     assert str(error.value).startswith(f"{path}: ")
     assert rule in str(error.value)
     assert "remove it." in str(error.value).lower()
+    assert str(error.value).count(name) == 1
 
 
 @pytest.mark.parametrize("missing_bytes", [8, 60, 3000])

@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -29,6 +30,7 @@ MODULES = (
     "mfcc",
     "records",
     "stage",
+    "sweep",
     "training",
     "upstream",
 )
@@ -79,6 +81,12 @@ def test_no_other_module_of_the_package_has_public_names():
     }
 
     assert found == set(MODULES)
+
+
+def test_every_public_module_has_a_page():
+    pages = Path(__file__).parents[1] / "docs" / "api"
+
+    assert {page.stem for page in pages.glob("*.md")} == set(MODULES)
 
 
 @pytest.mark.parametrize("name", NAMES)

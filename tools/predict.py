@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import itertools
 import os
 import sys
@@ -98,7 +99,7 @@ def predict(arguments: argparse.Namespace) -> bool:
         if arguments.follow:
             folders = [path for path in arguments.paths if path.is_dir()]
             files = [path for path in arguments.paths if path not in folders]
-            clips = itertools.chain(files, follow_clips(folders))
+            clips: Iterable[Path] = itertools.chain(files, follow_clips(folders))
         else:
             clips = list_clips(arguments.paths)
             width = max(len(str(clip)) for clip in clips)
@@ -152,7 +153,8 @@ def hear_microphone(
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no valid text
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be no valid text
     try:
         sys.exit(not predict(parse_arguments()))
     except InputError as error:

@@ -5,15 +5,18 @@ import sys
 from pathlib import Path
 
 from ser_nsl.errors import InputError
+from ser_nsl.web.litert import install_litert
 from ser_nsl.web.server import PageServer
+
+# Of this checkout, which can be written: `pip install .` copies the package elsewhere.
+WEB = Path(__file__).resolve().parents[1] / "ser_nsl" / "web"
 
 EPILOG = """\
 Browsers give a page the microphone on localhost and by https only. From a phone:
   Android, by USB:  adb reverse tcp:8000 tcp:8000, then http://localhost:8000 on the phone
   any, by network:  --host 0.0.0.0 --certificate cert.pem --key key.pem, with a certificate that
                     the phone trusts (mkcert makes one)
-Without either, recordings can still be opened. LiteRT.js must be installed once, with npm:
-  npm ci --prefix ser_nsl/web
+Without either, recordings can still be opened. LiteRT.js is installed by npm when it is missing.
 """
 
 
@@ -40,7 +43,9 @@ def parse_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     try:
-        server = PageServer(**vars(parse_arguments()))
+        arguments = parse_arguments()
+        install_litert(WEB)
+        server = PageServer(**vars(arguments), packages=WEB / "node_modules")
     except InputError as error:
         sys.exit(f"error: {error}")
     print(f"the page is at {server.address} (Ctrl+C ends it)", flush=True)

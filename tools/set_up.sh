@@ -28,7 +28,7 @@ fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" || fail "$venv cannot be made here"
 echo "set-up: installing into $venv (about 3 GB, some minutes; log in $log)"
 if ! "$venv/bin/python" -m pip install --disable-pip-version-check \
-    --constraint constraints.txt --editable '.[train,synthetic,dev]' >"$log" 2>&1; then
+    --constraint constraints.txt --editable '.[train,synthetic,dev,docs]' >"$log" 2>&1; then
     if grep -qiE 'no space left' "$log"; then
         fail "the disk is full; free $needed_gb GB and run again"
     elif grep -qiE 'connection|resolve|timed out|unreachable|proxy|No matching distribution' "$log"; then

@@ -96,7 +96,8 @@ class _FormBlock(beam.DoFn):
             elif of_features is not None and of_features[utterance_id] != 1:
                 reason = f"has {of_features[utterance_id]} records of features, not one"
             if reason:
-                yield dead_letter(_STAGE, BadRecordError(reason, utterance_id=utterance_id))
+                bad = BadRecordError(reason, utterance_id=utterance_id)
+                yield dead_letter(_STAGE, bad)  # type: ignore[misc]  # not the main output
             else:
                 fit.append((utterance_id, vector))
         count("clips", len(fit))

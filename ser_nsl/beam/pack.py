@@ -132,11 +132,13 @@ class _HandOut(beam.DoFn):
         clips = list(groups["clips"])
         if len(clips) > 1:
             reason = f"its id is on {len(clips)} records of features"
-            yield dead_letter(_JOINING, BadRecordError(reason, utterance_id=utterance_id))
+            bad = BadRecordError(reason, utterance_id=utterance_id)
+            yield dead_letter(_JOINING, bad)  # type: ignore[misc]  # not the main output
             return
         ((is_labelled, features),) = clips
         if is_labelled:
-            yield beam.pvalue.TaggedOutput("seeds", (utterance_id, features))
+            seed = beam.pvalue.TaggedOutput("seeds", (utterance_id, features))
+            yield seed  # type: ignore[misc]  # not the main output
         else:
             count("unlabelled")
         for source, weight in groups["wanted"]:

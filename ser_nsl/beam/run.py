@@ -119,10 +119,10 @@ def beam_graph(
         )
     check_threshold(similarity_threshold)
     out = str(out)
-    where = {"out": out, "splits": splits, "shards": shards}
-    how = {"runner": runner, "beam_options": beam_options}
+    where: dict[str, Any] = {"out": out, "splits": splits, "shards": shards}
+    how: dict[str, Any] = {"runner": runner, "beam_options": beam_options}
     counted: dict[str, int] = {}
-    if manifest is not None:
+    if manifest is not None and upstream is not None:
         counted = make_records(
             manifest=manifest,
             audio_dir=audio_dir or _recorded_audio_dir(manifest),
@@ -135,6 +135,7 @@ def beam_graph(
             **how,
         )
         features, embeddings = (FileSystems.join(out, name) for name in ("features", "embeddings"))
+    assert embeddings is not None  # given or made
     counted |= make_graph(
         embeddings=embeddings,
         features=features,

@@ -225,9 +225,10 @@ def _fetch(archive: Archive, workplace: Path) -> Path:
             )
         )
     except requests.HTTPError as error:
+        answer = error.response
+        said = "with an error" if answer is None else f"{answer.status_code} {answer.reason}"
         raise InputError(
-            f"{archive.url}: the server answered {error.response.status_code} "
-            f"{error.response.reason}. Try again later, or see {archive.home}"
+            f"{archive.url}: the server answered {said}. Try again later, or see {archive.home}"
         ) from error
     except requests.RequestException as error:
         kept = _size(workplace / PART)

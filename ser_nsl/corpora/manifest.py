@@ -12,7 +12,9 @@
 | `corpus` | name of the corpus |
 """
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -176,7 +178,7 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
     return paths
 
 
-def _refuse(offenders, source: Path, rule: str) -> None:
+def _refuse(offenders: Iterable[Any], source: Path, rule: str) -> None:
     """Raises with the first three offenders, if there are any."""
     offenders = [": ".join(item) if isinstance(item, tuple) else str(item) for item in offenders]
     if offenders:

@@ -63,17 +63,18 @@ def prepare_corpus(
     _check_left_out(leave_out, emotions)
     rows = rows[~rows["emotion"].isin(leave_out)].reset_index(drop=True)
     if rows.empty:
-        raise _first(dropped) or InputError(
+        _refuse(dropped)
+        raise InputError(
             f"audio_dir: {audio_dir} holds no {corpus} clip; audio files end in "
             f"{', '.join(audio.SUFFIXES)}."
         )
-    if dropped and not skip_bad:
-        raise _first(dropped)
+    if not skip_bad:
+        _refuse(dropped)
     rows["duration_seconds"] = _durations(
         [Path(audio_dir) / path for path in rows["path"]], dropped
     )
-    if dropped and not skip_bad:
-        raise _first(dropped)
+    if not skip_bad:
+        _refuse(dropped)
     rows = rows.dropna(subset="duration_seconds").reset_index(drop=True)
     rows["corpus"] = corpus
     rows["split"] = assign_splits(rows, corpus, split)
@@ -139,9 +140,8 @@ def _duration(path: Path) -> float | str:
     return seconds
 
 
-def _first(dropped: list[str]) -> InputError | None:
-    """One error for a list of reasons."""
-    if not dropped:
-        return None
-    more = f" ({len(dropped) - 1} more like it.)" if len(dropped) > 1 else ""
-    return InputError(f"{dropped[0]}{more} --skip-bad goes on without.")
+def _refuse(dropped: list[str]) -> None:
+    """Makes one error of a list of reasons, if there are any."""
+    if dropped:
+        more = f" ({len(dropped) - 1} more like it.)" if len(dropped) > 1 else ""
+        raise InputError(f"{dropped[0]}{more} --skip-bad goes on without.")

@@ -94,7 +94,7 @@ def _balanced(
     genders: Mapping[str, str], test_share: float, val_share: float, seed: int
 ) -> SpeakerLists:
     """Divides each gender alike: first the test speakers, then validation from the rest."""
-    lists = {"train": [], "val": [], "test": []}
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for gender in sorted(set(genders.values())):
         speakers = sorted(speaker for speaker in genders if genders[speaker] == gender)
         if len(speakers) < 3:

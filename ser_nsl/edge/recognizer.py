@@ -65,8 +65,8 @@ class Recognizer:
             InputError: If the file is missing, damaged, not an exported recogniser or made by a
                 newer release, or if the TFLite runtime, or any, is not installed.
         """
-        if threads < 1:
-            raise InputError(f"threads: must be at least 1; received {threads}.")
+        if not isinstance(threads, int) or threads < 1:
+            raise InputError(f"threads: must be a whole number from 1 on; received {threads!r}.")
         path = Path(path)
         content = _read_tflite(path)
         settings, self.labels = _read_settings(path, content)

@@ -92,7 +92,7 @@ def as_json(rows: Iterable[Row], title: str) -> Iterator[str]:
 
 
 def _top(probabilities: dict[str, float]) -> str:
-    return max(probabilities, key=probabilities.get)
+    return max(probabilities, key=lambda label: probabilities[label])
 
 
 def _rounded(probabilities: dict[str, float]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """What counts as audio: types, shapes, values and rates that a recogniser takes."""
 
+from numbers import Real
+
 import numpy as np
 
 from ser_nsl.errors import InputError
@@ -16,12 +18,13 @@ def check_rate(sample_rate_hz: float) -> None:
         sample_rate_hz: From 1,000 to 1,000,000.
 
     Raises:
-        InputError: If it lies outside.
+        InputError: If it lies outside, or is no number.
     """
     lowest, highest = _RATES_HZ
-    if not lowest <= sample_rate_hz <= highest:
+    if not isinstance(sample_rate_hz, Real) or not lowest <= sample_rate_hz <= highest:
         raise InputError(
-            f"sample_rate_hz: must be in Hz, from {lowest} to {highest}; received {sample_rate_hz}."
+            f"sample_rate_hz: must be a number in Hz, from {lowest} to {highest}; received "
+            f"{sample_rate_hz!r}."
         )
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ser_nsl.audio import SILENCE_PEAK
 from ser_nsl.edge.samples import as_float, check_rate
 from ser_nsl.errors import InputError
 
@@ -28,7 +29,8 @@ class Stream:
     `Recognizer.stream` makes it. At every multiple of `hop_seconds` the recogniser hears the last
     window, as `predict` would hear it as a clip of its own. The first window is waited for: half
     a second of speech, repeated to the length of the window, says little, and says it with
-    confidence. How the audio is cut into chunks changes nothing.
+    confidence. A silent window gets no answer, for the same reason. How the audio is cut into
+    chunks changes nothing.
 
     It must not be used by two threads at once. It holds one window of audio, however long it
     runs.
@@ -100,8 +102,9 @@ class Stream:
 
         Returns:
             The predictions that came due, none or several: of the n-th hop that of the audio up
-            to n times `hop_seconds`, to the nearest sample. Each is the mean of those so far,
-            weighted by exp(-age / `smoothing_seconds`).
+            to n times `hop_seconds`, to the nearest sample. Each is the mean of those since the
+            last silent window, weighted by exp(-age / `smoothing_seconds`). A window whose peak is
+            below `ser_nsl.audio.SILENCE_PEAK` has none.
 
         Raises:
             InputError: If `samples` cannot be used or has another number of channels than
@@ -124,7 +127,11 @@ class Stream:
         predictions = []
         while (end := round(self._hop * self.hop_seconds * self.sample_rate_hz)) <= self._heard:
             if end >= self._window:
-                predictions.append(self._say(audio[end - start - self._window : end - start]))
+                window = audio[end - start - self._window : end - start]
+                if np.abs(window).max() < SILENCE_PEAK:
+                    self._sum, self._weight = 0.0, 0.0
+                else:
+                    predictions.append(self._say(window))
             self._hop += 1
         self._last = audio[-self._window :].copy()  # a view would keep all of `audio`
         return predictions

@@ -215,7 +215,7 @@ def _runner(case: Case, waveform: np.ndarray, threads: int) -> Callable[[], Any]
 def _upstream_runner(waveform: np.ndarray) -> Callable[[], Any]:
     from transformers import TFWav2Vec2Model, Wav2Vec2Config
 
-    model = TFWav2Vec2Model(Wav2Vec2Config())  # the sizes of facebook/wav2vec2-base
+    model: Any = TFWav2Vec2Model(Wav2Vec2Config())  # the sizes of facebook/wav2vec2-base
     call = tf.function(functools.partial(model, training=False))
     values = tf.constant(waveform)
     call(values)
@@ -287,8 +287,8 @@ def _describe(measured: Mapping[str, Any]) -> str:
         )
         for row in measured["rows"]
     ]
-    headers = ("network", "form", "runtime", "threads", "MB", "UAR", "median ms", "95 % ms")
-    headers += ("of real time", "memory MB")
+    timings = ("median ms", "95 % ms", "of real time")
+    headers = ("network", "form", "runtime", "threads", "MB", "UAR", *timings, "memory MB")
     bars = [
         (
             each["what"],

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -44,7 +44,7 @@ def to_tflite(
     model: tf.keras.Model,
     description: Description,
     form: Form = "float32",
-    examples: np.ndarray | None = None,
+    examples: Iterable[np.ndarray] = (),
 ) -> bytes:
     """Converts a model and its front end to TensorFlow Lite.
 
@@ -101,7 +101,7 @@ def _convert(
     function: Callable[..., dict[str, tf.Tensor]],
     model: tf.keras.Model | None = None,
     form: Form = "float32",
-    examples: np.ndarray | None = None,
+    examples: Iterable[np.ndarray] = (),
     **inputs: tuple[int, ...],
 ) -> bytes:
     """Converts a function of float32 tensors of these shapes, with the variables of a model."""
@@ -122,9 +122,10 @@ def _convert(
         lacking = sorted({each.operator.name for each in error.errors})
         if not lacking:
             raise
+        name = "the front end" if model is None else model.name
         raise InputError(
-            f"{model.name}: needs {', '.join(lacking)}, which TFLite has no built-in operator "
-            "for; replace the layer that uses it."
+            f"{name}: needs {', '.join(lacking)}, which TFLite has no built-in operator for; "
+            "replace the layer that uses it."
         ) from error
 
 

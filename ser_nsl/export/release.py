@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ser_nsl.config import Experiment, load_experiment
+from ser_nsl.config import load_experiment
 from ser_nsl.corpora.manifest import corpus_title, read_manifest, training_data_note
 from ser_nsl.edge import RUNTIMES
 from ser_nsl.errors import InputError
 from ser_nsl.export.clips import Clips
-from ser_nsl.export.forms import make_forms
+from ser_nsl.export.convert import Form
+from ser_nsl.export.forms import Exported, make_forms
 from ser_nsl.export.metadata import Card
 from ser_nsl.facts import gather_facts
 from ser_nsl.features import Description
@@ -19,7 +20,7 @@ from ser_nsl.pipeline import released_method
 from ser_nsl.results import EXPERIMENT_NAME, model_label
 from ser_nsl.stage import stage
 
-FORMS = ("float16", "int8")
+FORMS: tuple[Form, ...] = ("float16", "int8")
 RECORD_NAME = "release.json"
 
 
@@ -32,6 +33,7 @@ def release_recognisers(
     name: str,
     model_version: str = "1",
     author: str = "",
+    tune_epochs: int = 3,
 ) -> Mapping[str, Any]:
     """Exports every network of a finished run as float16 and int8; `write_cards` describes them.
 
@@ -45,6 +47,8 @@ def release_recognisers(
         name: Of the recognisers, in their metadata and on the card.
         model_version: Of the recognisers.
         author: Who made them.
+        tune_epochs: Epochs of training for int8, of networks that lose too much without; 0 refuses
+            these.
 
     Returns:
         Numbers of networks and files, and their bytes.
@@ -61,9 +65,10 @@ def release_recognisers(
         raise InputError(f"{run}: has no model of nsl or base, the methods that phones can run.")
     rows = []
     for network in experiment.networks:
-        rows += _export(
-            run, experiment, network, method, latencies, out, (name, model_version, author)
-        )
+        model_dir = run / "models" / model_label(network, method, experiment.seeds[0])
+        card = _card(model_dir, run / "target" / "manifest.csv", name, model_version, author)
+        forms, tuned = _forms(model_dir, run / "target" / "manifest.csv", card, tune_epochs)
+        rows += _export(model_dir, forms, network, tuned, latencies, out)
     results = {
         row["network"]: {key: row[key] for key in ("uar_mean", "uar_sd", "seeds", "clips")}
         for row in facts["results"]
@@ -104,21 +109,9 @@ def _read_latencies(benchmark: Path) -> dict[tuple[str, str], float]:
     }
 
 
-def _export(
-    run: Path,
-    experiment: Experiment,
-    network: str,
-    method: str,
-    latencies: Mapping[tuple[str, str], float],
-    out: Path,
-    named: tuple[str, str, str],
-) -> list[dict[str, Any]]:
-    """Writes the forms of one network, and says what stands on the card."""
-    model_dir = run / "models" / model_label(network, method, experiment.seeds[0])
-    manifest = run / "target" / "manifest.csv"
+def _card(model_dir: Path, manifest: Path, name: str, version: str, author: str) -> Card:
     description = Description.load(model_dir)
-    name, version, author = named
-    card = Card(
+    return Card(
         name,
         version,
         description.classes,
@@ -127,17 +120,39 @@ def _export(
         author,
         training_data_note(read_manifest(manifest)),
     )
+
+
+def _forms(
+    model_dir: Path, manifest: Path, card: Card, tune_epochs: int
+) -> tuple[dict[Form, Exported], int]:
+    """All forms of a network, and the epochs for which it was trained for int8."""
+    description = Description.load(model_dir)
     training, tested = (
         Clips.of_split(split, manifest, None, description) for split in ("train", "test")
     )
     forms = make_forms(model_dir, card, training=training, tested=tested)
+    if not tune_epochs or not forms["int8"].report["broken_bounds"]:
+        return forms, 0
+    tuned = make_forms(model_dir, card, training=training, tested=tested, tune_epochs=tune_epochs)
+    return tuned, tune_epochs
+
+
+def _export(
+    model_dir: Path,
+    forms: Mapping[Form, Exported],
+    network: str,
+    tuned_epochs: int,
+    latencies: Mapping[tuple[str, str], float],
+    out: Path,
+) -> list[dict[str, Any]]:
+    """Writes the forms of one network, and says what stands on the card."""
     rows = []
     for form in FORMS:
         report = forms[form].report
         if report["broken_bounds"]:
             raise InputError(
                 f"{model_dir}: as {form}, {'; '.join(report['broken_bounds'])}; release another "
-                "seed, or train for int8 with tools/export_tflite.py."
+                "seed, or give more --tune-epochs."
             )
         if (network, form) not in latencies:
             raise InputError(
@@ -151,6 +166,7 @@ def _export(
                 "file": file,
                 "network": network,
                 "form": form,
+                "tuned_epochs": tuned_epochs if form == "int8" else 0,
                 "milliseconds": latencies[network, form],
                 **{key: report[key] for key in ("bytes", "uar", "keras_uar", "label_agreement")},
             }

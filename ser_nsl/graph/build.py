@@ -9,6 +9,7 @@ import neural_structured_learning as nsl
 import numpy as np
 import pandas as pd
 
+from ser_nsl.config import Builder
 from ser_nsl.errors import InputError
 from ser_nsl.graph.approximate import estimate_recall, find_edges_in_cells
 from ser_nsl.graph.exact import check_threshold, find_edges
@@ -27,7 +28,7 @@ def build_graph(
     *,
     embeddings: Path,
     out: Path,
-    builder: Literal["auto", "official", "exact", "approximate"] = "auto",
+    builder: Builder = "auto",
     similarity_threshold: float | Literal["auto"] = 0.99,
     target_degree: float | None = None,
     max_neighbors: int | None = None,
@@ -85,9 +86,10 @@ def build_graph(
     if builder == "auto":
         small = len(vectors) <= OFFICIAL_CLIPS and similarity_threshold != "auto"
         builder = "official" if small else "exact"
-    counts = {"builder": builder, "clips": len(vectors)}
+    counts: dict[str, Any] = {"builder": builder, "clips": len(vectors)}
     threshold = similarity_threshold
     if threshold == "auto":
+        assert target_degree is not None  # as was checked
         choice = choose_threshold(vectors, target_degree, seed=seed)
         threshold = choice.threshold
         counts |= {
@@ -112,7 +114,7 @@ def build_graph(
     elif builder == "exact":
         edges = find_edges(vectors, threshold, max_neighbors=max_neighbors)
     else:
-        search = {"max_neighbors": max_neighbors, "seed": seed}
+        search: dict[str, Any] = {"max_neighbors": max_neighbors, "seed": seed}
         edges = find_edges_in_cells(vectors, threshold, cells_per_clip=cells_per_clip, **search)
         recall, measured_on = estimate_recall(vectors, edges, threshold, **search)
         counts |= {"recall": recall, "recall_measured_on_clips": measured_on}

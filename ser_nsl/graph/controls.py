@@ -92,7 +92,8 @@ def control_graph(
             f"{graph}: its {as_before} edges could not be swapped so that every clip keeps its "
             "degree; give a graph of more clips or fewer edges."
         )
-    edges = Edges(*ends.astype(np.int32), weights)
+    sources, targets = ends.astype(np.int32)
+    edges = Edges(sources, targets, weights)
     write_graph(out, given.clips["utterance_id"].tolist(), edges.both_ways().in_order())
     return {
         "edges_before": len(given),

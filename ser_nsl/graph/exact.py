@@ -245,7 +245,7 @@ class _Screens:
     def __init__(self, vectors: Vectors, found: _Found) -> None:
         self._vectors, self._found = vectors, found
         self._slack = float32_slack(vectors)
-        self._coarse = None
+        self._coarse: tf.Tensor | None = None
         if bfloat16_pays():
             self._coarse, change = _round_to_bfloat16(vectors)
             self._coarse_slack = self._slack + 2 * change + change**2
@@ -255,7 +255,9 @@ class _Screens:
         least = min(self._found.least[rows].min(), self._found.least[columns].min())
         near = None
         if self._coarse is not None and least > self._coarse_slack:
-            near = self._near_in_bfloat16(rows, columns, least - self._coarse_slack)
+            near = self._near_in_bfloat16(
+                self._coarse[rows], self._coarse[columns], least - self._coarse_slack
+            )
         if near is None:
             near = self._near_in_float32(rows, columns, least - self._slack)
         sources, targets = rows.start + near[0], columns.start + near[1]
@@ -263,10 +265,10 @@ class _Screens:
         return sources[once], targets[once]
 
     def _near_in_bfloat16(
-        self, rows: slice, columns: slice, cut: float
+        self, rows: tf.Tensor, columns: tf.Tensor, cut: float
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Places in the block, None if they are so many that a finer screen should look first."""
-        product = tf.matmul(self._coarse[rows], self._coarse[columns], transpose_b=True)
+        product = tf.matmul(rows, columns, transpose_b=True)
         # Rounding keeps the order, so the rounded product is compared with the rounded cut. Read
         # as integers, positive numbers keep their order too, and NumPy compares these fast.
         as_integers = np.asarray(tf.bitcast(product, tf.int16))

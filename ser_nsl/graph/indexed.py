@@ -274,8 +274,8 @@ class IndexedClips:
         stays &= np.cumsum(stays, axis=1) <= neighbors
         owners, places = np.nonzero(stays)
         new_places = np.cumsum(stays, axis=1)[stays] - 1
-        edges = owners, new_places, self.rows[owners, 1 + places], self.weights[stays]
-        rows, weights = _tables(len(self.ids), neighbors, *edges)
+        kept = owners, new_places, self.rows[owners, 1 + places], self.weights[stays]
+        rows, weights = _tables(len(self.ids), neighbors, *kept)
         return replace(self, rows=rows, weights=weights)
 
     def _fetch(self, rows: np.ndarray) -> list[np.ndarray]:

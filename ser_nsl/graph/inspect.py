@@ -78,12 +78,14 @@ def inspect_graph(
             of clips that are not in the manifest.
     """
     _check_least(max_neighbors=max_neighbors, shuffles=shuffles, map_clips=map_clips)
-    splits = _find_splits(graph, splits)
+    of_graph = _find_splits(graph, splits)
     clips = read_manifest(manifest)
-    nodes = clips[clips["split"].isin(splits)]
+    nodes = clips[clips["split"].isin(of_graph)]
     if nodes.empty:
-        raise InputError(f"{manifest}: has no clip in {' and '.join(splits)}; choose other splits.")
-    every = read_clip_graph(graph, nodes, where=f"{manifest} ({', '.join(splits)})")
+        raise InputError(
+            f"{manifest}: has no clip in {' and '.join(of_graph)}; choose other splits."
+        )
+    every = read_clip_graph(graph, nodes, where=f"{manifest} ({', '.join(of_graph)})")
     vectors = _read_embeddings(embeddings, clips, nodes, manifest)
     used = every.take(every.nearest_edges(max_neighbors))
     sets = dict(zip(_SETS, (every, used), strict=True))
@@ -95,7 +97,7 @@ def inspect_graph(
         "graph": graph.name,
         "version": ser_nsl.__version__,
         "corpora": [corpus_title(name) for name in sorted(set(nodes["corpus"]))],
-        "splits": list(splits),
+        "splits": list(of_graph),
         "built": _describe_building(graph),
         "max_neighbors": max_neighbors,
         "shuffles": shuffles,
@@ -207,7 +209,9 @@ def _describe_edges(sets: Mapping[str, ClipGraph], shuffles: int, seed: int) -> 
     statistics = {name: graph_statistics(graph) for name, graph in sets.items()}
     shuffled = shuffle_labels(list(sets.values()), shuffles=shuffles, seed=seed)
     by_chance = statistics["all_edges"]
-    facts = {"chance": {each: or_none(getattr(by_chance, f"{each}_chance")) for each in SHARES}}
+    facts: dict[str, Any] = {
+        "chance": {each: or_none(getattr(by_chance, f"{each}_chance")) for each in SHARES}
+    }
     for (name, found), by_share in zip(statistics.items(), shuffled, strict=True):
         several = [size for size in found.components if size > 1]
         facts[name] = found.describe_degrees() | {
@@ -219,7 +223,7 @@ def _describe_edges(sets: Mapping[str, ClipGraph], shuffles: int, seed: int) -> 
             "shares": {
                 each: {
                     "share": or_none(getattr(found, each)),
-                    "shuffled": by_share[each] and asdict(by_share[each]),
+                    "shuffled": None if (dealt := by_share[each]) is None else asdict(dealt),
                 }
                 for each in SHARES
             },

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import IO, Any, Literal
 
 import neural_structured_learning as nsl
 import pandas as pd
@@ -78,7 +78,11 @@ def pack_neighbors(
     if form == "auto":
         form = "official" if len(labels) <= OFFICIAL_CLIPS else "indexed"
     files = [path for split in splits for path in shard_paths(features, split)]
-    settings = {"logmel_shape": logmel_shape, "max_neighbors": max_neighbors, "shards": shards}
+    settings: dict[str, Any] = {
+        "logmel_shape": logmel_shape,
+        "max_neighbors": max_neighbors,
+        "shards": shards,
+    }
     if form == "official":
         degrees = _pack_officially(files, out, labels, graph, **settings)
     else:
@@ -139,7 +143,7 @@ def _pack_officially(
 def _readable_graphs() -> Iterator[None]:
     """Lets NSL 1.4.0 open a graph on Python 3.11, which no longer knows its mode "rU"."""
 
-    def open_text(name: str, mode: str) -> TextIO:
+    def open_text(name: str, mode: str) -> IO[Any]:
         return Path(name).open(mode.replace("U", ""))
 
     graph_utils.open = open_text

@@ -111,12 +111,11 @@ def read_vectors(
     }
     batches = _read_batches(files, id_feature, schema)
     if sum(path.stat().st_size for path in files if path.exists()) <= _ONCE_BYTES:
-        batches = list(batches)
-        ids = _check_ids(batches, files)
+        at_once = list(batches)
+        ids, batches = _check_ids(at_once, files), iter(at_once)
     else:
         ids = _check_ids(_read_batches(files, id_feature), files)
     place = {utterance_id: i for i, utterance_id in enumerate(sorted(ids))}
-    batches = iter(batches)
     first = next(batches)
     width = int(first.example[embedding_feature].row_lengths()[0])
     upstream = first.example["upstream"][0].numpy()

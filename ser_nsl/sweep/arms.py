@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from ser_nsl.config import Method
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -17,18 +19,23 @@ class Arm:
         control: What is done to the graph: nothing, `random` or `oracle`.
         edges: Of `TrainingConfig`.
         purity: Share of edges that join one emotion, for the oracle with wrong edges mixed in.
+        guessed: Whether hidden labels are those that the probe guesses.
     """
 
     title: str
-    method: str = "nsl"
+    method: Method = "nsl"
     likeness: str | None = "upstream"
     control: str | None = None
     edges: str = "all"
     purity: float | None = None
+    guessed: bool = False
 
 
 ARMS = {
     "base": Arm("labels only", "base", None),
+    "guessed": Arm(
+        "labels, the hidden ones guessed by the probe; no graph", "base", None, guessed=True
+    ),
     "paper": Arm("labels and the paper's graph", likeness="paper"),
     "nsl": Arm("labels and graph"),
     "agreeing": Arm("graph without edges between known, different labels", edges="agreeing"),

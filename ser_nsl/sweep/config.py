@@ -133,7 +133,7 @@ class SweepConfig:
 
 
 def _probes(arm: str) -> bool:
-    return find_arm(arm).likeness == "probe"
+    return find_arm(arm).likeness == "probe" or find_arm(arm).guessed
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """What the trainings of a fold share: manifest, features, embeddings, graphs, packed records."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ser_nsl.config import SplitConfig
 from ser_nsl.corpora import prepare_corpus
@@ -14,6 +15,7 @@ from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.graph.probe import probe_embeddings
 from ser_nsl.graph.select import select_edges
 from ser_nsl.mfcc import extract_mfccs
+from ser_nsl.pseudo_labels import guess_labels
 from ser_nsl.steps import Step
 from ser_nsl.sweep.arms import Arm, find_arm
 from ser_nsl.sweep.config import Run, SweepConfig
@@ -121,8 +123,11 @@ def fold_steps(
         ),
     ]
     for run in runs:
-        if find_arm(run.method).likeness is not None:
+        arm = find_arm(run.method)
+        if arm.likeness is not None:
             steps += _graph_steps(config, folder, run)
+        if arm.guessed:
+            steps += _guessing_steps(folder, run)
     return [*{step.out: step for step in steps}.values()]
 
 
@@ -141,10 +146,55 @@ def records_of(config: SweepConfig, folder: Path, run: Run) -> Path:
     return folder / "-".join(["training", *config.splits(run)[1:]]) / name
 
 
+def features_of(folder: Path, run: Run) -> Path:
+    """Names the features that a run trains on.
+
+    Args:
+        folder: Of the fold.
+        run: The training.
+    """
+    guessed = find_arm(run.method).guessed
+    return folder / "guessed" / _probe(run) if guessed else folder / "features"
+
+
 def _likeness(run: Run) -> str:
-    """Whose likeness: what a probe reads depends on the labels that it may know."""
-    likeness = find_arm(run.method).likeness
-    return f"probe_{run.label_share:g}_{run.seed}" if likeness == "probe" else likeness
+    """Whose likeness."""
+    likeness = find_arm(run.method).likeness or "none"
+    return _probe(run) if likeness == "probe" else likeness
+
+
+def _probe(run: Run) -> str:
+    """Which probe: what it reads depends on the labels that it may know."""
+    return f"probe_{run.label_share:g}_{run.seed}"
+
+
+def _probe_steps(folder: Path, run: Run) -> Iterator[Step]:
+    embeddings = folder / "embeddings"
+    yield Step(
+        probe_embeddings,
+        {
+            "manifest": folder / "manifest.csv",
+            "embeddings": embeddings / "fused",
+            "out": embeddings / _probe(run),
+            "label_share": run.label_share,
+            "seed": run.seed,
+        },
+    )
+
+
+def _guessing_steps(folder: Path, run: Run) -> Iterator[Step]:
+    """Labels where the run has none."""
+    yield from _probe_steps(folder, run)
+    yield Step(
+        guess_labels,
+        {
+            "features": folder / "features",
+            "embeddings": folder / "embeddings" / _probe(run),
+            "out": features_of(folder, run),
+            "label_share": run.label_share,
+            "seed": run.seed,
+        },
+    )
 
 
 def _graph_steps(config: SweepConfig, folder: Path, run: Run) -> Iterator[Step]:
@@ -182,9 +232,7 @@ def _edges_across_speakers(
     arm, likeness, embeddings = find_arm(run.method), _likeness(run), folder / "embeddings"
     manifest = {"manifest": folder / "manifest.csv"}
     if arm.likeness == "probe":
-        draw = {"label_share": run.label_share, "seed": run.seed}
-        probed = {"embeddings": embeddings / "fused", "out": embeddings / likeness, **draw}
-        yield Step(probe_embeddings, manifest | probed)
+        yield from _probe_steps(folder, run)
     every = out.with_name(f"{out.stem}_all.tsv")
     yield Step(
         build_graph,
@@ -200,7 +248,7 @@ def _edges_across_speakers(
 
 
 def _control_steps(
-    across: Path, out: Path, arm: Arm, run: Run, manifest: Mapping[str, Path]
+    across: Path, out: Path, arm: Arm, run: Run, manifest: dict[str, Any]
 ) -> Iterator[Step]:
     """What a control does to the edges that training would use, or chooses in their place."""
     settings = manifest | {"kind": arm.control, "seed": run.fold}

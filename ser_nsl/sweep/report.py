@@ -104,7 +104,7 @@ def _gather(config: SweepConfig, results: Results) -> dict[str, Any]:
     scored = runs[runs["test"]]
     planned = list_runs(config)
     comparisons = compare(results, planned)
-    network = _most(scored if len(scored) else runs, ["network"])[0]
+    (network,) = _most(scored if len(scored) else runs, ["network"]) or ("",)
     graph = _most(scored[(scored["network"] == network) & (scored["n"] > 0)], _GRAPH)
     classes = _classes(scored)
     sections = sorted(_sections(comparisons), key=lambda section: section.network != network)
@@ -217,7 +217,7 @@ def _judge(difference: Difference | None, reference: str) -> str:
     points = f"{abs(100 * difference.mean):.1f} points {side}"
     count = len(difference.by_speaker)
     speakers = f"{count} {'speaker' if count == 1 else 'speakers'}"
-    if difference.low is None:
+    if difference.low is None or difference.high is None:
         return f"is {points} {reference} on {speakers}, too few to tell"
     interval = f"(95{_SPACE}% interval {_interval(difference)}, {speakers})"
     if difference.low > 0 or difference.high < 0:
@@ -257,7 +257,7 @@ def _by_network(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
     if not shares:
         return None
     share = max(shares)
-    rows = defaultdict(dict)
+    rows: dict[tuple, dict[str, Comparison]] = defaultdict(dict)
     for each in done:
         if each.setting.label_share == share:
             rows[each.setting.method, each.setting.graph][each.setting.network] = each
@@ -368,7 +368,7 @@ def _draw_shares(comparisons: Sequence[Comparison], graph: tuple | None) -> Iter
     for network, own in table.groupby("network"):
         if own["label_share"].nunique() < 2:
             continue
-        drawn = set()
+        drawn: set[str] = set()
         for name, arms in _CURVES.items():
             curves = {
                 arm: own[own["method"] == arm].set_index("label_share")[["mean", "sd"]]
@@ -409,7 +409,7 @@ def _draw_differences(sections: Sequence[Section]) -> Iterator[Plot]:
 
 def _draw_purity(comparisons: Sequence[Comparison]) -> Iterator[Plot]:
     """Gain over the purity of the graph, wherever graphs were made to a purity."""
-    groups = defaultdict(dict)
+    groups: dict[tuple, dict[str, Comparison]] = defaultdict(dict)
     for each in comparisons:
         arm = find_arm(each.setting.method)
         if each.against_base and (arm.control or each.setting.method == "nsl"):
@@ -426,6 +426,7 @@ def _draw_purity(comparisons: Sequence[Comparison]) -> Iterator[Plot]:
                 each.against_base.high,
             )
             for name, each in methods.items()
+            if each.against_base
         }
         columns = ["purity", "mean", "low", "high"]
         table = pd.DataFrame.from_dict(gains, orient="index", columns=columns, dtype=float)
@@ -543,7 +544,7 @@ def _points(difference: Difference | None) -> str:
 
 
 def _interval(difference: Difference | None) -> str:
-    if difference is None or difference.low is None:
+    if difference is None or difference.low is None or difference.high is None:
         return ""
     return f"{_hundredfold(difference.low):.1f} to {_hundredfold(difference.high):.1f}"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ser_nsl.config import TrainingConfig
 from ser_nsl.corpora.manifest import read_manifest
+from ser_nsl.downstream import NetworkName
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation import evaluate, read_metrics, score
 from ser_nsl.features import Description
@@ -31,13 +32,15 @@ from ser_nsl.settings import save_settings
 from ser_nsl.steps import run_steps
 from ser_nsl.sweep.arms import find_arm
 from ser_nsl.sweep.config import Run, SweepConfig, list_runs, load_sweep
-from ser_nsl.sweep.folds import fold_steps, records_of, split_of
+from ser_nsl.sweep.folds import features_of, fold_steps, records_of, split_of
 from ser_nsl.sweep.results import Results, add_result, read_results
 from ser_nsl.training.data import training_clips
 from ser_nsl.training.train import train_downstream
 
 RESULTS_NAME = "runs.jsonl"
 _SETTINGS_NAME = "sweep.yaml"
+_OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # what a run with a graph sets of training
+_OF_RUNS = ("label_share", "seed")  # what every run sets
 
 
 def run_sweep(
@@ -101,8 +104,7 @@ def _run_in_processes(
     The processes end with the last one. Executors that renew theirs by themselves
     (`max_tasks_per_child`) may wait for ever when one is due, as of Python 3.11.
     """
-    spawn = get_context("spawn")  # TensorFlow does not survive a fork
-    with ProcessPoolExecutor(workers, spawn, _prepare_worker, (threads,)) as pool:
+    with _processes(workers, threads) as pool:
         waiting = {pool.submit(train_and_score, config, run, work): run for run in runs}
         try:
             for each in as_completed(waiting):
@@ -111,16 +113,28 @@ def _run_in_processes(
             pool.shutdown(cancel_futures=True)
 
 
+def _processes(workers: int, threads: int) -> ProcessPoolExecutor:
+    """Processes that train with TensorFlow's own Keras.
+
+    transformers has asked for tf-keras in this one; AutoGraph converts all of that as if a user had
+    written it, which took 15 s in the first training of a process and 2 s in every other.
+    """
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    spawn = get_context("spawn")  # TensorFlow does not survive a fork
+    return ProcessPoolExecutor(workers, spawn, _prepare_worker, (threads,))
+
+
 def _check_settings(config: SweepConfig, path: Path) -> None:
-    """Refuses to put runs beside those of other settings; grids may change.
+    """Refuses to put runs beside those of other settings; grids and what runs set may change.
 
     A setting that is newer than the runs had its default then.
     """
+    set_by_runs = [f"training.{name}" for name in (*_OF_GRAPH, *_OF_RUNS, "edges")]
     flat, flat_before = (
         pd.json_normalize(asdict(each)).iloc[0] for each in (config, load_sweep(str(path)))
     )
     for name, value in flat.items():
-        if name.split(".")[0] in ("grids", "default", "title", "caution"):
+        if name.split(".")[0] in ("grids", "default", "title", "caution") or name in set_by_runs:
             continue
         before = flat_before.get(name)
         if before != value:
@@ -134,7 +148,7 @@ def _describe(runs: Sequence[Run], done: Results, workers: int) -> str:
     groups = defaultdict(list)
     for run in runs:
         groups[run.network, run.method, run.neighbors, run.n, run.label_share].append(run)
-    rows = [
+    rows: list[tuple] = [
         (
             *group,
             len(of_group),
@@ -161,10 +175,11 @@ def _describe(runs: Sequence[Run], done: Results, workers: int) -> str:
 
 def _hours(runs: Sequence[Run], done: Results, workers: int) -> str:
     """How long the runs that are not done will take, by the like that are."""
-    expected = [_expected_seconds(run, done) for run in runs if run not in done]
-    if None in expected:
+    seconds = [_expected_seconds(run, done) for run in runs if run not in done]
+    known = [each for each in seconds if each is not None]
+    if len(known) < len(seconds):
         return "unknown"
-    return f"{sum(expected) / workers / 3600:.1f}"
+    return f"{sum(known) / workers / 3600:.1f}"
 
 
 def _expected_seconds(run: Run, done: Results) -> float | None:
@@ -195,7 +210,9 @@ def _prepare_worker(threads: int) -> None:
 
 def _end_with_parent() -> None:
     """Ends a worker whose sweep was killed; it would wait for work, with its memory, for ever."""
-    parent_process().join()
+    parent = parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
     os._exit(1)
 
 
@@ -217,13 +234,15 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
     training = training_of(config.training, run, steps=-(-clips // config.training.batch_size))
     if "val" in splits:
         training = replace(training, keep="last", patience=0)
+    if arm.guessed:
+        training = replace(training, label_share=1.0)
     embeddings = folder / "embeddings" / "upstream" if arm.method in ("add", "max", "avg") else None
     with TemporaryDirectory() as temporary:
         model, scores = Path(temporary) / "model", Path(temporary) / "scores.json"
         trained = train_downstream(
-            features=features,
+            features=features_of(folder, run),
             out=model,
-            model=run.network,
+            model=cast(NetworkName, run.network),  # as Grid has checked
             method=arm.method,
             training_records=records_of(config, folder, run) if arm.likeness else None,
             max_neighbors=run.n,
@@ -251,9 +270,9 @@ def training_of(training: TrainingConfig, run: Run, *, steps: int) -> TrainingCo
         run: What it sets.
         steps: Steps an epoch.
     """
-    names = ("alpha", "layer", "distance", "neighbors")
-    graph = {name: getattr(run, name) for name in names} if run.n else {}
-    return replace(training, label_share=run.label_share, seed=run.seed, epoch_steps=steps, **graph)
+    graph = {name: getattr(run, name) for name in _OF_GRAPH} if run.n else {}
+    own = {name: getattr(run, name) for name in _OF_RUNS}
+    return replace(training, epoch_steps=steps, **own, **graph)
 
 
 def _purity(config: SweepConfig, folder: Path, run: Run) -> float:
@@ -284,7 +303,7 @@ def _by_speaker(scores: dict[str, Any], features: Path, manifest: Path) -> dict[
     by_speaker = {}
     for speaker, own in sorted(ids.items()):
         predicted = [classes.index(scores["predictions"][each]) for each in own]
-        result = score([labels[each] for each in own], predicted, classes)
+        result = score(np.array([labels[each] for each in own]), np.array(predicted), classes)
         by_speaker[speaker] = {"uar": result["uar"], "clips": result["clips"]}
     names = ("uar", "accuracy", "clips", "classes", "confusion_matrix")
     kept = {name: scores[name] for name in names}

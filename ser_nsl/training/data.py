@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from ser_nsl.config import NeighborSource
 from ser_nsl.downstream.blocks import EMBEDDING_WIDTH
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
@@ -18,7 +19,6 @@ from ser_nsl.records import UNLABELLED, parsed, read_embeddings, read_labels, sh
 from ser_nsl.training.neighborhoods import neighborhood_order
 from ser_nsl.training.orders import OnePass, epoch_order, shuffled
 
-NeighborSource = Literal["packed", "batch", "bank"]
 Inputs = dict[str, tf.Tensor]
 
 _GROUP = 4  # clips of a neighbourhood, so that a batch of 16 still holds four

@@ -13,12 +13,13 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import neural_structured_learning as nsl
 import numpy as np
 import tensorflow as tf
 
+from ser_nsl.config import Distance, NeighborSource
 from ser_nsl.errors import InputError
 
 ROW, NEIGHBOR_ROWS, NEIGHBOR_WEIGHTS = "NL_row", "NL_nbr_rows", "NL_nbr_weights"
@@ -48,7 +49,7 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         graph_reg_config: nsl.configs.GraphRegConfig | None = None,
         *,
         layer: str | None = None,
-        neighbors: Literal["packed", "batch", "bank"] = "packed",
+        neighbors: NeighborSource = "packed",
         clips: int | None = None,
         update_statistics: bool = False,
     ) -> None:
@@ -304,7 +305,7 @@ def check_layer(model: tf.keras.Model, layer: str) -> tf.keras.layers.Layer:
 
 
 def graph_config(
-    *, neighbors: int, alpha: float, distance: Literal["cosine", "jensen_shannon"] = "cosine"
+    *, neighbors: int, alpha: float, distance: Distance = "cosine"
 ) -> nsl.configs.GraphRegConfig:
     """Settings of the loss.
 

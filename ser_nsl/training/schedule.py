@@ -1,12 +1,13 @@
 """The learning rate of every step."""
 
 import json
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from ser_nsl.config import TrainingConfig
 
-Schedule = tf.keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = tf.keras.optimizers.schedules.LearningRateSchedule
 
 
 def learning_rate_schedule(config: TrainingConfig, steps: int) -> Schedule:

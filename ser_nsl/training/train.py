@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import tensorflow as tf
 from tqdm import tqdm
 
-from ser_nsl.config import TrainingConfig
+from ser_nsl.config import Method, TrainingConfig
 from ser_nsl.downstream import NETWORKS, NetworkName
 from ser_nsl.downstream.saved import save_model
 from ser_nsl.errors import InputError
@@ -31,7 +31,7 @@ def train_downstream(
     features: Path,
     out: Path,
     model: NetworkName = "resnet9",
-    method: Literal["base", "nsl", "add", "max", "avg"] = "nsl",
+    method: Method = "nsl",
     training_records: Path | None = None,
     max_neighbors: int = 3,
     embeddings: Path | None = None,
@@ -84,7 +84,7 @@ def train_downstream(
         raise InputError("embeddings: the methods add, max and avg, and no other, need them.")
 
     clips = training_clips(
-        training_records if method == "nsl" else features,
+        training_records or features,
         ("train",) if method == "nsl" else splits,  # of packed clips all train
         description,
         neighbors=max_neighbors if method == "nsl" else 0,
@@ -108,7 +108,8 @@ def train_downstream(
     validation = None
     if validated:
         validation = labelled_clips(features, ("val",), description, embeddings=embeddings)
-    build = partial(_build, model, description, method if embeddings is not None else None)
+    transfer = None if embeddings is None else cast(TransferMethod, method)
+    build = partial(_build, model, description, transfer)
     tf.keras.utils.set_random_seed(training.seed)
     with strategy.scope(), _precision(training.precision):
         network = build()

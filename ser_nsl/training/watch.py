@@ -24,7 +24,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
             done: Epochs that an earlier run has finished.
         """
         super().__init__()
-        self._epochs, self._shown = epochs, {}
+        self._epochs, self._shown = epochs, dict[str, str]()
         self._bar = tqdm(total=epochs * steps, initial=done * steps, desc="training", unit="step")
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:

@@ -62,7 +62,7 @@ def load_upstream(
     folder = checkpoint_folder(name_or_dir)
     config = _read_config(folder, name_or_dir)
     extractor = _read_extractor(folder, name_or_dir)
-    own_classes = tuple(label for _, label in sorted(config.id2label.items()))
+    own_classes = tuple(label for _, label in sorted((config.id2label or {}).items()))
     if classes is not None:
         config.classifier_proj_size = EMBEDDING_WIDTH
         config.id2label = dict(enumerate(classes))

@@ -95,7 +95,7 @@ def extract_embeddings(
             f"{long} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; each is "
             "embedded in windows of this length, of which the mean is taken"
         )
-    counts = {}
+    counts: dict[str, int] = {}
     with tqdm(total=len(table), desc="embedding", unit="clip") as bar:
         for split in splits:
             clips = table[table["split"] == split]

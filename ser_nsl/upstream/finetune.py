@@ -103,7 +103,7 @@ def _train(
     ) as bar:
         for epoch in range(done, config.epochs):
             random = np.random.default_rng([config.seed, epoch])
-            shown = {"epoch": f"{epoch + 1}/{config.epochs}"}
+            shown: dict[str, str | None] = {"epoch": f"{epoch + 1}/{config.epochs}"}
             if progress.history and clips.validated:
                 shown["uar"] = _percent(progress.history[-1]["val_uar"])
             losses = []

@@ -75,11 +75,11 @@ def measure_upstream(
         )
     corpora = _read_targets(targets)
     model, extractor = load_upstream(upstream)
-    classes = tuple(label for _, label in sorted(model.config.id2label.items()))
+    classes = tuple(label for _, label in sorted((model.config.id2label or {}).items()))
     tests = _read_tests(source, classes)
     trained = Embedder(model, extractor, samples)
     untrained = Embedder(_untrained(model, seed), extractor, samples)
-    result = {
+    result: dict[str, Any] = {
         "upstream": fingerprint(model, extractor, with_head=True),
         "clip_seconds": clip_seconds,
         "source": _score(tests, trained, model, classes),

@@ -30,6 +30,6 @@ def mend_position_convolution(model: TFWav2Vec2ForSequenceClassification) -> Non
         )
         return tf.concat([tf.nn.conv1d(*each, 1, "VALID") for each in groups], axis=-1)
 
-    layer._normalize_kernel = normalise_kernel
+    layer._normalize_kernel = normalise_kernel  # type: ignore[method-assign]
     if not tf.config.list_physical_devices("GPU"):
         layer.convolution_op = convolve_groups

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,7 @@ class _History(tf.train.experimental.PythonState):
     """Losses and scores, inside the checkpoint that they belong to."""
 
     def __init__(self) -> None:
-        self.epochs: list[dict[str, float | None]] = []
+        self.epochs: list[dict[str, Any]] = []
 
     def serialize(self) -> str:
         return json.dumps(self.epochs)
@@ -77,7 +78,7 @@ class Progress:
             self.restore_last()
 
     @property
-    def history(self) -> list[dict[str, float | None]]:
+    def history(self) -> list[dict[str, Any]]:
         """For each epoch `loss` and `val_uar`, which is None without a validation split."""
         return self._history.epochs
 

@@ -12,17 +12,19 @@ import ssl
 import sys
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from os import PathLike
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
+from ser_nsl.web.litert import RUNTIME
 
 PAGE = Path(__file__).parent / "page"
 PACKAGES = Path(__file__).parent / "node_modules"
 MODEL_ROUTE = "/recogniser.tflite"
 
-_RUNTIME = PACKAGES / "@litertjs" / "core" / "wasm" / "litert_wasm_internal.wasm"
 _IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
 _WILDCARD = "0.0.0.0"
 _LARGEST_PORT = 65_535
@@ -45,6 +47,7 @@ class PageServer(ThreadingHTTPServer):
         port: int = 8000,
         certificate: Path | None = None,
         key: Path | None = None,
+        packages: Path = PACKAGES,
     ) -> None:
         """Checks what is to be served, and binds.
 
@@ -54,15 +57,16 @@ class PageServer(ThreadingHTTPServer):
             port: Port to listen on; 0 takes one that is free.
             certificate: PEM file with the certificate for https; plain http without it.
             key: PEM file with its private key, if that is not in `certificate`.
+            packages: The folder `node_modules` that npm has put LiteRT.js in.
 
         Raises:
             InputError: If the recogniser, LiteRT.js or the certificate cannot be used, or the
                 address cannot be bound.
         """
         Recognizer(model)
-        if not _RUNTIME.is_file():
+        if not (packages / RUNTIME).is_file():
             raise InputError(
-                f"{PACKAGES}: holds no LiteRT.js; install it: npm ci --prefix {PAGE.parent}"
+                f"{packages}: holds no LiteRT.js; install it: npm ci --prefix {packages.parent}"
             )
         if not 0 <= port <= _LARGEST_PORT:
             raise InputError(f"port: must be between 0 and {_LARGEST_PORT}; received {port}.")
@@ -82,9 +86,10 @@ class PageServer(ThreadingHTTPServer):
         name = socket.gethostname() if host == _WILDCARD else host
         self.address = f"http{'s' if secured else ''}://{name}:{self.server_port}/"
         self.model = model
+        self.packages = packages
         self.headers = _headers((PAGE / "index.html").read_text(encoding="utf-8"))
 
-    def handle_error(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+    def handle_error(self, request: Any, client_address: tuple[str, int]) -> None:
         """Passes over browsers that hang up, or that speak http where https is served."""
         if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
@@ -108,7 +113,7 @@ def _load_certificate(certificate: Path | None, key: Path | None) -> ssl.SSLCont
 
 def _headers(page: str) -> dict[str, str]:
     """What the browser must hold to: nothing but this origin, whatever a script may try."""
-    import_map = _IMPORT_MAP.search(page)[1]
+    import_map = "".join(_IMPORT_MAP.findall(page))
     digest = base64.b64encode(hashlib.sha256(import_map.encode()).digest()).decode()
     policy = {
         "default-src": "'none'",
@@ -151,10 +156,11 @@ class _Handler(SimpleHTTPRequestHandler):
         route = urlsplit(path).path
         if route == MODEL_ROUTE:
             return str(self.server.model)
-        self.directory = str(PACKAGES if route.startswith("/@litertjs/") else PAGE)
+        packages = route.startswith("/@litertjs/")
+        self.directory = str(self.server.packages if packages else PAGE)
         return super().translate_path(path)
 
-    def list_directory(self, path: str) -> None:
+    def list_directory(self, path: str | PathLike[str]) -> None:
         """Lists no folder."""
         self.send_error(HTTPStatus.NOT_FOUND)
 

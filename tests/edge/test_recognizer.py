@@ -106,11 +106,13 @@ def test_hears_what_training_heard(recognizer, tmp_path):
         (np.zeros((9, 0)), RATE, r"shape .*received \(9, 0\)"),
         (np.zeros((9, 1, 1)), RATE, r"shape .*received \(9, 1, 1\)"),
         (b"\0\0", RATE, r"shape .*received \(\)"),
-        (WAVE, 0, "sample_rate_hz: must be in Hz, from 1000 to 1000000; received 0"),
-        (WAVE, 44.1, "sample_rate_hz: must be in Hz, .*received 44.1"),
-        (WAVE, -RATE, "sample_rate_hz: must be in Hz, .*received -16000"),
-        (WAVE, float("inf"), "sample_rate_hz: must be in Hz, .*received inf"),
-        (WAVE, float("nan"), "sample_rate_hz: must be in Hz, .*received nan"),
+        (WAVE, 0, "sample_rate_hz: must be a number in Hz, from 1000 to 1000000; received 0"),
+        (WAVE, 44.1, "sample_rate_hz: must be a number in Hz, .*received 44.1"),
+        (WAVE, -RATE, "sample_rate_hz: must be a number in Hz, .*received -16000"),
+        (WAVE, float("inf"), "sample_rate_hz: must be a number in Hz, .*received inf"),
+        (WAVE, "16000", "sample_rate_hz: must be a number in Hz, .*received '16000'"),
+        (WAVE, None, "sample_rate_hz: must be a number in Hz, .*received None"),
+        (WAVE, float("nan"), "sample_rate_hz: must be a number in Hz, .*received nan"),
     ],
 )
 def test_bad_samples(recognizer, samples, rate, message):
@@ -193,8 +195,9 @@ def test_operators_that_the_runtime_does_not_know(flatbuffer, pack_all, tmp_path
 def test_missing_file_and_bad_threads(path, tmp_path):
     with pytest.raises(InputError, match="none.tflite: cannot be read .*No such file"):
         Recognizer(tmp_path / "none.tflite")
-    with pytest.raises(InputError, match="threads: must be at least 1; received 0"):
-        Recognizer(path, threads=0)
+    for threads in (0, 1.5, "2"):
+        with pytest.raises(InputError, match=f"threads: must be a whole .* received {threads!r}"):
+            Recognizer(path, threads=threads)
 
 
 @pytest.mark.parametrize(

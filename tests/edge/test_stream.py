@@ -48,6 +48,18 @@ def test_hears_the_last_window_as_a_clip(recognizer, rate, hop):
     assert len(predictions) > 40
 
 
+def test_silence_has_no_answer_and_ends_the_smoothing(recognizer):
+    sound, silence = noise(60), np.full(60, 5e-5, np.float32)
+    settings = {"hop_seconds": 12 / RATE, "smoothing_seconds": 1}
+    predictions = recognizer.stream(RATE, **settings).feed(np.concatenate([sound, silence, sound]))
+    alone = recognizer.stream(RATE, **settings).feed(sound)
+
+    seconds = [each.time_seconds for each in predictions]
+    assert seconds == pytest.approx(np.array([1, 2, 3, 4, 5, 11, 12, 13, 14, 15]) * 12 / RATE)
+    answers = [each.probabilities for each in predictions]
+    assert answers == [each.probabilities for each in alone] * 2
+
+
 @pytest.mark.parametrize("largest", [1, 3, 17, 1000])
 @pytest.mark.parametrize("rate", RATES)
 def test_chunks_change_nothing(recognizer, rate, largest):
@@ -143,8 +155,8 @@ def test_a_bad_first_chunk_decides_nothing(recognizer):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sample_rate_hz": 0}, "sample_rate_hz: must be in Hz"),
-        ({"sample_rate_hz": 44.1}, "sample_rate_hz: must be in Hz"),
+        ({"sample_rate_hz": 0}, "sample_rate_hz: must be a number in Hz"),
+        ({"sample_rate_hz": 44.1}, "sample_rate_hz: must be a number in Hz"),
         ({"hop_seconds": 0}, "hop_seconds: must be at least one sample.*received 0 at 16000 Hz"),
         ({"hop_seconds": 0.9 / RATE}, "hop_seconds: must be at least one sample"),
         ({"hop_seconds": -1}, "hop_seconds: must be at least one sample"),

@@ -8,6 +8,7 @@ from ser_nsl.downstream.saved import save_model
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.export import release
+from ser_nsl.export.forms import Exported
 from ser_nsl.export.release import release_recognisers, write_cards
 from ser_nsl.settings import save_settings
 
@@ -132,3 +133,37 @@ def test_missing_benchmark_is_named(arguments):
 
     with pytest.raises(InputError, match="holds no benchmark.json; run tools/benchmark_tflite.py"):
         release_recognisers(**arguments)
+
+
+@pytest.fixture
+def losing_int8(monkeypatch):
+    """int8 loses too much unless it is trained for; returns the epochs of each call."""
+    calls = []
+
+    def make_forms(model_dir, card, *, training, tested, tune_epochs=0):
+        calls.append(tune_epochs)
+        told = {"bytes": 9, "uar": 0.5, "keras_uar": 0.5, "label_agreement": 1.0}
+        lost = [] if tune_epochs else ["it loses 2.0 points of UAR"]
+        return {
+            form: Exported(b"tflite", told | {"broken_bounds": lost if form == "int8" else []})
+            for form in ("float16", "int8")
+        }
+
+    monkeypatch.setattr(release, "make_forms", make_forms)
+    return calls
+
+
+def test_int8_that_loses_too_much_is_trained_for(arguments, losing_int8):
+    release_recognisers(**arguments, tune_epochs=2)
+    write_cards(arguments["out"].parent)
+
+    assert losing_int8 == [0, 2]
+    card = (arguments["out"] / "README.md").read_text()
+    assert "The int8 of cnn6 was trained on for 2 epochs" in card
+    assert "float16 of cnn6 was trained" not in card
+
+
+def test_int8_that_loses_too_much_is_refused_without(arguments, losing_int8):
+    with pytest.raises(InputError, match=r"as int8, it loses 2\.0 points .* --tune-epochs"):
+        release_recognisers(**arguments, tune_epochs=0)
+    assert not arguments["out"].exists()

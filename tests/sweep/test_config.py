@@ -36,10 +36,17 @@ def test_all_grids(tiny):
     runs = list_runs(tiny, ["all"])
 
     assert [run.method for run in runs if run.label_share == 0.5] == [
+        "guessed",
         "random",
         "purity_50",
     ]
-    assert len(runs) == 4
+    assert len(runs) == 5
+
+
+def test_probed_labels_cannot_be_joined(tiny):
+    for arm in ("probe", "guessed"):
+        with pytest.raises(ValueError, match="a probe reads training clips only"):
+            replace(tiny, joined=True, grids={"main": Grid(arms=(arm,))})
 
 
 def test_unknown_grid_is_refused(tiny):

@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from ser_nsl.config import GraphConfig, SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
-from ser_nsl.records import read_labels
+from ser_nsl.labels import known_labels
+from ser_nsl.records import UNLABELLED, read_embeddings, read_labels
 from ser_nsl.sweep import sweep as sweep_module
 from ser_nsl.sweep.config import Fold, Grid, list_runs, load_sweep
 from ser_nsl.sweep.results import add_result, read_results
@@ -81,6 +82,19 @@ def test_graphs_are_those_of_the_arms(swept):
     assert right("upstream_random_2") < 0.8
 
 
+def test_guessed_labels_are_the_probe_s_where_none_is_known(swept):
+    folder = swept[0] / "work" / "fold1"
+    probed = read_embeddings(folder / "embeddings" / "probe_0.5_0", ["train"])
+    guessed = read_labels(folder / "guessed" / "probe_0.5_0", "train")
+    true = read_labels(folder / "features", "train")
+    known = known_labels([*true], np.array([*true.values()]), 0.5, seed=0)
+
+    assert 0 < (known == UNLABELLED).sum() < len(known)
+    for (utterance_id, label), own in zip(true.items(), known, strict=True):
+        expected = probed[utterance_id].argmax() if own == UNLABELLED else label
+        assert guessed[utterance_id] == expected
+
+
 def test_validation_speakers_join_in_for_the_test(tiny, tmp_path):
     grid = Grid(arms=("paper",), networks=("cnn6",), neighbors=("packed",), seeds=(0,))
     sweep = replace(
@@ -118,6 +132,14 @@ def test_processes_are_renewed(tiny, tmp_path, monkeypatch):
     run_sweep(replace(tiny, grids={"main": grid}), tmp_path, work=tmp_path / "work", workers=1)
 
     assert len(read_results(tmp_path / "runs.jsonl")) == 2
+
+
+def test_processes_train_with_tensorflow_s_own_keras(monkeypatch):
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")  # as transformers does
+
+    with sweep_module._processes(1, threads=1) as pool:
+        model = pool.submit(eval, "__import__('tensorflow').keras.Model.__module__")
+        assert model.result().startswith("keras.")
 
 
 KILLED = """
@@ -177,17 +199,23 @@ def test_other_settings_are_refused(swept, tiny):
         run_sweep(other, swept[0], work=swept[0] / "work")
 
 
+def test_what_runs_set_may_change(swept, tiny):
+    other = replace(tiny, training=replace(tiny.training, alpha=3.0, distance="jensen_shannon"))
+
+    run_sweep(other, swept[0], work=swept[0] / "work", dry_run=True)
+
+
 def test_settings_newer_than_the_runs_had_their_defaults(swept, tiny, tmp_path):
     shutil.copytree(swept[0], tmp_path / "sweep", ignore=shutil.ignore_patterns("work"))
     path = tmp_path / "sweep" / "sweep.yaml"
     before = OmegaConf.load(path)
-    del before.graph.likeness, before.training.distance
+    del before.graph.likeness, before.training.patience
     OmegaConf.save(before, path)
 
     run_sweep(tiny, tmp_path / "sweep", work=tmp_path / "work", dry_run=True)
 
-    other = replace(tiny, training=replace(tiny.training, distance="jensen_shannon"))
-    with pytest.raises(InputError, match=r"training\.distance: cosine, not jensen_shannon"):
+    other = replace(tiny, training=replace(tiny.training, patience=3))
+    with pytest.raises(InputError, match=r"training\.patience: 0, not 3"):
         run_sweep(other, tmp_path / "sweep", work=tmp_path / "work", dry_run=True)
 
 

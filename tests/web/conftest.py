@@ -12,7 +12,6 @@ from ser_nsl.downstream.blocks import logmel_input
 from ser_nsl.export.convert import to_tflite
 from ser_nsl.export.metadata import Card, add_metadata
 from ser_nsl.features import Description
-from ser_nsl.web import server as server_module
 from ser_nsl.web.server import PACKAGES, PageServer
 
 RATE = 16_000
@@ -70,8 +69,3 @@ def page_server(recogniser, litert) -> Iterator[PageServer]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
-
-
-@pytest.fixture
-def without_litert(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(server_module, "_RUNTIME", tmp_path / "absent.wasm")

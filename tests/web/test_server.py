@@ -1,5 +1,6 @@
 import contextlib
 import http.client
+import os
 import shutil
 import signal
 import ssl
@@ -15,7 +16,8 @@ import pytest
 from ser_nsl.errors import InputError
 from ser_nsl.web.server import PAGE, PageServer
 
-SERVE_DEMO = Path(__file__).parents[2] / "tools" / "serve_demo.py"
+ROOT = Path(__file__).parents[2]
+SERVE_DEMO = ROOT / "tools" / "serve_demo.py"
 
 
 def get(server: PageServer, route: str) -> tuple[int, http.client.HTTPMessage, bytes]:
@@ -111,9 +113,26 @@ def test_a_file_that_is_no_recogniser_is_refused(tmp_path, litert):
         PageServer(path, port=0)
 
 
-def test_the_command_that_installs_litert_is_said(recogniser, without_litert):
-    with pytest.raises(InputError, match=f"npm ci --prefix {PAGE.parent}"):
-        PageServer(recogniser, port=0)
+def test_the_command_that_installs_litert_is_said(recogniser, tmp_path):
+    with pytest.raises(InputError, match=f"npm ci --prefix {tmp_path}$"):
+        PageServer(recogniser, port=0, packages=tmp_path / "node_modules")
+
+
+def test_the_script_takes_litert_from_its_checkout(recogniser, litert, tmp_path):
+    """As after `pip install .`, which copies the package without npm's packages."""
+    shutil.copytree(
+        ROOT / "ser_nsl", tmp_path / "ser_nsl", ignore=shutil.ignore_patterns("node_modules")
+    )
+    command = [sys.executable, SERVE_DEMO, "--model", recogniser, "--port", "0"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        said = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+
+    assert said.startswith("the page is at"), errors
 
 
 def test_https(recogniser, litert, tmp_path):

@@ -6,6 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ SAMPLE_RATE_HZ = 22_050
 _SYNCHRONOUS, _DO_NOT_EXIT = 2, 0x8000
 _RATE, _VOLUME = 1, 2
 _UTF8, _SSML = 1, 0x10
-_SYNTH_ARGUMENTS = [
+_SYNTH_ARGUMENTS: list[Any] = [
     ctypes.c_char_p,  # text
     ctypes.c_size_t,  # its size in bytes, with the closing zero
     ctypes.c_uint,  # where to start,
@@ -92,7 +93,7 @@ class _Engine:
         self._receive = receiver(self._keep)  # espeak-ng keeps a bare pointer to it
         self._library.espeak_SetSynthCallback(self._receive)
 
-    def _keep(self, samples, count: int, events) -> int:
+    def _keep(self, samples: Any, count: int, events: Any) -> int:
         if samples and count:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
