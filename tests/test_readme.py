@@ -1,5 +1,6 @@
 """The README's commands name scripts, flags and settings that exist."""
 
+import json
 import re
 import runpy
 import shlex
@@ -10,7 +11,8 @@ import pytest
 from ser_nsl.config import load_experiment
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [
     shlex.split(line, comments=True)
     for block in BLOCKS
@@ -50,3 +52,35 @@ def test_links_lead_somewhere():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text())
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def shown(value: float) -> str:
+    """In percent, as the README writes it, without -0.0."""
+    return f"{round(100 * value, 1) + 0.0:.1f}".replace("-", "−")
+
+
+@pytest.mark.parametrize("corpus", ["EmoDB", "EMOVO"])
+@pytest.mark.parametrize("share", [25, 100])
+def test_result_table_is_that_of_the_sweeps(corpus, share):
+    path = ROOT / "results" / f"sweep_{corpus.lower()}" / "metrics.json"
+    found = {
+        each["setting"]["method"]: each
+        for each in json.loads(path.read_text())["comparisons"]
+        if each["setting"]["network"] == "resnet9_quarter"
+        and each["setting"]["label_share"] == share / 100
+        and each["setting"]["distance"] in ("", "jensen_shannon")
+        and each["uar"] is not None
+    }
+    (row,) = re.findall(rf"^\| {corpus} \| {share} % \| (.*) \|$", README, flags=re.MULTILINE)
+    cells = [cell.strip() for cell in row.split("|")]
+    methods = ["base", "guessed", "probe", None, "random"]
+    for cell, method in zip(cells, methods, strict=False):
+        if method in found:
+            uar, sd = found[method]["uar"], found[method]["uar_sd"]
+            assert cell == f"{shown(uar)} ± {shown(sd)}", method
+        elif method is not None:
+            assert cell == "", method
+    gain = found["probe"]["against_base"]
+    sign = "+" if gain["mean"] > 0 else ""
+    told = f"{sign}{shown(gain['mean'])} ({shown(gain['low'])} to {shown(gain['high'])})"
+    assert cells[3].strip("*") == told
