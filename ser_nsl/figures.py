@@ -513,7 +513,8 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], min_n_ticks=2))
     axes.grid(axis="x")
-    axes.set_title(title)
+    # Over the whole figure: beside long names of rows the axes are narrow.
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     axes.set_xlabel("difference in UAR, points")
     figure.legend(loc="outside lower center", ncols=2, handlelength=1.4, columnspacing=1.4)
     return _svg(figure)

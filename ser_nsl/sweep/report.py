@@ -52,7 +52,8 @@ class Section:
         label_share: Share of the training labels that are used.
         rows: In the order of the arms.
         labels: For each row the name of its arm, with what tells it from others of that arm.
-        sentences: What can be said of each graph that is no control, by label.
+        sentences: What can be said of each graph that is no control, and of what the probe knows
+            without a graph, by label.
     """
 
     network: str
@@ -195,12 +196,21 @@ def _sections(comparisons: Sequence[Comparison]) -> Iterator[Section]:
             rows=rows,
             labels=labels,
             sentences={
-                label: f"{_judge(row.against_base, 'base')}; it "
-                f"{_judge(row.against_random, 'the random graph')}."
+                label: sentence
                 for label, row in zip(labels, rows, strict=True)
-                if _learns_from_graph(row.setting.method) and row.runs
+                if row.runs and (sentence := _sentence(row))
             },
         )
+
+
+def _sentence(row: Comparison) -> str:
+    """What can be said of an arm; nothing of controls that have a graph."""
+    against_base = _judge(row.against_base, "base")
+    if find_arm(row.setting.method).guessed:
+        return f"{against_base}, with what the probe knows but without a graph."
+    if _learns_from_graph(row.setting.method):
+        return f"{against_base}; it {_judge(row.against_random, 'the random graph')}."
+    return ""
 
 
 def _learns_from_graph(method: str) -> bool:

@@ -378,3 +378,15 @@ def test_graph_of_known_purity_is_a_point():
     svg = figures.gain_by_purity("Gain", gains)
 
     assert {"made to a purity", "nsl", "random", "100%"} <= set(texts(svg))
+
+
+def test_what_the_probe_knows_without_a_graph_is_told(tmp_path):
+    config = sweep(tmp_path)
+    grid = replace(config.grids["main"], arms=("base", "guessed"), label_shares=(0.5,))
+    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
+
+    make_sweep_report(run=folder, out=folder)
+
+    _, markdown, _ = read(folder)
+    assert "- `guessed` cannot be told from base: 0.0 points above" in markdown
+    assert "with what the probe knows but without a graph." in markdown
