@@ -22,6 +22,7 @@ from ser_nsl.stage import stage
 
 FORMS: tuple[Form, ...] = ("float16", "int8")
 RECORD_NAME = "release.json"
+_TOLD = ("bytes", "uar", "keras_uar", "label_agreement", "broken_bounds")
 
 
 @stage(inputs=("benchmark",), makes="folder")
@@ -33,7 +34,7 @@ def release_recognisers(
     name: str,
     model_version: str = "1",
     author: str = "",
-    tune_epochs: int = 3,
+    force: bool = False,
 ) -> Mapping[str, Any]:
     """Exports every network of a finished run as float16 and int8; `write_cards` describes them.
 
@@ -47,15 +48,14 @@ def release_recognisers(
         name: Of the recognisers, in their metadata and on the card.
         model_version: Of the recognisers.
         author: Who made them.
-        tune_epochs: Epochs of training for int8, of networks that lose too much without; 0 refuses
-            these.
+        force: Release forms that break their bound too; the card says so.
 
     Returns:
         Numbers of networks and files, and their bytes.
 
     Raises:
-        InputError: If the run is not finished, a form breaks its bound, or the benchmark lacks a
-            network.
+        InputError: If the run is not finished, a form breaks its bound and is not forced, or the
+            benchmark lacks a network.
     """
     experiment = load_experiment(str(run / EXPERIMENT_NAME))
     facts = gather_facts(run)
@@ -67,8 +67,8 @@ def release_recognisers(
     for network in experiment.networks:
         model_dir = run / "models" / model_label(network, method, experiment.seeds[0])
         card = _card(model_dir, run / "target" / "manifest.csv", name, model_version, author)
-        forms, tuned = _forms(model_dir, run / "target" / "manifest.csv", card, tune_epochs)
-        rows += _export(model_dir, forms, network, tuned, latencies, out)
+        forms = _forms(model_dir, run / "target" / "manifest.csv", card)
+        rows += _export(model_dir, forms, network, latencies, out, force)
     results = {
         row["network"]: {key: row[key] for key in ("uar_mean", "uar_sd", "seeds", "clips")}
         for row in facts["results"]
@@ -122,37 +122,30 @@ def _card(model_dir: Path, manifest: Path, name: str, version: str, author: str)
     )
 
 
-def _forms(
-    model_dir: Path, manifest: Path, card: Card, tune_epochs: int
-) -> tuple[dict[Form, Exported], int]:
-    """All forms of a network, and the epochs for which it was trained for int8."""
+def _forms(model_dir: Path, manifest: Path, card: Card) -> dict[Form, Exported]:
     description = Description.load(model_dir)
     training, tested = (
         Clips.of_split(split, manifest, None, description) for split in ("train", "test")
     )
-    forms = make_forms(model_dir, card, training=training, tested=tested)
-    if not tune_epochs or not forms["int8"].report["broken_bounds"]:
-        return forms, 0
-    tuned = make_forms(model_dir, card, training=training, tested=tested, tune_epochs=tune_epochs)
-    return tuned, tune_epochs
+    return make_forms(model_dir, card, training=training, tested=tested)
 
 
 def _export(
     model_dir: Path,
     forms: Mapping[Form, Exported],
     network: str,
-    tuned_epochs: int,
     latencies: Mapping[tuple[str, str], float],
     out: Path,
+    force: bool,
 ) -> list[dict[str, Any]]:
     """Writes the forms of one network, and says what stands on the card."""
     rows = []
     for form in FORMS:
         report = forms[form].report
-        if report["broken_bounds"]:
+        if report["broken_bounds"] and not force:
             raise InputError(
                 f"{model_dir}: as {form}, {'; '.join(report['broken_bounds'])}; release another "
-                "seed, or give more --tune-epochs."
+                "seed, or give --force, and the card will say so."
             )
         if (network, form) not in latencies:
             raise InputError(
@@ -166,9 +159,8 @@ def _export(
                 "file": file,
                 "network": network,
                 "form": form,
-                "tuned_epochs": tuned_epochs if form == "int8" else 0,
                 "milliseconds": latencies[network, form],
-                **{key: report[key] for key in ("bytes", "uar", "keras_uar", "label_agreement")},
+                **{key: report[key] for key in _TOLD},
             }
         )
     return rows

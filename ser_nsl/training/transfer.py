@@ -30,6 +30,8 @@ def with_embedding(network: tf.keras.Model, method: TransferMethod) -> tf.keras.
         network's layers.
     """
     embedding = tf.keras.Input((EMBEDDING_WIDTH,), name="embedding")
-    merged = _MERGES[method](name=method)([network.get_layer("fc1").output, embedding])
+    # ResNet-9 has layers that Keras names `add`.
+    merge = _MERGES[method](name=f"{method}_embedding")
+    merged = merge([network.get_layer("fc1").output, embedding])
     logits = network.get_layer("fc2")(merged)
     return tf.keras.Model([*network.inputs, embedding], logits, name=f"{network.name}_{method}")

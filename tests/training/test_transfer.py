@@ -2,6 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_nsl.config import FrontEndConfig
+from ser_nsl.downstream import NETWORKS
+from ser_nsl.features import Description
 from ser_nsl.training.transfer import with_embedding
 
 
@@ -40,3 +43,15 @@ def test_layers_are_shared(network):
 
     assert joined.get_layer("fc1") is network.get_layer("fc1")
     assert joined.count_params() == network.count_params()
+
+
+@pytest.mark.parametrize("method", ["add", "max", "avg"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_takes_an_embedding(name, method):
+    tf.keras.backend.clear_session()  # names of layers are those of a new process
+    mean, deviation = (0.0,) * 64, (1.0,) * 64
+    description = Description(FrontEndConfig(), 32_000, ("joy", "anger"), mean, deviation)
+
+    joined = with_embedding(NETWORKS[name](description), method)
+
+    assert joined.output_shape == (None, 2)
