@@ -30,7 +30,7 @@ root_doc = "docs/index"
 include_patterns = [
     "*.md",
     "docs/**.md",
-    "models/*/README.md",
+    "models/**.md",
     "notebooks/*.ipynb",
     "results/**.md",
 ]
