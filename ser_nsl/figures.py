@@ -46,6 +46,8 @@ _METHOD_COLOURS = {
     "fused": "#CC79A7",
     "fused_agreeing": "#56B4E9",
     "probe": "#222222",
+    "guessed_fused": "#AA4499",
+    "guessed_probe": "#44AA99",
     "random": "#888888",
     "oracle": "#222222",
     "add": "#009E73",
@@ -62,6 +64,8 @@ _METHOD_MARKERS = {
     "fused": "v",
     "fused_agreeing": "<",
     "probe": "X",
+    "guessed_fused": "d",
+    "guessed_probe": "*",
     "random": "X",
     "oracle": "p",
     "add": "^",
@@ -476,8 +480,9 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
 
     Args:
         title: What is drawn.
-        rows: For each row, from the top, and each of two references the difference and the ends of
-            its interval, in [-1, 1]; None or NaN for unknown ends. A row may lack a reference.
+        rows: For each row, from the top, and each of three references at most the difference and
+            the ends of its interval, in [-1, 1]; None or NaN for unknown ends. A row may lack a
+            reference.
 
     Returns:
         SVG: a point and a line for each, in points of UAR, beside a line at zero.
@@ -486,14 +491,14 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
     figure, axes = _figure(height=1.1 + (0.14 + 0.09 * len(references)) * len(rows))
     places = np.arange(len(rows))
     for place, (reference, colour, marker) in enumerate(
-        zip(references, (COLOURS[0], COLOURS[1]), ("o", "s"), strict=False)
+        zip(references, COLOURS, ("o", "s", "D"), strict=False)
     ):
         shown = [
             (y, row[reference])
             for y, row in zip(places, rows.values(), strict=True)
             if reference in row
         ]
-        y = np.array([each for each, _ in shown]) + 0.26 * (place - (len(references) - 1) / 2)
+        y = np.array([each for each, _ in shown]) + 0.24 * (place - (len(references) - 1) / 2)
         mean, low, high = 100 * np.array([values for _, values in shown], dtype=float).T
         axes.hlines(y, low, high, color=colour, linewidth=2)
         axes.plot(
@@ -516,7 +521,7 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
     # Over the whole figure: beside long names of rows the axes are narrow.
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     axes.set_xlabel("difference in UAR, points")
-    figure.legend(loc="outside lower center", ncols=2, handlelength=1.4, columnspacing=1.4)
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.4, columnspacing=1.4)
     return _svg(figure)
 
 

@@ -30,6 +30,11 @@ class Arm:
     purity: float | None = None
     guessed: bool = False
 
+    @property
+    def probes(self) -> bool:
+        """Whether a probe, which reads training clips only, has a part in it."""
+        return self.likeness == "probe" or self.guessed
+
 
 ARMS = {
     "base": Arm("labels only", "base", None),
@@ -50,6 +55,18 @@ ARMS = {
         "graph from what a linear probe, trained on the known labels, reads from both",
         likeness="probe",
         edges="agreeing",
+    ),
+    "guessed_fused": Arm(
+        "hidden labels guessed by the probe, and a graph from upstream and MFCCs",
+        likeness="fused",
+        edges="agreeing",
+        guessed=True,
+    ),
+    "guessed_probe": Arm(
+        "hidden labels guessed by the probe, and the probe's graph",
+        likeness="probe",
+        edges="agreeing",
+        guessed=True,
     ),
     "random": Arm("random graph of the same degrees", control="random"),
     "oracle": Arm("graph that knows all labels (not fair)", control="oracle"),

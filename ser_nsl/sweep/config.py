@@ -122,7 +122,7 @@ class SweepConfig:
         for name, grid in self.grids.items():
             if any(not 0 <= fold < len(self.folds) for fold in grid.folds):
                 raise ValueError(f"grids.{name}.folds: must be 0 to {len(self.folds) - 1}")
-            if self.joined and grid.test and any(map(_probes, grid.arms)):
+            if self.joined and grid.test and any(find_arm(arm).probes for arm in grid.arms):
                 raise ValueError(
                     f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
                 )
@@ -130,10 +130,6 @@ class SweepConfig:
     def splits(self, run: "Run") -> tuple[str, ...]:
         """Whose clips a run trains on, `train` or `train` and `val`."""
         return ("train", "val") if self.joined and run.test else ("train",)
-
-
-def _probes(arm: str) -> bool:
-    return find_arm(arm).likeness == "probe" or find_arm(arm).guessed
 
 
 @dataclass(frozen=True)

@@ -124,10 +124,10 @@ def fold_steps(
     ]
     for run in runs:
         arm = find_arm(run.method)
-        if arm.likeness is not None:
-            steps += _graph_steps(config, folder, run)
         if arm.guessed:
             steps += _guessing_steps(folder, run)
+        if arm.likeness is not None:
+            steps += _graph_steps(config, folder, run)
     return [*{step.out: step for step in steps}.values()]
 
 
@@ -142,7 +142,8 @@ def records_of(config: SweepConfig, folder: Path, run: Run) -> Path:
     arm = find_arm(run.method)
     control = [arm.control] if arm.control else []
     purity = [f"{arm.purity:.0%}".rstrip("%")] if arm.purity is not None else []
-    name = "_".join([_likeness(run), *control, *purity, str(run.n)])
+    labels = ["with", _probe(run)] if arm.guessed else []
+    name = "_".join([_likeness(run), *control, *purity, *labels, str(run.n)])
     return folder / "-".join(["training", *config.splits(run)[1:]]) / name
 
 
@@ -215,7 +216,7 @@ def _graph_steps(config: SweepConfig, folder: Path, run: Run) -> Iterator[Step]:
     yield Step(
         pack_neighbors,
         {
-            "features": folder / "features",
+            "features": features_of(folder, run),
             "graph": packed,
             "out": records,
             "max_neighbors": kept,

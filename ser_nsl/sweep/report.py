@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -205,12 +206,16 @@ def _sections(comparisons: Sequence[Comparison]) -> Iterator[Section]:
 
 def _sentence(row: Comparison) -> str:
     """What can be said of an arm; nothing of controls that have a graph."""
-    against_base = _judge(row.against_base, "base")
-    if find_arm(row.setting.method).guessed:
-        return f"{against_base}, with what the probe knows but without a graph."
-    if _learns_from_graph(row.setting.method):
-        return f"{against_base}; it {_judge(row.against_random, 'the random graph')}."
-    return ""
+    arm, judged = find_arm(row.setting.method), [_judge(row.against_base, "base")]
+    if arm.guessed and arm.likeness is None:
+        return f"{judged[0]}, with what the probe knows but without a graph."
+    if not _learns_from_graph(row.setting.method):
+        return ""
+    if not arm.guessed:
+        judged.append(_judge(row.against_random, "the random graph"))
+    if row.against_guessed is not None:
+        judged.append(_judge(row.against_guessed, "guessed labels without a graph"))
+    return "; it ".join(judged) + "."
 
 
 def _learns_from_graph(method: str) -> bool:
@@ -355,7 +360,7 @@ def _describe_training(training: TrainingConfig) -> str:
 
 
 _CURVES = {
-    "graphs": [name for name in ARMS if name == "base" or _learns_from_graph(name)],
+    "graphs": [name for name in ARMS if name in ("base", "guessed") or _learns_from_graph(name)],
     "controls": ["base", "nsl", *(name for name, arm in ARMS.items() if arm.control)],
     "transfer": [
         "base",
@@ -402,6 +407,7 @@ def _draw_differences(sections: Sequence[Section]) -> Iterator[Plot]:
             found = {
                 "against base": row.against_base,
                 "against the random graph": row.against_random,
+                "against guessed labels": row.against_guessed,
             }
             drawn[label] = {
                 name: (each.mean, each.low, each.high) for name, each in found.items() if each
@@ -412,7 +418,7 @@ def _draw_differences(sections: Sequence[Section]) -> Iterator[Plot]:
             yield Plot(
                 f"{section.network}_{share}_differences",
                 f"Points with intervals: differences in UAR of {section.network} at {share} % of "
-                "the labels, against base and against the random graph.",
+                f"the labels, {' and '.join(dict.fromkeys(chain(*drawn.values())))}.",
                 figures.differences(f"{section.network}, {share}% of the labels", drawn),
             )
 

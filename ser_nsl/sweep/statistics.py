@@ -105,6 +105,8 @@ class Comparison:
         purity: Share of the graph's edges that join one emotion, as far as known.
         against_base: None for base itself, and without pairs.
         against_random: Of graph arms, against the random graph used in the same way.
+        against_guessed: Of graph arms that know what the probe knows, against plain training on
+            its guesses.
     """
 
     setting: Setting
@@ -120,6 +122,7 @@ class Comparison:
     purity: float | None
     against_base: Difference | None
     against_random: Difference | None
+    against_guessed: Difference | None
 
 
 def tabulate_runs(results: Results) -> pd.DataFrame:
@@ -239,7 +242,10 @@ def _compare(
     val_uar: float | None,
 ) -> Comparison:
     runs = groups.get(setting, none)
-    base = Setting(setting.network, setting.label_share, "base", 0, 0.0, "", "", "")
+    base, guessed = (
+        Setting(setting.network, setting.label_share, name, 0, 0.0, "", "", "")
+        for name in ("base", "guessed")
+    )
     random = Setting(setting.network, setting.label_share, "random", *setting.graph)
     by_seed = runs.pivot_table(index="seed", columns="fold", values="uar").dropna()
     known = find_arm(setting.method)
@@ -259,7 +265,10 @@ def _compare(
         purity=nominal if measured is None else measured,
         against_base=None if setting == base else _subtract(runs, groups.get(base, none)),
         against_random=_subtract(runs, groups.get(random, none))
-        if known.likeness is not None and setting != random
+        if known.likeness is not None and not known.guessed and setting != random
+        else None,
+        against_guessed=_subtract(runs, groups.get(guessed, none))
+        if known.likeness is not None and known.probes
         else None,
     )
 

@@ -234,8 +234,6 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
     training = training_of(config.training, run, steps=-(-clips // config.training.batch_size))
     if "val" in splits:
         training = replace(training, keep="last", patience=0)
-    if arm.guessed:
-        training = replace(training, label_share=1.0)
     embeddings = folder / "embeddings" / "upstream" if arm.method in ("add", "max", "avg") else None
     with TemporaryDirectory() as temporary:
         model, scores = Path(temporary) / "model", Path(temporary) / "scores.json"
@@ -255,7 +253,7 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
             history = json.loads((model / "history.json").read_text())
             result["val_uar"] = history[result["kept_epoch"] - 1]["val_uar"]
         if arm.likeness is not None:
-            result["purity"] = _purity(config, folder, run)
+            result["purity"] = _purity(config, folder, run, training.label_share)
         if run.test:
             evaluate(model_dir=model, records=features, out=scores, embeddings=embeddings)
             result |= _by_speaker(read_metrics(scores), features, folder / "manifest.csv")
@@ -272,10 +270,12 @@ def training_of(training: TrainingConfig, run: Run, *, steps: int) -> TrainingCo
     """
     graph = {name: getattr(run, name) for name in _OF_GRAPH} if run.n else {}
     own = {name: getattr(run, name) for name in _OF_RUNS}
+    if find_arm(run.method).guessed:
+        own["label_share"] = 1.0  # the others are filled in
     return replace(training, epoch_steps=steps, **own, **graph)
 
 
-def _purity(config: SweepConfig, folder: Path, run: Run) -> float:
+def _purity(config: SweepConfig, folder: Path, run: Run, label_share: float) -> float:
     """Share of the edges used that join clips of one emotion, whether training knows it or not."""
     features = folder / "features"
     clips = training_clips(
@@ -285,7 +285,7 @@ def _purity(config: SweepConfig, folder: Path, run: Run) -> float:
         neighbors=run.n,
         source="batch",
         agreeing=find_arm(run.method).edges == "agreeing",
-        label_share=run.label_share,
+        label_share=label_share,
         seed=run.seed,
     )
     emotion_of = read_labels(features, *config.splits(run))

@@ -20,7 +20,7 @@ def tiny(tone_corpus, tmp_path_factory) -> SweepConfig:
         grids={
             "main": Grid(arms=("base", "nsl"), networks=("cnn6",), seeds=(0,), folds=(1,)),
             "controls": Grid(
-                arms=("guessed", "random", "purity_50"),
+                arms=("guessed", "guessed_probe", "random", "purity_50"),
                 networks=("cnn6",),
                 n=(2,),
                 label_shares=(0.5,),

@@ -37,14 +37,15 @@ def test_all_grids(tiny):
 
     assert [run.method for run in runs if run.label_share == 0.5] == [
         "guessed",
+        "guessed_probe",
         "random",
         "purity_50",
     ]
-    assert len(runs) == 5
+    assert len(runs) == 6
 
 
 def test_probed_labels_cannot_be_joined(tiny):
-    for arm in ("probe", "guessed"):
+    for arm in ("probe", "guessed", "guessed_fused"):
         with pytest.raises(ValueError, match="a probe reads training clips only"):
             replace(tiny, joined=True, grids={"main": Grid(arms=(arm,))})
 

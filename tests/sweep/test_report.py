@@ -390,3 +390,22 @@ def test_what_the_probe_knows_without_a_graph_is_told(tmp_path):
     _, markdown, _ = read(folder)
     assert "- `guessed` cannot be told from base: 0.0 points above" in markdown
     assert "with what the probe knows but without a graph." in markdown
+
+
+def test_what_a_graph_adds_to_guesses_is_told(tmp_path):
+    config = sweep(tmp_path)
+    arms = ("base", "guessed", "probe", "guessed_probe")
+    grid = replace(config.grids["main"], arms=arms, label_shares=(0.5,))
+    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
+
+    make_sweep_report(run=folder, out=folder)
+
+    html, markdown, metrics = read(folder)
+    assert "| Against guessed | p |" in markdown
+    assert html.count("Against guessed</th>") == 1
+    told = "it cannot be told from guessed labels without a graph: 0.0 points above"
+    sentences = [line for line in markdown.splitlines() if told in line]
+    assert [line.split("`")[1] for line in sentences] == ["probe", "guessed_probe"]
+    assert "the random graph" not in sentences[1]
+    known = {each["setting"]["method"]: each["against_guessed"] for each in metrics["comparisons"]}
+    assert [name for name, found in known.items() if found] == ["probe", "guessed_probe"]

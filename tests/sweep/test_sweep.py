@@ -95,6 +95,17 @@ def test_guessed_labels_are_the_probe_s_where_none_is_known(swept):
         assert guessed[utterance_id] == expected
 
 
+def test_guessed_labels_and_a_graph_are_learned_from_together(swept):
+    folder = swept[0] / "work" / "fold1"
+    guessed = read_labels(folder / "guessed" / "probe_0.5_0", "train")
+    packed = read_labels(folder / "training" / "probe_0.5_0_with_probe_0.5_0_2", "train")
+
+    assert packed == guessed
+    results = read_results(swept[0] / "runs.jsonl")
+    (purity,) = (each["purity"] for run, each in results.items() if run.method == "guessed_probe")
+    assert 0 < purity <= 1  # of true emotions
+
+
 def test_validation_speakers_join_in_for_the_test(tiny, tmp_path):
     grid = Grid(arms=("paper",), networks=("cnn6",), neighbors=("packed",), seeds=(0,))
     sweep = replace(
