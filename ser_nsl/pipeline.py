@@ -9,11 +9,9 @@ from tabulate import tabulate
 from ser_nsl.config import CorpusConfig, Experiment, TrainingConfig
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
-from ser_nsl.downstream import NETWORKS
-from ser_nsl.errors import InputError
 from ser_nsl.evaluation import evaluate
 from ser_nsl.export import export_tflite
-from ser_nsl.features import Description, extract_features
+from ser_nsl.features import extract_features
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.fuse import fuse_embeddings
 from ser_nsl.graph.pack import pack_neighbors
@@ -24,8 +22,7 @@ from ser_nsl.report import make_report
 from ser_nsl.results import EXPERIMENT_NAME, model_label, result_table
 from ser_nsl.settings import save_settings
 from ser_nsl.steps import Step, pending, run_steps
-from ser_nsl.training.graph_regularization import check_layer
-from ser_nsl.training.train import train_downstream
+from ser_nsl.training.train import check_networks, train_downstream
 from ser_nsl.upstream.center import center_embeddings
 from ser_nsl.upstream.embed import extract_embeddings
 from ser_nsl.upstream.finetune import finetune_upstream
@@ -40,7 +37,6 @@ _OF_GRAPH = (
     "edges",
     "update_statistics",
 )  # settings of training
-_SOME_SECONDS = 4.0  # a length on which any network can be built
 
 
 def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
@@ -59,7 +55,7 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
     yield from _corpus_steps(experiment.target, target)
     yield from _upstream_steps(experiment, run, source, target)
     features, embeddings = run / "features", run / "embeddings"
-    embedded = run / "uncentered" if experiment.center else embeddings
+    embedded = _as_embedded(experiment, run)
     yield Step(
         extract_features,
         {
@@ -243,6 +239,11 @@ def _corpus_steps(corpus: CorpusConfig, manifest: Path) -> Iterator[Step]:
     )
 
 
+def _as_embedded(experiment: Experiment, run: Path) -> Path:
+    """Embeddings before centring, which asks for all clips of a speaker: not so transfer's."""
+    return run / "uncentered" if experiment.center else run / "embeddings"
+
+
 def _training_steps(experiment: Experiment, network: str, run: Path) -> Iterator[Step]:
     """Trains and scores every method with every seed; base first, to compare the others with."""
     methods = sorted(experiment.methods, key=lambda method: method != "base")
@@ -250,7 +251,8 @@ def _training_steps(experiment: Experiment, network: str, run: Path) -> Iterator
         for method in methods:
             label = model_label(network, method, seed)
             model, result = run / "models" / label, run / "results" / f"{label}.json"
-            embeddings = run / "embeddings" if method in ("add", "max", "avg") else None
+            transfers = method in ("add", "max", "avg")
+            embeddings = _as_embedded(experiment, run) if transfers else None
             training = replace(experiment.training, seed=seed)
             if method != "nsl":  # a change of the graph's loss leaves the others up to date
                 unused = TrainingConfig()
@@ -296,7 +298,8 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     Raises:
         InputError: As the stages.
     """
-    _check_networks(experiment)
+    layers = [experiment.training.layer] if "nsl" in experiment.methods else []
+    check_networks(experiment.networks, layers, experiment.front_end, experiment.clip_seconds)
     steps = list(plan(experiment, run))
     if dry_run:
         return _describe_plan(steps, run)
@@ -305,23 +308,6 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     run_steps(steps)
     make_report(run=run, out=run / "report")  # always: it is quick and measures latency anew
     return _describe_results(experiment, run)
-
-
-def _check_networks(experiment: Experiment) -> None:
-    """Refuses unknown networks and layers now, not after the upstream has been trained."""
-    front_end = experiment.front_end
-    description = Description(
-        front_end,
-        clip_samples=round((experiment.clip_seconds or _SOME_SECONDS) * front_end.sample_rate_hz),
-        classes=("some", "class"),
-        mean=(0.0,) * front_end.mel_bins,
-        deviation=(1.0,) * front_end.mel_bins,
-    )
-    for name in experiment.networks:
-        if name not in NETWORKS:
-            raise InputError(f"networks: {name!r} is unknown; known are {', '.join(NETWORKS)}.")
-        if "nsl" in experiment.methods:
-            check_layer(NETWORKS[name](description), experiment.training.layer)
 
 
 def _describe_plan(steps: list[Step], run: Path) -> str:

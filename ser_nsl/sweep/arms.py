@@ -31,9 +31,19 @@ class Arm:
     guessed: bool = False
 
     @property
+    def joins(self) -> bool:
+        """Whether the upstream's embedding joins the network, as in the paper's transfer."""
+        return self.method in ("add", "max", "avg")
+
+    @property
     def probes(self) -> bool:
         """Whether a probe, which reads training clips only, has a part in it."""
         return self.likeness == "probe" or self.guessed
+
+    @property
+    def random_twin(self) -> str:
+        """The control whose edges are chosen among in the same way."""
+        return "random_agreeing" if self.edges == "agreeing" else "random"
 
 
 ARMS = {
@@ -68,7 +78,13 @@ ARMS = {
         edges="agreeing",
         guessed=True,
     ),
-    "random": Arm("random graph of the same degrees", control="random"),
+    "random": Arm("random graph of the degrees of nsl's", control="random"),
+    "random_agreeing": Arm(
+        "random graph of the degrees of probe's, without edges between known, different labels",
+        likeness="probe",
+        control="random",
+        edges="agreeing",
+    ),
     "oracle": Arm("graph that knows all labels (not fair)", control="oracle"),
     "add": Arm("labels; fc1 plus embedding", "add", None),
     "max": Arm("labels; larger of fc1 and embedding", "max", None),

@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import cast
 
 from ser_nsl.config import (
     CorpusConfig,
+    Distance,
     FrontEndConfig,
     GraphConfig,
+    NeighborSource,
     SplitConfig,
     TrainingConfig,
 )
@@ -76,6 +79,16 @@ class Grid:
         unknown = [name for name in self.networks if name not in NETWORKS]
         if unknown:
             raise ValueError(f"networks: {unknown[0]!r} is unknown; known are {list(NETWORKS)}")
+        if min(self.n, default=1) < 1:
+            raise ValueError(f"n must be at least 1; received {min(self.n)}")
+        settings = product(self.alpha, self.distances, self.neighbors, self.label_shares)
+        for alpha, distance, neighbors, share in settings:  # which has rules of its own
+            TrainingConfig(
+                alpha=alpha,
+                distance=cast(Distance, distance),
+                neighbors=cast(NeighborSource, neighbors),
+                label_share=share,
+            )
 
 
 @dataclass(frozen=True)
@@ -203,8 +216,8 @@ def _runs(config: SweepConfig, grid: Grid) -> Iterator[Run]:
                 n=n,
                 alpha=alpha,
                 layer=layer,
-                distance=distance,
-                neighbors=neighbors,
+                distance=cast(Distance, distance),
+                neighbors=cast(NeighborSource, neighbors),
                 label_share=share,
                 seed=seed,
                 test=grid.test,

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ser_nsl.config import SplitConfig
 from ser_nsl.corpora import prepare_corpus
@@ -62,7 +61,6 @@ def fold_steps(
         Steps in the order in which they can run, each once.
     """
     manifest, target = folder / "manifest.csv", config.target
-    length = {"clip_seconds": config.clip_seconds}
     steps = [
         Step(
             prepare_corpus,
@@ -82,53 +80,56 @@ def fold_steps(
                 "manifest": manifest,
                 "out": folder / "features",
                 "front_end": config.front_end,
-                **length,
-            },
-        ),
-        Step(
-            extract_embeddings,
-            {
-                "manifest": manifest,
-                "upstream": config.upstream,
-                "out": folder / "uncentered" / "upstream",
-                "splits": _SPLITS,
-                **length,
-            },
-        ),
-        Step(
-            extract_mfccs,
-            {
-                "manifest": manifest,
-                "out": folder / "uncentered" / "mfcc",
-                "splits": ("train", "val"),
-            },
-        ),
-        *(
-            Step(
-                center_embeddings,
-                {
-                    "embeddings": folder / "uncentered" / name,
-                    "manifest": manifest,
-                    "out": folder / "embeddings" / name,
-                },
-            )
-            for name in ("upstream", "mfcc")
-        ),
-        Step(
-            fuse_embeddings,
-            {
-                "embeddings": tuple(folder / "embeddings" / name for name in ("upstream", "mfcc")),
-                "out": folder / "embeddings" / "fused",
+                "clip_seconds": config.clip_seconds,
             },
         ),
     ]
     for run in runs:
         arm = find_arm(run.method)
+        steps += _embedding_steps(config, folder, arm)
         if arm.guessed:
             steps += _guessing_steps(folder, run)
         if arm.likeness is not None:
             steps += _graph_steps(config, folder, run)
     return [*{step.out: step for step in steps}.values()]
+
+
+def _embedding_steps(config: SweepConfig, folder: Path, arm: Arm) -> Iterator[Step]:
+    """What says who is alike, or joins the network; centring asks for speakers, so only if used."""
+    both = arm.probes or arm.likeness == "fused"
+    manifest = {"manifest": folder / "manifest.csv"}
+    if both or arm.joins or arm.likeness in ("upstream", "paper"):
+        yield Step(
+            extract_embeddings,
+            {
+                **manifest,
+                "upstream": config.upstream,
+                "out": folder / "uncentered" / "upstream",
+                "splits": _SPLITS,
+                "clip_seconds": config.clip_seconds,
+            },
+        )
+    if both or arm.likeness == "upstream":
+        yield _centering_step(folder, "upstream")
+    if both or arm.likeness == "mfcc":
+        out = folder / "uncentered" / "mfcc"
+        yield Step(extract_mfccs, {**manifest, "out": out, "splits": ("train", "val")})
+        yield _centering_step(folder, "mfcc")
+    if both:
+        embeddings = tuple(folder / "embeddings" / name for name in ("upstream", "mfcc"))
+        out = folder / "embeddings" / "fused"
+        yield Step(fuse_embeddings, {"embeddings": embeddings, "out": out})
+
+
+def _centering_step(folder: Path, name: str) -> Step:
+    return Step(
+        center_embeddings,
+        {
+            "embeddings": folder / "uncentered" / name,
+            "manifest": folder / "manifest.csv",
+            "out": folder / "embeddings" / name,
+        },
+    )
 
 
 def records_of(config: SweepConfig, folder: Path, run: Run) -> Path:
@@ -201,9 +202,9 @@ def _guessing_steps(folder: Path, run: Run) -> Iterator[Step]:
 def _graph_steps(config: SweepConfig, folder: Path, run: Run) -> Iterator[Step]:
     """The graph, chosen among or changed, and packed."""
     arm, splits = find_arm(run.method), config.splits(run)
-    manifest = {"manifest": folder / "manifest.csv"}
     graphs = folder / "-".join(["graphs", *splits[1:]])
-    records, kept = records_of(config, folder, run), run.n * _SPARE
+    records = records_of(config, folder, run)
+    kept = run.n if arm.control and arm.edges == "all" else run.n * _SPARE
     packed = graphs / f"{_likeness(run)}.tsv"
     if arm.likeness == "paper":
         embedded = {"embeddings": folder / "uncentered" / "upstream", "splits": splits}
@@ -211,8 +212,8 @@ def _graph_steps(config: SweepConfig, folder: Path, run: Run) -> Iterator[Step]:
     else:
         yield from _edges_across_speakers(folder, run, splits, packed)
     if arm.control is not None:
-        across, packed, kept = packed, graphs / f"{records.name}.tsv", run.n
-        yield from _control_steps(across, packed, arm, run, manifest)
+        across, packed = packed, graphs / f"{records.name}.tsv"
+        yield from _control_steps(across, packed, arm, run, kept)
     yield Step(
         pack_neighbors,
         {
@@ -248,19 +249,18 @@ def _edges_across_speakers(
     yield Step(select_edges, manifest | {"graph": every, "out": out, "across_speakers": True})
 
 
-def _control_steps(
-    across: Path, out: Path, arm: Arm, run: Run, manifest: dict[str, Any]
-) -> Iterator[Step]:
-    """What a control does to the edges that training would use, or chooses in their place."""
+def _control_steps(across: Path, out: Path, arm: Arm, run: Run, nearest: int) -> Iterator[Step]:
+    """What a control does to the nearest edges, or chooses in their place."""
+    manifest = {"manifest": across.parents[1] / "manifest.csv"}
     settings = manifest | {"kind": arm.control, "seed": run.fold}
-    nearest = across.with_name(f"{across.stem}_{run.n}.tsv")
     if arm.control == "random":
-        yield Step(select_edges, manifest | {"graph": across, "out": nearest, "nearest": run.n})
-        yield Step(control_graph, settings | {"graph": nearest, "out": out})
+        chosen = across.with_name(f"{across.stem}_{nearest}.tsv")
+        yield Step(select_edges, manifest | {"graph": across, "out": chosen, "nearest": nearest})
+        yield Step(control_graph, settings | {"graph": chosen, "out": out})
         return
     right = across.with_name(f"{across.stem}_right.tsv")
     yield Step(control_graph, settings | {"graph": across, "out": right})
-    chosen = out if arm.purity is None else right.with_name(f"{right.stem}_{run.n}.tsv")
-    yield Step(select_edges, manifest | {"graph": right, "out": chosen, "nearest": run.n})
+    chosen = out if arm.purity is None else right.with_name(f"{right.stem}_{nearest}.tsv")
+    yield Step(select_edges, manifest | {"graph": right, "out": chosen, "nearest": nearest})
     if arm.purity is not None:
         yield Step(control_graph, settings | {"graph": chosen, "out": out, "purity": arm.purity})

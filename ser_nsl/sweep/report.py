@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from ser_nsl.facts import describe_machine, portable
 from ser_nsl.graph.statistics import or_none
 from ser_nsl.page import Plot, page_templates
 from ser_nsl.stage import StageResult, versions
-from ser_nsl.sweep.arms import ARMS, find_arm
+from ser_nsl.sweep.arms import ARMS, Arm, find_arm
 from ser_nsl.sweep.config import SweepConfig, list_runs, load_sweep
 from ser_nsl.sweep.results import Results, read_results
 from ser_nsl.sweep.statistics import (
@@ -129,7 +129,7 @@ def _gather(config: SweepConfig, results: Results) -> dict[str, Any]:
         "durations": _durations(runs),
         "folds": _folds(config, scored),
         "seeds": sorted(set(runs["seed"])),
-        "upstream": portable(config.upstream),
+        "upstream": _describe_upstream(config, {find_arm(each) for each in runs["method"]}),
         "training": _describe_training(config.training),
         "joined": config.joined,
         "machine": describe_machine(),
@@ -211,6 +211,8 @@ def _sentence(row: Comparison) -> str:
         return f"{judged[0]}, with what the probe knows but without a graph."
     if not _learns_from_graph(row.setting.method):
         return ""
+    if not row.setting.alpha:
+        return f"{judged[0]}, with unlabelled clips in the batch but no weight on the graph."
     if not arm.guessed:
         judged.append(_judge(row.against_random, "the random graph"))
     if row.against_guessed is not None:
@@ -225,7 +227,7 @@ def _learns_from_graph(method: str) -> bool:
 
 
 def _judge(difference: Difference | None, reference: str) -> str:
-    """What can be said of a difference; never that it is there when its interval holds zero."""
+    """What can be said of a difference; never that it is there when chance may explain it."""
     if difference is None:
         return f"has no runs to compare with {reference}"
     side = "below" if difference.mean < 0 else "above"
@@ -234,25 +236,28 @@ def _judge(difference: Difference | None, reference: str) -> str:
     speakers = f"{count} {'speaker' if count == 1 else 'speakers'}"
     if difference.low is None or difference.high is None:
         return f"is {points} {reference} on {speakers}, too few to tell"
-    interval = f"(95{_SPACE}% interval {_interval(difference)}, {speakers})"
-    if difference.low > 0 or difference.high < 0:
+    chance = f"p{_SPACE}{_probability(difference.p_flips)}"
+    interval = f"(95{_SPACE}% interval {_interval(difference)}, {chance}, {speakers})"
+    if difference.direction:
         return f"is {points} {reference} {interval}"
     return f"cannot be told from {reference}: {points} {interval}"
 
 
 def _summarize(comparisons: Sequence[Comparison]) -> str:
     """How often a graph is above or below base and the random graph."""
-    of_graphs = [each for each in comparisons if _learns_from_graph(each.setting.method)]
+    of_graphs = [
+        each
+        for each in comparisons
+        if _learns_from_graph(each.setting.method) and each.setting.alpha
+    ]
     parts = []
     for reference, name in (("against_base", "base"), ("against_random", "the random graph")):
         found = [getattr(each, reference) for each in of_graphs]
-        sure = [each for each in found if each is not None and each.low is not None]
-        above = sum(each.low > 0 for each in sure)
-        below = sum(each.high < 0 for each in sure)
-        if sure:
+        judged = [each.direction for each in found if each is not None and each.low is not None]
+        if judged:
             parts.append(
-                f"Against {name}, with a 95{_SPACE}% interval that excludes zero: {above} of "
-                f"{len(sure)} graph settings are above, {below} below."
+                f"Against {name}, by more than chance explains: {judged.count(1)} of "
+                f"{len(judged)} graph settings are above, {judged.count(-1)} below."
             )
         else:
             parts.append(
@@ -310,7 +315,8 @@ def _count_grids(config: SweepConfig, results: Results) -> list[dict[str, Any]]:
 
 def _durations(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """Wall time of the runs, by what it depends on most."""
-    seconds = runs.groupby(["network", "neighbors", "n"])["seconds"]
+    kinds = ["network", "label_share", "neighbors", "n"]
+    seconds = runs.groupby(kinds)["seconds"]
     summary = seconds.agg(["count", "min", "median", "max", "sum"]).reset_index()
     return summary.to_dict("records")
 
@@ -334,6 +340,22 @@ def _describe_split(split: SplitConfig) -> str:
     usual = asdict(SplitConfig()) | {"method": split.method}
     others = [f"{name} {value}" for name, value in asdict(split).items() if value != usual[name]]
     return ", ".join([split.method, *others])
+
+
+def _describe_upstream(config: SweepConfig, arms: Collection[Arm]) -> str:
+    """The checkpoint, and how the arms that there are use its embeddings."""
+    likenesses = {arm.likeness for arm in arms} - {None}
+    parts = [f"wav2vec 2.0, {portable(config.upstream)}"]
+    if likenesses - {"paper"}:
+        parts.append(
+            "for graphs the mean over each speaker's clips is taken away from embeddings, and "
+            "edges join clips of two speakers only"
+        )
+    if "paper" in likenesses:
+        parts.append("the paper's graph has embeddings as they are, and edges within speakers too")
+    if any(arm.joins for arm in arms):
+        parts.append("transfer has embeddings as they are")
+    return "; ".join(parts)
 
 
 def _describe_training(training: TrainingConfig) -> str:
@@ -570,10 +592,10 @@ def _hundredfold(value: float) -> float:
     return round(100 * value, 1) + 0.0
 
 
-def _probability(difference: Difference | None) -> str:
-    if difference is None:
+def _probability(value: float | None) -> str:
+    if value is None:
         return ""
-    return "<0.001" if difference.p_better < 0.0005 else f"{difference.p_better:.3f}"
+    return "<0.001" if value < 0.0005 else f"{value:.3f}"
 
 
 _TEMPLATES = page_templates(

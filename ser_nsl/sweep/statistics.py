@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, permutation_test
 from sklearn.metrics import accuracy_score, recall_score
 
 from ser_nsl.evaluation import z_test
@@ -17,8 +17,8 @@ from ser_nsl.sweep.config import Run
 from ser_nsl.sweep.results import Results
 
 FEWEST_SPEAKERS = 6
-"""For an interval: that fewer all differ in one direction happens by chance more often than one
-time in twenty, so no 95 % interval over them can be trusted."""
+"""For an interval and a test: that fewer all differ in one direction happens by chance more often
+than one time in twenty."""
 
 _GRAPH = ("n", "alpha", "layer", "distance", "neighbors")
 _SETTING = ("network", "label_share", "method", *_GRAPH)
@@ -29,7 +29,7 @@ _COLUMNS = (
     *("confusion_matrix", "speakers", "classes"),
 )
 _RESAMPLES = 9_999
-_CONFIDENCE = 0.95
+_LEVEL = 0.05
 _DIGITS = 12
 
 
@@ -74,6 +74,8 @@ class Difference:
         low: Lower end of its 95 % bootstrap interval over speakers; None with fewer than
             `FEWEST_SPEAKERS`.
         high: Upper end.
+        p_flips: Two-sided exact test that flips the signs of the speakers' differences; None as
+            `low`. Intervals over few speakers are too narrow, so both are asked.
         p_better: One-tailed z-test on the UAR of all test clips, each once, that the arm is better.
     """
 
@@ -82,7 +84,15 @@ class Difference:
     mean: float
     low: float | None
     high: float | None
+    p_flips: float | None
     p_better: float
+
+    @property
+    def direction(self) -> int:
+        """1 if the arm is above, -1 if it is below, 0 if it cannot be told."""
+        if self.low is None or self.high is None or self.p_flips is None or self.p_flips > _LEVEL:
+            return 0
+        return int(self.low > 0) - int(self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,8 @@ class Comparison:
             not trained on these.
         purity: Share of the graph's edges that join one emotion, as far as known.
         against_base: None for base itself, and without pairs.
-        against_random: Of graph arms, against the random graph used in the same way.
+        against_random: Of graph arms, against the random graph chosen among and used in the same
+            way.
         against_guessed: Of graph arms that know what the probe knows, against plain training on
             its guesses.
     """
@@ -153,7 +164,9 @@ def compare(results: Results, planned: Iterable[Run]) -> list[Comparison]:
         labels to all, in the order of the arms.
     """
     every = tabulate_runs(results)
-    validation = every.groupby("setting", sort=False)["val_uar"].mean()
+    # A run that scores test speakers has the validation score of its twin that does not.
+    each_once = every.dropna(subset="val_uar").drop_duplicates(["setting", "fold", "seed"])
+    validation = each_once.groupby("setting", sort=False)["val_uar"].mean()
     runs = every[every["test"]]
     groups = dict(list(runs.groupby("setting", sort=False)))
     missing = Counter(_setting_of(run) for run in planned if run.test and run not in results)
@@ -246,9 +259,9 @@ def _compare(
         Setting(setting.network, setting.label_share, name, 0, 0.0, "", "", "")
         for name in ("base", "guessed")
     )
-    random = Setting(setting.network, setting.label_share, "random", *setting.graph)
-    by_seed = runs.pivot_table(index="seed", columns="fold", values="uar").dropna()
     known = find_arm(setting.method)
+    random = Setting(setting.network, setting.label_share, known.random_twin, *setting.graph)
+    by_seed = runs.pivot_table(index="seed", columns="fold", values="uar").dropna()
     nominal = 1.0 if known.control == "oracle" and known.purity is None else known.purity
     measured = or_none(runs["purity"].mean())
     return Comparison(
@@ -265,10 +278,10 @@ def _compare(
         purity=nominal if measured is None else measured,
         against_base=None if setting == base else _subtract(runs, groups.get(base, none)),
         against_random=_subtract(runs, groups.get(random, none))
-        if known.likeness is not None and not known.guessed and setting != random
+        if known.likeness is not None and not known.guessed and known.control != "random"
         else None,
         against_guessed=_subtract(runs, groups.get(guessed, none))
-        if known.likeness is not None and known.probes
+        if known.likeness is not None and known.probes and known.control is None
         else None,
     )
 
@@ -294,6 +307,7 @@ def _subtract(ours: pd.DataFrame, theirs: pd.DataFrame) -> Difference | None:
         mean=float(by_speaker.mean()),
         low=low,
         high=high,
+        p_flips=_flip_signs(by_speaker.to_numpy()),
         p_better=z_test(_pool(ours), _pool(theirs))["uar"],
     )
 
@@ -306,11 +320,25 @@ def _interval(values: np.ndarray) -> tuple[float | None, float | None]:
         (values,),
         np.mean,
         n_resamples=_RESAMPLES,
-        confidence_level=_CONFIDENCE,
+        confidence_level=1 - _LEVEL,
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def _flip_signs(values: np.ndarray) -> float | None:
+    """How often chance, which gives differences either sign, moves their mean as far from zero."""
+    if len(values) < FEWEST_SPEAKERS:
+        return None
+    test = permutation_test(
+        (values,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=_RESAMPLES,  # all flips where there are no more
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
 
 
 def _pool(runs: pd.DataFrame) -> dict[str, Any]:

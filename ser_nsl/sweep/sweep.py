@@ -27,7 +27,7 @@ from ser_nsl.downstream import NetworkName
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation import evaluate, read_metrics, score
 from ser_nsl.features import Description
-from ser_nsl.records import read_labels
+from ser_nsl.records import UNLABELLED, read_labels
 from ser_nsl.settings import save_settings
 from ser_nsl.steps import run_steps
 from ser_nsl.sweep.arms import find_arm
@@ -35,7 +35,7 @@ from ser_nsl.sweep.config import Run, SweepConfig, list_runs, load_sweep
 from ser_nsl.sweep.folds import features_of, fold_steps, records_of, split_of
 from ser_nsl.sweep.results import Results, add_result, read_results
 from ser_nsl.training.data import training_clips
-from ser_nsl.training.train import train_downstream
+from ser_nsl.training.train import check_networks, train_downstream
 
 RESULTS_NAME = "runs.jsonl"
 _SETTINGS_NAME = "sweep.yaml"
@@ -69,7 +69,8 @@ def run_sweep(
         others are expected to take.
 
     Raises:
-        InputError: As the stages, or if the results file is damaged.
+        InputError: As the stages, or if the results file is damaged, a network lacks the layer, or
+            trainings failed, of which the others are done all the same.
     """
     path = out / RESULTS_NAME
     runs = list_runs(config, grids)
@@ -79,27 +80,39 @@ def run_sweep(
     left = [run for run in runs if run not in done]
     if dry_run or not left:
         return _describe(runs, done, workers)
+    layers = {run.layer for run in left if run.layer}
+    check_networks({run.network for run in left}, layers, config.front_end, config.clip_seconds)
     out.mkdir(parents=True, exist_ok=True)
     save_settings(config, out / _SETTINGS_NAME)
     for fold in sorted({run.fold for run in left}):
         folder, of_fold = work / f"fold{fold}", [run for run in left if run.fold == fold]
         run_steps(fold_steps(config, split_of(config, fold, folder), folder, of_fold))
     threads = max(1, (os.cpu_count() or 1) // workers)
+    failed: list[tuple[Run, InputError]] = []
     with tqdm(total=len(left), desc="sweep", unit="run") as bar:
         for start in range(0, len(left), workers * _RUNS_A_PROCESS):
             some = left[start : start + workers * _RUNS_A_PROCESS]
             for run, result in _run_in_processes(config, some, work, workers, threads):
-                done[run] = result
-                add_result(path, run, result)
+                if isinstance(result, InputError):
+                    failed.append((run, result))
+                else:
+                    done[run] = result
+                    add_result(path, run, result)
                 bar.set_postfix_str(f"{_hours(left, done, workers)} left")
                 bar.update()
+    if failed:
+        run, error = failed[0]
+        raise InputError(
+            f"{len(failed)} of {len(left)} trainings failed; the others are in {path}. The first "
+            f"was {run.network}, {run.method}, fold {run.fold}, seed {run.seed}: {error}"
+        )
     return _describe(runs, done, workers)
 
 
 def _run_in_processes(
     config: SweepConfig, runs: Sequence[Run], work: Path, workers: int, threads: int
-) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """Yields runs with their results, each when it is done.
+) -> Iterator[tuple[Run, dict[str, Any] | InputError]]:
+    """Yields runs with their results, or why there are none, each when it is done.
 
     The processes end with the last one. Executors that renew theirs by themselves
     (`max_tasks_per_child`) may wait for ever when one is due, as of Python 3.11.
@@ -108,7 +121,8 @@ def _run_in_processes(
         waiting = {pool.submit(train_and_score, config, run, work): run for run in runs}
         try:
             for each in as_completed(waiting):
-                yield waiting[each], each.result()
+                error = each.exception()
+                yield waiting[each], error if isinstance(error, InputError) else each.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -183,7 +197,7 @@ def _hours(runs: Sequence[Run], done: Results, workers: int) -> str:
 
 
 def _expected_seconds(run: Run, done: Results) -> float | None:
-    for kind in (_KIND, _KIND[:3], _KIND[:2]):
+    for kind in (_KIND, _KIND[:4], _KIND[:3], _KIND[:2]):
         alike = [
             result["seconds"]
             for other, result in done.items()
@@ -194,7 +208,7 @@ def _expected_seconds(run: Run, done: Results) -> float | None:
     return None
 
 
-_KIND = ("corpus", "network", "neighbors", "n")
+_KIND = ("corpus", "network", "neighbors", "label_share", "n")
 """What the duration of a run depends on, most of all the first."""
 
 
@@ -234,7 +248,7 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
     training = training_of(config.training, run, steps=-(-clips // config.training.batch_size))
     if "val" in splits:
         training = replace(training, keep="last", patience=0)
-    embeddings = folder / "embeddings" / "upstream" if arm.method in ("add", "max", "avg") else None
+    embeddings = folder / "uncentered" / "upstream" if arm.joins else None
     with TemporaryDirectory() as temporary:
         model, scores = Path(temporary) / "model", Path(temporary) / "scores.json"
         trained = train_downstream(
@@ -275,7 +289,7 @@ def training_of(training: TrainingConfig, run: Run, *, steps: int) -> TrainingCo
     return replace(training, epoch_steps=steps, **own, **graph)
 
 
-def _purity(config: SweepConfig, folder: Path, run: Run, label_share: float) -> float:
+def _purity(config: SweepConfig, folder: Path, run: Run, label_share: float) -> float | None:
     """Share of the edges used that join clips of one emotion, whether training knows it or not."""
     features = folder / "features"
     clips = training_clips(
@@ -290,8 +304,11 @@ def _purity(config: SweepConfig, folder: Path, run: Run, label_share: float) -> 
     )
     emotion_of = read_labels(features, *config.splits(run))
     emotions = np.array([emotion_of[utterance_id] for utterance_id in clips.ids])
-    right = emotions[clips.neighbors] == emotions[:, np.newaxis]
-    return float(right[clips.weights > 0].mean())
+    own, others = emotions[:, np.newaxis], emotions[clips.neighbors]
+    told = (clips.weights > 0) & (own != UNLABELLED) & (others != UNLABELLED)
+    if run.neighbors != "batch":  # whose clips without a label have no loss of their own
+        told[clips.unlabelled] = False
+    return float((own == others)[told].mean()) if told.any() else None
 
 
 def _by_speaker(scores: dict[str, Any], features: Path, manifest: Path) -> dict[str, Any]:

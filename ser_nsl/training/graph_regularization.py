@@ -1,10 +1,10 @@
 """Graph regularisation on a layer of choice, with three sources of neighbours.
 
-| Source | What a clip is compared with | Cost of a step |
+| Source | What a clip is compared with | Clips encoded in a step |
 |---|---|---|
-| `packed` | its neighbours, encoded with it, gradients through both | grows with the neighbours |
-| `batch` | those of its neighbours that are in the batch | that of plain training |
-| `bank` | what the layer last gave for its neighbours | that of plain training |
+| `packed` | its neighbours, encoded with it, gradients through both | the batch, its neighbours |
+| `batch` | those of its neighbours that are in the batch | the batch, with unlabelled clips |
+| `bank` | what the layer last gave for its neighbours | the batch |
 
 `packed` is that of `nsl.keras.GraphRegularization`; `batch` wants batches drawn from neighbourhoods
 (arXiv 1905.07953, `ser_nsl.training.neighborhoods`); `bank` follows CARLS (research-carls).
@@ -112,18 +112,28 @@ class GraphRegularization(nsl.keras.GraphRegularization):
             if self._neighbors == "packed":
                 with self._kept_statistics():
                     _, others = self._embed(neighbors, training, **kwargs)
-                count = self.graph_reg_config.neighbor_config.max_neighbors
-                others = tf.reshape(_of_all_replicas(others), (-1, count, embeddings.shape[1]))
-                weights = tf.reshape(_of_all_replicas(weights), (-1, count, 1))
+                others, weights = _of_all_replicas(others), _of_all_replicas(weights)
             elif self._neighbors == "batch":
                 others, weights = _within_batch(neighbors, embeddings)
             else:
                 others, weights = self._recall(neighbors, embeddings)
-            loss = self.regularizer(sources=embeddings, targets=others, weights=weights)
+            if 0 not in others.shape:
+                loss = self._distance(embeddings, others, weights)
         loss = self.graph_reg_config.multiplier * loss
         self.add_metric(loss, name="scaled_graph_loss", aggregation="mean")
         self.add_loss(loss)
         return output
+
+    def _distance(self, embeddings: tf.Tensor, others: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """The official loss, in its shape of one row a pair, which `sum_over_axis` is about.
+
+        Clips are repeated here, since the sparse gradient of the official way to do so does not
+        come back from other replicas.
+        """
+        targets = tf.reshape(others, (-1, embeddings.shape[1]))
+        count = tf.shape(targets)[0] // tf.shape(embeddings)[0]
+        sources = tf.repeat(embeddings, count, axis=0)
+        return self.regularizer(sources, targets, weights=tf.reshape(weights, (-1, 1)))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Has the base model evaluate, from metrics that are empty.

@@ -1,7 +1,7 @@
 """The stage that trains a light network."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, cast
 import tensorflow as tf
 from tqdm import tqdm
 
-from ser_nsl.config import Method, TrainingConfig
+from ser_nsl.config import FrontEndConfig, Method, TrainingConfig
 from ser_nsl.downstream import NETWORKS, NetworkName
 from ser_nsl.downstream.saved import save_model
 from ser_nsl.errors import InputError
@@ -20,9 +20,11 @@ from ser_nsl.stage import stage
 from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips
 from ser_nsl.training.devices import all_devices, check_shares
 from ser_nsl.training.fit import UNFINISHED, fit
-from ser_nsl.training.graph_regularization import GraphRegularization, graph_config
+from ser_nsl.training.graph_regularization import GraphRegularization, check_layer, graph_config
 from ser_nsl.training.progress import forget
 from ser_nsl.training.transfer import TransferMethod, with_embedding
+
+_SOME_SECONDS = 4.0  # a length on which any network can be built
 
 
 @stage(inputs=("features", "training_records", "embeddings"), makes="folder", resumes=True)
@@ -170,6 +172,37 @@ def regularized(
         clips=len(clips.ids) if training.neighbors == "bank" else None,
         update_statistics=training.update_statistics,
     )
+
+
+def check_networks(
+    networks: Collection[str],
+    layers: Collection[str],
+    front_end: FrontEndConfig,
+    clip_seconds: float | None,
+) -> None:
+    """Refuses unknown networks and layers now, not after the long stages before training.
+
+    Args:
+        networks: Names.
+        layers: Names of layers that each must have.
+        front_end: Of the features.
+        clip_seconds: Length of the clips; None if it is not known yet.
+
+    Raises:
+        InputError: If there is no such network, or it has no such layer.
+    """
+    description = Description(
+        front_end,
+        clip_samples=round((clip_seconds or _SOME_SECONDS) * front_end.sample_rate_hz),
+        classes=("some", "class"),
+        mean=(0.0,) * front_end.mel_bins,
+        deviation=(1.0,) * front_end.mel_bins,
+    )
+    for name in networks:
+        if name not in NETWORKS:
+            raise InputError(f"networks: {name!r} is unknown; known are {', '.join(NETWORKS)}.")
+        for layer in layers:
+            check_layer(NETWORKS[name](description), layer)
 
 
 def _build(model: str, description: Description, transfer: TransferMethod | None) -> tf.keras.Model:

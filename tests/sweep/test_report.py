@@ -127,9 +127,12 @@ def row_of(text: str, start: str) -> list[str]:
 
 def test_sentences_say_what_intervals_allow(report):
     html, markdown, _ = read(report)
-    sure = "is 20.0 points above base (95 % interval 20.0 to 20.0, 6 speakers)"
+    sure = "is 20.0 points above base (95 % interval 20.0 to 20.0, p 0.031, 6 speakers)"
     # Of six gains of 0.2 or -0.1, half each, resamples have one to five high ones in 95 %.
-    unsure = "cannot be told from base: 5.0 points above (95 % interval -5.0 to 15.0, 6 speakers)"
+    unsure = (
+        "cannot be told from base: 5.0 points above "
+        "(95 % interval -5.0 to 15.0, p 0.625, 6 speakers)"
+    )
 
     for page in (html, markdown):
         half, full = (
@@ -140,8 +143,8 @@ def test_sentences_say_what_intervals_allow(report):
         assert unsure in half[2]
         assert "cannot be told from base: 0.0 points above (95 % interval 0.0 to 0.0" in full[0]
         # Of four settings on resnet9 one is above base, and cnn6's is not.
-        assert "excludes zero: 1 of 5 graph settings are above, 0 below" in page
-        assert "excludes zero: 1 of 4 graph settings are above, 0 below" in page
+        assert "by more than chance explains: 1 of 5 graph settings are above, 0 below" in page
+        assert "by more than chance explains: 1 of 4 graph settings are above, 0 below" in page
 
 
 def test_sentences_of_other_networks_stand_by_their_tables(report):
@@ -160,8 +163,8 @@ def test_table_of_scores(report):
         *("55.0 ± 5.5", "7.1", "55.0", "", "", "", "", "6")
     ]
     nsl = row_of(table, "nsl (labels and graph; n 3, α 0.1, fc2, cosine, batch)")
-    assert nsl[:5] == ["75.0 ± 5.5", "7.1", "75.0", "+20.0 (20.0 to 20.0)", "0.001"]
-    assert nsl[5] == "+20.0 (20.0 to 20.0)"
+    assert nsl[:5] == ["75.0 ± 5.5", "7.1", "75.0", "+20.0 (20.0 to 20.0; p 0.031)", "0.001"]
+    assert nsl[5] == "+20.0 (20.0 to 20.0; p 0.031)"
     order = re.findall(r"^\| (\w+) \(", table, re.MULTILINE)
     assert order == ["base", "nsl", "fused", "random", "oracle", "purity_20", "purity_60", "add"]
     assert "guessing gives 50.0 %" in markdown
@@ -193,7 +196,7 @@ def test_settings_and_time(report):
     assert "EmoDB, without boredom" in markdown and "Seeds: 0, 1:" in markdown
     assert "50 epochs, each of as many steps as show every training clip once" in markdown
     assert f"{metrics['machine']['cpu']}, {metrics['machine']['cores']} cores" in markdown
-    assert "| cnn6 | no graph | 3 | 60 | 60 | 0.1 |" in markdown
+    assert "| cnn6 | 100 % | no graph | 3 | 60 | 60 | 0.1 |" in markdown
     assert "| `networks` | yes | 6 | 6 |" in markdown
     assert 0 < html.index("Do not trust this.") < html.index("What the graph is worth")
     assert "Unfinished" not in html + markdown
@@ -291,9 +294,7 @@ def test_arms_that_are_below(tmp_path):
 
     markdown = read(folder)[1]
     assert "`nsl` is 20.0 points below base (95 % interval -20.0 to -20.0" in markdown
-    assert "Against base, with a 95 % interval that excludes zero: 0 of 5 graph settings are " in (
-        markdown
-    )
+    assert "Against base, by more than chance explains: 0 of 5 graph settings are" in markdown
     assert "above, 2 below. Against the random graph" in markdown
 
 
@@ -401,7 +402,7 @@ def test_what_a_graph_adds_to_guesses_is_told(tmp_path):
     make_sweep_report(run=folder, out=folder)
 
     html, markdown, metrics = read(folder)
-    assert "| Against guessed | p |" in markdown
+    assert "| Against guessed | z |" in markdown
     assert html.count("Against guessed</th>") == 1
     told = "it cannot be told from guessed labels without a graph: 0.0 points above"
     sentences = [line for line in markdown.splitlines() if told in line]
@@ -409,3 +410,30 @@ def test_what_a_graph_adds_to_guesses_is_told(tmp_path):
     assert "the random graph" not in sentences[1]
     known = {each["setting"]["method"]: each["against_guessed"] for each in metrics["comparisons"]}
     assert [name for name, found in known.items() if found] == ["probe", "guessed_probe"]
+
+
+def test_what_unlabelled_clips_do_without_a_graph_is_told(tmp_path):
+    config = sweep(tmp_path)
+    grid = replace(config.grids["main"], arms=("base", "nsl"), alpha=(0.0, 0.1))
+    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
+
+    make_sweep_report(run=folder, out=folder)
+
+    markdown = read(folder)[1]
+    assert "of 2 graph settings are above" in markdown  # at either share of the labels
+    told = [line for line in markdown.splitlines() if line.startswith("- `nsl α 0`")]
+    assert len(told) == 2
+    for line in told:
+        assert line.endswith("with unlabelled clips in the batch but no weight on the graph.")
+
+
+def test_embeddings_are_told_as_the_arms_use_them(tmp_path):
+    config = sweep(tmp_path)
+    grid = replace(config.grids["main"], arms=("base", "paper", "add"))
+    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
+
+    make_sweep_report(run=folder, out=folder)
+
+    (told,) = (line for line in read(folder)[1].splitlines() if line.startswith("- Upstream:"))
+    assert "taken away" not in told
+    assert "edges within speakers too; transfer has embeddings as they are" in told

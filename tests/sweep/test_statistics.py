@@ -87,6 +87,38 @@ def test_the_random_graph_is_one_used_in_the_same_way():
     assert random.against_base.mean == pytest.approx(0.2)
 
 
+def test_random_twins_are_chosen_among_in_the_same_way():
+    """A filter by labels makes any graph purer, so that of `probe` is of both."""
+    methods = ("probe", "agreeing", "nsl", "random", "random_agreeing", "guessed_probe")
+    hits = {"probe": 8, "agreeing": 7, "nsl": 6, "random": 5, "random_agreeing": 4}
+    results = {
+        replace(NSL, method=name): scored(a=(hits.get(name, 9), hits.get(name, 9)))
+        for name in methods
+    }
+    found = {each.setting.method: each.against_random for each in compare(results, [])}
+
+    gains = {name: each and round(each.mean, 3) for name, each in found.items()}
+    assert gains == {
+        "nsl": 0.1,
+        "agreeing": 0.3,
+        "probe": 0.4,
+        "guessed_probe": None,
+        "random": None,
+        "random_agreeing": None,
+    }
+
+
+def test_runs_without_test_scores_count_once_for_validation():
+    twin = replace(NSL, test=False)
+    results = {
+        NSL: scored(a=(5, 5)) | {"val_uar": 0.5},
+        twin: {"val_uar": 0.5, "seconds": 1.0},
+        replace(NSL, seed=1): scored(a=(5, 5)) | {"val_uar": 0.8},
+    }
+
+    assert compare(results, [])[0].val_uar == pytest.approx(0.65)
+
+
 def test_interval_of_the_bootstrap_over_speakers():
     # One of six speakers gains 0.5: of means over resamples, 0.5 / 6 times a binomial count, the
     # middle 95 % go from 0 to three draws of that speaker.
@@ -102,6 +134,20 @@ def test_interval_of_equal_differences_is_their_value():
     difference = compare(results, [])[1].against_base
 
     assert (difference.low, difference.high) == pytest.approx((0.1, 0.1))
+    assert difference.p_flips == pytest.approx(2 / 2**6)  # all six up, or all six down
+
+
+def test_a_direction_needs_both_interval_and_flips():
+    base = many(BASE, [1] * 6)
+    # Of the signs of 4, 4, 4, 4, 4 and -1, two of 64 give a sum of 19 or more, two -19 or less.
+    unsure, up, down = (
+        compare(base | many(NSL, hits), [])[1].against_base
+        for hits in ([5] * 5 + [0], [5] * 6, [0] * 6)
+    )
+
+    assert unsure.low > 0
+    assert unsure.p_flips == pytest.approx(4 / 64)
+    assert [each.direction for each in (unsure, up, down)] == [0, 1, -1]
 
 
 def test_gains_that_cancel_out_are_zero():
@@ -118,7 +164,8 @@ def test_gains_that_cancel_out_are_zero():
 def test_no_interval_over_few_speakers():
     difference = compare(many(BASE, [0] * 5) | many(NSL, [1, 2, 3, 4, 5]), [])[1].against_base
 
-    assert (difference.low, difference.high) == (None, None)
+    assert (difference.low, difference.high, difference.p_flips) == (None, None, None)
+    assert difference.direction == 0
 
 
 def test_z_test_counts_every_clip_once():

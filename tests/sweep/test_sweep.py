@@ -201,6 +201,51 @@ def test_plan_predicts_its_duration(swept, tiny, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+def test_plan_knows_that_hidden_labels_take_time(swept, tiny, tmp_path):
+    grid = replace(tiny.grids["main"], arms=("nsl",), label_shares=(0.5, 1.0))
+    few, every = list_runs(replace(tiny, grids={"main": grid}))
+    (result,) = (read_results(swept[0] / "runs.jsonl")[run] for run in (every,))
+    for run, seconds in ((few, 7_200), (every, 3_600)):
+        add_result(tmp_path / "runs.jsonl", run, result | {"seconds": seconds})
+    more = replace(tiny, grids={"main": replace(grid, seeds=(1,))})
+
+    plan = run_sweep(more, tmp_path, work=tmp_path / "work", dry_run=True)
+
+    assert [line.split()[-1] for line in plan.splitlines()[2:]] == ["2.0", "1.0", "3.0"]
+
+
+def test_a_layer_that_is_not_there_is_refused_at_once(tiny, tmp_path):
+    sweep = replace(tiny, grids={"main": replace(tiny.grids["main"], layers=("fc3",))})
+
+    with pytest.raises(InputError, match="has no layer 'fc3'; it has"):
+        run_sweep(sweep, tmp_path / "out", work=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_training_that_fails_does_not_stop_the_others(tiny, tmp_path):
+    """A rate as high as this one makes the loss infinite."""
+    sweep = replace(
+        tiny,
+        grids={"main": replace(tiny.grids["main"], arms=("base",), seeds=(0, 1))},
+        training=replace(tiny.training, learning_rate=1e30),
+    )
+
+    with pytest.raises(InputError, match=r"2 of 2 trainings failed.*cnn6, base, fold 1, seed"):
+        run_sweep(sweep, tmp_path, work=tmp_path / "work", workers=2)
+
+
+def test_purity_is_of_clips_whose_emotion_is_known(swept, tiny, monkeypatch):
+    folder = swept[0] / "work" / "fold1"
+    (run,) = (each for each in list_runs(tiny) if each.method == "nsl")
+    emotions = read_labels(folder / "features", "train")
+    unknown = dict.fromkeys(emotions, UNLABELLED)
+    before = sweep_module._purity(tiny, folder, run, 1.0)
+
+    monkeypatch.setattr(sweep_module, "read_labels", lambda *_: unknown)
+    assert before is not None
+    assert sweep_module._purity(tiny, folder, run, 1.0) is None
+
+
 def test_other_settings_are_refused(swept, tiny):
     other = replace(tiny, training=replace(tiny.training, epochs=3))
 

@@ -209,6 +209,7 @@ DISTANCES = {
         "distance_type": "l1",
         "reduction": tf.compat.v1.losses.Reduction.SUM,
     },
+    "l2 over the first axis but one": {"distance_type": "l2", "sum_over_axis": 1},
     "kl": {"distance_type": "kl_divergence", "transform_fn": "softmax", "sum_over_axis": -1},
 }
 
