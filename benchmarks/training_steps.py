@@ -5,10 +5,12 @@
 Every case is a process of its own, in which plain steps and steps with a graph take turns.
 """
 
+import atexit
 import json
 import os
 import platform
 import resource
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +18,7 @@ from itertools import cycle, product
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -129,32 +132,23 @@ def measure_input(network: str, source: str) -> dict[str, Any]:
 
 
 def trainable(network: str, source: str | None, neighbors: int, precision: str):
-    """A step of training, and clips of noise, in a graph where near clips are neighbours."""
+    """A step of training, and clips read from training records."""
     import tensorflow as tf
 
-    from ser_nsl.config import FrontEndConfig, TrainingConfig
+    from ser_nsl.config import TrainingConfig
     from ser_nsl.downstream import NETWORKS
     from ser_nsl.features import Description
-    from ser_nsl.graph.indexed import IndexedClips
-    from ser_nsl.training.data import TrainingClips
+    from ser_nsl.training.data import training_clips
     from ser_nsl.training.orders import shuffled
     from ser_nsl.training.train import regularized
 
-    front_end = FrontEndConfig()
-    bands = front_end.mel_bins
-    samples = _CLIP_SECONDS * front_end.sample_rate_hz
-    classes = tuple("abcdefg")
-    mean, deviation = (-40.0,) * bands, (10.0,) * bands
-    description = Description(front_end, samples, classes, mean, deviation)
-    random = np.random.default_rng(0)
-    logmels = random.normal(-40, 10, (_CLIPS, *description.logmel_shape)).astype(np.float32)
-    own = np.arange(_CLIPS)
-    rows = (own[:, np.newaxis] + np.arange(1 + neighbors)) % _CLIPS
-    weights = np.ones((_CLIPS, neighbors), np.float32)
-    ids = [str(row) for row in own]
-    indexed = IndexedClips(ids, own % len(classes), rows.astype(np.int32), weights, [logmels])
-    at = indexed.at if source in (None, "packed") else indexed.linked
-    clips = TrainingClips(ids, indexed.labels, at, indexed.rows[:, 1:], weights)
+    folder = Path(mkdtemp(prefix="training_steps"))
+    atexit.register(shutil.rmtree, folder)
+    records = write_records(folder, max(neighbors, 1))
+    description = Description.load(records)
+    clips = training_clips(
+        records, ("train",), description, neighbors=neighbors, source=source or "packed"
+    )
     tf.keras.mixed_precision.set_global_policy(precision)
     model = NETWORKS[network](description)
     if source is not None:
@@ -163,8 +157,40 @@ def trainable(network: str, source: str | None, neighbors: int, precision: str):
         tf.keras.optimizers.Adam(1e-3),
         tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    order = clips.neighborhoods() if source == "batch" else shuffled(own)
+    order = clips.neighborhoods() if source == "batch" else shuffled(clips.labelled)
     return tf.function(model.train_step), clips, order
+
+
+def write_records(folder: Path, neighbors: int) -> Path:
+    """Training records of clips of noise, in a graph where near clips are neighbours."""
+    from ser_nsl.config import FrontEndConfig
+    from ser_nsl.features import Description
+    from ser_nsl.graph.pack import pack_neighbors
+    from ser_nsl.records import ShardWriter, feature_example
+
+    front_end, classes = FrontEndConfig(), tuple("abcdefg")
+    samples = _CLIP_SECONDS * front_end.sample_rate_hz
+    mean, deviation = (-40.0,) * front_end.mel_bins, (10.0,) * front_end.mel_bins
+    description = Description(front_end, samples, classes, mean, deviation)
+    random, ids = np.random.default_rng(0), [f"{clip:03}" for clip in range(_CLIPS)]
+    features, graph = folder / "features", folder / "graph.tsv"
+    features.mkdir()
+    description.save(features)
+    with ShardWriter(features, "train", 4) as writer:
+        for clip, utterance_id in enumerate(ids):
+            logmel = random.normal(-40, 10, description.logmel_shape).astype(np.float32)
+            writer.write(feature_example(utterance_id, logmel, clip % len(classes)))
+    edges = [
+        f"{ids[clip]}\t{ids[(clip + step) % _CLIPS]}\t1.0\n"
+        for clip in range(_CLIPS)
+        for step in range(1, neighbors + 1)
+    ]
+    graph.write_text("".join(edges))
+    records = folder / "records"
+    pack_neighbors(
+        features=features, graph=graph, out=records, max_neighbors=neighbors, form="indexed"
+    )
+    return records
 
 
 def describe(measured: dict[str, Any]) -> str:

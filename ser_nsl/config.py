@@ -200,8 +200,8 @@ class TrainingConfig:
             gradient fades where logits are large, with an alpha of 0.01 or 0.1.
         neighbors: Where neighbours come from (NSL only): `packed` encodes them with each clip,
             `batch` draws batches from neighbourhoods, `bank` compares with what neighbours gave
-            when they were last seen. The latter two cost no more than training without a graph,
-            whatever the number of neighbours, and need indexed records.
+            when they were last seen. The latter two encode each clip of a batch once, whatever the
+            number of neighbours, and need indexed records.
         edges: `all`, or the `agreeing` ones, without those between clips with known, different
             labels (NSL only; needs indexed records).
         update_statistics: Whether encoded neighbours update the statistics of batch normalisation

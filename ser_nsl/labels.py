@@ -3,10 +3,13 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from ser_nsl.errors import InputError
 from ser_nsl.records import UNLABELLED
+from ser_nsl.stage import trace
 
 
 def known_labels(ids: Sequence[str], labels: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -31,3 +34,43 @@ def known_labels(ids: Sequence[str], labels: np.ndarray, share: float, seed: int
         count = math.ceil(round(share * len(rows), 6))  # 0.07 x 100 is above 7
         known[rows[np.argsort(draws[rows])][:count]] = label
     return known
+
+
+def check_share(share: float) -> None:
+    """Refuses a share of labels that cannot be one.
+
+    Args:
+        share: As for `known_labels`.
+
+    Raises:
+        InputError: If it is out of range.
+    """
+    if not 0 < share <= 1:
+        raise InputError(f"label_share: must be above 0 and at most 1; received {share}.")
+
+
+def check_hidden(made: Path, share: float, seed: int, *, argument: str) -> None:
+    """Refuses what was made with labels that shall be hidden.
+
+    A probe that has seen them hands them on, through embeddings, graph and training records.
+
+    Args:
+        made: Output of a stage.
+        share: Of the labels that are known, as for `known_labels`.
+        seed: Of the draw.
+        argument: What `made` was given as, for the error.
+
+    Raises:
+        InputError: If a probe that knew other labels has a part in it.
+    """
+    for path, record in trace(made):
+        probed = record["settings"]
+        if share == 1 or record["stage"] != "probe_embeddings":
+            continue
+        if probed["label_share"] > share or probed["seed"] != seed:
+            raise InputError(
+                f"{argument}: {made} comes from {path.name}, whose probe knew "
+                f"{probed['label_share']:.0%} of the labels (seed {probed['seed']}); of these "
+                f"{share:.0%} (seed {seed}) shall be known only. Probe again with --label-share "
+                f"{share:g} --seed {seed}, and make the graph and its records from that."
+            )

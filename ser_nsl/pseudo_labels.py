@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
-from ser_nsl.labels import known_labels
+from ser_nsl.labels import check_hidden, check_share, known_labels
 from ser_nsl.records import (
     UNLABELLED,
     example_id,
@@ -42,8 +42,11 @@ def guess_labels(
         Numbers of training clips, of labels known, and of labels guessed.
 
     Raises:
-        InputError: If a clip was not probed, or the probabilities are not those of the classes.
+        InputError: If the share is out of range, the probe knew other labels, a clip was not
+            probed, or the probabilities are not those of the classes.
     """
+    check_share(label_share)
+    check_hidden(embeddings, label_share, seed, argument="embeddings")
     description, labels = Description.load(features), read_labels(features, "train")
     guesses = read_embeddings(embeddings, ["train"])
     missing = [utterance_id for utterance_id in labels if utterance_id not in guesses]

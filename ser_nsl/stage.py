@@ -27,7 +27,7 @@ from typing import Any, Literal, ParamSpec, Protocol, cast, get_args
 import ser_nsl
 from ser_nsl.errors import InputError
 
-__all__ = ["StageResult", "is_current", "read_record", "stage"]
+__all__ = ["StageResult", "is_current", "read_record", "stage", "trace"]
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _RECORDED_PACKAGES = (
@@ -237,6 +237,23 @@ def require_record(out: Path) -> dict[str, Any]:
     if record is None:
         raise InputError(f"{out}: the record of its stage is missing; make it again.")
     return record
+
+
+def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Follows the records back from a stage's output.
+
+    Args:
+        out: What the stage made.
+
+    Yields:
+        This and everything that it was made from, each path with its record, as far as records
+        are still where the stages read and wrote.
+    """
+    record = read_record(out)
+    if record is not None:
+        yield out, record
+        for path in record["paths"].values():
+            yield from trace(Path(path))
 
 
 def _brief(value: Any) -> str:

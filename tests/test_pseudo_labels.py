@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -92,4 +94,26 @@ def test_probabilities_of_other_clips_or_classes_are_refused(
 ):
     with pytest.raises(InputError, match=message):
         guess_labels(features=features, embeddings=probed(**written), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_share_out_of_range_is_refused(features, probed, tmp_path, share):
+    with pytest.raises(InputError, match="label_share: must be above 0 and at most 1; received"):
+        guess_labels(
+            features=features, embeddings=probed(), out=tmp_path / "out", label_share=share
+        )
+
+
+def test_guesses_of_a_probe_that_knew_the_labels_are_refused(features, probed, tmp_path):
+    folder = probed()
+    record = {
+        "stage": "probe_embeddings",
+        "settings": {"label_share": 1.0, "seed": 0},
+        "paths": {},
+    }
+    (folder / "stage.json").write_text(json.dumps(record))
+
+    with pytest.raises(InputError, match=r"embeddings: .*probe knew 100% of the labels"):
+        guess_labels(features=features, embeddings=folder, out=tmp_path / "out", label_share=0.5)
     assert not (tmp_path / "out").exists()

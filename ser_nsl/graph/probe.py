@@ -10,7 +10,7 @@ from sklearn.preprocessing import normalize
 
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.labels import known_labels
+from ser_nsl.labels import check_share, known_labels
 from ser_nsl.records import (
     UNLABELLED,
     ShardWriter,
@@ -49,8 +49,7 @@ def probe_embeddings(
         InputError: If a clip is not in the manifest, fewer than two emotions are known, or the
             embeddings cannot be read.
     """
-    if not 0 < label_share <= 1:
-        raise InputError(f"label_share: must be above 0 and at most 1; received {label_share}.")
+    check_share(label_share)
     vectors = read_embeddings(embeddings, ["train"])
     ids = list(vectors)
     emotions = read_manifest(manifest).set_index("utterance_id")["emotion"]

@@ -15,6 +15,7 @@ from ser_nsl.downstream import NETWORKS, NetworkName
 from ser_nsl.downstream.saved import save_model
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
+from ser_nsl.labels import check_hidden
 from ser_nsl.records import has_split
 from ser_nsl.stage import stage
 from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips
@@ -65,8 +66,9 @@ def train_downstream(
         Numbers of clips, epochs, the epoch kept, and its UAR on the validation split.
 
     Raises:
-        InputError: If an input that the method needs is missing or does not fit, the layer is
-            unknown, a batch cannot be shared out, the disk is full, or the loss is not finite.
+        InputError: If an input that the method needs is missing or does not fit, the graph knows
+            labels that are hidden, the layer is unknown, a batch cannot be shared out, the disk is
+            full, or the loss is not finite.
     """
     strategy = all_devices()
     check_shares(training.batch_size, strategy)
@@ -85,6 +87,9 @@ def train_downstream(
     if (method in ("add", "max", "avg")) != (embeddings is not None):
         raise InputError("embeddings: the methods add, max and avg, and no other, need them.")
 
+    if training_records is not None:
+        share, seed = training.label_share, training.seed
+        check_hidden(training_records, share, seed, argument="training_records")
     clips = training_clips(
         training_records or features,
         ("train",) if method == "nsl" else splits,  # of packed clips all train
