@@ -174,13 +174,14 @@ def _parts(graph: tuple[int, float, str, str, str]) -> tuple[str, ...]:
 
 
 def _labels(settings: Sequence[Setting]) -> list[str]:
-    """Names of arms, with that of their settings in which these differ."""
-    graphs = [setting.graph for setting in settings if setting.n]
-    varying = [len(set(values)) > 1 for values in zip(*graphs, strict=True)]
+    """Names of arms, with that of their settings in which those of one arm differ."""
+    graphs = defaultdict(list)
+    for setting in settings:
+        graphs[setting.method].append(setting.graph)
     labels = []
     for setting in settings:
-        pairs = zip(_parts(setting.graph), varying, strict=False)
-        told = [part for part, varies in pairs if varies and setting.n]
+        columns = zip(_parts(setting.graph), *graphs[setting.method], strict=True)
+        told = [part for part, *values in columns if len(set(values)) > 1]
         labels.append(" ".join([setting.method, ", ".join(told)]).strip())
     return labels
 
@@ -428,8 +429,8 @@ def _draw_differences(sections: Sequence[Section]) -> Iterator[Plot]:
         for label, row in zip(section.labels, section.rows, strict=True):
             found = {
                 "against base": row.against_base,
-                "against the random graph": row.against_random,
-                "against guessed labels": row.against_guessed,
+                "against random": row.against_random,
+                "against guessed": row.against_guessed,
             }
             drawn[label] = {
                 name: (each.mean, each.low, each.high) for name, each in found.items() if each
@@ -440,7 +441,7 @@ def _draw_differences(sections: Sequence[Section]) -> Iterator[Plot]:
             yield Plot(
                 f"{section.network}_{share}_differences",
                 f"Points with intervals: differences in UAR of {section.network} at {share} % of "
-                f"the labels, {' and '.join(dict.fromkeys(chain(*drawn.values())))}.",
+                f"the labels, {', '.join(dict.fromkeys(chain(*drawn.values())))}.",
                 figures.differences(f"{section.network}, {share}% of the labels", drawn),
             )
 
@@ -450,7 +451,8 @@ def _draw_purity(comparisons: Sequence[Comparison]) -> Iterator[Plot]:
     groups: dict[tuple, dict[str, Comparison]] = defaultdict(dict)
     for each in comparisons:
         arm = find_arm(each.setting.method)
-        if each.against_base and (arm.control or each.setting.method == "nsl"):
+        one_of_two = arm.control == "random" and arm.edges == "agreeing"
+        if each.against_base and arm.likeness and not arm.guessed and not one_of_two:
             key = (each.setting.network, each.setting.label_share, each.setting.graph)
             groups[key][each.setting.method] = each
     for (network, share, graph), methods in groups.items():
