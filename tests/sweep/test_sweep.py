@@ -17,6 +17,7 @@ from ser_nsl.labels import known_labels
 from ser_nsl.records import UNLABELLED, read_embeddings, read_labels
 from ser_nsl.sweep import sweep as sweep_module
 from ser_nsl.sweep.config import Fold, Grid, list_runs, load_sweep
+from ser_nsl.sweep.folds import fold_steps
 from ser_nsl.sweep.results import add_result, read_results
 from ser_nsl.sweep.statistics import compare
 from ser_nsl.sweep.sweep import run_sweep
@@ -244,6 +245,21 @@ def test_purity_is_of_clips_whose_emotion_is_known(swept, tiny, monkeypatch):
     monkeypatch.setattr(sweep_module, "read_labels", lambda *_: unknown)
     assert before is not None
     assert sweep_module._purity(tiny, folder, run, 1.0) is None
+
+
+def test_only_what_the_arms_need_is_made(tiny, tmp_path):
+    """Centring needs speakers, which neither plain training, transfer nor the paper's graph does."""
+
+    def made(*arms: str) -> set[str]:
+        runs = list_runs(replace(tiny, grids={"main": Grid(arms=arms, folds=(0,))}))
+        return {step.function.__name__ for step in fold_steps(tiny, SplitConfig(), tmp_path, runs)}
+
+    always = {"prepare_corpus", "extract_features"}
+    assert made("base") == always
+    assert made("add") == always | {"extract_embeddings"}
+    assert made("paper") == always | {"extract_embeddings", "build_graph", "pack_neighbors"}
+    assert made("mfcc") & {"extract_embeddings", "fuse_embeddings"} == set()
+    assert made("guessed") >= {"fuse_embeddings", "probe_embeddings", "guess_labels"}
 
 
 def test_other_settings_are_refused(swept, tiny):
