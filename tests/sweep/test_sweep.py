@@ -248,7 +248,7 @@ def test_purity_is_of_clips_whose_emotion_is_known(swept, tiny, monkeypatch):
 
 
 def test_only_what_the_arms_need_is_made(tiny, tmp_path):
-    """Centring needs speakers, which neither plain training, transfer nor the paper's graph does."""
+    """Centring needs speakers; plain training, transfer and the paper's graph do not."""
 
     def made(*arms: str) -> set[str]:
         runs = list_runs(replace(tiny, grids={"main": Grid(arms=arms, folds=(0,))}))
