@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tabulate import tabulate
@@ -35,23 +35,34 @@ _CLIP_SECONDS = 3
 _BARS = {"packed": lambda n: 1 + n, "batch": lambda n: 1.15, "bank": lambda n: 1.15}
 
 
-def main(*, out: Path, turns: int = 10, networks: tuple[str, ...] = _NETWORKS) -> str:
+def main(
+    *,
+    out: Path,
+    turns: int = 10,
+    networks: tuple[str, ...] = _NETWORKS,
+    parts: tuple[Literal["steps", "precision", "input"], ...] = ("steps", "precision", "input"),
+) -> str:
     """Times steps of 16 clips of 3 s for all sources of neighbours, and the input.
 
     Args:
         out: Folder for `training_steps.md` and `training_steps.json`.
         turns: How often plain steps and steps with a graph take turns; 1 for a trial.
         networks: Which networks.
+        parts: Which tables; the others stay as they are in `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
-    cases = product(networks, _SOURCES, _NEIGHBORS)
-    measured = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "steps": [in_process(measure_steps, *case, turns) for case in cases],
-        "precision": [in_process(measure_precision, network, turns) for network in networks],
-        "input": [in_process(measure_input, *case) for case in product(networks, _SOURCES)],
-    }
-    (out / "training_steps.json").write_text(json.dumps(measured, indent=1) + "\n")
+    path = out / "training_steps.json"
+    measured = json.loads(path.read_text()) if path.exists() else {}
+    measured["machine"] = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    if "steps" in parts:
+        cases = product(networks, _SOURCES, _NEIGHBORS)
+        measured["steps"] = [in_process(measure_steps, *case, turns) for case in cases]
+    if "precision" in parts:
+        measured["precision"] = [in_process(measure_precision, each, turns) for each in networks]
+    if "input" in parts:
+        cases = product(networks, _SOURCES)
+        measured["input"] = [in_process(measure_input, *case) for case in cases]
+    path.write_text(json.dumps(measured, indent=1) + "\n")
     text = describe(measured)
     (out / "training_steps.md").write_text(text)
     return text
@@ -118,8 +129,10 @@ def stepper(network: str, source: str | None, neighbors: int, precision: str = "
 
 def measure_input(network: str, source: str) -> dict[str, Any]:
     """Share of an epoch spent in steps, three neighbours; the rest waits for batches."""
+    from ser_nsl.training.devices import divided
+
     train, clips, order = trainable(network, source, 3, "float32")
-    batches = clips.batches(order, _BATCH, seed=0, steps=0)
+    batches = divided(clips.batches(order, _BATCH, seed=0, steps=0))
 
     def share() -> float:
         in_steps, begun = 0.0, time.perf_counter()
@@ -213,7 +226,7 @@ def describe(measured: dict[str, Any]) -> str:
         "and steps with a graph take turns in one process.",
     ]
     for title, note in sections.items():
-        rows = measured[title.lower()]
+        rows = measured.get(title.lower(), [])
         table = tabulate(rows, headers="keys", tablefmt="github")
         lines += ["", f"## {title}", "", note, "", table]
     return "\n".join([*lines, ""])

@@ -49,6 +49,9 @@ def check_shares(batch_size: int, strategy: tf.distribute.Strategy) -> None:
 def divided(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Batches that every worker makes alike, and of which it takes its part."""
     options = tf.data.Options()
+    # Its thread sleeps ever longer, and the end of an epoch may wait for it, as of TensorFlow 2.15:
+    # up to a third of an epoch of half a minute.
+    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.with_options(options)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ser_nsl.config import TrainingConfig
 from ser_nsl.errors import InputError
-from ser_nsl.training.devices import all_devices, check_shares, least_of_workers
+from ser_nsl.training.devices import all_devices, check_shares, divided, least_of_workers
 from ser_nsl.training.train import train_downstream
 
 WORKER = """
@@ -59,6 +59,13 @@ def test_two_workers_train_as_one(method, rate, corpus, tmp_path):
     assert first == second
     for epoch, expected in zip(first, alone, strict=True):
         assert epoch == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_end_of_an_epoch_waits_for_no_tuning():
+    batches = divided(tf.data.Dataset.range(3).batch(2))
+
+    assert batches.options().autotune.enabled is False
+    assert [batch.tolist() for batch in batches.as_numpy_iterator()] == [[0, 1], [2]]
 
 
 def test_one_device_is_the_default(monkeypatch):
