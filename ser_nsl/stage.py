@@ -128,9 +128,11 @@ def stage(
             place = out.resolve()  # gives `.` a name, and leaves a link where it is
             fingerprint = _fingerprint(function.__name__, bound.arguments, inputs)
             paths = {
-                key: str(Path(bound.arguments[key]).absolute())
-                for key in inputs
-                if isinstance(bound.arguments[key], Path)
+                key: [str(path.absolute()) for path in value]
+                if isinstance(value, tuple)
+                else str(value.absolute())
+                for key, value in ((key, bound.arguments[key]) for key in inputs)
+                if isinstance(value, Path | tuple)
             }
             partial = _make_partial(place, makes, fingerprint if resumes else None)
             bound.arguments["out"] = partial
@@ -212,7 +214,8 @@ def read_record(out: Path) -> dict[str, Any] | None:
 
     Returns:
         Its record with keys `stage`, `version` (of this package), `settings`, `inputs` (hashes),
-        `paths` (of the inputs), `versions`, `counts` and `seconds`; None where there is none.
+        `paths` (of the inputs, lists where there are several), `versions`, `counts` and `seconds`;
+        None where there is none.
     """
     out = Path(out).resolve()
     for path in (out / "stage.json", _record_beside(out)):
@@ -252,8 +255,9 @@ def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     record = read_record(out)
     if record is not None:
         yield out, record
-        for path in record["paths"].values():
-            yield from trace(Path(path))
+        for paths in record["paths"].values():
+            for path in [paths] if isinstance(paths, str) else paths:
+                yield from trace(Path(path))
 
 
 def _brief(value: Any) -> str:

@@ -48,12 +48,18 @@ def records(tmp_path):
     """Training records, from a graph, from what a probe that knew half of the labels read."""
     made = [
         ("probed", "probe_embeddings", {"label_share": 0.5, "seed": 1}, {}),
-        ("graph", "build_graph", {}, {"embeddings": "probed"}),
+        ("graph", "build_graph", {}, {"embeddings": "fused"}),
+        ("fused", "fuse_embeddings", {}, {"embeddings": ["gone", "probed"]}),
         ("records", "pack_neighbors", {}, {"graph": "graph", "features": "gone"}),
     ]
     for name, stage, settings, paths in made:
         (tmp_path / name).mkdir()
-        paths = {key: str(tmp_path / path) for key, path in paths.items()}
+        paths = {
+            key: [str(tmp_path / each) for each in path]
+            if isinstance(path, list)
+            else str(tmp_path / path)
+            for key, path in paths.items()
+        }
         record = {"stage": stage, "settings": settings, "paths": paths}
         (tmp_path / name / "stage.json").write_text(json.dumps(record))
     return tmp_path / "records"
