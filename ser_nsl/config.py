@@ -199,11 +199,11 @@ class TrainingConfig:
             probabilities, for a layer of logits such as `fc2`; or `cosine`, as in the paper, whose
             gradient fades where logits are large, with an alpha of 0.01 or 0.1.
         neighbors: Where neighbours come from (NSL only): `packed` encodes them with each clip,
-            `batch` draws batches from neighbourhoods, `bank` compares with what neighbours gave
-            when they were last seen. The latter two encode each clip of a batch once, whatever the
-            number of neighbours, and need indexed records.
+            as NSL's own class does; `batch` draws batches from neighbourhoods, `bank` compares
+            with what neighbours gave when they were last seen. The latter two encode each clip of
+            a batch once, whatever the number of neighbours.
         edges: `all`, or the `agreeing` ones, without those between clips with known, different
-            labels (NSL only; needs indexed records).
+            labels; neighbours beyond these take their place if more were packed (NSL only).
         update_statistics: Whether encoded neighbours update the statistics of batch normalisation
             too, as in NSL's own class (NSL only).
         precision: `float32`; `mixed_float16` is faster on GPUs of compute capability 7 or more,
@@ -227,8 +227,8 @@ class TrainingConfig:
     alpha: float = 1.0
     layer: str = "fc2"
     distance: Distance = "jensen_shannon"
-    neighbors: NeighborSource = "packed"
-    edges: str = "all"
+    neighbors: NeighborSource = "batch"
+    edges: str = "agreeing"
     update_statistics: bool = False
     precision: str = "float32"
     keep: str = "best"
@@ -260,11 +260,6 @@ class TrainingConfig:
         _check(self.edges in ("all", "agreeing"), "edges", "'all' or 'agreeing'", self.edges)
         _check(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
         _check(self.keep in ("best", "last"), "keep", "'best' or 'last'", self.keep)
-
-    @property
-    def needs_rows(self) -> bool:
-        """Whether NSL has to know which clips the neighbours are, as indexed records tell."""
-        return self.neighbors != "packed" or self.edges == "agreeing"
 
 
 @dataclass(frozen=True)
@@ -565,9 +560,6 @@ class Experiment:
             _check(samples >= window, "clip_seconds", "one window or more", self.clip_seconds)
         known = set(get_args(Method))
         _check(set(self.methods) <= known, "methods", f"some of {sorted(known)}", self.methods)
-        rule = "indexed or auto where training wants rows of neighbours"
-        fits = self.graph.packing != "official" or not self.training.needs_rows
-        _check(fits, "graph.packing", rule, self.graph.packing)
         drawn = self.graph.likeness == "probe" and self.training.label_share < 1
         rule = "one where a probe knows a share of the labels, which the seed draws"
         _check(not drawn or len(self.seeds) == 1, "seeds", rule, self.seeds)

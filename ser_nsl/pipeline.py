@@ -102,7 +102,7 @@ def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
             "graph": graph,
             "out": packed,
             "max_neighbors": experiment.graph.max_neighbors,
-            "form": "indexed" if experiment.training.needs_rows else experiment.graph.packing,
+            "form": experiment.graph.packing,
         },
     )
     for network in experiment.networks:

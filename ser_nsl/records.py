@@ -4,9 +4,9 @@
 |---|---|---|
 | features | `id`, `logmel` (frames x mels, dB), `label` (-1: none) | bytes, float, int64 |
 | embeddings | `id`, `embedding`, `upstream` (not from other tools) | bytes, float, bytes |
-| training | those of features, `NL_num_nbrs`, `NL_nbr_<i>_logmel`, `NL_nbr_<i>_weight` | as above |
+| training | those of features, `NL_num_nbrs`; of neighbours `NL_nbr_<i>_...` | as above |
 
-Training records have an indexed form too: `ser_nsl/graph/indexed.py`.
+Training records have an indexed form too. `ser_nsl/graph/official.py` and `indexed.py` read them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -450,46 +450,23 @@ def _upstream_of(example: tf.train.Example) -> str:
     return b"".join(values).decode(errors="replace")
 
 
-def parsed(
-    paths: Iterable[Path], logmel_shape: tuple[int, int], *, neighbors: int = 0
-) -> tf.data.Dataset:
+def parsed(paths: Iterable[Path], logmel_shape: tuple[int, int]) -> tf.data.Dataset:
     """Reads features or training records as tensors, in order.
 
     Args:
         paths: TFRecord files.
         logmel_shape: (frames, mels).
-        neighbors: How many neighbours to read. In place of a missing one stands the clip itself
-            with weight 0: it adds nothing to the loss, and unlike silence or zeros it does not
-            disturb the statistics of batch normalisation, through which neighbours pass too.
 
     Returns:
-        Elements are dictionaries with `id` (string), `logmel` (float32, `logmel_shape`),
-        `label` (int64), and for each neighbour `NL_nbr_<i>_logmel` and `NL_nbr_<i>_weight`
-        (float32, shape `(1,)`).
+        Elements are dictionaries with `id` (string), `logmel` (float32, `logmel_shape`) and
+        `label` (int64).
     """
-    size = logmel_shape[0] * logmel_shape[1]
-    schema: dict[str, tf.io.FixedLenFeature | tf.io.VarLenFeature] = {
+    schema = {
         "id": tf.io.FixedLenFeature([], tf.string),
-        "logmel": tf.io.FixedLenFeature([size], tf.float32),
+        "logmel": tf.io.FixedLenFeature(logmel_shape, tf.float32),
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
-    for i in range(neighbors):
-        schema |= {
-            f"NL_nbr_{i}_logmel": tf.io.VarLenFeature(tf.float32),
-            f"NL_nbr_{i}_weight": tf.io.FixedLenFeature([1], tf.float32, [0.0]),
-        }
-
-    def parse(raw: tf.Tensor) -> dict[str, tf.Tensor]:
-        example = tf.io.parse_single_example(raw, schema)
-        for i in range(neighbors):
-            packed = example[f"NL_nbr_{i}_logmel"].values
-            example[f"NL_nbr_{i}_logmel"] = tf.cond(
-                tf.size(packed) > 0, lambda packed=packed: packed, lambda: example["logmel"]
-            )
-        return {
-            name: tf.reshape(value, logmel_shape) if name.endswith("logmel") else value
-            for name, value in example.items()
-        }
-
-    files = [str(path) for path in paths]
-    return tf.data.TFRecordDataset(files).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    records = tf.data.TFRecordDataset([str(path) for path in paths])
+    return records.map(
+        lambda raw: tf.io.parse_single_example(raw, schema), num_parallel_calls=tf.data.AUTOTUNE
+    )

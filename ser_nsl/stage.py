@@ -109,8 +109,9 @@ def stage(
         resumes: Whether the function, which then makes a folder, goes on from what it finds in
             `out`. What it had written there when it failed or was killed is kept, and is handed
             to the next call with the same `out`, settings, input hashes and version of this
-            package; any other call gets an empty folder. Only what was written and renamed is
-            whole. What shall not be in the result the function removes before it returns.
+            package; any other call says what differs and gets an empty folder. Only what was
+            written and renamed is whole. What shall not be in the result the function removes
+            before it returns.
 
     Returns:
         A decorator. The decorated function returns a `StageResult` and raises `InputError` if
@@ -346,7 +347,7 @@ def _make_partial(out: Path, makes: str, resumable: dict[str, Any] | None) -> Pa
     """Makes the place for unfinished work, on the same disk as `out`.
 
     What a killed run has left there is removed, unless its record agrees with the fingerprint
-    `resumable`.
+    `resumable`; whoever typed a wrong setting should know why work starts anew.
     """
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
@@ -354,6 +355,9 @@ def _make_partial(out: Path, makes: str, resumable: dict[str, Any] | None) -> Pa
         out.parent.mkdir(parents=True, exist_ok=True)
         if resumable and _agrees(_read_unfinished(partial), resumable):
             return partial
+        if resumable and _holds_work(partial):
+            others = ", ".join(_differing(_read_unfinished(partial), resumable))
+            print(f"{out}: starts anew; what was unfinished there had other {others}", flush=True)
         _remove(partial)
         if makes == "folder":
             partial.mkdir()
@@ -366,6 +370,18 @@ def _make_partial(out: Path, makes: str, resumable: dict[str, Any] | None) -> Pa
             f"out: {out} cannot be written ({error.strerror}); choose a folder you may write to."
         ) from error
     return partial
+
+
+def _differing(record: Mapping[str, Any], other: Mapping[str, Any], place: str = "") -> list[str]:
+    """Names in which two fingerprints differ, e.g. `settings.training.alpha`."""
+    names = []
+    for key in sorted(record.keys() | other.keys()):
+        one, two = record.get(key), other.get(key)
+        if isinstance(one, dict) and isinstance(two, dict):
+            names += _differing(one, two, f"{place}{key}.")
+        elif one != two:
+            names.append(f"{place}{key}")
+    return names
 
 
 def _read_unfinished(partial: Path) -> dict[str, Any]:

@@ -116,20 +116,6 @@ def test_tensors_in_the_order_of_the_labels(features):
         np.testing.assert_array_equal(clip["logmel"], logmel(IDS.index(clip["id"].decode())))
 
 
-def test_tensors_of_neighbours_that_are_and_are_not_there(tmp_path):
-    example = feature_example("a", logmel(0), 1)
-    example.features.feature["NL_nbr_0_logmel"].float_list.value.extend(logmel(7).ravel())
-    example.features.feature["NL_nbr_0_weight"].float_list.value.append(0.75)
-    folder = write(tmp_path / "training", [example], shards=1)
-
-    (clip,) = parsed(shard_paths(folder, "train"), SHAPE, neighbors=2).as_numpy_iterator()
-
-    np.testing.assert_array_equal(clip["NL_nbr_0_logmel"], logmel(7))
-    np.testing.assert_array_equal(clip["NL_nbr_0_weight"], [0.75])
-    np.testing.assert_array_equal(clip["NL_nbr_1_logmel"], clip["logmel"])
-    np.testing.assert_array_equal(clip["NL_nbr_1_weight"], [0])
-
-
 def test_splits_are_told_apart(features):
     assert has_split(features, "train")
     assert not has_split(features, "val")

@@ -505,7 +505,9 @@ def test_unfinished_work_goes_on(stopped, folder):
 
 
 @pytest.mark.parametrize("other", ["setting", "input", "version", "stage", "record"])
-def test_unfinished_work_of_another_call_is_not_used(other, stopped, folder, tmp_path, monkeypatch):
+def test_unfinished_work_of_another_call_is_not_used(
+    other, stopped, folder, tmp_path, monkeypatch, capsys
+):
     function, setting, record = collect_slowly, "", tmp_path / ".out.partial" / "stage.json"
     if other == "setting":
         setting = "!"
@@ -521,6 +523,19 @@ def test_unfinished_work_of_another_call_is_not_used(other, stopped, folder, tmp
 
     assert function(folder=folder, out=stopped, setting=setting).counts == {"files": 2}
     assert (stopped / "a.txt").read_text() == (folder / "a.txt").read_text() + setting
+    differs = {
+        "setting": "settings.setting",
+        "input": "inputs.folder",
+        "version": "version",
+        "record": "inputs, settings, stage, version",
+    }
+    shown = capsys.readouterr().out
+    if other == "stage":  # one that cannot go on from anything
+        assert shown == ""
+    else:
+        assert shown.endswith(
+            f"starts anew; what was unfinished there had other {differs[other]}\n"
+        )
 
 
 def test_nothing_is_left_where_nothing_was_done(folder, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from ser_nsl.downstream.blocks import EMBEDDING_WIDTH
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.graph.indexed import is_indexed, open_indexed
+from ser_nsl.graph.official import open_official
 from ser_nsl.labels import known_labels
 from ser_nsl.records import UNLABELLED, parsed, read_embeddings, read_labels, shard_paths
 from ser_nsl.training.neighborhoods import neighborhood_order
@@ -22,7 +23,6 @@ from ser_nsl.training.orders import OnePass, epoch_order, shuffled
 Inputs = dict[str, tf.Tensor]
 
 _GROUP = 4  # clips of a neighbourhood, so that a batch of 16 still holds four
-_READ = 64  # clips at a time
 
 
 class LabelledClips(NamedTuple):
@@ -76,8 +76,8 @@ class TrainingClips:
         ids: Of every clip, with a label or without.
         labels: int64, shape `(clips,)`; -1 where training may not know it.
         at: From rows, int64, in batches, to batches of inputs.
-        neighbors: int, shape `(clips, n)`: rows of each clip's neighbours; `(clips, 0)` where
-            these are not told, as in official records.
+        neighbors: int, shape `(clips, n)`: rows of each clip's neighbours; its own in place of
+            missing ones.
         weights: float32, shape `(clips, n)`: of each clip's neighbours, 0 for missing ones.
     """
 
@@ -170,8 +170,8 @@ def training_clips(
 ) -> TrainingClips:
     """Opens clips for training, having read every record once to check it.
 
-    Features and official training records are read into memory; the features of indexed ones stay
-    on disk.
+    Features and official training records are read into memory, every clip once; the features of
+    indexed ones stay on disk.
 
     Args:
         records: Folder of features, or of training records where `neighbors` is above 0.
@@ -187,53 +187,27 @@ def training_clips(
         embeddings: Records of embeddings, joined by id.
 
     Returns:
-        The clips; those without a label stand among them in indexed records only.
+        The clips. Those without a label stand among them in indexed records, with neighbours of
+        their own, and in official ones where they are neighbours, without.
 
     Raises:
-        InputError: If a record is damaged, no clip has a label, an embedding is missing or of
-            another width, or official records are given where rows of neighbours are needed.
+        InputError: If a record is damaged, no clip has a label, or an embedding is missing or of
+            another width.
     """
-    paths = _paths(records, splits)
-    if is_indexed(paths):
-        shape, width = description.logmel_shape, None if agreeing else neighbors
-        clips = open_indexed(records, splits, shape, neighbors=width)
-        _check_labelled(records, splits, len(clips.labelled))
-        clips = replace(clips, labels=known_labels(clips.ids, clips.labels, label_share, seed))
-        if agreeing:
-            clips = clips.keeping(~_disagree(clips.labels, clips.rows), neighbors)
-        ids, labels = clips.ids, clips.labels
-        at = clips.at if source == "packed" else clips.linked
-        links = clips.rows[:, 1:], clips.weights
-    elif neighbors and (source != "packed" or agreeing):
-        raise InputError(
-            f"training_records: {records} holds official records, which do not say which clips the "
-            "neighbours are; pack with --form indexed."
-        )
-    else:
-        ids = [key for key, label in read_labels(records, *splits).items() if label != UNLABELLED]
-        _check_labelled(records, splits, len(ids))
-        elements = parsed(paths, description.logmel_shape, neighbors=neighbors)
-        elements = elements.filter(lambda clip: clip["label"] != UNLABELLED)
-        arrays = _in_memory(elements, len(ids))
-        labels = arrays["label"] = known_labels(ids, arrays["label"], label_share, seed)
-
-        def at(rows: tf.data.Dataset) -> tf.data.Dataset:
-            return rows.map(
-                lambda row: {name: tf.gather(values, row) for name, values in tensors.items()},
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
-
-        weights = [np.empty((len(ids), 0), np.float32)]
-        weights += [arrays[f"NL_nbr_{i}_weight"] for i in range(neighbors)]
-        links = np.empty((len(ids), 0), np.int32), np.concatenate(weights, axis=1)
-        # One by one, so that features are not held twice.
-        tensors = {name: tf.constant(arrays.pop(name)) for name in [*arrays]}
-    join = _joiner(ids, embeddings, splits)
+    opens = open_indexed if is_indexed(_paths(records, splits)) else open_official
+    shape, width = description.logmel_shape, None if agreeing else neighbors
+    clips = opens(records, splits, shape, neighbors=width)
+    _check_labelled(records, splits, len(clips.labelled))
+    clips = replace(clips, labels=known_labels(clips.ids, clips.labels, label_share, seed))
+    if agreeing:
+        clips = clips.keeping(~_disagree(clips.labels, clips.rows), neighbors)
+    at = clips.linked if neighbors and source != "packed" else clips.at
+    join = _joiner(clips.ids, embeddings, splits)
 
     def prepared(rows: tf.data.Dataset) -> tf.data.Dataset:
         return at(rows).map(lambda clip: join(_fill_missing_neighbors(clip)))
 
-    return TrainingClips(ids, labels, prepared, *links)
+    return TrainingClips(clips.ids, clips.labels, prepared, clips.rows[:, 1:], clips.weights)
 
 
 def _paths(records: Path, splits: Sequence[str]) -> list[Path]:
@@ -243,18 +217,6 @@ def _paths(records: Path, splits: Sequence[str]) -> list[Path]:
 def _check_labelled(records: Path, splits: Sequence[str], clips: int) -> None:
     if not clips:
         raise InputError(f"{records}: no clip of {', '.join(splits)} has a label.")
-
-
-def _in_memory(clips: tf.data.Dataset, count: int) -> dict[str, np.ndarray]:
-    """Arrays of so many clips, filled in place, since features may take most of the memory."""
-    arrays, start = {}, 0
-    for batch in clips.batch(_READ).as_numpy_iterator():
-        for name, values in batch.items():
-            if not start:
-                arrays[name] = np.empty((count, *values.shape[1:]), values.dtype)
-            arrays[name][start : start + len(values)] = values
-        start += len(values)
-    return arrays
 
 
 def _disagree(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:

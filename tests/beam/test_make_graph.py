@@ -9,8 +9,8 @@ pytest.importorskip("google_crc32c")
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.graph.build import build_graph
+from ser_nsl.graph.official import open_official
 from ser_nsl.graph.pack import pack_neighbors
-from ser_nsl.records import parsed, shard_paths
 from ser_nsl.stage import read_record
 
 
@@ -133,8 +133,8 @@ def test_records_are_those_of_one_machine(
         assert result.counts[name] == packed.counts[name]
     assert packed.counts["unlabelled"] > 20
     assert result.counts["dead_letters"] == 0
-    clips = list(parsed(shard_paths(out / "training", "train"), (2, 3), neighbors=3))
-    assert len(clips) == len(records) == packed.counts["labelled"]
+    clips = open_official(out / "training", ("train",), (2, 3), neighbors=3)
+    assert len(clips.labelled) == len(records) == packed.counts["labelled"]
     assert Description.load(out / "training") == Description.load(features)
 
 

@@ -16,7 +16,6 @@ from ser_nsl.records import (
     ShardWriter,
     example_id,
     feature_example,
-    parsed,
     read_examples,
     shard_paths,
 )
@@ -71,7 +70,28 @@ def pack(write_features, write_graph, tmp_path):
 
 
 def official(folder: Path, neighbors: int, shape: tuple[int, int] = SHAPE) -> tf.data.Dataset:
-    return parsed(shard_paths(folder, "train"), shape, neighbors=neighbors)
+    """Reads what NSL's packer has written; the clip stands in for neighbours that it lacks."""
+    size = int(np.prod(shape))
+    schema = {
+        "id": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+        "logmel": tf.io.FixedLenFeature([size], tf.float32),
+    }
+    for i in range(neighbors):
+        schema[f"NL_nbr_{i}_logmel"] = tf.io.VarLenFeature(tf.float32)
+        schema[f"NL_nbr_{i}_weight"] = tf.io.FixedLenFeature([1], tf.float32, [0.0])
+
+    def parse(raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        clip = tf.io.parse_single_example(raw, schema)
+        for i in range(neighbors):
+            copied = clip[f"NL_nbr_{i}_logmel"].values
+            clip[f"NL_nbr_{i}_logmel"] = copied if tf.size(copied) > 0 else clip["logmel"]
+        return {
+            name: tf.reshape(value, shape) if name.endswith("logmel") else value
+            for name, value in clip.items()
+        }
+
+    return tf.data.TFRecordDataset([str(path) for path in shard_paths(folder, "train")]).map(parse)
 
 
 def indexed(folder: Path, neighbors: int, shape: tuple[int, int] = SHAPE) -> tf.data.Dataset:

@@ -8,8 +8,8 @@ from ser_nsl.graph.pack import nsl, pack_neighbors
 from ser_nsl.records import (
     ShardWriter,
     embedding_example,
+    example_id,
     feature_example,
-    parsed,
     read_examples,
     shard_paths,
 )
@@ -47,20 +47,20 @@ def test_each_labelled_clip_gets_its_nearest_neighbours(write_features, write_gr
     )
 
     packed = {
-        clip["id"].decode(): clip
-        for clip in parsed(shard_paths(out, "train"), (2, 3), neighbors=3).as_numpy_iterator()
+        example_id(example): example.features.feature
+        for example in read_examples(shard_paths(out, "train"))
     }
     assert packed.keys() == EXPECTED.keys()
     for utterance_id, neighbors in EXPECTED.items():
-        clip = packed[utterance_id]
+        feature = packed[utterance_id]
         value, label = CLIPS[utterance_id]
-        assert clip["label"] == label
-        np.testing.assert_array_equal(clip["logmel"], np.full((2, 3), value))
-        missing = [(utterance_id, 0.0)] * (3 - len(neighbors))  # the clip stands in for them
-        for i, (neighbor, weight) in enumerate(neighbors + missing):
-            content = CLIPS[neighbor][0]
-            np.testing.assert_array_equal(clip[f"NL_nbr_{i}_logmel"], np.full((2, 3), content))
-            np.testing.assert_allclose(clip[f"NL_nbr_{i}_weight"], [weight], rtol=1e-6)
+        assert feature["label"].int64_list.value == [label]
+        assert feature["logmel"].float_list.value == [value] * 6
+        assert feature["NL_num_nbrs"].int64_list.value == [len(neighbors)]
+        for i, (neighbor, weight) in enumerate(neighbors):
+            assert feature[f"NL_nbr_{i}_id"].bytes_list.value == [neighbor.encode()]
+            assert feature[f"NL_nbr_{i}_logmel"].float_list.value == [CLIPS[neighbor][0]] * 6
+            assert feature[f"NL_nbr_{i}_weight"].float_list.value == pytest.approx([weight])
     assert result.counts == {
         "form": "official",
         "labelled": 5,
@@ -117,7 +117,7 @@ def test_shards_hold_every_clip_once(write_features, write_graph, tmp_path):
         "stage.json",
     }
     ids = [
-        [clip["id"].decode() for clip in parsed([path], (2, 3)).as_numpy_iterator()]
+        [example_id(example) for example in read_examples([path])]
         for path in shard_paths(out, "train")
     ]
     assert [len(shard) for shard in ids] == [3, 2]

@@ -93,11 +93,12 @@ def test_neighbours_come_with_their_weights(form, corpus):
     assert clips.weights.dtype == np.float32
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("source", ["batch", "bank"])
-def test_rows_of_neighbours_come_in_place_of_their_features(source, corpus):
-    clips = opened(corpus, "indexed_records", neighbors=3, source=source)
+def test_rows_of_neighbours_come_in_place_of_their_features(source, form, corpus):
+    clips = opened(corpus, form, neighbors=3, source=source)
 
-    rows = np.arange(len(clips.ids))[::-1]
+    rows = clips.labelled[::-1]
     for utterance_id, inputs in inputs_one_by_one(clips, rows):
         assert inputs.keys() == {"logmel", "NL_row", "NL_nbr_rows", "NL_nbr_weights"}
         np.testing.assert_array_equal(inputs["logmel"], corpus.logmel[utterance_id])
@@ -111,16 +112,19 @@ def test_rows_of_neighbours_come_in_place_of_their_features(source, corpus):
         np.testing.assert_array_equal(inputs["NL_nbr_weights"], clips.weights[inputs["NL_row"]])
 
 
-def test_clips_without_a_label_stand_among_indexed_ones_only(corpus):
-    plain, official = opened(corpus), opened(corpus, "training_records", neighbors=1)
-    indexed = opened(corpus, "indexed_records", neighbors=1)
-
-    for clips in (plain, official):
-        assert sorted(clips.ids) == ids_of(corpus, "train")
-        assert len(clips.unlabelled) == 0
-    assert sorted(indexed.ids) == sorted(corpus.labels["train"])
-    assert {indexed.ids[row] for row in indexed.unlabelled} == {"train13", "train14"}
+def test_clips_without_a_label_stand_among_those_with_neighbours(corpus):
+    plain = opened(corpus)
+    assert sorted(plain.ids) == ids_of(corpus, "train")
+    assert len(plain.unlabelled) == 0
     assert plain.neighbors.shape == plain.weights.shape == (13, 0)
+
+    degrees = []
+    for form in FORMS:
+        clips = opened(corpus, form, neighbors=2)
+        assert sorted(clips.ids) == sorted(corpus.labels["train"])
+        assert {clips.ids[row] for row in clips.unlabelled} == {"train13", "train14"}
+        degrees.append((clips.weights[clips.unlabelled] > 0).sum())
+    assert degrees == [0, 4]  # official records tell the neighbours of labelled clips only
 
 
 @pytest.mark.parametrize("neighbors", [0, 1, 3])
@@ -334,11 +338,12 @@ def tangled(corpus, tmp_path_factory):
 @pytest.mark.parametrize("source", ["packed", "batch"])
 @pytest.mark.parametrize("share", [1.0, 0.4])
 @pytest.mark.parametrize("neighbors", [1, 3, 12])
-def test_edges_between_different_labels_are_left_out(neighbors, share, source, tangled):
-    every = opened(tangled, "indexed_records", neighbors=9, label_share=share)
+@pytest.mark.parametrize("form", FORMS)
+def test_edges_between_different_labels_are_left_out(form, neighbors, share, source, tangled):
+    every = opened(tangled, form, neighbors=9, label_share=share)
     clips = opened(
         tangled,
-        "indexed_records",
+        form,
         neighbors=neighbors,
         label_share=share,
         agreeing=True,
@@ -372,15 +377,6 @@ def test_edges_between_different_labels_are_left_out(neighbors, share, source, t
             assert batch[f"NL_nbr_{i}_logmel"][:, 0, 0].tolist() == expected
     else:
         np.testing.assert_array_equal(batch["NL_nbr_rows"], clips.neighbors)
-
-
-@pytest.mark.parametrize("settings", [{"source": "batch"}, {"source": "bank"}, {"agreeing": True}])
-def test_official_records_do_not_say_who_the_neighbours_are(settings, corpus):
-    with pytest.raises(
-        InputError,
-        match=r"training_records: .*official holds official records.*; pack with --form indexed",
-    ):
-        opened(corpus, "training_records", neighbors=2, **settings)
 
 
 # Embeddings

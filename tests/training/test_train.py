@@ -216,7 +216,7 @@ def test_only_the_same_training_is_gone_on_with(corpus, tmp_path, monkeypatch):
 
 
 def test_both_forms_of_training_records_give_one_model(corpus, tmp_path):
-    once = replace(SHORT, epochs=1)
+    once = replace(SHORT, epochs=1, neighbors="packed")
     trained = [
         train(
             corpus, tmp_path / records.name, method="nsl", training=once, training_records=records

@@ -1,0 +1,158 @@
+"""Clips whose neighbours are known by row, whatever form of training records they come from."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import numpy as np
+import tensorflow as tf
+
+from ser_nsl.records import UNLABELLED
+
+
+@dataclass(frozen=True)
+class LinkedClips:
+    """Clips and their neighbours by rows; every clip's features once, on disk or in memory.
+
+    Attributes:
+        ids: Of every clip, labelled or not.
+        labels: int64, shape `(clips,)`; -1 for none.
+        rows: int32, shape `(clips, 1 + neighbors)`: of the clip, then of its neighbours, the
+            nearest first; in place of a missing one that of the clip itself.
+        weights: float32, shape `(clips, neighbors)`: 0 where a neighbour is missing.
+        logmels: Features of the clips, in parts: float32, shape `(clips of it, frames, mels)`, or
+            files of these that are mapped to memory.
+    """
+
+    ids: Sequence[str]
+    labels: np.ndarray
+    rows: np.ndarray
+    weights: np.ndarray
+    logmels: Sequence[np.ndarray]
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Rows of the clips that have a label, int64, in the order of official records."""
+        return np.flatnonzero(self.labels != UNLABELLED)
+
+    def at(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Fetches clips with the features of their neighbours.
+
+        Args:
+            rows: Which, int64: one by one, or in batches of shape `(batch,)`.
+
+        Returns:
+            Dictionaries of `id`, `label`, `logmel`, and for each neighbour `NL_nbr_<i>_logmel` and
+            `NL_nbr_<i>_weight` (float32, shape `(1,)`); in batches if the rows are. In place of a
+            missing neighbour stands the clip itself with weight 0: it adds nothing to the loss, and
+            unlike silence or zeros it does not disturb the statistics of batch normalisation.
+        """
+        weights, neighbors = tf.constant(self.weights), self.weights.shape[1]
+        table = tf.constant(self.rows)
+
+        def fetch(row: tf.Tensor) -> dict[str, tf.Tensor]:
+            own, *others = self._logmels_at(tf.gather(table, row), 1 + neighbors)
+            clip = {"logmel": own, **{f"NL_nbr_{i}_logmel": each for i, each in enumerate(others)}}
+            own_weights = tf.gather(weights, row)
+            return clip | {
+                f"NL_nbr_{i}_weight": own_weights[..., i : i + 1] for i in range(neighbors)
+            }
+
+        return self._named(rows, fetch)
+
+    def linked(self, rows: tf.data.Dataset) -> tf.data.Dataset:
+        """Fetches clips with the rows of their neighbours, whose features stay on disk.
+
+        Args:
+            rows: Which, int64: one by one, or in batches of shape `(batch,)`.
+
+        Returns:
+            Dictionaries of `id`, `label`, `logmel`, `NL_row` (int64), `NL_nbr_rows` (int32, shape
+            `(neighbours,)`; the clip's own row in place of a missing one) and `NL_nbr_weights`
+            (float32, likewise, 0 for missing ones); in batches if the rows are.
+        """
+        table, weights = tf.constant(self.rows), tf.constant(self.weights)
+
+        def fetch(row: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {
+                "logmel": self._logmels_at(row[..., tf.newaxis], 1)[0],
+                "NL_row": row,
+                "NL_nbr_rows": tf.gather(table, row)[..., 1:],
+                "NL_nbr_weights": tf.gather(weights, row),
+            }
+
+        return self._named(rows, fetch)
+
+    def _named(
+        self, rows: tf.data.Dataset, fetch: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    ) -> tf.data.Dataset:
+        ids, labels = tf.constant(self.ids), tf.constant(self.labels)
+        return rows.map(
+            lambda row: {"id": tf.gather(ids, row), "label": tf.gather(labels, row), **fetch(row)},
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+    def _logmels_at(self, rows: tf.Tensor, count: int) -> list[tf.Tensor]:
+        logmels = tf.numpy_function(self._fetch, [rows], [tf.float32] * count, stateful=False)
+        shape = (*rows.shape[:-1], *self.logmels[0].shape[1:])
+        return [tf.ensure_shape(each, shape) for each in logmels]
+
+    def keeping(self, edges: np.ndarray, neighbors: int) -> "LinkedClips":
+        """Leaves out edges; nearer neighbours close the gaps.
+
+        Args:
+            edges: bool, the shape of `weights`: which stay.
+            neighbors: Most neighbours of a clip.
+
+        Returns:
+            The clips with what stays, `neighbors` columns.
+        """
+        stays = edges & (self.weights != 0)
+        stays &= np.cumsum(stays, axis=1) <= neighbors
+        owners, places = np.nonzero(stays)
+        new_places = np.cumsum(stays, axis=1)[stays] - 1
+        kept = owners, new_places, self.rows[owners, 1 + places], self.weights[stays]
+        rows, weights = link_tables(len(self.ids), neighbors, *kept)
+        return replace(self, rows=rows, weights=weights)
+
+    def _fetch(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Copies the features at rows of shape `(..., n)`: n arrays `(..., frames, mels)`."""
+        ends = [*accumulate(len(each) for each in self.logmels)]
+        shape = self.logmels[0].shape[1:]
+        fetched = []
+        for column in np.moveaxis(rows, -1, 0):
+            logmels = np.empty((column.size, *shape), np.float32)
+            for logmel, row in zip(logmels, column.ravel().tolist(), strict=True):
+                shard = bisect_right(ends, row)
+                logmel[:] = self.logmels[shard][row - ends[shard]]  # counted from the shard's end
+            fetched.append(logmels.reshape(*column.shape, *shape))
+        return fetched
+
+
+def link_tables(
+    clips: int,
+    neighbors: int,
+    owners: np.ndarray,
+    places: np.ndarray,
+    found: np.ndarray,
+    weights: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lays out edges as `LinkedClips` does.
+
+    Args:
+        clips: How many.
+        neighbors: Most neighbours of a clip.
+        owners: int, shape `(edges,)`: row of the clip.
+        places: int, likewise: which of its neighbours, from 0.
+        found: int, likewise: row of the neighbour.
+        weights: float, likewise.
+
+    Returns:
+        `rows` and `weights`.
+    """
+    rows = np.repeat(np.arange(clips, dtype=np.int32)[:, np.newaxis], 1 + neighbors, axis=1)
+    rows[owners, 1 + places] = found
+    table = np.zeros((clips, neighbors), np.float32)
+    table[owners, places] = weights
+    return rows, table
