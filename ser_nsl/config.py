@@ -205,7 +205,7 @@ class TrainingConfig:
         edges: `all`, or the `agreeing` ones, without those between clips with known, different
             labels; neighbours beyond these take their place if more were packed (NSL only).
         update_statistics: Whether encoded neighbours update the statistics of batch normalisation
-            too, as in NSL's own class (NSL only).
+            too, as in NSL's own class (NSL with `packed` only).
         precision: `float32`; `mixed_float16` is faster on GPUs of compute capability 7 or more,
             `mixed_bfloat16` on those of 8 or more and on CPUs with AMX. Weights stay float32.
         keep: Which weights are kept: those of the epoch with the `best` UAR on the validation
@@ -228,7 +228,7 @@ class TrainingConfig:
     layer: str = "fc2"
     distance: Distance = "jensen_shannon"
     neighbors: NeighborSource = "batch"
-    edges: str = "agreeing"
+    edges: str = "all"
     update_statistics: bool = False
     precision: str = "float32"
     keep: str = "best"
@@ -258,6 +258,9 @@ class TrainingConfig:
         sources = get_args(NeighborSource)
         _check(self.neighbors in sources, "neighbors", f"one of {sources}", self.neighbors)
         _check(self.edges in ("all", "agreeing"), "edges", "'all' or 'agreeing'", self.edges)
+        encoded = self.neighbors == "packed" or not self.update_statistics
+        rule = "off unless neighbors is packed, which alone encodes them"
+        _check(encoded, "update_statistics", rule, self.update_statistics)
         _check(self.precision in PRECISIONS, "precision", f"one of {PRECISIONS}", self.precision)
         _check(self.keep in ("best", "last"), "keep", "'best' or 'last'", self.keep)
 
@@ -442,8 +445,8 @@ class GraphConfig:
             above.
         target_degree: Mean number of neighbours, for the threshold `auto` only.
         edges: Which edges the file keeps: `all`, or the `nearest`, those only that training uses.
-        packing: `official` or `indexed` training records, or `auto`: official up to 2,000 clips,
-            indexed above.
+        packing: `official` or `indexed` training records, or `auto`: official up to 2,000 clips
+            that all have labels, else indexed.
         likeness: Who says what is alike: the `upstream`; the `mfcc`s; both, `fused`; or a linear
             `probe` that reads emotions from both with the labels that training knows.
         across_speakers: Whether edges within a speaker are dropped.
@@ -561,6 +564,12 @@ class Experiment:
         known = set(get_args(Method))
         _check(set(self.methods) <= known, "methods", f"some of {sorted(known)}", self.methods)
         drawn = self.graph.likeness == "probe" and self.training.label_share < 1
+        _check(
+            self.finetuning is not None or self.adaptation is None,
+            "finetuning",
+            "given where there is adaptation, which the emotion head has to follow",
+            self.finetuning,
+        )
         rule = "one where a probe knows a share of the labels, which the seed draws"
         _check(not drawn or len(self.seeds) == 1, "seeds", rule, self.seeds)
         for name in ("networks", "methods", "seeds"):

@@ -241,7 +241,8 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
     """Statistics of all edges and of those that training uses."""
     graph = run / "graph" / "graph.tsv"
     nodes = read_manifest(run / "target" / "manifest.csv")
-    counts = require_record(graph)["counts"]
+    built = graph.with_name("all.tsv") if experiment.graph.across_speakers else graph
+    counts = require_record(built)["counts"]
     nodes = nodes[nodes["split"] == "train"]
     max_neighbors = experiment.graph.max_neighbors
     edges = read_clip_graph(graph, nodes, where="the manifest's rows given")
@@ -254,6 +255,7 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
         "similarity_threshold": counts.get(
             "similarity_threshold", experiment.graph.similarity_threshold
         ),
+        "hashed": counts["builder"] == "official" and experiment.graph.lsh_splits > 0,
         "max_neighbors": max_neighbors,
         "all_edges": _describe_edges(every),
         "training_edges": _describe_edges(used),
@@ -325,6 +327,8 @@ def _read_seconds(run: Path) -> list[dict[str, Any]]:
     """Wall time of every stage, in the order of the chain."""
     stages = []
     for path in sorted([*run.rglob("stage.json"), *run.rglob("*.stage.json")]):
+        if any(part.startswith(".") for part in path.relative_to(run).parts):
+            continue  # unfinished work
         record = json.loads(path.read_text())
         if record["stage"] in _STAGES:
             beside = path.with_name(path.name.removesuffix(".stage.json"))

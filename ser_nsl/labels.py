@@ -1,4 +1,4 @@
-"""Which labels training may know, in studies of few labels."""
+"""What training may know: never the test split, and in studies of few labels only some."""
 
 import hashlib
 import math
@@ -47,6 +47,22 @@ def check_share(share: float) -> None:
     """
     if not 0 < share <= 1:
         raise InputError(f"label_share: must be above 0 and at most 1; received {share}.")
+
+
+def check_splits(splits: Sequence[str]) -> None:
+    """Refuses to learn from the clips that shall tell what was learned.
+
+    Args:
+        splits: Whose clips train, or shape the graph.
+
+    Raises:
+        InputError: If the test split is among them.
+    """
+    if "test" in splits:
+        raise InputError(
+            "splits: the test split must have no part in graph and training; choose train or "
+            "train val."
+        )
 
 
 def check_hidden(made: Path, share: float, seed: int, *, argument: str) -> None:

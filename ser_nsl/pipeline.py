@@ -150,11 +150,10 @@ def _upstream_steps(
         yield Step(make_upstream, {"out": Path(upstream), **vars(experiment.small_upstream)})
     if experiment.adaptation is not None:
         adapted = run / "upstream" / "adapted"
-        audio = (target,) if experiment.source is None else (target, source)
         yield Step(
             pretrain_upstream,
             {
-                "audio": audio,
+                "audio": (target, source),
                 "upstream": upstream,
                 "out": adapted,
                 "config": experiment.adaptation,
@@ -185,8 +184,6 @@ def trained_upstream(experiment: Experiment, run: Path) -> str:
     """
     if experiment.finetuning is not None:
         return str(run / "upstream" / "finetuned")
-    if experiment.adaptation is not None:
-        return str(run / "upstream" / "adapted")
     return str(experiment.upstream)  # which is given where there is no fine-tuning
 
 

@@ -81,7 +81,8 @@ def make_report(*, run: Path, out: Path) -> Mapping[str, Any]:
 
 
 def _draw_graph(graph: Mapping[str, Any]) -> Iterator[Plot]:
-    sets = {"all edges": graph["all_edges"], "used in training": graph["training_edges"]}
+    nearest = f"the {graph['max_neighbors']} nearest"
+    sets = {"all edges": graph["all_edges"], nearest: graph["training_edges"]}
     shares = pd.DataFrame({name: edges["shares"] for name, edges in sets.items()}, dtype=float)
     shares["chance"] = pd.Series(graph["chance"], dtype=float)
     shares = shares[shares["chance"] > 0].dropna()
@@ -98,7 +99,7 @@ def _draw_graph(graph: Mapping[str, Any]) -> Iterator[Plot]:
     }
     yield Plot(
         "graph_degrees",
-        "Histograms: edges of each clip, of all edges and of those used in training.",
+        f"Histograms: edges of each clip, of all edges and of {nearest}.",
         figures.degree_histogram("Edges of each clip", degrees),
     )
 

@@ -252,12 +252,23 @@ def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     Yields:
         This and everything that it was made from, each path with its record, as far as records
         are still where the stages read and wrote.
+
+    Raises:
+        InputError: If what a stage has made is no longer what another was made from.
     """
     record = read_record(out)
     if record is not None:
         yield out, record
-        for paths in record["paths"].values():
-            for path in [paths] if isinstance(paths, str) else paths:
+        for argument, paths in record["paths"].items():
+            hashes = record["inputs"][argument]
+            pairs = [(paths, hashes)] if isinstance(paths, str) else zip(paths, hashes, strict=True)
+            for path, former in pairs:
+                if read_record(Path(path)) is None:
+                    continue
+                if _hash(Path(path), argument) != former:
+                    raise InputError(
+                        f"{path}: was made anew after {out} was made from it; make {out} again."
+                    )
                 yield from trace(Path(path))
 
 

@@ -1,10 +1,11 @@
-import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ser_nsl.errors import InputError
-from ser_nsl.labels import check_hidden, known_labels
+from ser_nsl.labels import check_hidden, check_splits, known_labels
+from ser_nsl.stage import stage
 
 IDS = [f"clip{i:03}" for i in range(100)]
 LABELS = np.array([0] * 60 + [1] * 30 + [2] * 3 + [-1] * 7)
@@ -43,26 +44,33 @@ def test_another_seed_draws_others():
     assert (one != other).any()
 
 
+@stage(inputs=("made_from",), makes="folder")
+def probe_embeddings(*, made_from: Path, out: Path, label_share: float, seed: int):
+    (out / "content").write_text(f"{label_share} {seed}")
+    return {}
+
+
+@stage(inputs=("made_from", "also"), makes="folder")
+def join(*, made_from: Path, also: tuple[Path, ...], out: Path):
+    (out / "content").write_text(out.name + "".join(read(path) for path in (made_from, *also)))
+    return {}
+
+
+def read(folder: Path) -> str:
+    return (folder / "content").read_text()
+
+
 @pytest.fixture
 def records(tmp_path):
     """Training records, from a graph, from what a probe that knew half of the labels read."""
-    made = [
-        ("probed", "probe_embeddings", {"label_share": 0.5, "seed": 1}, {}),
-        ("graph", "build_graph", {}, {"embeddings": "fused"}),
-        ("fused", "fuse_embeddings", {}, {"embeddings": ["gone", "probed"]}),
-        ("records", "pack_neighbors", {}, {"graph": "graph", "features": "gone"}),
-    ]
-    for name, stage, settings, paths in made:
-        (tmp_path / name).mkdir()
-        paths = {
-            key: [str(tmp_path / each) for each in path]
-            if isinstance(path, list)
-            else str(tmp_path / path)
-            for key, path in paths.items()
-        }
-        record = {"stage": stage, "settings": settings, "paths": paths}
-        (tmp_path / name / "stage.json").write_text(json.dumps(record))
-    return tmp_path / "records"
+    folder = {name: tmp_path / name for name in ("heard", "probed", "graph", "records")}
+    folder["heard"].mkdir()
+    (folder["heard"] / "content").write_text("heard")  # by no stage
+    probe_embeddings(made_from=folder["heard"], out=folder["probed"], label_share=0.5, seed=1)
+    others = (folder["heard"], folder["probed"])
+    join(made_from=folder["heard"], also=others, out=folder["graph"])
+    join(made_from=folder["graph"], also=(), out=folder["records"])
+    return folder["records"]
 
 
 @pytest.mark.parametrize(("share", "seed"), [(0.5, 1), (0.7, 1), (1.0, 0)])
@@ -76,3 +84,20 @@ def test_hidden_labels_that_a_probe_knew_are_refused(records, share, seed):
         InputError, match=r"training_records: .* comes from probed, whose probe knew 50% .*seed 1"
     ):
         check_hidden(records, share, seed, argument="training_records")
+
+
+def test_a_probe_that_was_made_again_speaks_for_nothing_made_before(records):
+    probed = records.parent / "probed"
+    probe_embeddings(made_from=records.parent / "heard", out=probed, label_share=0.25, seed=1)
+
+    with pytest.raises(InputError, match=r"probed: was made anew after .*graph was made from it"):
+        check_hidden(records, 0.25, 1, argument="training_records")
+    with pytest.raises(InputError, match=r"probed: was made anew"):
+        check_hidden(records, 0.5, 1, argument="training_records")
+
+
+@pytest.mark.parametrize("splits", [("test",), ("train", "test")])
+def test_the_test_split_is_not_learned_from(splits):
+    check_splits(("train", "val"))
+    with pytest.raises(InputError, match="splits: the test split must have no part"):
+        check_splits(splits)

@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import zipfile
 from dataclasses import replace
 from html import unescape
@@ -136,8 +137,9 @@ def write_run(run: Path, tflite: bytes | None, *, uar=UAR, train=TRAIN, edges=ED
         "".join(f"{a}\t{b}\t{weight}\n" for a, b, weight in both_ways)
     )
     settings = {"splits": ["train"]}
+    counts = {"builder": "official", "similarity_threshold": 0.875}
     write_record(
-        run / "graph" / "graph.tsv.stage.json", "build_graph", {}, settings, embeddings=run
+        run / "graph" / "graph.tsv.stage.json", "build_graph", counts, settings, embeddings=run
     )
     for method, scores in uar.items():
         for seed, score in scores.items():
@@ -219,6 +221,7 @@ def test_graph(report):
     assert graph["all_edges"]["clips_by_degree"] == {"0": 2, "2": 3}
     assert graph["training_edges"]["clips_by_degree"] == {"0": 2, "1": 2, "2": 1}
     assert graph["chance"]["within_speaker"] == 0.2
+    assert "at least 0.875, but for pairs that the official builder's hashing" in markdown
 
 
 def test_setting(report):
@@ -356,6 +359,16 @@ def test_command_repeats_the_run(tmp_path):
 def test_run_without_results(tmp_path):
     with pytest.raises(InputError, match="is no run; run tools/run_pipeline.py"):
         make_report(run=tmp_path, out=tmp_path / "report")
+
+
+def test_work_that_was_killed_is_left_out(run, report, tmp_path):
+    killed = tmp_path / "run"
+    shutil.copytree(run, killed)
+    write_json(killed / "models" / ".cnn6.partial" / "stage.json", {"stage": "train_downstream"})
+
+    make_report(run=killed, out=tmp_path / "report")
+
+    assert read(tmp_path / "report")[2]["stages"] == read(report)[2]["stages"] != []
 
 
 def test_unfinished_run(tmp_path):

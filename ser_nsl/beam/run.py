@@ -12,6 +12,7 @@ from ser_nsl.beam.place import anywhere, is_remote
 from ser_nsl.config import FrontEndConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.exact import check_threshold
+from ser_nsl.labels import check_splits
 from ser_nsl.stage import read_record
 
 _DEAD_LETTERS = "dead letters of "
@@ -101,10 +102,7 @@ def beam_graph(
             "beam_options: the runner is an option of this program, so it stands before the two "
             f"hyphens; received {' '.join(beam_options)}."
         )
-    if "test" in splits:
-        raise InputError(
-            "splits: the test split must not shape the graph; choose train or train val."
-        )
+    check_splits(splits)
     for name, value, least in (
         ("max_neighbors", max_neighbors, 1),
         ("blocks", blocks, 1),

@@ -44,8 +44,9 @@ def export_tflite(
         manifest: The clips to run it on.
         out: The `.tflite` file.
         quantization: How the network's numbers are kept: `float32`; `float16`, half the size;
-            `dynamic`, weights in 8 bits, a quarter; `int8`, activations too, which is fastest. The
-            front end keeps its 32 bits. Input and output are float32 in any case.
+            `dynamic`, weights in 8 bits, a quarter; `int8`, activations too. The last two are fast
+            under LiteRT, slow under tflite-runtime. The front end keeps its 32 bits. Input and
+            output are float32 in any case.
         tune_epochs: For int8: train a copy so many epochs with the rounding of 8 bits before, for
             networks that lose too much without.
         force: Keep a file that breaks a bound; the report says so.

@@ -16,6 +16,7 @@ from ser_nsl.graph.exact import check_threshold, find_edges
 from ser_nsl.graph.table import Edges, read_graph, write_graph
 from ser_nsl.graph.threshold import choose_threshold
 from ser_nsl.graph.vectors import read_vectors
+from ser_nsl.labels import check_splits
 from ser_nsl.records import shard_paths
 from ser_nsl.stage import stage
 
@@ -77,10 +78,7 @@ def build_graph(
     _check_least(1, max_neighbors=max_neighbors, cells_per_clip=cells_per_clip)
     _check_least(0, lsh_splits=lsh_splits)
     _check_least(1 if lsh_splits else 0, lsh_rounds=lsh_rounds)
-    if "test" in splits:
-        raise InputError(
-            "splits: the test split must not shape the graph; choose train or train val."
-        )
+    check_splits(splits)
     files = [path for split in splits for path in shard_paths(embeddings, split)]
     vectors = read_vectors(files)
     if builder == "auto":

@@ -146,13 +146,13 @@ def link_tables(
         owners: int, shape `(edges,)`: row of the clip.
         places: int, likewise: which of its neighbours, from 0.
         found: int, likewise: row of the neighbour.
-        weights: float, likewise.
+        weights: float, likewise; a neighbour of weight 0 counts as missing.
 
     Returns:
         `rows` and `weights`.
     """
     rows = np.repeat(np.arange(clips, dtype=np.int32)[:, np.newaxis], 1 + neighbors, axis=1)
-    rows[owners, 1 + places] = found
+    rows[owners, 1 + places] = np.where(weights == 0, owners, found)
     table = np.zeros((clips, neighbors), np.float32)
     table[owners, places] = weights
     return rows, table

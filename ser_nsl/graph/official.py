@@ -55,14 +55,15 @@ def open_official(
     ]
     row_of = {key: row for row, key in enumerate(labels)}
     width = _most_neighbors(paths) if neighbors is None else neighbors
-    edges = []
+    edges, strangers = [], []  # and the features of neighbours without a record of their own
     for each in _neighbors(paths, width, logmel_shape):
         if each.id not in row_of:
             row_of[each.id] = len(row_of)
-            parts.append(each.logmel[np.newaxis].copy())
+            strangers.append(each.logmel.copy())  # not a view, which would hold all of its batch
         edges.append((row_of[each.owner], each.place, row_of[each.id], each.weight))
     table = np.array(edges, _EDGE)
     columns = [table[name] for name, _ in _EDGE]
+    parts += [np.stack(strangers)] if strangers else []
     return LinkedClips(
         [*row_of],
         np.array([labels.get(key, UNLABELLED) for key in row_of]),

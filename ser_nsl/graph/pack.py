@@ -19,6 +19,7 @@ from ser_nsl.features import Description
 from ser_nsl.graph.build import OFFICIAL_CLIPS
 from ser_nsl.graph.indexed import write_indexed
 from ser_nsl.graph.table import check_ids, graph_files, read_graph
+from ser_nsl.labels import check_splits
 from ser_nsl.records import (
     UNLABELLED,
     ShardWriter,
@@ -37,7 +38,7 @@ def pack_neighbors(
     graph: Path,
     out: Path,
     max_neighbors: int = 3,
-    splits: tuple[Literal["train", "val", "test"], ...] = ("train",),
+    splits: tuple[Literal["train", "val"], ...] = ("train",),
     shards: int = 4,
     form: Literal["auto", "official", "indexed"] = "auto",
 ) -> Mapping[str, Any]:
@@ -55,28 +56,33 @@ def pack_neighbors(
         splits: Which clips train and serve as neighbours.
         shards: Number of files, of each kind.
         form: `official` is what `nsl.tools.pack_nbrs` writes, for interchange: every neighbour's
-            features copied into every record, all in memory at once; `indexed` holds each clip's
-            features once, in a `.npy` file beside each shard, is faster and smaller by about the
-            number of neighbours, and trains to the same weights; `auto` is `official` up to
-            2,000 clips and `indexed` above.
+            features copied into every record, all in memory at once. `indexed` holds each clip's
+            features once, in a `.npy` file beside each shard: faster, and smaller by about the
+            number of neighbours. Of clips without a label it keeps all, with their neighbours,
+            `official` those only that are neighbours of a labelled one; where all have labels,
+            both train to the same weights. `auto` is `official` up to 2,000 clips that all have
+            labels, else `indexed`.
 
     Returns:
         The form, numbers of labelled and unlabelled clips, and how many labelled clips have how
         many neighbours.
 
     Raises:
-        InputError: If the graph names clips that have no features, joins a clip with itself, is
-            malformed or empty, or records are damaged or do not fit their description.
+        InputError: If the test split is among the splits, the graph names clips that have no
+            features, joins a clip with itself, is malformed or empty, or records are damaged or
+            do not fit their description.
     """
     if max_neighbors < 1:
         raise InputError(f"max_neighbors: must be at least 1; received {max_neighbors}.")
+    check_splits(splits)
     logmel_shape = Description.load(features).logmel_shape
     edges = read_graph(graph)
     _check_edges(edges, graph)
     labels = read_labels(features, *splits)
     check_ids(edges, labels, path=graph, where=f"{features} ({', '.join(splits)})")
     if form == "auto":
-        form = "official" if len(labels) <= OFFICIAL_CLIPS else "indexed"
+        whole = UNLABELLED not in labels.values()
+        form = "official" if len(labels) <= OFFICIAL_CLIPS and whole else "indexed"
     files = [path for split in splits for path in shard_paths(features, split)]
     settings: dict[str, Any] = {
         "logmel_shape": logmel_shape,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import cast
+from typing import Literal, cast
 
 from ser_nsl.config import (
     CorpusConfig,
@@ -140,7 +140,7 @@ class SweepConfig:
                     f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
                 )
 
-    def splits(self, run: "Run") -> tuple[str, ...]:
+    def splits(self, run: "Run") -> tuple[Literal["train", "val"], ...]:
         """Whose clips a run trains on, `train` or `train` and `val`."""
         return ("train", "val") if self.joined and run.test else ("train",)
 

@@ -29,6 +29,7 @@ _COLUMNS = (
     *("confusion_matrix", "speakers", "classes"),
 )
 _RESAMPLES = 9_999
+_FLIPS = 2**16
 _LEVEL = 0.05
 _DIGITS = 12
 
@@ -74,8 +75,8 @@ class Difference:
         low: Lower end of its 95 % bootstrap interval over speakers; None with fewer than
             `FEWEST_SPEAKERS`.
         high: Upper end.
-        p_flips: Two-sided exact test that flips the signs of the speakers' differences; None as
-            `low`. Intervals over few speakers are too narrow, so both are asked.
+        p_flips: Two-sided test that flips the signs of the speakers' differences, exact up to 16 of
+            them; None as `low`. Intervals over few speakers are too narrow, so both are asked.
         p_better: One-tailed z-test on the UAR of all test clips, each once, that the arm is better.
     """
 
@@ -335,7 +336,7 @@ def _flip_signs(values: np.ndarray) -> float | None:
         (values,),
         np.mean,
         permutation_type="samples",
-        n_resamples=_RESAMPLES,  # all flips where there are no more
+        n_resamples=_FLIPS,  # all of them where there are no more
         rng=np.random.default_rng(0),
     )
     return float(test.pvalue)

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from functools import partialmethod
 from multiprocessing import get_context, parent_process
@@ -41,6 +42,7 @@ RESULTS_NAME = "runs.jsonl"
 _SETTINGS_NAME = "sweep.yaml"
 _OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # what a run with a graph sets of training
 _OF_RUNS = ("label_share", "seed")  # what every run sets
+_FAILURES = (InputError, BrokenProcessPool, MemoryError, tf.errors.OpError)  # of one training
 
 
 def run_sweep(
@@ -72,6 +74,8 @@ def run_sweep(
         InputError: As the stages, or if the results file is damaged, a network lacks the layer, or
             trainings failed, of which the others are done all the same.
     """
+    if workers < 1:
+        raise InputError(f"workers: must be at least 1; received {workers}.")
     path = out / RESULTS_NAME
     runs = list_runs(config, grids)
     done = read_results(path)
@@ -88,12 +92,12 @@ def run_sweep(
         folder, of_fold = work / f"fold{fold}", [run for run in left if run.fold == fold]
         run_steps(fold_steps(config, split_of(config, fold, folder), folder, of_fold))
     threads = max(1, (os.cpu_count() or 1) // workers)
-    failed: list[tuple[Run, InputError]] = []
+    failed: list[tuple[Run, Exception]] = []
     with tqdm(total=len(left), desc="sweep", unit="run") as bar:
         for start in range(0, len(left), workers * _RUNS_A_PROCESS):
             some = left[start : start + workers * _RUNS_A_PROCESS]
             for run, result in _run_in_processes(config, some, work, workers, threads):
-                if isinstance(result, InputError):
+                if isinstance(result, Exception):
                     failed.append((run, result))
                 else:
                     done[run] = result
@@ -104,14 +108,20 @@ def run_sweep(
         run, error = failed[0]
         raise InputError(
             f"{len(failed)} of {len(left)} trainings failed; the others are in {path}. The first "
-            f"was {run.network}, {run.method}, fold {run.fold}, seed {run.seed}: {error}"
+            f"was {run.network}, {run.method}, fold {run.fold}, seed {run.seed}: {_why(error)}"
         )
     return _describe(runs, done, workers)
 
 
+def _why(error: Exception) -> str:
+    if isinstance(error, BrokenProcessPool | MemoryError | tf.errors.ResourceExhaustedError):
+        return "memory ran out, or its process was killed; run again with fewer --workers"
+    return str(error)
+
+
 def _run_in_processes(
     config: SweepConfig, runs: Sequence[Run], work: Path, workers: int, threads: int
-) -> Iterator[tuple[Run, dict[str, Any] | InputError]]:
+) -> Iterator[tuple[Run, dict[str, Any] | Exception]]:
     """Yields runs with their results, or why there are none, each when it is done.
 
     The processes end with the last one. Executors that renew theirs by themselves
@@ -122,7 +132,7 @@ def _run_in_processes(
         try:
             for each in as_completed(waiting):
                 error = each.exception()
-                yield waiting[each], error if isinstance(error, InputError) else each.result()
+                yield waiting[each], error if isinstance(error, _FAILURES) else each.result()
         finally:
             pool.shutdown(cancel_futures=True)
 

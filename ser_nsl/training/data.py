@@ -205,7 +205,7 @@ def training_clips(
     join = _joiner(clips.ids, embeddings, splits)
 
     def prepared(rows: tf.data.Dataset) -> tf.data.Dataset:
-        return at(rows).map(lambda clip: join(_fill_missing_neighbors(clip)))
+        return at(rows).map(join)
 
     return TrainingClips(clips.ids, clips.labels, prepared, clips.rows[:, 1:], clips.weights)
 
@@ -223,21 +223,6 @@ def _disagree(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Which neighbours, of shape `(clips, n)`, are known to have another label."""
     own, others = labels[rows[:, :1]], labels[rows[:, 1:]]
     return (own != UNLABELLED) & (others != UNLABELLED) & (own != others)
-
-
-def _fill_missing_neighbors(clip: Inputs) -> Inputs:
-    """Puts the clip in the place of neighbours that it lacks.
-
-    Their weight of 0 keeps them out of the loss, but zeros, which are loud at 0 dB in every band,
-    would enter the statistics of batch normalisation.
-    """
-    return clip | {
-        name: tf.where(
-            clip[name.replace("logmel", "weight")][..., tf.newaxis] != 0, logmel, clip["logmel"]
-        )
-        for name, logmel in clip.items()
-        if name.startswith("NL_nbr_") and name.endswith("logmel")
-    }
 
 
 def _inputs(clip: Inputs) -> Inputs:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -15,9 +15,9 @@ from ser_nsl.downstream import NETWORKS, NetworkName
 from ser_nsl.downstream.saved import save_model
 from ser_nsl.errors import InputError
 from ser_nsl.features import Description
-from ser_nsl.labels import check_hidden
+from ser_nsl.labels import check_hidden, check_splits
 from ser_nsl.records import has_split
-from ser_nsl.stage import stage
+from ser_nsl.stage import read_record, stage
 from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips
 from ser_nsl.training.devices import all_devices, check_shares
 from ser_nsl.training.fit import UNFINISHED, fit
@@ -38,7 +38,7 @@ def train_downstream(
     training_records: Path | None = None,
     max_neighbors: int = 3,
     embeddings: Path | None = None,
-    splits: tuple[str, ...] = ("train",),
+    splits: tuple[Literal["train", "val"], ...] = ("train",),
     training: TrainingConfig = TrainingConfig(),  # noqa: B008 (frozen)
 ) -> Mapping[str, Any]:
     """Trains a light network on labels, and with `nsl` on the graph too.
@@ -66,10 +66,13 @@ def train_downstream(
         Numbers of clips, epochs, the epoch kept, and its UAR on the validation split.
 
     Raises:
-        InputError: If an input that the method needs is missing or does not fit, the graph knows
-            labels that are hidden, the layer is unknown, a batch cannot be shared out, the disk is
-            full, or the loss is not finite.
+        InputError: If the test split shall train, an input that the method needs is missing or does
+            not fit, the graph knows labels that are hidden, the layer is unknown, a batch cannot be
+            shared out, the disk is full, or the loss is not finite.
     """
+    check_splits(splits)
+    if method == "nsl" and max_neighbors < 1:
+        raise InputError(f"max_neighbors: must be at least 1; received {max_neighbors}.")
     strategy = all_devices()
     check_shares(training.batch_size, strategy)
     description = Description.load(features)
@@ -88,6 +91,7 @@ def train_downstream(
         raise InputError("embeddings: the methods add, max and avg, and no other, need them.")
 
     if training_records is not None:
+        _check_records(training_records, description, splits)
         share, seed = training.label_share, training.seed
         check_hidden(training_records, share, seed, argument="training_records")
     clips = training_clips(
@@ -102,9 +106,12 @@ def train_downstream(
         embeddings=embeddings,
     )
     if method == "nsl" and not (clips.weights > 0).any():
+        advice = "build it with a lower --similarity-threshold"
+        if training.edges == "agreeing":
+            advice += ", pack more neighbours, or choose --training.edges all"
         raise InputError(
-            f"training_records: no clip of {training_records} has a neighbour, so there is nothing "
-            "to learn from the graph; build it with a lower --similarity-threshold."
+            f"training_records: no clip of {training_records} has a neighbour that counts, so "
+            f"there is nothing to learn from the graph; {advice}."
         )
     most = int((clips.weights > 0).sum(axis=1).max(initial=0))
     if method == "nsl" and most < max_neighbors:
@@ -136,6 +143,25 @@ def train_downstream(
         "kept_epoch": kept + 1,
         **shown,
     }
+
+
+def _check_records(
+    training_records: Path, description: Description, splits: tuple[str, ...]
+) -> None:
+    """Refuses clips of other splits or features, as far as the records tell theirs."""
+    record = read_record(training_records) or {}
+    packed = record.get("settings", {}).get("splits", splits)
+    if sorted(packed) != sorted(splits):
+        raise InputError(
+            f"splits: {training_records} holds clips of {' and '.join(packed)}; received "
+            f"{' '.join(splits)}. Choose these, or pack those."
+        )
+    told = (training_records / "description.json").exists()
+    if told and Description.load(training_records) != description:
+        raise InputError(
+            f"training_records: {training_records} was packed from features with other classes, "
+            "front end or length than those given as --features; pack these."
+        )
 
 
 def _neighbor_counts(clips: TrainingClips) -> dict[str, Any]:

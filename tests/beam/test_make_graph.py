@@ -226,7 +226,7 @@ def test_missing_shard_is_refused(beam_here, write_embeddings, tmp_path):
         ({"embeddings": "e", "max_neighbors": 0}, "max_neighbors: must be 1 or more; received 0"),
         ({"embeddings": "e", "blocks": 0}, "blocks: must be 1 or more; received 0"),
         ({"embeddings": "e", "shards": -1}, "shards: must be 0 or more; received -1"),
-        ({"embeddings": "e", "splits": ("train", "test")}, "the test split must not shape"),
+        ({"embeddings": "e", "splits": ("train", "test")}, "the test split must have no part"),
         ({"embeddings": "e", "similarity_threshold": "auto"}, "_threshold: auto works on one mach"),
         ({"embeddings": "e", "similarity_threshold": 2.0}, "similarity_threshold: .* received 2.0"),
     ],

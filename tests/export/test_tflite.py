@@ -170,6 +170,20 @@ def test_file_that_differs_may_be_forced(arguments, other_model, description, mo
     assert "Forced: float32 breaks a bound." in report_table(arguments["out"].parent)
 
 
+def test_bounds_on_uar_are_not_kept_without_labels(arguments):
+    export_tflite(**arguments)
+    folder = arguments["out"].parent
+    report = json.loads((folder / "export_report.json").read_text())
+    for form in report["forms"].values():
+        form.update(uar=None, keras_uar=None, broken_bounds=[])
+    (folder / "export_report.json").write_text(json.dumps(report))
+
+    shown = {line.split()[0]: line for line in report_table(folder).splitlines()[2:6]}
+
+    assert shown["float32"].endswith("kept")
+    assert shown["int8"].endswith("not tested, for want of labels")
+
+
 def test_model_that_gives_nan_is_refused(arguments, model, description):
     broken = tf.keras.Model(model.input, tf.keras.layers.Rescaling(np.nan)(model.output))
     save_model(broken, description, arguments["model_dir"])

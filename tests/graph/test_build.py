@@ -229,7 +229,7 @@ def test_graph_without_edges_is_refused_and_an_earlier_one_stays(
         ({"lsh_rounds": 0}, "lsh_rounds: must be 1 or more; received 0"),
         ({"max_neighbors": 0}, "max_neighbors: must be 1 or more; received 0"),
         ({"cells_per_clip": 0}, "cells_per_clip: must be 1 or more; received 0"),
-        ({"splits": ("train", "test")}, "splits: the test split must not shape the graph"),
+        ({"splits": ("train", "test")}, "splits: the test split must have no part in graph"),
         ({"splits": ("val",)}, "holds no records of the split 'val'"),
     ],
 )

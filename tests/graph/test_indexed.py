@@ -50,7 +50,7 @@ EDGES = (
     "a10 a9 0.1",
     "a9 v 0.1",
     "v a9 0.4",
-    # A weight of nothing, or below, is not the lack of a neighbour; one that is not given is 1.
+    # A weight below nothing is not the lack of a neighbour; one that is not given is 1.
     "z A 0",
     "z ü -0.25",
     "z a",
@@ -70,7 +70,7 @@ def pack(write_features, write_graph, tmp_path):
 
 
 def official(folder: Path, neighbors: int, shape: tuple[int, int] = SHAPE) -> tf.data.Dataset:
-    """Reads what NSL's packer has written; the clip stands in for neighbours that it lacks."""
+    """Reads what NSL's packer has written; the clip stands in for missing or weightless ones."""
     size = int(np.prod(shape))
     schema = {
         "id": tf.io.FixedLenFeature([], tf.string),
@@ -84,8 +84,9 @@ def official(folder: Path, neighbors: int, shape: tuple[int, int] = SHAPE) -> tf
     def parse(raw: tf.Tensor) -> dict[str, tf.Tensor]:
         clip = tf.io.parse_single_example(raw, schema)
         for i in range(neighbors):
+            counts = clip[f"NL_nbr_{i}_weight"][0] != 0
             copied = clip[f"NL_nbr_{i}_logmel"].values
-            clip[f"NL_nbr_{i}_logmel"] = copied if tf.size(copied) > 0 else clip["logmel"]
+            clip[f"NL_nbr_{i}_logmel"] = copied if counts else clip["logmel"]
         return {
             name: tf.reshape(value, shape) if name.endswith("logmel") else value
             for name, value in clip.items()

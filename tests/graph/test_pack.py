@@ -6,6 +6,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.graph.pack import nsl, pack_neighbors
 from ser_nsl.records import (
+    UNLABELLED,
     ShardWriter,
     embedding_example,
     example_id,
@@ -43,7 +44,11 @@ def test_each_labelled_clip_gets_its_nearest_neighbours(write_features, write_gr
     out = tmp_path / "training"
 
     result = pack_neighbors(
-        features=write_features(CLIPS), graph=write_graph(*EDGES), out=out, max_neighbors=3
+        features=write_features(CLIPS),
+        graph=write_graph(*EDGES),
+        out=out,
+        max_neighbors=3,
+        form="official",
     )
 
     packed = {
@@ -90,7 +95,11 @@ def test_shards_of_a_graph_pack_as_one_file(form, write_features, write_graph, t
 def test_fewer_neighbours_are_the_most_similar(write_features, write_graph, tmp_path):
     out = tmp_path / "training"
     pack_neighbors(
-        features=write_features(CLIPS), graph=write_graph(*EDGES), out=out, max_neighbors=1
+        features=write_features(CLIPS),
+        graph=write_graph(*EDGES),
+        out=out,
+        max_neighbors=1,
+        form="official",
     )
 
     nearest = {}
@@ -108,7 +117,8 @@ def test_fewer_neighbours_are_the_most_similar(write_features, write_graph, tmp_
 
 def test_shards_hold_every_clip_once(write_features, write_graph, tmp_path):
     features, out = write_features(CLIPS), tmp_path / "training"
-    pack_neighbors(features=features, graph=write_graph(*EDGES), out=out, shards=2)
+    graph = write_graph(*EDGES)
+    pack_neighbors(features=features, graph=graph, out=out, shards=2, form="official")
 
     assert {path.name for path in out.iterdir()} == {
         "train-00000-of-00002.tfrecord",
@@ -151,9 +161,15 @@ def test_both_forms_tell_the_same(write_features, write_graph, tmp_path):
         assert Description.load(tmp_path / form) == Description.load(arguments["features"])
 
 
-@pytest.mark.parametrize(("clips", "form"), [(2_000, "official"), (2_001, "indexed")])
-def test_auto_is_official_for_small_corpora(clips, form, write_features, write_graph, tmp_path):
-    features = write_features({f"{i:04}": (i, i % 3 - 1) for i in range(clips)})
+@pytest.mark.parametrize(
+    ("clips", "hidden", "form"),
+    [(2_000, 0, "official"), (2_001, 0, "indexed"), (3, 1, "indexed")],
+)
+def test_auto_is_official_for_small_corpora_with_all_labels(
+    clips, hidden, form, write_features, write_graph, tmp_path
+):
+    labels = [UNLABELLED] * hidden + [1] * (clips - hidden)
+    features = write_features({f"{i:04}": (i, label) for i, label in enumerate(labels)})
 
     result = pack_neighbors(features=features, graph=write_graph("0000 0001"), out=tmp_path / "out")
 
@@ -219,6 +235,7 @@ def test_graph_that_does_not_fit_is_refused(
     ("settings", "message"),
     [
         ({"max_neighbors": 0}, "max_neighbors: must be at least 1; received 0"),
+        ({"splits": ("train", "test")}, "splits: the test split must have no part in graph"),
         ({"form": "indexed", "shards": 0}, "shards: must be 1 to 99,999; received 0"),
         ({"form": "official", "shards": 0}, "shards: must be 1 to 99,999; received 0"),
     ],
@@ -277,7 +294,11 @@ def test_official_module_is_left_as_it_was(
     fails, write_features, write_graph, tmp_path, monkeypatch
 ):
     before = dict(vars(graph_utils))
-    arguments = {"features": write_features(CLIPS), "graph": write_graph(*EDGES)}
+    arguments = {
+        "features": write_features(CLIPS),
+        "graph": write_graph(*EDGES),
+        "form": "official",
+    }
     if fails:
         monkeypatch.setattr(nsl.tools, "pack_nbrs", lambda *args, **kwargs: 1 / 0)
         with pytest.raises(ZeroDivisionError):

@@ -3,11 +3,13 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from omegaconf import OmegaConf
 
 from ser_nsl.config import GraphConfig, SplitConfig
@@ -231,6 +233,34 @@ def test_a_training_that_fails_does_not_stop_the_others(tiny, tmp_path):
     with pytest.raises(InputError, match=r"1 of 2 trainings failed.*cnn6, nsl, fold 1, seed 0"):
         run_sweep(sweep, tmp_path, work=tmp_path / "work")
     assert [run.method for run in read_results(tmp_path / "runs.jsonl")] == ["base"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("rate: lower it"), "rate: lower it"),
+        (BrokenProcessPool("terminated"), "memory ran out, .* fewer --workers"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM"), "memory ran out"),
+        (tf.errors.InternalError(None, None, "cuDNN failed"), "cuDNN failed"),
+    ],
+)
+def test_trainings_that_cannot_go_on_do_not_stop_the_others(
+    error, said, tiny, tmp_path, monkeypatch
+):
+    def fail_all(config, runs, *_):
+        yield from ((run, error) for run in runs)
+
+    monkeypatch.setattr(sweep_module, "fold_steps", lambda *_: ())
+    monkeypatch.setattr(sweep_module, "_run_in_processes", fail_all)
+    with pytest.raises(InputError, match=f"of .* trainings failed; .*fold 1, seed 0: {said}"):
+        run_sweep(tiny, tmp_path, work=tmp_path / "work")
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_workers_are_refused_before_anything_is_made(workers, tiny, tmp_path):
+    with pytest.raises(InputError, match="workers: must be at least 1"):
+        run_sweep(tiny, tmp_path / "out", work=tmp_path / "work", workers=workers)
+    assert not (tmp_path / "work").exists()
 
 
 def test_purity_is_of_clips_whose_emotion_is_known(swept, tiny, monkeypatch):

@@ -114,20 +114,23 @@ def stop_after(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("method", "training"),
+    ("records", "training"),
     [
-        ("base", EVERYTHING),
-        ("nsl", replace(SHORT, neighbors="batch")),
-        ("nsl", replace(SHORT, neighbors="bank", keep="best")),
+        (None, EVERYTHING),
+        ("training_records", replace(SHORT, neighbors="batch")),
+        ("indexed_records", replace(SHORT, neighbors="batch")),
+        ("training_records", replace(SHORT, neighbors="bank", keep="best")),
+        ("indexed_records", replace(SHORT, neighbors="bank", keep="best")),
     ],
-    ids=["everything", "batch", "bank"],
+    ids=["everything", "batch", "batch indexed", "bank", "bank indexed"],
 )
 def test_stopped_training_ends_as_one_that_was_not(
-    method, training, corpus, stop_after, tmp_path, capsys
+    records, training, corpus, stop_after, tmp_path, capsys
 ):
+    method = "nsl" if records else "base"
     given = {"method": method, "training": training}
-    if method == "nsl":
-        given["training_records"] = corpus.indexed_records
+    if records:
+        given["training_records"] = getattr(corpus, records)
     counts, model, history = train(corpus, tmp_path / "whole", **given)
     stop_after(STEPS + 2)
     with pytest.raises(KeyboardInterrupt):
@@ -332,6 +335,12 @@ def test_graph_is_trained_on_both_splits(form, corpus, tmp_path):
     ("arguments", "message"),
     [
         ({"method": "nsl"}, "training_records: the method 'nsl', and no other, needs them"),
+        ({"splits": ("train", "test")}, "splits: the test split must have no part"),
+        ({"method": "nsl", "max_neighbors": 0}, "max_neighbors: must be at least 1; received 0"),
+        (
+            {"method": "nsl", "training_records": "training_records", "splits": ("train", "val")},
+            "splits: .* holds clips of train; received train val",
+        ),
         ({"method": "add"}, "embeddings: the methods add, max and avg, and no other, need them"),
         ({"training_records": "training_records"}, "training_records: the method 'nsl'"),
         ({"embeddings": "features"}, "embeddings: the methods add, max and avg"),
@@ -375,6 +384,15 @@ def test_arguments_that_do_not_fit_are_refused(arguments, message, corpus, tmp_p
             | arguments
         )
     assert not (tmp_path / "model").exists()
+
+
+def test_records_of_other_features_are_refused(corpus, tmp_path):
+    features = copytree(corpus.features, tmp_path / "features")
+    replace(corpus.description, classes=("anger", "fear", "joy")).save(features)
+
+    given = arguments_for(corpus, method="nsl") | {"features": features}
+    with pytest.raises(InputError, match="was packed from features with other classes"):
+        train_downstream(**given, out=tmp_path / "model")
 
 
 def test_runaway_loss_leaves_the_earlier_model(corpus, tmp_path):
