@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import neural_structured_learning as nsl
-import pandas as pd
 import tensorflow as tf
 from neural_structured_learning.tools import graph_utils
 
@@ -18,7 +17,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.features import Description
 from ser_nsl.graph.build import OFFICIAL_CLIPS
 from ser_nsl.graph.indexed import write_indexed
-from ser_nsl.graph.table import check_ids, graph_files, read_graph
+from ser_nsl.graph.table import check_edges, graph_files, read_graph
 from ser_nsl.labels import check_splits
 from ser_nsl.records import (
     UNLABELLED,
@@ -77,9 +76,12 @@ def pack_neighbors(
     check_splits(splits)
     logmel_shape = Description.load(features).logmel_shape
     edges = read_graph(graph)
-    _check_edges(edges, graph)
+    if edges.empty:
+        raise InputError(
+            f"{graph}: has no edge; build it again with a lower --similarity-threshold."
+        )
     labels = read_labels(features, *splits)
-    check_ids(edges, labels, path=graph, where=f"{features} ({', '.join(splits)})")
+    check_edges(edges, labels, path=graph, where=f"{features} ({', '.join(splits)})")
     if form == "auto":
         whole = UNLABELLED not in labels.values()
         form = "official" if len(labels) <= OFFICIAL_CLIPS and whole else "indexed"
@@ -101,19 +103,6 @@ def pack_neighbors(
         "unlabelled": len(labels) - seeds,
         "clips_by_neighbors": dict(sorted(degrees.items())),
     }
-
-
-def _check_edges(edges: pd.DataFrame, path: Path) -> None:
-    if edges.empty:
-        raise InputError(
-            f"{path}: has no edge; build it again with a lower --similarity-threshold."
-        )
-    loops = edges.loc[edges["source"] == edges["target"], "source"].unique()
-    if len(loops):
-        raise InputError(
-            f"{path}: joins {len(loops)} clips with themselves (first: {', '.join(loops[:3])}), "
-            "where they would take the place of a neighbour; remove these lines."
-        )
 
 
 def _pack_officially(

@@ -10,7 +10,7 @@ import pandas as pd
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.graph.indexed import choose_neighbors
-from ser_nsl.graph.table import check_ids, graph_files, read_graph
+from ser_nsl.graph.table import check_edges, graph_files, read_graph
 from ser_nsl.stage import stage
 
 
@@ -86,16 +86,10 @@ def select_edges(
 def _read_edges(graph: Path, known: pd.Series, manifest: Path) -> pd.DataFrame:
     """The graph's edges, and in a column `line` how each is written."""
     edges = read_graph(graph)
-    check_ids(edges, known.index, path=graph, where=str(manifest))
+    check_edges(edges, known.index, path=graph, where=str(manifest))
     if edges.empty:
         raise InputError(
             f"{graph}: has no edge; build it again with a lower --similarity-threshold."
-        )
-    loops = edges.loc[edges["source"] == edges["target"], "source"].unique()
-    if len(loops):
-        raise InputError(
-            f"{graph}: an edge must join two clips; received {len(loops)} that join a clip with "
-            f"itself (first: {', '.join(loops[:3])}). Build the graph again."
         )
     # Lines stay as they are: weights of other tools may have more digits than ours, and rounding
     # would make ties of them.

@@ -11,8 +11,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ser_nsl.errors import InputError
-from ser_nsl.graph.table import check_ids, read_graph
+from ser_nsl.graph.table import check_edges, read_graph
 
 SHARES = (
     "within_class",
@@ -122,13 +121,7 @@ def read_clip_graph(
         InputError: If the file is malformed, names other clips, or joins a clip with itself.
     """
     edges = read_graph(path)
-    check_ids(edges, clips["utterance_id"], path=path, where=where)
-    loops = edges.loc[edges["source"] == edges["target"], "source"].unique()
-    if len(loops):
-        raise InputError(
-            f"{path}: an edge must join two clips; received {len(loops)} that join a clip with "
-            f"itself (first: {', '.join(loops[:3])}). Build the graph again."
-        )
+    check_edges(edges, clips["utterance_id"], path=path, where=where)
     nodes = clips.sort_values("utterance_id", ignore_index=True)
     place = pd.Index(nodes["utterance_id"])
     ends = np.stack([place.get_indexer(edges[end]) for end in ("source", "target")])

@@ -173,8 +173,8 @@ def _read_edge(line: str, where: str) -> tuple[str, str, float]:
     return source, target, weight
 
 
-def check_ids(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where: str) -> None:
-    """Checks that the graph speaks of known clips only.
+def check_edges(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where: str) -> None:
+    """Checks that every edge joins two known clips.
 
     Args:
         graph: As `read_graph` returns it.
@@ -183,7 +183,7 @@ def check_ids(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where: s
         where: What holds the known clips, for the error.
 
     Raises:
-        InputError: If an id is unknown; the message names the first three.
+        InputError: If an id is unknown or joined with itself; the message names the first three.
     """
     ids = set(graph["source"]) | set(graph["target"])
     unknown = sorted(ids - set(known))
@@ -191,4 +191,10 @@ def check_ids(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where: s
         raise InputError(
             f"{path}: {len(unknown)} of its {len(ids)} clips are not in {where} (first: "
             f"{', '.join(unknown[:3])}). Give what the graph was built from, and its splits."
+        )
+    loops = graph.loc[graph["source"] == graph["target"], "source"].unique()
+    if len(loops):
+        raise InputError(
+            f"{path}: an edge must join two clips; received {len(loops)} that join a clip with "
+            f"itself (first: {', '.join(loops[:3])}). Build the graph again."
         )

@@ -36,9 +36,8 @@ from ser_nsl.sweep.statistics import (
     sum_confusion,
     tabulate_runs,
 )
-from ser_nsl.sweep.sweep import RESULTS_NAME
+from ser_nsl.sweep.sweep import RESULTS_NAME, SETTINGS_NAME
 
-_CONFIG_NAME = "sweep.yaml"
 _SPACE = "\N{NO-BREAK SPACE}"
 _GRAPH = ["n", "alpha", "layer", "distance", "neighbors"]
 _SETTING = ["network", "label_share", "method", *_GRAPH]
@@ -87,7 +86,7 @@ def make_sweep_report(*, run: Path, out: Path) -> StageResult:
         raise InputError(f"{run / RESULTS_NAME}: holds no run; run tools/sweep.py first.")
     if (out / "figures").exists() and not (out / "metrics.json").is_file():
         raise InputError(f"out: {out}/figures is of no report; choose another folder or move it.")
-    config = load_sweep(str(run / _CONFIG_NAME))
+    config = load_sweep(str(run / SETTINGS_NAME))
     content = _gather(config, results)
     plots = [plot for group in content["plots"].values() for plot in group]
     pages = {

@@ -39,7 +39,7 @@ from ser_nsl.training.data import training_clips
 from ser_nsl.training.train import check_networks, train_downstream
 
 RESULTS_NAME = "runs.jsonl"
-_SETTINGS_NAME = "sweep.yaml"
+SETTINGS_NAME = "sweep.yaml"
 _OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # what a run with a graph sets of training
 _OF_RUNS = ("label_share", "seed")  # what every run sets
 _FAILURES = (InputError, BrokenProcessPool, MemoryError, tf.errors.OpError)  # of one training
@@ -79,15 +79,15 @@ def run_sweep(
     path = out / RESULTS_NAME
     runs = list_runs(config, grids)
     done = read_results(path)
-    if (out / _SETTINGS_NAME).exists():
-        _check_settings(config, out / _SETTINGS_NAME)
+    if (out / SETTINGS_NAME).exists():
+        _check_settings(config, out / SETTINGS_NAME)
     left = [run for run in runs if run not in done]
     if dry_run or not left:
         return _describe(runs, done, workers)
     layers = {run.layer for run in left if run.layer}
     check_networks({run.network for run in left}, layers, config.front_end, config.clip_seconds)
     out.mkdir(parents=True, exist_ok=True)
-    save_settings(config, out / _SETTINGS_NAME)
+    save_settings(config, out / SETTINGS_NAME)
     for fold in sorted({run.fold for run in left}):
         folder, of_fold = work / f"fold{fold}", [run for run in left if run.fold == fold]
         run_steps(fold_steps(config, split_of(config, fold, folder), folder, of_fold))
