@@ -1,11 +1,13 @@
 """What holds for all notebooks as they are committed; that they run, nbmake tests."""
 
+import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).parents[1]
@@ -99,3 +101,21 @@ def test_the_package_is_imported_not_defined_again(notebook):
 
 def test_readme_tells_of_it(path):
     assert f"notebooks/{path.name}" in (ROOT / "README.md").read_text()
+
+
+def tables(notebook: NotebookNode) -> list[str]:
+    return [
+        output.data["text/plain"]
+        for output in outputs(notebook)
+        if output.output_type == "execute_result"
+    ]
+
+
+def test_the_paper_s_tables_are_those_of_the_committed_results():
+    committed = nbformat.read(ROOT / "notebooks" / "06_reproducing_the_paper.ipynb", as_version=4)
+    notebook = copy.deepcopy(committed)
+
+    place = {"metadata": {"path": ROOT / "notebooks"}}
+    NotebookClient(notebook, kernel_name="python3", resources=place).execute()
+
+    assert tables(notebook) == tables(committed) != []
