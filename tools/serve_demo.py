@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.web.litert import install_litert
 from ser_nsl.web.server import PageServer
@@ -44,6 +45,7 @@ def parse_arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     try:
         arguments = parse_arguments()
+        Recognizer(arguments.model)  # before anything is installed for it
         install_litert(WEB)
         server = PageServer(**vars(arguments), packages=WEB / "node_modules")
     except InputError as error:
