@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ser_nsl.errors import InputError
-from ser_nsl.graph.table import check_ids, read_graph
+from ser_nsl.graph.table import check_edges, read_graph
 
 
 def test_reads_edges_in_order_with_weight_1_by_default(write_graph):
@@ -68,8 +68,8 @@ def test_malformed_line_is_named(line, tmp_path):
 def test_unknown_ids_are_counted_and_the_first_three_named(write_graph):
     graph = read_graph(write_graph("a z 1", "y a 1", "x w 1"))
 
-    check_ids(graph, "awxyz", path=Path("graph.tsv"), where="here")
+    check_edges(graph, "awxyz", path=Path("graph.tsv"), where="here")
     with pytest.raises(
         InputError, match=r"graph\.tsv: 4 of its 5 clips .* here \(first: w, x, y\)"
     ):
-        check_ids(graph, "a", path=Path("graph.tsv"), where="here")
+        check_edges(graph, "a", path=Path("graph.tsv"), where="here")
