@@ -563,13 +563,13 @@ class Experiment:
             _check(samples >= window, "clip_seconds", "one window or more", self.clip_seconds)
         known = set(get_args(Method))
         _check(set(self.methods) <= known, "methods", f"some of {sorted(known)}", self.methods)
-        drawn = self.graph.likeness == "probe" and self.training.label_share < 1
         _check(
             self.finetuning is not None or self.adaptation is None,
             "finetuning",
             "given where there is adaptation, which the emotion head has to follow",
             self.finetuning,
         )
+        drawn = self.graph.likeness == "probe" and self.training.label_share < 1
         rule = "one where a probe knows a share of the labels, which the seed draws"
         _check(not drawn or len(self.seeds) == 1, "seeds", rule, self.seeds)
         for name in ("networks", "methods", "seeds"):

@@ -263,9 +263,8 @@ def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             hashes = record["inputs"][argument]
             pairs = [(paths, hashes)] if isinstance(paths, str) else zip(paths, hashes, strict=True)
             for path, former in pairs:
-                if read_record(Path(path)) is None:
-                    continue
-                if _hash(Path(path), argument) != former:
+                known = read_record(Path(path)) is not None and Path(path).exists()
+                if known and _hash(Path(path), argument) != former:
                     raise InputError(
                         f"{path}: was made anew after {out} was made from it; make {out} again."
                     )

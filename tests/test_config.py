@@ -161,6 +161,7 @@ def test_overrides_are_checked_together(mine):
         ("graph.similarity_threshold=auto", ["target_degree must be more than 0", "None"]),
         ("graph.target_degree=3", ["target_degree must be", "else absent; received 3"]),
         ("graph.builder=fast", ["builder must be one of", "exact", "'fast'"]),
+        ("training.update_statistics=true", ["update_statistics must be off unless neighbors is"]),
         ("graph.edges=some", ["edges must be 'all' or 'nearest'; received 'some'"]),
         ("graph.packing=zip", ["packing must be one of", "indexed", "'zip'"]),
         ("graph.likeness=ears", ["likeness must be one of", "probe", "'ears'"]),

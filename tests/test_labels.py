@@ -56,6 +56,18 @@ def join(*, made_from: Path, also: tuple[Path, ...], out: Path):
     return {}
 
 
+@stage(inputs=("made_from",), makes="file")
+def build(*, made_from: Path, out: Path):
+    out.write_text(read(made_from))
+    return {}
+
+
+@stage(inputs=("made_from",), makes="file")
+def copy(*, made_from: Path, out: Path):
+    out.write_text(made_from.read_text())
+    return {}
+
+
 def read(folder: Path) -> str:
     return (folder / "content").read_text()
 
@@ -94,6 +106,20 @@ def test_a_probe_that_was_made_again_speaks_for_nothing_made_before(records):
         check_hidden(records, 0.25, 1, argument="training_records")
     with pytest.raises(InputError, match=r"probed: was made anew"):
         check_hidden(records, 0.5, 1, argument="training_records")
+
+
+def test_a_graph_that_was_deleted_does_not_hide_its_probe(records):
+    graph, packed = (records.parent / f"{name}.tsv" for name in ("graph", "packed"))
+    copy(made_from=records.parent / "probed" / "content", out=graph)
+    copy(made_from=graph, out=packed)
+    check_hidden(packed, 0.25, 1, argument="training_records")  # of a file that no stage made
+
+    build(made_from=records.parent / "probed", out=graph)
+    copy(made_from=graph, out=packed)
+    graph.unlink()  # its record stays
+
+    with pytest.raises(InputError, match="whose probe knew 50%"):
+        check_hidden(packed, 0.25, 1, argument="training_records")
 
 
 @pytest.mark.parametrize("splits", [("test",), ("train", "test")])

@@ -224,6 +224,16 @@ def test_graph(report):
     assert "at least 0.875, but for pairs that the official builder's hashing" in markdown
 
 
+def test_nothing_is_missed_without_hashing(tmp_path):
+    run = write_run(tmp_path / "run", None)
+    record = run / "graph" / "graph.tsv.stage.json"
+    record.write_text(record.read_text().replace('"official"', '"exact"'))
+
+    make_report(run=run, out=run / "report")
+
+    assert "hashing" not in read(run / "report")[1]
+
+
 def test_setting(report):
     html, markdown, metrics = read(report)
 

@@ -62,7 +62,7 @@ class LinkedClips:
         return self._named(rows, fetch)
 
     def linked(self, rows: tf.data.Dataset) -> tf.data.Dataset:
-        """Fetches clips with the rows of their neighbours, whose features stay on disk.
+        """Fetches clips with the rows of their neighbours, without these's features.
 
         Args:
             rows: Which, int64: one by one, or in batches of shape `(batch,)`.

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from ser_nsl.config import TrainingConfig
 from ser_nsl.errors import InputError
 from ser_nsl.sweep.arms import find_arm
 from ser_nsl.sweep.config import Grid, Run, list_runs, load_sweep
@@ -112,3 +113,12 @@ def test_arms_with_a_share_of_wrong_edges():
     assert (arm.control, arm.purity) == ("oracle", 0.6)
     with pytest.raises(KeyError):
         find_arm("purity_101")
+
+
+def test_training_s_defaults_are_those_that_the_sweeps_support():
+    training, small = TrainingConfig(), load_sweep("emodb").grids["small"]
+
+    assert (training.alpha,) == small.alpha
+    assert (training.layer,) == small.layers
+    assert (training.distance,) == small.distances
+    assert (training.neighbors,) == small.neighbors

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -244,16 +245,38 @@ def test_a_training_that_fails_does_not_stop_the_others(tiny, tmp_path):
         (tf.errors.InternalError(None, None, "cuDNN failed"), "cuDNN failed"),
     ],
 )
-def test_trainings_that_cannot_go_on_do_not_stop_the_others(
-    error, said, tiny, tmp_path, monkeypatch
-):
-    def fail_all(config, runs, *_):
-        yield from ((run, error) for run in runs)
+def test_trainings_that_cannot_go_on_do_not_stop_the_others(error, said, failing, tiny, tmp_path):
+    tried = failing(error)
 
-    monkeypatch.setattr(sweep_module, "fold_steps", lambda *_: ())
-    monkeypatch.setattr(sweep_module, "_run_in_processes", fail_all)
     with pytest.raises(InputError, match=f"of .* trainings failed; .*fold 1, seed 0: {said}"):
         run_sweep(tiny, tmp_path, work=tmp_path / "work")
+    assert len(tried) == len(list_runs(tiny))
+
+
+def test_a_fault_of_the_program_stops_a_sweep_where_it_is(failing, tiny, tmp_path):
+    failing(TypeError("of the program"))
+
+    with pytest.raises(TypeError, match="of the program"):
+        run_sweep(tiny, tmp_path, work=tmp_path / "work")
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Returns a function that lets every training fail, in threads in place of processes."""
+
+    def fail_with(error: Exception) -> list:
+        tried = []
+
+        def fail(config, run, work):
+            tried.append(run)
+            raise error
+
+        monkeypatch.setattr(sweep_module, "fold_steps", lambda *_: ())
+        monkeypatch.setattr(sweep_module, "_processes", lambda *_: ThreadPoolExecutor(1))
+        monkeypatch.setattr(sweep_module, "train_and_score", fail)
+        return tried
+
+    return fail_with
 
 
 @pytest.mark.parametrize("workers", [0, -1])
