@@ -112,9 +112,9 @@ def measure_clips(upstream: str, clips: int, repeats: int) -> dict[str, float]:
     """Decodes clips, computes their log Mel, and embeds them with two sizes of upstreams."""
     import soundfile
 
-    from ser_nsl.audio import fit_length, read_audio
-    from ser_nsl.config import FrontEndConfig
-    from ser_nsl.frontend import log_mel
+    from ser_nsl.audio.clip import fit_length, read_audio
+    from ser_nsl.audio.front_end import log_mel
+    from ser_nsl.audio.settings import FrontEndConfig
     from ser_nsl.upstream.checkpoint import load_upstream
     from ser_nsl.upstream.embed import Embedder
     from ser_nsl.upstream.make import make_upstream
@@ -142,11 +142,11 @@ def measure_clips(upstream: str, clips: int, repeats: int) -> dict[str, float]:
 
 def measure_bytes() -> dict[str, float]:
     """Weighs records in files, and elements as Beam's own coders write them for a shuffle."""
+    from ser_nsl.audio.records import embedding_example, feature_example
+    from ser_nsl.audio.settings import FrontEndConfig
     from ser_nsl.beam import apache_beam
     from ser_nsl.beam.blocks import Chunk
     from ser_nsl.beam.edges import Neighbor
-    from ser_nsl.config import FrontEndConfig
-    from ser_nsl.records import embedding_example, feature_example
 
     frame = 16  # of a TFRecord: length and two check sums
     front_end = FrontEndConfig()

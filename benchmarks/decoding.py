@@ -62,9 +62,9 @@ def front_end_speed(clips: Sequence[Path]) -> dict[str, float]:
     """Times clip to log Mel as `extract_features` does it, after one batch of warm-up."""
     import tensorflow as tf
 
-    from ser_nsl.audio import read_batches
-    from ser_nsl.config import FrontEndConfig
-    from ser_nsl.frontend import log_mel
+    from ser_nsl.audio.clip import read_batches
+    from ser_nsl.audio.front_end import log_mel
+    from ser_nsl.audio.settings import FrontEndConfig
 
     compute = tf.function(
         lambda waveform: log_mel(waveform, FrontEndConfig()), reduce_retracing=True
@@ -90,7 +90,7 @@ def decoder_speed(clips: Sequence[Path]) -> list[dict[str, object]]:
     import tensorflow as tf
     import tensorflow_io as tfio
 
-    from ser_nsl.audio import read_audio
+    from ser_nsl.audio.clip import read_audio
 
     flac = [path for path in clips if path.suffix == ".flac"]
     decoders = {
@@ -116,7 +116,7 @@ def exactness(originals: Sequence[Path]) -> list[dict[str, object]]:
     import tensorflow as tf
     import tensorflow_io as tfio
 
-    from ser_nsl.audio import read_audio
+    from ser_nsl.audio.clip import read_audio
 
     rows = []
     for path in originals:
@@ -149,7 +149,7 @@ def tone_levels() -> list[dict[str, object]]:
     """Level of pure tones after resampling from 48 to 16 kHz, relative to the tone."""
     import tensorflow_io as tfio
 
-    from ser_nsl.audio import to_mono
+    from ser_nsl.audio.clip import to_mono
 
     rows = []
     for hz in _TONES_HZ:

@@ -46,7 +46,7 @@ def main(
         clip_seconds: Length to which they are cut or repeated, in seconds.
         repeats: How often both are measured.
     """
-    from ser_nsl.audio import read_batches
+    from ser_nsl.audio.clip import read_batches
     from ser_nsl.upstream.checkpoint import load_upstream
     from ser_nsl.upstream.embed import Embedder, embed_split
     from ser_nsl.upstream.make import make_upstream
@@ -106,7 +106,7 @@ def make_clips(folder: Path, count: int) -> list[Path]:
 
 def find_clips(folder: Path, count: int) -> list[Path]:
     """Takes the first clips of a corpus."""
-    from ser_nsl.audio import SUFFIXES
+    from ser_nsl.audio.clip import SUFFIXES
 
     return sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)[:count]
 

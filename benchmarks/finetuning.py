@@ -112,7 +112,7 @@ def base_step(base: Path, precision: str, accumulate: int) -> dict[str, object]:
     """
     import tensorflow as tf
 
-    from ser_nsl.config import UpstreamConfig
+    from ser_nsl.upstream.settings import UpstreamConfig
     from ser_nsl.upstream.tuner import Tuner
 
     config = UpstreamConfig(precision=precision, accumulate=accumulate)
@@ -137,9 +137,9 @@ def cached_epochs(folder: Path, clips: int, epochs: int) -> list[dict[str, objec
     import soundfile
     import tensorflow as tf
 
-    from ser_nsl.config import UpstreamConfig
     from ser_nsl.upstream import frame_cache
     from ser_nsl.upstream.make import make_upstream
+    from ser_nsl.upstream.settings import UpstreamConfig
     from ser_nsl.upstream.tuner import Tuner
 
     paths = [folder / f"{i}.wav" for i in range(clips)]

@@ -71,9 +71,9 @@ def in_process(function: Callable, *arguments: Any) -> Any:
 
 def write_corpus(folder: Path, clips: int) -> None:
     """Writes features of noise, and a graph in which every clip has neighbours enough."""
-    from ser_nsl.config import FrontEndConfig
-    from ser_nsl.features import Description
-    from ser_nsl.records import ShardWriter, feature_example
+    from ser_nsl.audio.features import Description
+    from ser_nsl.audio.records import ShardWriter, feature_example
+    from ser_nsl.audio.settings import FrontEndConfig
 
     front_end = FrontEndConfig()
     bands = front_end.mel_bins
@@ -122,7 +122,7 @@ def pack(folder: Path, form: str) -> dict[str, Any]:
 
 def read(folder: Path, form: str) -> dict[str, Any]:
     """Opens the records and reads them twice in batches, as training does."""
-    from ser_nsl.features import Description
+    from ser_nsl.audio.features import Description
     from ser_nsl.training.data import training_clips
     from ser_nsl.training.orders import shuffled
 

@@ -151,11 +151,11 @@ def trainable(network: str, source: str | None, neighbors: int, precision: str):
     """A step of training, and clips read from training records."""
     import tensorflow as tf
 
-    from ser_nsl.config import TrainingConfig
-    from ser_nsl.downstream import NETWORKS
-    from ser_nsl.features import Description
+    from ser_nsl.audio.features import Description
+    from ser_nsl.networks import NETWORKS
     from ser_nsl.training.data import training_clips
     from ser_nsl.training.orders import shuffled
+    from ser_nsl.training.settings import TrainingConfig
     from ser_nsl.training.train import regularized
 
     folder = Path(mkdtemp(prefix="training_steps"))
@@ -179,10 +179,10 @@ def trainable(network: str, source: str | None, neighbors: int, precision: str):
 
 def write_records(folder: Path, neighbors: int) -> Path:
     """Training records of clips of noise, in a graph where near clips are neighbours."""
-    from ser_nsl.config import FrontEndConfig
-    from ser_nsl.features import Description
+    from ser_nsl.audio.features import Description
+    from ser_nsl.audio.records import ShardWriter, feature_example
+    from ser_nsl.audio.settings import FrontEndConfig
     from ser_nsl.graph.pack import pack_neighbors
-    from ser_nsl.records import ShardWriter, feature_example
 
     front_end, classes = FrontEndConfig(), tuple("abcdefg")
     samples = _CLIP_SECONDS * front_end.sample_rate_hz

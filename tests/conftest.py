@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_nsl.config import SplitConfig
 from ser_nsl.corpora import prepare_corpus
+from ser_nsl.corpora.settings import SplitConfig
 
 SHARED = Path(__file__).parents[2] / "shared"
 

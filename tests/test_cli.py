@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ser_nsl import cli
-from ser_nsl.config import FrontEndConfig
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.errors import InputError
 
 TOOLS = Path(__file__).parents[1] / "tools"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.config import FrontEndConfig
-from ser_nsl.downstream.blocks import classify, conv_norm_relu, logmel_input
-from ser_nsl.downstream.saved import save_model
-from ser_nsl.features import Description
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.networks.blocks import classify, conv_norm_relu, logmel_input
+from ser_nsl.networks.saved import save_model
 
 HEAVY = {"tensorflow", "transformers", "neural_structured_learning", "tf_keras", "librosa"}
 FULL_INSTALL = {
@@ -24,7 +24,6 @@ FULL_INSTALL = {
     "tqdm",
     "matplotlib",
     "mediapipe",
-    "lazy_loader",
 }
 
 
@@ -56,14 +55,16 @@ def test_package_alone_loads_nothing():
 
 
 def test_device_side_loads_nothing_of_the_training_side():
-    loaded = loaded_by("ser_nsl.edge, ser_nsl.audio, ser_nsl.stage, ser_nsl.web.server")
+    loaded = loaded_by(
+        "ser_nsl.edge, ser_nsl.audio.clip, ser_nsl.pipeline.stage, ser_nsl.web.server"
+    )
 
     assert "soundfile" in loaded
     assert not loaded & (HEAVY | FULL_INSTALL)
 
 
 def test_corpora_and_command_line_load_nothing_heavy():
-    loaded = loaded_by("ser_nsl.corpora.prepare, ser_nsl.config, ser_nsl.cli")
+    loaded = loaded_by("ser_nsl.corpora.prepare, ser_nsl.pipeline.experiment, ser_nsl.cli")
 
     assert "pandas" in loaded
     assert not loaded & HEAVY
@@ -74,7 +75,7 @@ def test_packages_load_their_parts_when_these_are_used():
 
     loaded = loaded_by(", ".join(f"ser_nsl.{package}" for package in packages))
 
-    assert not loaded & (HEAVY | FULL_INSTALL - {"lazy_loader"})
+    assert not loaded & (HEAVY | FULL_INSTALL)
 
 
 def test_small_modules_load_no_others():
@@ -103,7 +104,7 @@ SAVE_AND_LOAD = """
 import sys
 from pathlib import Path
 import numpy as np
-from ser_nsl.downstream.saved import load_model, save_model
+from ser_nsl.networks.saved import load_model, save_model
 
 here, there, again = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 clips = np.load(here / "clips.npy")

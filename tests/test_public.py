@@ -12,25 +12,20 @@ import pytest
 
 import ser_nsl
 from ser_nsl.corpora import CORPORA, CorpusName
-from ser_nsl.downstream import NETWORKS, NetworkName
+from ser_nsl.networks import NETWORKS, NetworkName
 
 MODULES = (
     "audio",
-    "config",
     "corpora",
-    "downstream",
     "edge",
+    "embeddings",
     "errors",
     "evaluation",
     "export",
-    "features",
-    "figures",
-    "frontend",
     "graph",
-    "mfcc",
-    "records",
-    "stage",
-    "sweep",
+    "networks",
+    "pipeline",
+    "reports",
     "training",
     "upstream",
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_nsl.config import load_experiment
+from ser_nsl.pipeline.experiment import load_experiment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

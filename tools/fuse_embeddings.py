@@ -1,7 +1,7 @@
 """Joins embeddings of several kinds into one."""
 
 from ser_nsl.cli import run
-from ser_nsl.graph.fuse import fuse_embeddings
+from ser_nsl.embeddings.fuse import fuse_embeddings
 
 if __name__ == "__main__":
     run(fuse_embeddings)

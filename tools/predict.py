@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ser_nsl.audio import read_audio
+from ser_nsl.audio.clip import read_audio
 from ser_nsl.edge import Recognizer
 from ser_nsl.edge.clips import follow_clips, list_clips
 from ser_nsl.edge.microphone import open_microphone

@@ -6,8 +6,8 @@ from typing import Annotated
 import tyro
 
 from ser_nsl.cli import run
-from ser_nsl.config import load_experiment
-from ser_nsl.pipeline import run_pipeline
+from ser_nsl.pipeline.experiment import load_experiment
+from ser_nsl.pipeline.plan import run_pipeline
 
 
 def main(
@@ -21,7 +21,7 @@ def main(
     """Runs all stages of an experiment, in order; stages that are up to date are skipped.
 
     Args:
-        config: Name of an experiment of ser_nsl/configs, or path of a YAML file.
+        config: Name of an experiment of ser_nsl/pipeline/configs, or path of a YAML file.
         upstream: Another wav2vec 2.0 than the experiment's, to be fine-tuned on its source: a hub
             name, e.g. facebook/wav2vec2-base, or a checkpoint's folder.
         out: Folder of the run; runs/NAME by default.

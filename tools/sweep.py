@@ -6,8 +6,8 @@ from typing import Annotated
 import tyro
 
 from ser_nsl.cli import run
-from ser_nsl.sweep.config import load_sweep
-from ser_nsl.sweep.sweep import run_sweep
+from ser_nsl.pipeline.run_sweep import run_sweep
+from ser_nsl.pipeline.sweep import load_sweep
 
 
 def main(
@@ -26,7 +26,7 @@ def main(
     figures of the results.
 
     Args:
-        config: Name of a sweep of ser_nsl/configs/sweeps, or path of a YAML file.
+        config: Name of a sweep of ser_nsl/pipeline/configs/sweeps, or path of a YAML file.
         grids: Which grids of it: names, or all; those that suit a machine without a GPU by default.
         out: Folder of the results file runs.jsonl; results/sweep_NAME by default.
         work: Folder for what trainings share: features, embeddings, graphs; runs/sweep_NAME by

@@ -9,7 +9,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.typehints.decorators import no_annotations
 
-from ser_nsl.audio import read_audio
+from ser_nsl.audio.clip import read_audio
 from ser_nsl.beam.letters import LETTERS, BadRecordError, with_letters
 from ser_nsl.beam.manifest import Clip
 from ser_nsl.errors import InputError

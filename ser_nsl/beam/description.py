@@ -5,8 +5,8 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
+from ser_nsl.audio.features import Description
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description
 
 _NAME = "description.json"
 

@@ -11,11 +11,11 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
-from ser_nsl.audio import fit_length
+from ser_nsl.audio.clip import fit_length
+from ser_nsl.audio.records import embedding_example
 from ser_nsl.beam.audio import Sound
 from ser_nsl.beam.letters import count
 from ser_nsl.beam.manifest import Summary
-from ser_nsl.records import embedding_example
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.embed import Embedder
 

@@ -9,15 +9,15 @@ import numpy as np
 import tensorflow as tf
 from apache_beam.typehints.decorators import no_annotations
 
-from ser_nsl.audio import fit_length
+from ser_nsl.audio.clip import fit_length
+from ser_nsl.audio.features import Description, Moments
+from ser_nsl.audio.front_end import log_mel
+from ser_nsl.audio.records import UNLABELLED, feature_example
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam.audio import Sound
 from ser_nsl.beam.letters import count
 from ser_nsl.beam.manifest import Summary
-from ser_nsl.config import FrontEndConfig
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description, Moments
-from ser_nsl.frontend import log_mel
-from ser_nsl.records import UNLABELLED, feature_example
 
 _BATCH = 16
 _TRAINING = "training"  # tag of the log Mel of the training split

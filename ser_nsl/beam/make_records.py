@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam.audio import ReadAudio
 from ser_nsl.beam.embeddings import SAMPLE_RATE_HZ, ExtractEmbeddings
 from ser_nsl.beam.features import ExtractFeatures
@@ -12,7 +13,6 @@ from ser_nsl.beam.letters import WriteLetters
 from ser_nsl.beam.manifest import ReadManifest, read_columns
 from ser_nsl.beam.pipeline import run_pipeline
 from ser_nsl.beam.shards import WriteRecords, remove_empty_splits
-from ser_nsl.config import FrontEndConfig
 from ser_nsl.corpora.manifest import SPLITS
 
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.typehints.decorators import no_annotations
 
+from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.beam.edges import Neighbor
 from ser_nsl.beam.letters import LETTERS, BadRecordError, count, dead_letter, with_letters
 from ser_nsl.beam.shards import ReadRecords, parse
-from ser_nsl.records import UNLABELLED
 
 Clip = tuple[str, tuple[bool, bytes]]
 """The id of a clip, whether it has a label, and its record of features."""

@@ -11,15 +11,15 @@ from apache_beam.io.filesystems import FileSystems
 
 import ser_nsl
 from ser_nsl.errors import InputError
-from ser_nsl.stage import StageResult, stage
+from ser_nsl.pipeline.stage import StageResult, stage
 
 
 def anywhere(*, inputs: tuple[str, ...]) -> Callable:
     """Turns a function that fills the folder `out` and returns counts into a stage.
 
-    A local folder appears whole or not at all, see `ser_nsl.stage.stage`. Remote file systems
-    cannot rename a folder in one step, so there `out` must be new, and `stage.json` is written
-    last: a folder without it is what a failed run has left.
+    A local folder appears whole or not at all, see `ser_nsl.pipeline.stage.stage`. Remote file
+    systems cannot rename a folder in one step, so there `out` must be new, and `stage.json` is
+    written last: a folder without it is what a failed run has left.
 
     Args:
         inputs: Names of the parameters whose files, where they are local, are hashed for the

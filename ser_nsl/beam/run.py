@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from apache_beam.io.filesystems import FileSystems
 
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam.make_graph import make_graph
 from ser_nsl.beam.make_records import make_records
 from ser_nsl.beam.place import anywhere, is_remote
-from ser_nsl.config import FrontEndConfig
+from ser_nsl.corpora.labels import check_splits
 from ser_nsl.errors import InputError
 from ser_nsl.graph.exact import check_threshold
-from ser_nsl.labels import check_splits
-from ser_nsl.stage import read_record
+from ser_nsl.pipeline.stage import read_record
 
 _DEAD_LETTERS = "dead letters of "
 _DEGREE = "clips with "

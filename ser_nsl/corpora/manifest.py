@@ -20,7 +20,7 @@ import pandas as pd
 
 from ser_nsl.corpora.registry import LICENCES, TITLES
 from ser_nsl.errors import InputError
-from ser_nsl.stage import read_record
+from ser_nsl.pipeline.stage import read_record
 
 COLUMNS = (
     "utterance_id",

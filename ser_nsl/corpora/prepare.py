@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from ser_nsl import audio
-from ser_nsl.config import SplitConfig
+from ser_nsl.audio import clip as audio
 from ser_nsl.corpora.layout import Reader
 from ser_nsl.corpora.manifest import check_manifest, write_manifest
 from ser_nsl.corpora.registry import CORPORA, EMOTIONS, CorpusName
+from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.corpora.splits import assign_splits
 from ser_nsl.corpora.table import read_table
 from ser_nsl.errors import InputError
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.stage import stage
 
 _SHORTEST_SECONDS = 512 / audio.SAMPLE_RATE_HZ  # one window of the default front end
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from ser_nsl.config import SplitConfig
+from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.errors import InputError
 
 PAPER_SEED = 12345  # of the research code published with arXiv 2210.14977

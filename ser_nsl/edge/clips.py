@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ser_nsl.audio import SUFFIXES
+from ser_nsl.audio.clip import SUFFIXES
 from ser_nsl.errors import InputError
 
 

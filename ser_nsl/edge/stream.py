@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ser_nsl.audio import SILENCE_PEAK
+from ser_nsl.audio.clip import SILENCE_PEAK
 from ser_nsl.edge.samples import as_float, check_rate
 from ser_nsl.errors import InputError
 
@@ -104,7 +104,7 @@ class Stream:
             The predictions that came due, none or several: of the n-th hop that of the audio up
             to n times `hop_seconds`, to the nearest sample. Each is the mean of those since the
             last silent window, weighted by exp(-age / `smoothing_seconds`). A window whose peak is
-            below `ser_nsl.audio.SILENCE_PEAK` has none.
+            below `ser_nsl.audio.clip.SILENCE_PEAK` has none.
 
         Raises:
             InputError: If `samples` cannot be used or has another number of channels than

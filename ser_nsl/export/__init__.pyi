@@ -1,6 +1,6 @@
 from .benchmark import benchmark_tflite
 from .release import release_recognisers
-from .report import report_table
+from .summary import report_table
 from .tflite import export_tflite
 
 __all__ = [

@@ -26,16 +26,16 @@ import tensorflow as tf
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ser_nsl import figures
-from ser_nsl.downstream.saved import load_model
 from ser_nsl.edge import RUNTIMES
 from ser_nsl.errors import InputError
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.convert import front_end_to_tflite
 from ser_nsl.export.forms import make_forms
 from ser_nsl.export.metadata import Card
-from ser_nsl.facts import describe_machine
-from ser_nsl.stage import stage
+from ser_nsl.networks.saved import load_model
+from ser_nsl.pipeline.stage import stage
+from ser_nsl.reports import figures
+from ser_nsl.reports.facts import describe_machine
 
 _THREADS = (1, 2)
 _WARM_UP = 3

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ser_nsl.audio import read_batches
+from ser_nsl.audio.clip import read_batches
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.front_end import log_mel
+from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description
-from ser_nsl.frontend import log_mel
-from ser_nsl.records import UNLABELLED
 
 _BATCH = 16
 

@@ -14,11 +14,11 @@ import tensorflow as tf
 from mediapipe.tasks.metadata import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from ser_nsl.config import FrontEndConfig
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.front_end import log_mel
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.errors import InputError
 from ser_nsl.export.chain import chain
-from ser_nsl.features import Description
-from ser_nsl.frontend import log_mel
 
 Form = Literal["float32", "float16", "dynamic", "int8"]
 """How the network's numbers are kept: 32 or 16 bits; weights in 8 bits; activations too."""

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from ser_nsl.downstream.saved import load_model
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.convert import Form, operators, to_tflite
 from ser_nsl.export.metadata import Card, add_metadata
 from ser_nsl.export.parity import broken_bounds, compare
-from ser_nsl.quantized_training import tuned_for_int8
+from ser_nsl.export.quantized_training import tuned_for_int8
+from ser_nsl.networks.saved import load_model
 
 _EXAMPLES = 200  # training clips by which the ranges of 8 bits are chosen
 

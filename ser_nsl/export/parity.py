@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.edge import Recognizer
-from ser_nsl.evaluation import score
+from ser_nsl.evaluation.scores import score
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.convert import Form, probabilities
-from ser_nsl.features import Description
-from ser_nsl.records import UNLABELLED
 
 LARGEST_DIFFERENCE = {"float32": 1e-4, "float16": 1e-2}
 """By which a probability may differ from Keras's; weights of 16 bits are rounded by up to 5e-4."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ser_nsl.config import load_experiment
+from ser_nsl.audio.features import Description
 from ser_nsl.corpora.manifest import corpus_title, read_manifest, training_data_note
 from ser_nsl.edge import RUNTIMES
 from ser_nsl.errors import InputError
@@ -13,12 +13,12 @@ from ser_nsl.export.clips import Clips
 from ser_nsl.export.convert import Form
 from ser_nsl.export.forms import Exported, make_forms
 from ser_nsl.export.metadata import Card
-from ser_nsl.facts import gather_facts
-from ser_nsl.features import Description
-from ser_nsl.page import page_templates
-from ser_nsl.pipeline import released_method
-from ser_nsl.results import EXPERIMENT_NAME, model_label
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.experiment import load_experiment
+from ser_nsl.pipeline.plan import released_method
+from ser_nsl.pipeline.results import EXPERIMENT_NAME, model_label
+from ser_nsl.pipeline.stage import stage
+from ser_nsl.reports.facts import gather_facts
+from ser_nsl.reports.page import page_templates
 
 FORMS: tuple[Form, ...] = ("float16", "int8")
 RECORD_NAME = "release.json"

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ser_nsl.audio.features import Description
 from ser_nsl.corpora.manifest import read_manifest, training_data_note
 from ser_nsl.errors import InputError
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.convert import Form
 from ser_nsl.export.forms import make_forms
 from ser_nsl.export.metadata import Card
-from ser_nsl.export.report import describe_ends, write_report
-from ser_nsl.features import Description
-from ser_nsl.stage import stage
+from ser_nsl.export.summary import describe_ends, write_report
+from ser_nsl.pipeline.stage import stage
 
 
 @stage(inputs=("model_dir", "manifest", "audio_dir"), makes="file")

@@ -1,11 +1,9 @@
 from .build import build_graph
 from .controls import control_graph
 from .embedding_map import lay_out
-from .fuse import fuse_embeddings
-from .inspect import inspect_graph
 from .pack import pack_neighbors
-from .probe import probe_embeddings
 from .select import select_edges
+from .settings import GraphConfig
 from .statistics import (
     ClipGraph,
     GraphStatistics,
@@ -18,16 +16,14 @@ from .table import read_graph
 
 __all__ = [
     "ClipGraph",
+    "GraphConfig",
     "GraphStatistics",
     "build_graph",
     "control_graph",
     "edges_by_emotion",
-    "fuse_embeddings",
     "graph_statistics",
-    "inspect_graph",
     "lay_out",
     "pack_neighbors",
-    "probe_embeddings",
     "read_clip_graph",
     "read_graph",
     "select_edges",

@@ -9,16 +9,16 @@ import neural_structured_learning as nsl
 import numpy as np
 import pandas as pd
 
-from ser_nsl.config import Builder
+from ser_nsl.audio.records import shard_paths
+from ser_nsl.corpora.labels import check_splits
 from ser_nsl.errors import InputError
 from ser_nsl.graph.approximate import estimate_recall, find_edges_in_cells
 from ser_nsl.graph.exact import check_threshold, find_edges
+from ser_nsl.graph.settings import Builder
 from ser_nsl.graph.table import Edges, read_graph, write_graph
 from ser_nsl.graph.threshold import choose_threshold
 from ser_nsl.graph.vectors import read_vectors
-from ser_nsl.labels import check_splits
-from ser_nsl.records import shard_paths
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.stage import stage
 
 OFFICIAL_CLIPS = 2_000
 """Up to so many clips, `auto` means the official builder; it then takes seconds."""

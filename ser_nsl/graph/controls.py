@@ -13,7 +13,7 @@ from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.graph.statistics import ClipGraph, read_clip_graph
 from ser_nsl.graph.table import Edges, write_graph
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.stage import stage
 
 _TRIES = 20  # swaps tried with each edge; then no more of the start is left than by chance
 _ROUNDS = 500  # in which edges are made wrong; more only where few clips fit

@@ -19,10 +19,7 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from ser_nsl.errors import InputError
-from ser_nsl.graph.linked import LinkedClips, link_tables
-from ser_nsl.graph.table import Edges
-from ser_nsl.records import (
+from ser_nsl.audio.records import (
     UNLABELLED,
     new_shard_paths,
     read_batches,
@@ -31,6 +28,9 @@ from ser_nsl.records import (
     read_logmels,
     shard_paths,
 )
+from ser_nsl.errors import InputError
+from ser_nsl.graph.linked import LinkedClips, link_tables
+from ser_nsl.graph.table import Edges
 
 _NEIGHBORS = {
     "neighbor_ids": tf.io.RaggedFeature(tf.string),

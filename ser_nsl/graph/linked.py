@@ -8,7 +8,7 @@ from itertools import accumulate
 import numpy as np
 import tensorflow as tf
 
-from ser_nsl.records import UNLABELLED
+from ser_nsl.audio.records import UNLABELLED
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ser_nsl.audio.records import UNLABELLED, read_batches, read_labels, read_logmels, shard_paths
 from ser_nsl.graph.linked import LinkedClips, link_tables
-from ser_nsl.records import UNLABELLED, read_batches, read_labels, read_logmels, shard_paths
 
 _COUNT = "NL_num_nbrs"
 _COPIED = {"id": tf.string, "weight": tf.float32, "logmel": tf.float32}

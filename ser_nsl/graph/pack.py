@@ -13,13 +13,8 @@ import neural_structured_learning as nsl
 import tensorflow as tf
 from neural_structured_learning.tools import graph_utils
 
-from ser_nsl.errors import InputError
-from ser_nsl.features import Description
-from ser_nsl.graph.build import OFFICIAL_CLIPS
-from ser_nsl.graph.indexed import write_indexed
-from ser_nsl.graph.table import check_edges, graph_files, read_graph
-from ser_nsl.labels import check_splits
-from ser_nsl.records import (
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.records import (
     UNLABELLED,
     ShardWriter,
     read_examples,
@@ -27,7 +22,12 @@ from ser_nsl.records import (
     read_logmels,
     shard_paths,
 )
-from ser_nsl.stage import stage
+from ser_nsl.corpora.labels import check_splits
+from ser_nsl.errors import InputError
+from ser_nsl.graph.build import OFFICIAL_CLIPS
+from ser_nsl.graph.indexed import write_indexed
+from ser_nsl.graph.table import check_edges, graph_files, read_graph
+from ser_nsl.pipeline.stage import stage
 
 
 @stage(inputs=("features", "graph"), makes="folder")

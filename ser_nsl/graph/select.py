@@ -11,7 +11,7 @@ from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.graph.indexed import choose_neighbors
 from ser_nsl.graph.table import check_edges, graph_files, read_graph
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.stage import stage
 
 
 @stage(inputs=("graph", "manifest"), makes="file")

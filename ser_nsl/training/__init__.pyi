@@ -6,15 +6,18 @@ from .data import (
 )
 from .graph_regularization import GraphRegularization, graph_config
 from .orders import shuffled
+from .pseudo_labels import guess_labels
+from .settings import AugmentationConfig, TrainingConfig
 from .train import train_downstream
-from .uar import UAR
 
 __all__ = [
+    "AugmentationConfig",
     "GraphRegularization",
     "LabelledClips",
     "TrainingClips",
-    "UAR",
+    "TrainingConfig",
     "graph_config",
+    "guess_labels",
     "labelled_clips",
     "shuffled",
     "train_downstream",

@@ -4,9 +4,10 @@ import librosa
 import numpy as np
 import tensorflow as tf
 
-from ser_nsl.config import AugmentationConfig, FrontEndConfig
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description
+from ser_nsl.training.settings import AugmentationConfig
 
 _SNR_RANGE_DB = 30.0
 _NOISE_TILTS_DB_PER_OCTAVE = (-6.0, 0.0)  # brown to white

@@ -9,16 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ser_nsl.config import NeighborSource
-from ser_nsl.downstream.blocks import EMBEDDING_WIDTH
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.records import UNLABELLED, parsed, read_embeddings, read_labels, shard_paths
+from ser_nsl.corpora.labels import known_labels
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description
 from ser_nsl.graph.indexed import is_indexed, open_indexed
 from ser_nsl.graph.official import open_official
-from ser_nsl.labels import known_labels
-from ser_nsl.records import UNLABELLED, parsed, read_embeddings, read_labels, shard_paths
+from ser_nsl.networks.blocks import EMBEDDING_WIDTH
 from ser_nsl.training.neighborhoods import neighborhood_order
 from ser_nsl.training.orders import OnePass, epoch_order, shuffled
+from ser_nsl.training.settings import NeighborSource
 
 Inputs = dict[str, tf.Tensor]
 

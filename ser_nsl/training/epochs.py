@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ser_nsl.config import TrainingConfig
-from ser_nsl.features import Description
+from ser_nsl.audio.features import Description
 from ser_nsl.training.augment import augmented, check_lengths
 from ser_nsl.training.data import TrainingClips
 from ser_nsl.training.devices import divided
 from ser_nsl.training.orders import epoch_order, shuffled
+from ser_nsl.training.settings import TrainingConfig
 
 
 class Epochs:

@@ -9,17 +9,17 @@ from typing import NamedTuple
 import tensorflow as tf
 from tqdm import tqdm
 
-from ser_nsl.config import TrainingConfig
-from ser_nsl.downstream.saved import save_last_weights
+from ser_nsl.audio.features import Description
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description
+from ser_nsl.evaluation.uar import UAR
+from ser_nsl.networks.saved import save_last_weights
 from ser_nsl.training.data import LabelledClips, TrainingClips
 from ser_nsl.training.devices import divided
 from ser_nsl.training.epochs import Epochs
 from ser_nsl.training.graph_regularization import GraphRegularization
 from ser_nsl.training.progress import Progress
 from ser_nsl.training.schedule import learning_rate_schedule
-from ser_nsl.training.uar import UAR
+from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.watch import Curves, ProgressBar
 
 UNFINISHED = "unfinished"

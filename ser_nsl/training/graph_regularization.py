@@ -19,8 +19,8 @@ import neural_structured_learning as nsl
 import numpy as np
 import tensorflow as tf
 
-from ser_nsl.config import Distance, NeighborSource
 from ser_nsl.errors import InputError
+from ser_nsl.training.settings import Distance, NeighborSource
 
 ROW, NEIGHBOR_ROWS, NEIGHBOR_WEIGHTS = "NL_row", "NL_nbr_rows", "NL_nbr_weights"
 """Inputs that say which clip this is and who its neighbours are, for `batch` and `bank`."""

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from ser_nsl.config import TrainingConfig
+from ser_nsl.training.settings import TrainingConfig
 
 Schedule: TypeAlias = tf.keras.optimizers.schedules.LearningRateSchedule
 

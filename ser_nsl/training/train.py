@@ -10,19 +10,20 @@ from typing import Any, Literal, cast
 import tensorflow as tf
 from tqdm import tqdm
 
-from ser_nsl.config import FrontEndConfig, Method, TrainingConfig
-from ser_nsl.downstream import NETWORKS, NetworkName
-from ser_nsl.downstream.saved import save_model
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.records import has_split
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.corpora.labels import check_hidden, check_splits
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description
-from ser_nsl.labels import check_hidden, check_splits
-from ser_nsl.records import has_split
-from ser_nsl.stage import read_record, stage
+from ser_nsl.networks import NETWORKS, NetworkName
+from ser_nsl.networks.saved import save_model
+from ser_nsl.pipeline.stage import read_record, stage
 from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips
 from ser_nsl.training.devices import all_devices, check_shares
 from ser_nsl.training.fit import UNFINISHED, fit
 from ser_nsl.training.graph_regularization import GraphRegularization, check_layer, graph_config
 from ser_nsl.training.progress import forget
+from ser_nsl.training.settings import Method, TrainingConfig
 from ser_nsl.training.transfer import TransferMethod, with_embedding
 
 _SOME_SECONDS = 4.0  # a length on which any network can be built

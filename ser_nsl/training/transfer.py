@@ -7,7 +7,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from ser_nsl.downstream.blocks import EMBEDDING_WIDTH
+from ser_nsl.networks.blocks import EMBEDDING_WIDTH
 
 TransferMethod = Literal["add", "max", "avg"]
 

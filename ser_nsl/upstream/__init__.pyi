@@ -1,15 +1,15 @@
-from .center import center_embeddings
 from .embed import extract_embeddings
 from .finetune import finetune_upstream
 from .make import make_upstream
-from .measure import measure_upstream
 from .pretrain import pretrain_upstream
+from .settings import PretrainingConfig, SmallUpstreamConfig, UpstreamConfig
 
 __all__ = [
-    "center_embeddings",
+    "PretrainingConfig",
+    "SmallUpstreamConfig",
+    "UpstreamConfig",
     "extract_embeddings",
     "finetune_upstream",
     "make_upstream",
-    "measure_upstream",
     "pretrain_upstream",
 ]

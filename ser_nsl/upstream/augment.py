@@ -11,7 +11,7 @@ import soxr
 from scipy import fft
 from tqdm import tqdm
 
-from ser_nsl.audio import read_audio
+from ser_nsl.audio.clip import read_audio
 
 _SAMPLE_RATE_HZ = 16_000
 _SPEEDS = (0.85, 1.15)

@@ -10,15 +10,15 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ser_nsl.audio import SAMPLE_RATE_HZ
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import corpus_title
 from ser_nsl.errors import InputError
-from ser_nsl.page import page_templates
-from ser_nsl.stage import read_record
+from ser_nsl.evaluation.upstream import NEIGHBORS, read_measures
+from ser_nsl.pipeline.stage import read_record
+from ser_nsl.reports.page import page_templates
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
-from ser_nsl.upstream.measure import NEIGHBORS, read_measures
 
-_DATA = Path(__file__).parents[1] / "templates" / "upstream_data.yaml"
+_DATA = Path(__file__).parents[1] / "reports" / "templates" / "upstream_data.yaml"
 _LEAST_UAR = 0.6
 _AIM_NEIGHBORS = 6
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_nsl.audio import SAMPLE_RATE_HZ, read_batches
-from ser_nsl.config import UpstreamConfig
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches
 from ser_nsl.upstream.augment import write_copies
 from ser_nsl.upstream.frame_cache import FrameCache
+from ser_nsl.upstream.settings import UpstreamConfig
 from ser_nsl.upstream.tuner import Tuner
 
 

@@ -16,11 +16,11 @@ import tensorflow as tf
 from tqdm import tqdm
 from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
 
-from ser_nsl.audio import SAMPLE_RATE_HZ, read_batches, window_starts
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches, window_starts
+from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.records import ShardWriter, embedding_example, whole_examples
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
 from ser_nsl.upstream.encoder import LEAST_SAMPLES, frame_features, hidden_states
 

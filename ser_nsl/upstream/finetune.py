@@ -11,14 +11,14 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from ser_nsl.audio import SAMPLE_RATE_HZ
-from ser_nsl.config import UpstreamConfig
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.clips import Clips
 from ser_nsl.upstream.encoder import LEAST_SAMPLES
 from ser_nsl.upstream.progress import Progress, check_finite
+from ser_nsl.upstream.settings import UpstreamConfig
 from ser_nsl.upstream.tuner import Tuner, all_devices
 
 _LEAST_SECONDS = LEAST_SAMPLES / SAMPLE_RATE_HZ

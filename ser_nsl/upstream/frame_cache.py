@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ser_nsl.audio import read_batches
+from ser_nsl.audio.clip import read_batches
 
 _MEMORY_BYTES = 2 * 1024**3
 _DISK_SHARE = 0.5  # of what is free

@@ -12,7 +12,7 @@ from transformers import (
 from transformers.modeling_tf_utils import keras
 
 from ser_nsl.errors import InputError
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.checkpoint import quiet_transformers
 
 _HEADS = 4

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from ser_nsl.config import PretrainingConfig, SplitConfig, UpstreamConfig
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.ravdess import EMOBOX_FOLDS
-from ser_nsl.steps import Step, run_steps
+from ser_nsl.corpora.settings import SplitConfig
+from ser_nsl.evaluation.upstream import measure_upstream
+from ser_nsl.pipeline.steps import Step, run_steps
 from ser_nsl.upstream.card import make_upstream_card
 from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.make import make_upstream
-from ser_nsl.upstream.measure import measure_upstream
 from ser_nsl.upstream.pretrain import pretrain_upstream
+from ser_nsl.upstream.settings import PretrainingConfig, UpstreamConfig
 
 SIZE = {"hidden_size": 192, "layers": 4, "channels": 64, "dropout": 0.1, "mask_share": 0.15}
 PRETRAINING = PretrainingConfig(convolution_epochs=3, epochs=8)

@@ -20,12 +20,12 @@ from tqdm import tqdm
 from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
 from transformers.modeling_tf_utils import keras
 
-from ser_nsl.audio import SUFFIXES, cut_windows, read_batches, read_clips
-from ser_nsl.config import FrontEndConfig, PretrainingConfig
+from ser_nsl.audio.clip import SUFFIXES, cut_windows, read_batches, read_clips
+from ser_nsl.audio.front_end import log_mel
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.frontend import log_mel
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.dropout import seed_dropout
 from ser_nsl.upstream.encoder import (
@@ -37,6 +37,7 @@ from ser_nsl.upstream.encoder import (
 )
 from ser_nsl.upstream.position import mend_position_convolution
 from ser_nsl.upstream.progress import Progress, check_finite
+from ser_nsl.upstream.settings import PretrainingConfig
 
 _FLOOR_DB = -20.0  # of standardised clips: below it there is little but noise
 _MEL_BINS = 64

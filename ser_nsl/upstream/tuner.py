@@ -8,9 +8,8 @@ import tensorflow as tf
 from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
 from transformers.modeling_tf_utils import keras
 
-from ser_nsl.config import UpstreamConfig
 from ser_nsl.errors import InputError
-from ser_nsl.training.uar import UAR
+from ser_nsl.evaluation.uar import UAR
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.dropout import seed_dropout
 from ser_nsl.upstream.encoder import (
@@ -20,6 +19,7 @@ from ser_nsl.upstream.encoder import (
     random_spans,
 )
 from ser_nsl.upstream.position import mend_position_convolution
+from ser_nsl.upstream.settings import UpstreamConfig
 
 _WARM_UP_SHARE = 0.1
 

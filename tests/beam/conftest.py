@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_nsl.config import FrontEndConfig
-from ser_nsl.features import Description
-from ser_nsl.records import ShardWriter, embedding_example, feature_example, read_examples
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.records import ShardWriter, embedding_example, feature_example, read_examples
+from ser_nsl.audio.settings import FrontEndConfig
 
 IN_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 pytest.importorskip("apache_beam")
 pytest.importorskip("google_crc32c")
 
+from ser_nsl.audio.records import embedding_example, feature_example
 from ser_nsl.errors import InputError
-from ser_nsl.records import embedding_example, feature_example
 
 IDS = [f"clip {i:02d}" for i in range(40)]
 

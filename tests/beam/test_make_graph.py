@@ -6,12 +6,12 @@ import pytest
 pytest.importorskip("apache_beam")
 pytest.importorskip("google_crc32c")
 
+from ser_nsl.audio.features import Description
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.official import open_official
 from ser_nsl.graph.pack import pack_neighbors
-from ser_nsl.stage import read_record
+from ser_nsl.pipeline.stage import read_record
 
 
 def random_vectors() -> np.ndarray:

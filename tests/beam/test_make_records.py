@@ -10,11 +10,11 @@ import soundfile
 pytest.importorskip("apache_beam")
 pytest.importorskip("google_crc32c")
 
+from ser_nsl.audio.features import Description, extract_features
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam import audio
-from ser_nsl.config import FrontEndConfig
 from ser_nsl.corpora.manifest import read_manifest, write_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description, extract_features
 from ser_nsl.upstream.embed import extract_embeddings
 
 SETTINGS = {"similarity_threshold": 0.5, "blocks": 2, "shards": 2}

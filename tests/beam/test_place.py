@@ -8,9 +8,9 @@ pytest.importorskip("apache_beam")
 
 from apache_beam.io.filesystems import FileSystems
 
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam import place
 from ser_nsl.beam.place import anywhere, is_remote
-from ser_nsl.config import FrontEndConfig
 from ser_nsl.errors import InputError
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_nsl.config import SplitConfig
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.manifest import COLUMNS, read_manifest
+from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.errors import InputError
-from ser_nsl.stage import is_current, read_record
+from ser_nsl.pipeline.stage import is_current, read_record
 
 LEAVE_ONE_OUT = SplitConfig(method="leave-one-speaker-out", fold=1)
 

@@ -3,7 +3,7 @@ from pathlib import PurePath
 
 import pytest
 
-from ser_nsl.audio import SUFFIXES
+from ser_nsl.audio.clip import SUFFIXES
 from ser_nsl.corpora import CORPORA
 from ser_nsl.corpora.layout import Clip
 from ser_nsl.corpora.table import read_table

@@ -5,8 +5,8 @@ from pathlib import PurePath
 import pandas as pd
 import pytest
 
-from ser_nsl.config import SplitConfig
 from ser_nsl.corpora import CORPORA
+from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.corpora.splits import assign_splits, speaker_lists
 from ser_nsl.errors import InputError
 

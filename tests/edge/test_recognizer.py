@@ -10,7 +10,7 @@ import soundfile
 import soxr
 from mediapipe.tasks.metadata import schema_py_generated as schema
 
-from ser_nsl.audio import read_audio
+from ser_nsl.audio.clip import read_audio
 from ser_nsl.edge import RUNTIMES, Recognizer
 from ser_nsl.errors import InputError
 

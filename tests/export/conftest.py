@@ -5,11 +5,11 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from ser_nsl.config import FrontEndConfig
-from ser_nsl.downstream.blocks import logmel_input
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.export.convert import to_tflite
 from ser_nsl.export.metadata import Card, add_metadata
-from ser_nsl.features import Description
+from ser_nsl.networks.blocks import logmel_input
 
 
 def make_model(description: Description, seed: int) -> tf.keras.Model:

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from ser_nsl.downstream.saved import save_model
 from ser_nsl.errors import InputError
 from ser_nsl.export.benchmark import benchmark_tflite
+from ser_nsl.networks.saved import save_model
 
 FORMS = ("float32", "float16", "dynamic", "int8")
 

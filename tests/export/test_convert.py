@@ -7,9 +7,9 @@ import tensorflow as tf
 from mediapipe.tasks.metadata import schema_py_generated as schema
 from scipy.special import softmax
 
+from ser_nsl.audio.front_end import log_mel
 from ser_nsl.errors import InputError
 from ser_nsl.export.convert import front_end_to_tflite, operators, to_tflite
-from ser_nsl.frontend import log_mel
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@ import shutil
 
 import pytest
 
-from ser_nsl.config import CorpusConfig, Experiment
-from ser_nsl.downstream.saved import save_model
+from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.export import release
 from ser_nsl.export.forms import Exported
 from ser_nsl.export.release import release_recognisers, write_cards
-from ser_nsl.settings import save_settings
+from ser_nsl.networks.saved import save_model
+from ser_nsl.pipeline.experiment import Experiment
+from ser_nsl.pipeline.settings import save_settings
 
 FACTS = {
     "results": [

@@ -5,13 +5,13 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from ser_nsl.audio import fit_length
-from ser_nsl.config import FrontEndConfig
-from ser_nsl.downstream.saved import save_model
+from ser_nsl.audio.clip import fit_length
+from ser_nsl.audio.front_end import log_mel
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.export import export_tflite, forms, report_table
-from ser_nsl.frontend import log_mel
+from ser_nsl.networks.saved import save_model
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_nsl.audio.records import read_examples
 from ser_nsl.errors import InputError
 from ser_nsl.graph import exact
 from ser_nsl.graph.exact import (
@@ -18,7 +19,6 @@ from ser_nsl.graph.exact import (
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.graph.table import Edges, write_graph
 from ser_nsl.graph.vectors import Vectors, read_vectors
-from ser_nsl.records import read_examples
 
 
 def random_vectors() -> np.ndarray:

@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.config import FrontEndConfig
-from ser_nsl.errors import InputError
-from ser_nsl.features import Description
-from ser_nsl.graph.indexed import is_indexed, open_indexed
-from ser_nsl.graph.pack import pack_neighbors
-from ser_nsl.records import (
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.records import (
     UNLABELLED,
     ShardWriter,
     example_id,
@@ -19,6 +15,10 @@ from ser_nsl.records import (
     read_examples,
     shard_paths,
 )
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.errors import InputError
+from ser_nsl.graph.indexed import is_indexed, open_indexed
+from ser_nsl.graph.pack import pack_neighbors
 
 SHAPE = (2, 3)
 

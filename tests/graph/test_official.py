@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_nsl.audio.records import UNLABELLED, ShardWriter, example_id, read_examples, shard_paths
 from ser_nsl.errors import InputError
 from ser_nsl.graph.indexed import open_indexed
 from ser_nsl.graph.linked import LinkedClips
 from ser_nsl.graph.official import open_official
 from ser_nsl.graph.pack import pack_neighbors
-from ser_nsl.records import UNLABELLED, ShardWriter, example_id, read_examples, shard_paths
 
 SHAPE = (2, 3)
 

@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 from neural_structured_learning.tools import graph_utils
 
-from ser_nsl.errors import InputError
-from ser_nsl.features import Description
-from ser_nsl.graph.pack import nsl, pack_neighbors
-from ser_nsl.records import (
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.records import (
     UNLABELLED,
     ShardWriter,
     embedding_example,
@@ -14,6 +12,8 @@ from ser_nsl.records import (
     read_examples,
     shard_paths,
 )
+from ser_nsl.errors import InputError
+from ser_nsl.graph.pack import nsl, pack_neighbors
 
 # By id: the number that fills the clip, and the label (-1: none).
 CLIPS = {

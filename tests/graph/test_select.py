@@ -5,13 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ser_nsl.audio.records import read_examples, shard_paths
 from ser_nsl.corpora.manifest import COLUMNS
 from ser_nsl.corpora.manifest import write_manifest as write_table
 from ser_nsl.errors import InputError
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.graph.select import select_edges
-from ser_nsl.records import read_examples, shard_paths
 
 SPEAKERS = {"a": "anna", "b": "anna", "c": "bert", "d": "bert", "e": "carl"}
 

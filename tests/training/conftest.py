@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_nsl.config import FrontEndConfig
-from ser_nsl.features import Description
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.records import UNLABELLED, ShardWriter, embedding_example, feature_example
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.graph.pack import pack_neighbors
-from ser_nsl.records import UNLABELLED, ShardWriter, embedding_example, feature_example
 
 FRAMES, BANDS = 20, 16
 CLASSES = ("anger", "joy", "sorrow")

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.config import AugmentationConfig, FrontEndConfig
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.errors import InputError
-from ser_nsl.features import Description
 from ser_nsl.training.augment import augment, augmented, check_lengths
+from ser_nsl.training.settings import AugmentationConfig
 
 CLIPS, FRAMES, BANDS = 200, 30, 12
 DESCRIPTION = Description(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_nsl.audio.records import UNLABELLED, ShardWriter, feature_example
 from ser_nsl.errors import InputError
 from ser_nsl.graph.pack import pack_neighbors
-from ser_nsl.records import UNLABELLED, ShardWriter, feature_example
 from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips
 from ser_nsl.training.orders import shuffled
 

@@ -7,14 +7,14 @@ import sys
 import pytest
 import tensorflow as tf
 
-from ser_nsl.config import TrainingConfig
 from ser_nsl.errors import InputError
 from ser_nsl.training.devices import all_devices, check_shares, divided, least_of_workers
+from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.train import train_downstream
 
 WORKER = """
 from pathlib import PosixPath
-from ser_nsl.config import AugmentationConfig, TrainingConfig
+from ser_nsl.pipeline.experiment import AugmentationConfig, TrainingConfig
 from ser_nsl.training import train
 from ser_nsl.training.devices import least_of_workers
 def fit(trained, *given, real=train.fit):

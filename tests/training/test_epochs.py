@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ser_nsl.config import AugmentationConfig, TrainingConfig
 from ser_nsl.training.data import training_clips
 from ser_nsl.training.epochs import Epochs, balanced_weights
+from ser_nsl.training.settings import AugmentationConfig, TrainingConfig
 
 CONFIG = TrainingConfig(batch_size=4, seed=3)
 

@@ -3,13 +3,13 @@ from dataclasses import replace
 import pytest
 import tensorflow as tf
 
-from ser_nsl.config import TrainingConfig
-from ser_nsl.downstream import NETWORKS
-from ser_nsl.downstream.blocks import logmel_input
+from ser_nsl.evaluation.uar import UAR
+from ser_nsl.networks import NETWORKS
+from ser_nsl.networks.blocks import logmel_input
 from ser_nsl.training.data import LabelledClips, labelled_clips, training_clips
 from ser_nsl.training.fit import fit
 from ser_nsl.training.progress import Progress, dropout_generators
-from ser_nsl.training.uar import UAR
+from ser_nsl.training.settings import TrainingConfig
 
 CONFIG = TrainingConfig(epochs=5, batch_size=4, learning_rate=0.008, keep="last", seed=3)
 

@@ -12,8 +12,8 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 
 from ser_nsl.errors import InputError
+from ser_nsl.evaluation.uar import UAR
 from ser_nsl.training.graph_regularization import GraphRegularization, graph_config
-from ser_nsl.training.uar import UAR
 
 CLIPS, NEIGHBORS = 8, 2
 SHAPE = (4, 3)
@@ -333,7 +333,7 @@ def test_the_first_validation_counts_its_own_clips_only(packed):
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 @pytest.mark.parametrize(
     ("make", "suffix"),
-    # Not .keras, which hangs once transformers has been imported: ser_nsl/downstream/saved.py.
+    # Not .keras, which hangs once transformers has been imported: ser_nsl/networks/saved.py.
     [(make_network, ".h5"), (make_network, ""), (make_subclassed, "")],
 )
 def test_saving_is_that_of_the_base_model(make, suffix, packed, tmp_path):

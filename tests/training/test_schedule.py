@@ -5,8 +5,8 @@ import sys
 import pytest
 import tensorflow as tf
 
-from ser_nsl.config import TrainingConfig
 from ser_nsl.training.schedule import learning_rate_schedule, read_schedule
+from ser_nsl.training.settings import TrainingConfig
 
 
 def test_default_falls_by_stairs():

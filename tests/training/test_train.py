@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.config import AugmentationConfig, TrainingConfig
-from ser_nsl.downstream import NETWORKS
-from ser_nsl.downstream.blocks import EMBEDDING_WIDTH, conv_norm_relu, logmel_input
-from ser_nsl.downstream.saved import load_model
 from ser_nsl.errors import InputError
+from ser_nsl.evaluation.uar import UAR
 from ser_nsl.graph.pack import pack_neighbors
+from ser_nsl.networks import NETWORKS
+from ser_nsl.networks.blocks import EMBEDDING_WIDTH, conv_norm_relu, logmel_input
+from ser_nsl.networks.saved import load_model
 from ser_nsl.training import train as train_module
 from ser_nsl.training.data import labelled_clips
+from ser_nsl.training.settings import AugmentationConfig, TrainingConfig
 from ser_nsl.training.train import train_downstream
-from ser_nsl.training.uar import UAR
 from ser_nsl.training.watch import ProgressBar
 
 SHORT = TrainingConfig(epochs=2, batch_size=4, learning_rate=0.002, keep="last", seed=3)
@@ -171,7 +171,7 @@ def test_killed_training_ends_as_one_that_was_not(corpus, tmp_path):
     script = f"""
 from pathlib import PosixPath
 from time import sleep
-from ser_nsl.config import AugmentationConfig, TrainingConfig
+from ser_nsl.pipeline.experiment import AugmentationConfig, TrainingConfig
 from ser_nsl.training.train import train_downstream
 from ser_nsl.training.watch import ProgressBar
 ProgressBar.on_epoch_begin = lambda self, epoch, logs: sleep(60 * epoch)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.config import FrontEndConfig
-from ser_nsl.downstream import NETWORKS
-from ser_nsl.features import Description
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.networks import NETWORKS
 from ser_nsl.training.transfer import with_embedding
 
 

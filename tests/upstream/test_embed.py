@@ -10,10 +10,10 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
-from ser_nsl.audio import fit_length, read_audio
+from ser_nsl.audio.clip import fit_length, read_audio
+from ser_nsl.audio.records import has_split, read_embeddings, read_examples, shard_paths
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.records import has_split, read_embeddings, read_examples, shard_paths
 from ser_nsl.upstream import embed
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream, quiet_transformers
 from ser_nsl.upstream.embed import Embedder, extract_embeddings

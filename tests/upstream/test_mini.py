@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_nsl.config import PretrainingConfig, UpstreamConfig
-from ser_nsl.stage import read_record
+from ser_nsl.pipeline.stage import read_record
 from ser_nsl.upstream import mini
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
+from ser_nsl.upstream.settings import PretrainingConfig, UpstreamConfig
 
 
 @pytest.fixture(scope="module")

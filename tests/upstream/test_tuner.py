@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from transformers.modeling_tf_utils import keras
 
-from ser_nsl.config import UpstreamConfig
 from ser_nsl.errors import InputError
+from ser_nsl.upstream.settings import UpstreamConfig
 from ser_nsl.upstream.tuner import Tuner
 
 CLASSES = ("anger", "neutral", "sadness")

@@ -13,10 +13,10 @@ import soundfile
 import soxr
 import tensorflow as tf
 
-from ser_nsl.audio import read_audio
-from ser_nsl.config import FrontEndConfig
+from ser_nsl.audio.clip import read_audio
+from ser_nsl.audio.front_end import log_mel
+from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.edge import Recognizer
-from ser_nsl.frontend import log_mel
 
 RATE = 16_000
 ARGUMENTS = [

@@ -21,7 +21,7 @@ from ser_nsl.corpora.synthetic.voice_quality import (
     waver,
 )
 from ser_nsl.errors import InputError
-from ser_nsl.stage import stage
+from ser_nsl.pipeline.stage import stage
 
 SAMPLE_RATE_HZ = 16_000
 

@@ -1,5 +1,5 @@
 // Waveform to log Mel, for the eye: equal to the recogniser's own front end in its default
-// settings (`ser_nsl.frontend`, librosa's Mel filters), whatever the file's may be.
+// settings (`ser_nsl.audio.front_end`, librosa's Mel filters), whatever the file's may be.
 
 export const BANDS = 64;
 const WINDOW = 512;

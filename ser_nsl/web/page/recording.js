@@ -1,4 +1,4 @@
-// From an audio file to the samples that the recogniser hears, as `ser_nsl.audio` does in Python.
+// From an audio file to the samples that the recogniser hears, as `ser_nsl.audio.clip` does in Python.
 
 import { Problem } from "./problem.js";
 import { Resampler } from "./resampler.js";
@@ -6,7 +6,7 @@ import { Resampler } from "./resampler.js";
 const USUAL_RATE = 48_000; // where a file does not tell its own
 const LOWEST_RATE = 8_000; // that every browser decodes to
 const HIGHEST_RATE = 96_000;
-const SILENCE_PEAK = 1e-4; // as in ser_nsl.audio
+const SILENCE_PEAK = 1e-4; // as in ser_nsl.audio.clip
 
 /**
  * Reads a recording as mono speech.

@@ -1,0 +1,186 @@
+"""The stage from clips to log Mel records, and the description that lies beside the records."""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from ser_nsl.audio.clip import read_batches
+from ser_nsl.audio.front_end import log_mel
+from ser_nsl.audio.records import UNLABELLED, ShardWriter, feature_example
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.corpora.manifest import SPLITS, audio_paths, read_manifest
+from ser_nsl.errors import InputError
+from ser_nsl.pipeline.stage import stage
+
+__all__ = ["Description", "extract_features"]
+
+_BATCH = 16
+_LEAST_DEVIATION_DB = 1e-3  # a band without any energy is left at its mean
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the numbers in feature records mean; it goes with every model made from them.
+
+    Attributes:
+        front_end: From waveform to log Mel.
+        clip_samples: Length of every clip.
+        classes: Emotions in the order of the labels.
+        mean: Mean of each Mel band over the training split, in dB.
+        deviation: Standard deviation of each Mel band over the training split, in dB.
+    """
+
+    front_end: FrontEndConfig
+    clip_samples: int
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @property
+    def logmel_shape(self) -> tuple[int, int]:
+        """Frames and Mel bands of a clip."""
+        return self.front_end.frames(self.clip_samples), self.front_end.mel_bins
+
+    def save(self, folder: Path) -> None:
+        """Writes `description.json`."""
+        (Path(folder) / "description.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Description":
+        """Reads `description.json` of a folder of features or of a model.
+
+        Args:
+            folder: Made by `extract_features`, `train_downstream` or `save_model`.
+
+        Returns:
+            What it says.
+
+        Raises:
+            InputError: If it is missing or not of this form.
+        """
+        path = Path(folder) / "description.json"
+        try:
+            values = json.loads(path.read_text())
+            return cls(
+                front_end=FrontEndConfig(**values.pop("front_end")),
+                clip_samples=values.pop("clip_samples"),
+                **{name: tuple(value) for name, value in values.items()},
+            )
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError(
+                f"{folder}: description.json is missing, the folder is incomplete; make it again "
+                "with tools/extract_features.py (features) or tools/train_downstream.py (model)."
+            ) from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: is not a description of features ({error}).") from error
+
+
+@stage(inputs=("manifest", "audio_dir"), makes="folder")
+def extract_features(
+    *,
+    manifest: Path,
+    out: Path,
+    audio_dir: Path | None = None,
+    clip_seconds: float | None = None,
+    front_end: FrontEndConfig = FrontEndConfig(),  # noqa: B008 (frozen)
+    shards: int = 4,
+) -> Mapping[str, Any]:
+    """Writes log Mel records of every clip.
+
+    Clips are cut or self-repeated to one length. Records hold log Mel in dB; the mean and
+    deviation of each band, from the training split only, go to `description.json` and from
+    there into the first layer of every network.
+
+    Args:
+        manifest: The clips.
+        out: Folder for `{split}-00000-of-00004.tfrecord` and `description.json`.
+        audio_dir: Audio root; by default the one recorded beside the manifest.
+        clip_seconds: Length of every clip in seconds; by default that of the longest clip.
+        front_end: Window, hop and bands.
+        shards: Files a split.
+
+    Returns:
+        Number of clips a split, frames a clip, and hours of audio.
+
+    Raises:
+        InputError: If the manifest or a clip breaks a rule, or clips are shorter than one window.
+    """
+    table = read_manifest(manifest)
+    seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
+    clip_samples = round(seconds * front_end.sample_rate_hz)
+    frames = front_end.frames(clip_samples)
+    if frames < 1:
+        raise InputError(
+            f"clip_seconds: must hold one window of {front_end.window_samples} samples; received "
+            f"{seconds} s, that is {clip_samples} samples."
+        )
+    table["audio"] = audio_paths(table, manifest, audio_dir)
+    classes = sorted(set(table["emotion"]) - {""})
+    labels = {emotion: i for i, emotion in enumerate(classes)} | {"": UNLABELLED}
+    compute = tf.function(lambda waveform: log_mel(waveform, front_end), reduce_retracing=True)
+    moments = Moments(front_end.mel_bins)
+    counts = {}
+    with ExitStack() as opened:
+        bar = opened.enter_context(tqdm(total=len(table), desc="log Mel", unit="clip"))
+        for split in SPLITS:
+            rows = table[table["split"] == split]
+            if rows.empty:
+                continue
+            writer = opened.enter_context(ShardWriter(out, split, shards))
+            keys = iter(zip(rows["utterance_id"], rows["emotion"], strict=True))
+            for waveforms in read_batches(
+                list(rows["audio"]),
+                clip_samples,
+                batch=_BATCH,
+                sample_rate_hz=front_end.sample_rate_hz,
+            ):
+                for logmel in compute(waveforms).numpy():
+                    utterance_id, emotion = next(keys)
+                    writer.write(feature_example(utterance_id, logmel, labels[emotion]))
+                    if split == "train":
+                        moments.update(logmel)
+                bar.update(len(waveforms))
+            counts[split] = writer.written
+    mean, deviation = moments.result()
+    Description(front_end, clip_samples, tuple(classes), mean, deviation).save(out)
+    hours = len(table) * clip_samples / front_end.sample_rate_hz / 3600
+    return {**counts, "frames": frames, "hours": round(hours, 3)}
+
+
+class Moments:
+    """Mean and deviation of Mel bands, gathered clip by clip."""
+
+    def __init__(self, mel_bins: int) -> None:
+        """Starts from nothing.
+
+        Args:
+            mel_bins: Number of bands.
+        """
+        self._frames = 0
+        self._sum = np.zeros(mel_bins)
+        self._squares = np.zeros(mel_bins)
+
+    def update(self, logmel: np.ndarray) -> None:
+        """Takes a clip in.
+
+        Args:
+            logmel: float, shape `(frames, mel_bins)`.
+        """
+        values = logmel.astype(np.float64)
+        self._frames += len(values)
+        self._sum += values.sum(axis=0)
+        self._squares += (values**2).sum(axis=0)
+
+    def result(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each band, in dB."""
+        mean = self._sum / self._frames
+        variance = self._squares / self._frames - mean**2
+        deviation = np.sqrt(np.maximum(variance, _LEAST_DEVIATION_DB**2))
+        return tuple(mean.tolist()), tuple(deviation.tolist())

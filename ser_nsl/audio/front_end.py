@@ -1,0 +1,106 @@
+"""Waveform to log Mel: one TensorFlow definition, used in training and inside the exported file."""
+
+import functools
+
+import librosa
+import numpy as np
+import tensorflow as tf
+
+from ser_nsl.audio.settings import FrontEndConfig
+
+__all__ = ["POWER_FLOOR", "log_mel", "mel_filters"]
+
+POWER_FLOOR = 1e-10
+"""-100 dB, the floor of `librosa.power_to_db`."""
+
+
+@functools.cache
+def mel_filters(config: FrontEndConfig) -> np.ndarray:
+    """Returns librosa's Mel filters (Slaney's scale and area normalisation).
+
+    Args:
+        config: Number of bands and their edges.
+
+    Returns:
+        float32, shape `(window_samples // 2 + 1, mel_bins)`.
+    """
+    return librosa.filters.mel(
+        sr=config.sample_rate_hz,
+        n_fft=config.window_samples,
+        n_mels=config.mel_bins,
+        fmin=config.low_hz,
+        fmax=config.high_hz,
+    ).T
+
+
+def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
+    """Computes log Mel frames of mono speech, in decibels.
+
+    Equal to `librosa.power_to_db(librosa.feature.melspectrogram(center=False), top_db=None)`:
+    on speech to 5e-6 dB on average, and to 1e-3 dB in bands within 70 dB of a frame's loudest;
+    farther down, the 32 bits of the Fourier transform show.
+
+    Args:
+        waveform: float32, shape `(batch, samples)`, nominally in [-1, 1], sampled at
+            `config.sample_rate_hz`; at least one window long.
+        config: Window, hop and bands.
+
+    Returns:
+        float32, shape `(batch, frames, mel_bins)`, ten times the decimal logarithm of the
+        power, from -100 dB up.
+
+    Raises:
+        ValueError: If `waveform` is not float32 of rank 2.
+    """
+    waveform = tf.convert_to_tensor(waveform)
+    if waveform.dtype != tf.float32 or waveform.shape.rank != 2:
+        raise ValueError(
+            "waveform must be float32 of shape (batch, samples); received "
+            f"{waveform.dtype.name} of shape {waveform.shape}"
+        )
+    rows, columns = _shape_of_window(config.window_samples)
+    first, second, filters = _matrices(config)
+    frames = tf.signal.frame(waveform, config.window_samples, config.hop_samples)
+    windowed = frames * librosa.filters.get_window("hann", config.window_samples)
+    x = tf.transpose(tf.reshape(windowed, (-1, rows, columns)), (0, 2, 1))
+    x = tf.reshape(tf.matmul(x, first), (-1, columns, 2, len(second)))
+    x = tf.reshape(tf.transpose(x, (3, 0, 2, 1)), (len(second), -1, 2 * columns))
+    real, imaginary = tf.split(tf.matmul(x, second), 2, axis=-1)
+    power = tf.transpose(real**2 + imaginary**2, (1, 0, 2))
+    mel = tf.matmul(tf.reshape(power, (-1, len(filters))), filters)
+    mel = tf.reshape(mel, tf.concat([tf.shape(frames)[:2], [config.mel_bins]], axis=0))
+    mel = tf.ensure_shape(mel, (*frames.shape[:2], config.mel_bins))
+    return 10.0 / np.log(10.0) * tf.math.log(tf.maximum(mel, POWER_FLOOR))
+
+
+def _shape_of_window(samples: int) -> tuple[int, int]:
+    """Rows and columns of a window, such that the two matrix products are small together."""
+    shapes = [(rows, samples // rows) for rows in range(1, samples + 1) if samples % rows == 0]
+    return min(shapes, key=lambda shape: samples * (shape[0] + 2 * shape[1]))
+
+
+@functools.cache
+def _matrices(config: FrontEndConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The Fourier transform of real windows as two products, and the Mel filters of its bins.
+
+    Sample `columns * i + j` and bin `k + rows * l` (Cooley and Tukey, 1965) make the transform one
+    over `i`, then one over `j` for each `k`. As a real signal's bins come in conjugate pairs,
+    `k` up to `rows / 2` will do. TFLite runs this four times as fast as its own transform.
+
+    Returns:
+        float32: over `i`, shape `(rows, 2 * ks)`, cosines, then sines; over `j`, shape
+        `(ks, 2 * columns, 2 * columns)`, from and to real parts, then imaginary ones; filters,
+        shape `(ks * columns, mel_bins)`, 0 where the other bin of a pair counts.
+    """
+    size = config.window_samples
+    rows, columns = _shape_of_window(size)
+    k, j = np.arange(rows // 2 + 1), np.arange(columns)
+    over_i = np.exp(-2j * np.pi * np.outer(np.arange(rows), k) / rows)
+    bins = k[:, np.newaxis] + rows * np.arange(columns)
+    over_j = np.exp(-2j * np.pi * j[:, np.newaxis] * bins[:, np.newaxis, :] / size)
+    second = np.block([[over_j.real, over_j.imag], [-over_j.imag, over_j.real]])
+    filters = np.zeros((bins.size, config.mel_bins))
+    kept, places = np.unique(np.minimum(bins, size - bins), return_index=True)
+    filters[places] = mel_filters(config)[kept]
+    first = np.concatenate([over_i.real, over_i.imag], axis=1)
+    return first.astype(np.float32), second.astype(np.float32), filters.astype(np.float32)

@@ -1,0 +1,100 @@
+"""What sets a corpus, and how its speakers are divided."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ser_nsl.pipeline.settings import check
+
+__all__ = ["CorpusConfig", "SplitConfig", "SplitMethod", "SyntheticConfig"]
+
+SplitMethod = Literal[
+    "speaker-independent",
+    "leave-one-speaker-out",
+    "paper",
+    "count-equivalent",
+    "lists",
+    "given",
+    "clips",
+]
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How clips are divided into train, val and test.
+
+    Attributes:
+        method: `speaker-independent` (seeded, each gender alike), `leave-one-speaker-out`, the
+            one of the `paper` (RAVDESS), `count-equivalent` (DEMoS, lists that reproduce
+            the paper's counts), `lists` (a JSON file of speakers), `given` (a column of the
+            CSV table), or `clips` (for corpora without known speakers).
+        seed: For `speaker-independent` and `clips`.
+        test_share: Share of the speakers that test, 0 to 1, rounded up for each gender: a quarter
+            of 5 women and 5 men is 2 and 2.
+        val_share: Share of the remaining speakers that validate, 0 to 1, likewise rounded up.
+        fold: For `leave-one-speaker-out`: which speaker tests, from 0, in alphabetical order.
+        alternative: For `count-equivalent`: which list, 0 (default) to 10.
+        lists: For `lists`: file of the form {"train": [...], "val": [...], "test": [...]}.
+    """
+
+    method: SplitMethod = "speaker-independent"
+    seed: int = 0
+    test_share: float = 0.25
+    val_share: float = 0.25
+    fold: int = 0
+    alternative: int = 0
+    lists: Path | None = None
+
+    def __post_init__(self) -> None:
+        methods = get_args(SplitMethod)
+        check(self.method in methods, "method", f"one of {methods}", self.method)
+        check(0 < self.test_share < 1, "test_share", "between 0 and 1", self.test_share)
+        check(0 < self.val_share < 1, "val_share", "between 0 and 1", self.val_share)
+        check(self.fold >= 0, "fold", "0 or more", self.fold)
+        check(self.alternative >= 0, "alternative", "0 or more", self.alternative)
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """A synthetic corpus, made on the spot.
+
+    Attributes:
+        speakers: Number of speakers, half of them female.
+        clips_per_emotion: Clips of each emotion a speaker.
+        seed: Of speakers and clips.
+    """
+
+    speakers: int = 12
+    clips_per_emotion: int = 4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """A corpus of an experiment.
+
+    Attributes:
+        corpus: `ravdess`, `demos`, `emovo`, `emodb`, `folder` or `csv`.
+        audio_dir: Folder of its clips; not needed where `synthetic` is given.
+        table: List of clips, for `csv`.
+        leave_out: Emotions to leave out.
+        skip_bad: Leave bad clips out instead of stopping.
+        split: How speakers are divided.
+        synthetic: Makes the clips on the spot, in the layout of `corpus` (ravdess or demos).
+    """
+
+    corpus: str
+    audio_dir: Path | None = None
+    table: Path | None = None
+    leave_out: tuple[str, ...] = ()
+    skip_bad: bool = False
+    split: SplitConfig = SplitConfig()
+    synthetic: SyntheticConfig | None = None
+
+    def __post_init__(self) -> None:
+        check(
+            (self.audio_dir is None) != (self.synthetic is None),
+            "audio_dir",
+            "given, or synthetic in its place",
+            self.audio_dir,
+        )

@@ -1,0 +1,6 @@
+"""From embeddings to embeddings: MFCC statistics, fuse, centre, probe."""
+
+import lazy_loader
+
+# Each name of `__init__.pyi` is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,6 @@
+"""Scores of models and of upstreams, and their statistics."""
+
+import lazy_loader
+
+# Each name of `__init__.pyi` is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

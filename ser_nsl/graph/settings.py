@@ -1,0 +1,77 @@
+"""What sets a graph."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ser_nsl.pipeline.settings import check
+
+__all__ = ["Builder", "GraphConfig"]
+
+Builder = Literal["auto", "official", "exact", "approximate"]
+"""How a graph is built."""
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """How the graph is built and used.
+
+    Attributes:
+        similarity_threshold: Least cosine similarity of an edge, -1 to 1; `auto` chooses it so
+            that a clip has `target_degree` neighbours on average.
+        lsh_splits: Hyperplanes of a hashing, for the official builder; 0 compares all pairs.
+        lsh_rounds: Number of hashings, for the official builder.
+        seed: Of all that is drawn.
+        max_neighbors: Most neighbours of a clip in training.
+        builder: `official`, `exact`, `approximate`, or `auto`: official up to 2,000 clips, exact
+            above.
+        target_degree: Mean number of neighbours, for the threshold `auto` only.
+        edges: Which edges the file keeps: `all`, or the `nearest`, those only that training uses.
+        packing: `official` or `indexed` training records, or `auto`: official up to 2,000 clips
+            that all have labels, else indexed.
+        likeness: Who says what is alike: the `upstream`; the `mfcc`s; both, `fused`; or a linear
+            `probe` that reads emotions from both with the labels that training knows.
+        across_speakers: Whether edges within a speaker are dropped.
+    """
+
+    similarity_threshold: float | int | str = 0.99  # the reader of YAML keeps 1 and 1.0 apart
+    lsh_splits: int = 2
+    lsh_rounds: int = 4
+    seed: int = 12345
+    max_neighbors: int = 3
+    builder: str = "auto"
+    target_degree: float | None = None
+    edges: str = "all"
+    packing: str = "auto"
+    likeness: str = "upstream"
+    across_speakers: bool = False
+
+    def __post_init__(self) -> None:
+        kinds = ("upstream", "mfcc", "fused", "probe")
+        check(self.likeness in kinds, "likeness", f"one of {kinds}", self.likeness)
+        nearest_across = self.across_speakers and self.edges == "nearest"
+        check(not nearest_across, "edges", "'all' with across_speakers", self.edges)
+        threshold, degree = self.similarity_threshold, self.target_degree
+        is_cosine = not isinstance(threshold, str) and -1 <= threshold <= 1
+        check(
+            is_cosine or threshold == "auto",
+            "similarity_threshold",
+            "a cosine, -1 to 1, or auto",
+            threshold,
+        )
+        rule = "more than 0 where similarity_threshold is auto, else absent"
+        check(degree is None if is_cosine else (degree or 0) > 0, "target_degree", rule, degree)
+        builders = get_args(Builder)
+        check(self.builder in builders, "builder", f"one of {builders}", self.builder)
+        check(self.edges in ("all", "nearest"), "edges", "'all' or 'nearest'", self.edges)
+        packings = ("auto", "official", "indexed")
+        check(self.packing in packings, "packing", f"one of {packings}", self.packing)
+        check(self.lsh_splits >= 0, "lsh_splits", "0 or more", self.lsh_splits)
+        check(self.lsh_rounds > 0, "lsh_rounds", "at least 1", self.lsh_rounds)
+        check(self.max_neighbors > 0, "max_neighbors", "at least 1", self.max_neighbors)
+
+    @property
+    def building(self) -> dict[str, Any]:
+        """The settings that `build_graph` takes."""
+        names = ("similarity_threshold", "target_degree", "builder", "lsh_splits", "lsh_rounds")
+        kept = self.max_neighbors if self.edges == "nearest" else None
+        return {name: getattr(self, name) for name in (*names, "seed")} | {"max_neighbors": kept}

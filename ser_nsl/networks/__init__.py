@@ -1,0 +1,42 @@
+"""The light networks, and the registry by which scripts find them.
+
+A network is a function from a `Description` of the features to a Keras model whose input is
+`logmel`, whose last layer gives logits, and which names the layers that a graph can regularise
+(`fc1`, `fc2`).
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import tensorflow as tf
+
+from ser_nsl.audio.features import Description
+from ser_nsl.networks.cnn6 import cnn6
+from ser_nsl.networks.mobilenet15 import mobilenet15
+from ser_nsl.networks.resnet9 import resnet9, resnet9_quarter
+from ser_nsl.networks.saved import load_model, save_model
+from ser_nsl.networks.vgg15 import vgg15
+
+__all__ = [
+    "NETWORKS",
+    "NetworkName",
+    "cnn6",
+    "load_model",
+    "mobilenet15",
+    "resnet9",
+    "resnet9_quarter",
+    "save_model",
+    "vgg15",
+]
+
+NetworkName = Literal["vgg15", "resnet9", "resnet9_quarter", "cnn6", "mobilenet15"]
+"""The keys of `NETWORKS`, which are the choices of scripts."""
+
+NETWORKS: dict[str, Callable[[Description], tf.keras.Model]] = {
+    "vgg15": vgg15,
+    "resnet9": resnet9,
+    "resnet9_quarter": resnet9_quarter,
+    "cnn6": cnn6,
+    "mobilenet15": mobilenet15,
+}
+"""From the name of a network to the function that builds it."""

@@ -1,0 +1,72 @@
+"""The layers that the networks share."""
+
+import tensorflow as tf
+
+from ser_nsl.audio.features import Description
+
+EMBEDDING_WIDTH = 256
+BATCH_NORM_MOMENTUM = 0.9
+"""Keras's 0.99 needs some 500 steps to forget its start; small corpora have few."""
+
+
+def logmel_input(description: Description) -> tuple[tf.Tensor, tf.Tensor]:
+    """Starts a network: log Mel in dB, standardised band by band, as a picture of one channel.
+
+    Args:
+        description: Shape, mean and deviation of the features.
+
+    Returns:
+        The Keras input `logmel`, shape `(batch, frames, mels)`, and the picture, shape
+        `(batch, frames, mels, 1)`.
+    """
+    logmel = tf.keras.Input(description.logmel_shape, name="logmel")
+    standardised = tf.keras.layers.Normalization(
+        mean=list(description.mean),
+        variance=[deviation**2 for deviation in description.deviation],
+        name="standardise",
+    )(logmel)
+    return logmel, tf.keras.layers.Reshape((*description.logmel_shape, 1))(standardised)
+
+
+def conv_norm(x: tf.Tensor, filters: int, kernel: int, *, strides: int = 1) -> tf.Tensor:
+    """Convolution without bias, then batch normalisation; "same" padding."""
+    x = tf.keras.layers.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
+    return _norm(x)
+
+
+def conv_norm_relu(x: tf.Tensor, filters: int, kernel: int, *, strides: int = 1) -> tf.Tensor:
+    """Convolution without bias, batch normalisation, ReLU; "same" padding."""
+    return tf.keras.layers.ReLU()(conv_norm(x, filters, kernel, strides=strides))
+
+
+def depthwise_separable(x: tf.Tensor, filters: int, *, strides: int = 1) -> tf.Tensor:
+    """3x3 convolution of each channel, then 1x1 across channels, both normalised with ReLU."""
+    x = tf.keras.layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False)(x)
+    x = tf.keras.layers.ReLU()(_norm(x))
+    return conv_norm_relu(x, filters, 1)
+
+
+def _norm(x: tf.Tensor) -> tf.Tensor:
+    """Batch normalisation over the whole batch, however many devices share it."""
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1  # it is slower where not
+    return tf.keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, synchronized=several)(x)
+
+
+def classify(
+    logmel: tf.Tensor, x: tf.Tensor, description: Description, name: str
+) -> tf.keras.Model:
+    """Ends a network: global average pooling, `fc1` with ReLU, `fc2` with one logit a class.
+
+    Args:
+        logmel: The network's Keras input.
+        x: float, shape `(batch, frames, bands, channels)`.
+        description: Of the features, for the number of classes.
+        name: Name of the model.
+
+    Returns:
+        The model, from `logmel` to logits, float32 in any precision, shape `(batch, classes)`.
+    """
+    x = tf.keras.layers.GlobalAveragePooling2D()(x)
+    x = tf.keras.layers.Dense(EMBEDDING_WIDTH, activation="relu", name="fc1")(x)
+    logits = tf.keras.layers.Dense(len(description.classes), dtype="float32", name="fc2")(x)
+    return tf.keras.Model(logmel, logits, name=name)

@@ -1,0 +1,47 @@
+"""ResNet-9: a stem and three residual blocks (arXiv 2210.14977, after arXiv 1512.03385)."""
+
+import tensorflow as tf
+
+from ser_nsl.audio.features import Description
+from ser_nsl.networks.blocks import classify, conv_norm, conv_norm_relu, logmel_input
+
+
+def resnet9(description: Description) -> tf.keras.Model:
+    """Builds ResNet-9; 4.96 M parameters.
+
+    Args:
+        description: Of the features.
+
+    Returns:
+        Keras model from `logmel` to logits.
+    """
+    return _resnet9(description, 64, "resnet9")
+
+
+def resnet9_quarter(description: Description) -> tf.keras.Model:
+    """Builds ResNet-9 with a quarter of the filters, for small devices; 0.34 M parameters.
+
+    Args:
+        description: Of the features.
+
+    Returns:
+        Keras model from `logmel` to logits.
+    """
+    return _resnet9(description, 16, "resnet9_quarter")
+
+
+def _resnet9(description: Description, filters: int, name: str) -> tf.keras.Model:
+    logmel, x = logmel_input(description)
+    x = conv_norm_relu(x, filters, 7, strides=2)
+    x = tf.keras.layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    for widening in (2, 4, 8):
+        x = _residual(x, widening * filters)
+    return classify(logmel, x, description, name)
+
+
+def _residual(x: tf.Tensor, filters: int) -> tf.Tensor:
+    """Two 3x3 convolutions, plus a 1x1 projection without normalisation; halves both axes."""
+    shortcut = tf.keras.layers.Conv2D(filters, 1, strides=2, padding="same", use_bias=False)(x)
+    x = conv_norm_relu(x, filters, 3, strides=2)
+    x = conv_norm(x, filters, 3)
+    return tf.keras.layers.ReLU()(tf.keras.layers.Add()([x, shortcut]))

@@ -1,0 +1,84 @@
+"""Settings from YAML files: named ones of the package, or anybody's own."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ser_nsl.errors import InputError
+
+Settings = TypeVar("Settings")
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+"""In what trainings can compute, as Keras names it."""
+
+
+def check(holds: bool, name: str, rule: str, value: object) -> None:
+    """Refuses a setting that breaks a rule.
+
+    Args:
+        holds: Whether the rule holds.
+        name: Of the setting.
+        rule: What it must be, e.g. `0 or more`.
+        value: What was received.
+
+    Raises:
+        ValueError: If it does not hold.
+    """
+    if not holds:
+        raise ValueError(f"{name} must be {rule}; received {value!r}")
+
+
+def read_settings(
+    kind: type[Settings],
+    config: str,
+    *,
+    folder: str,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Reads settings and checks them.
+
+    Args:
+        kind: The dataclass that they are, whose `__post_init__` raises ValueError for bad ones.
+        config: Name of a file in `folder`, without suffix, or path of a YAML file.
+        folder: Of the package's own files, as `configs`.
+        overrides: Settings to change, as `training.epochs=5` or `seeds=[0,1]`.
+        changes: Others to change, before these.
+
+    Returns:
+        The settings.
+
+    Raises:
+        InputError: If there is no such file, a key is unknown, or a value breaks its rule.
+    """
+    path, own = Path(config), Path(str(resources.files("ser_nsl"))) / folder
+    if path.suffix not in (".yaml", ".yml"):
+        path = own / f"{config}.yaml"
+    if not path.is_file():
+        known = sorted(each.stem for each in own.glob("*.yaml"))
+        raise InputError(
+            f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
+        )
+    try:
+        merged = OmegaConf.merge(
+            OmegaConf.structured(kind),
+            OmegaConf.load(path),
+            dict(changes or {}),
+            OmegaConf.from_dotlist(list(overrides)),
+        )
+        return cast(Settings, OmegaConf.to_object(merged))
+    except (OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).partition("\n    full_key:")[0].split())
+        key = getattr(error, "full_key", None)
+        place = f"{key}: " if key and key not in reason else ""
+        raise InputError(f"{path.name}: {place}{reason}") from error
+
+
+def save_settings(settings: Any, path: Path) -> None:
+    """Writes settings, every default spelt out, as a file that `read_settings` reads."""
+    OmegaConf.save(OmegaConf.structured(settings), path)

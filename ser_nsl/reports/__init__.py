@@ -1,0 +1,6 @@
+"""Reports of runs, sweeps and graphs: facts, figures, pages."""
+
+import lazy_loader
+
+# Each name of `__init__.pyi` is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,344 @@
+"""Every number that the report of a run states, gathered from the run's files."""
+
+import json
+import os
+import platform
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ser_nsl.corpora.manifest import SPLITS, corpus_title, read_manifest
+from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
+from ser_nsl.edge import Recognizer
+from ser_nsl.errors import InputError
+from ser_nsl.graph.statistics import (
+    GraphStatistics,
+    graph_statistics,
+    or_none,
+    read_clip_graph,
+)
+from ser_nsl.pipeline.experiment import Experiment, load_experiment
+from ser_nsl.pipeline.results import read_results, result_table
+from ser_nsl.pipeline.stage import read_record, require_record
+
+_STAGES = (
+    "make_synthetic_corpus",
+    "prepare_corpus",
+    "make_upstream",
+    "pretrain_upstream",
+    "finetune_upstream",
+    "extract_features",
+    "extract_embeddings",
+    "extract_mfccs",
+    "center_embeddings",
+    "fuse_embeddings",
+    "probe_embeddings",
+    "build_graph",
+    "select_edges",
+    "pack_neighbors",
+    "train_downstream",
+    "evaluate",
+    "export_tflite",
+)
+_LIKENESS = {
+    "upstream": "the upstream's embeddings",
+    "mfcc": "MFCCs",
+    "fused": "the upstream's embeddings and MFCCs",
+    "probe": "what a linear probe on the training labels reads from the upstream's embeddings and "
+    "MFCCs",
+}
+_SHARES = ("within_class", "within_speaker", "within_class_across_speakers")
+_WARM_UP_RUNS, _TIMED_RUNS = 3, 30
+
+
+def gather_facts(run: Path) -> dict[str, Any]:
+    """Gathers what a report states, and measures the recogniser's latency.
+
+    Shares, UAR and accuracy are in [0, 1]; None stands for what is unknown, as the spread over
+    a single seed. No path of the machine is among the facts.
+
+    Args:
+        run: Folder of a finished run.
+
+    Returns:
+        Plain data, fit for JSON.
+
+    Raises:
+        InputError: If the run has no results, lacks a file, or holds a malformed one.
+    """
+    results = read_results(run)
+    _check_finished(run)
+    experiment = load_experiment(str(run / "experiment.yaml"))
+    labels = list(results["label"])
+    scores = {
+        label: json.loads((run / "results" / f"{label}.json").read_text()) for label in labels
+    }
+    return {
+        "name": experiment.name,
+        "title": experiment.title,
+        "caution": experiment.caution,
+        "command": repeat_command(experiment),
+        "classes": scores[labels[0]]["classes"],
+        "results": _sum_up(results, result_table(run)),
+        "confusion_matrices": {label: scores[label]["confusion_matrix"] for label in labels},
+        "source": _describe_corpus(
+            experiment.source, run / "source" / "manifest.csv", read=experiment.reads_source
+        ),
+        "target": _describe_corpus(experiment.target, run / "target" / "manifest.csv"),
+        "input": asdict(experiment.front_end) | {"clip_seconds": experiment.clip_seconds},
+        "upstream": _describe_upstream(experiment, run / "upstream"),
+        "graph": _describe_graph(experiment, run),
+        "training": _describe_training(experiment, run, labels[0]),
+        "recogniser": _describe_recogniser(run / "recogniser.tflite"),
+        "machine": describe_machine(),
+        "stages": _read_seconds(run),
+    }
+
+
+def _check_finished(run: Path) -> None:
+    needed = (
+        "target/manifest.csv",
+        "graph/graph.tsv.stage.json",
+    )
+    lacking = [name for name in needed if not (run / name).is_file()]
+    if lacking:
+        raise InputError(
+            f"{run}: is no finished run, {', '.join(lacking)} is missing; run "
+            "tools/run_pipeline.py first."
+        )
+
+
+def repeat_command(experiment: Experiment) -> str:
+    """Finds the command that repeats a run.
+
+    Args:
+        experiment: The run's.
+
+    Returns:
+        `run_pipeline.py` with the experiment of that name, and `--set` for what differs from it.
+    """
+    try:
+        known = dict(_leaves(asdict(load_experiment(experiment.name))))
+    except InputError:
+        return f"python tools/run_pipeline.py --config {shlex.quote(experiment.name)}.yaml"
+    changes = [
+        shlex.quote(f"{key}={_as_override(value)}")
+        for key, value in _leaves(asdict(experiment))
+        if key not in ("title", "caution") and (key not in known or known[key] != value)
+    ]
+    command = f"python tools/run_pipeline.py --config {shlex.quote(experiment.name)}"
+    return f"{command} --set {' '.join(changes)}" if changes else command
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the settings of nested dictionaries under dotted keys."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else name)
+    else:
+        yield key, value
+
+
+def _as_override(value: Any) -> str:
+    """A setting as `--set` reads it."""
+    if isinstance(value, str | Path):
+        return portable(str(value))
+    return json.dumps(value, separators=(",", ":"))
+
+
+def portable(name: str) -> str:
+    """A path without the machine's own folders; other names as they are."""
+    return f"PATH/TO/{Path(name).name}" if Path(name).is_absolute() else name
+
+
+def _sum_up(results: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of the result table as numbers."""
+    groups = dict(list(results.groupby(["network", "method"])))
+    rows = []
+    for network, method in table[["network", "method"]].to_numpy():
+        group = groups[network, method]
+        base = None if method == "base" else groups.get((network, "base"))
+        p_values = group["p_uar"].dropna().tolist()
+        rows.append(
+            {
+                "network": network,
+                "method": method,
+                "seeds": group["seed"].tolist(),
+                "clips": int(group["clips"].iloc[0]),
+                "uar_by_seed": group["uar"].tolist(),
+                "uar_mean": group["uar"].mean(),
+                "uar_sd": or_none(group["uar"].std()),
+                "accuracy_mean": group["accuracy"].mean(),
+                "accuracy_sd": or_none(group["accuracy"].std()),
+                "uar_gain": None if base is None else group["uar"].mean() - base["uar"].mean(),
+                "p_uar": [min(p_values), max(p_values)] if p_values else None,
+            }
+        )
+    return rows
+
+
+def _describe_corpus(
+    config: CorpusConfig | None, manifest: Path, *, read: bool = True
+) -> dict[str, Any] | None:
+    """Facts from a manifest; None if the run did not read this corpus."""
+    if config is None or not read:
+        return None
+    table = read_manifest(manifest)
+    speakers = table[table["speaker"] != ""].groupby("split")["speaker"].nunique()
+    record = read_record(manifest)
+    return {
+        "corpus": corpus_title(config.corpus),
+        "synthetic": config.synthetic is not None,
+        "split": _describe_split(config.split),
+        "clips": {split: int((table["split"] == split).sum()) for split in SPLITS},
+        "speakers": {split: int(speakers.get(split, 0)) for split in SPLITS},
+        "emotions": sorted(set(table["emotion"]) - {""}),
+        "left_out": list(config.leave_out),
+        "dropped": len(record["counts"]["dropped"]) if record else 0,
+    }
+
+
+def _describe_split(config: SplitConfig) -> str:
+    details = {
+        "speaker-independent": f", seed {config.seed}",
+        "clips": f", seed {config.seed} (speakers unknown, so one may stand on both sides)",
+        "leave-one-speaker-out": f", fold {config.fold}",
+        "count-equivalent": f", list {config.alternative}",
+    }
+    return config.method + details.get(config.method, "")
+
+
+def _describe_upstream(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    """Where the upstream is from and what it has learned in this run."""
+    small = experiment.small_upstream
+    facts = {
+        "name": portable(experiment.upstream)
+        if experiment.upstream
+        else f"random weights, depth {small.layers}, width {small.hidden_size}",
+        "adaptation": experiment.adaptation and {"epochs": experiment.adaptation.epochs},
+        "finetuning": None,
+        "center": experiment.center,
+    }
+    if experiment.finetuning is not None:
+        history = json.loads((folder / "finetuned" / "history.json").read_text())
+        counts = require_record(folder / "finetuned")["counts"]
+        facts["finetuning"] = {
+            "parameters": counts["parameters"],
+            "epochs": len(history),
+            "kept_epoch": counts["kept_epoch"],
+            "val_uar": history[counts["kept_epoch"] - 1]["val_uar"],
+        }
+    return facts
+
+
+def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
+    """Statistics of all edges and of those that training uses."""
+    graph = run / "graph" / "graph.tsv"
+    nodes = read_manifest(run / "target" / "manifest.csv")
+    built = graph.with_name("all.tsv") if experiment.graph.across_speakers else graph
+    counts = require_record(built)["counts"]
+    nodes = nodes[nodes["split"] == "train"]
+    max_neighbors = experiment.graph.max_neighbors
+    edges = read_clip_graph(graph, nodes, where="the manifest's rows given")
+    every = graph_statistics(edges)
+    used = graph_statistics(edges.take(edges.nearest_edges(max_neighbors)))
+    return {
+        "clips": every.clips,
+        "likeness": _LIKENESS[experiment.graph.likeness],
+        "across_speakers": experiment.graph.across_speakers,
+        "similarity_threshold": counts.get(
+            "similarity_threshold", experiment.graph.similarity_threshold
+        ),
+        "hashed": counts["builder"] == "official" and experiment.graph.lsh_splits > 0,
+        "max_neighbors": max_neighbors,
+        "all_edges": _describe_edges(every),
+        "training_edges": _describe_edges(used),
+        "chance": {name: or_none(getattr(every, f"{name}_chance")) for name in _SHARES},
+    }
+
+
+def _describe_edges(statistics: GraphStatistics) -> dict[str, Any]:
+    return statistics.describe_degrees() | {
+        "shares": {name: or_none(getattr(statistics, name)) for name in _SHARES},
+    }
+
+
+def _describe_training(experiment: Experiment, run: Path, label: str) -> dict[str, Any]:
+    settings = {key: value for key, value in asdict(experiment.training).items() if key != "seed"}
+    record = require_record(run / "models" / label)
+    return settings | {"ser_nsl": record["version"], "versions": record["versions"]}
+
+
+def _describe_recogniser(path: Path) -> dict[str, Any] | None:
+    """Facts from the export, and its speed here; None if the run could export nothing."""
+    record = read_record(path)
+    if record is None:
+        return None
+    recognizer = Recognizer(path, threads=1)
+    clip_seconds = recognizer.clip_samples / recognizer.sample_rate_hz
+    milliseconds = 1000 * _time_predictions(recognizer)
+    runtime = recognizer.runtime.replace("_", "-")
+    return record["counts"] | {
+        "model": Path(record["paths"]["model_dir"]).name,
+        "labels": list(recognizer.labels),
+        "clip_seconds": clip_seconds,
+        "runtime": f"{runtime} {metadata.version(runtime)}",
+        "timed_runs": _TIMED_RUNS,
+        "latency_ms_median": float(np.median(milliseconds)),
+        "latency_ms_p95": float(np.percentile(milliseconds, 95)),
+        "real_time_factor": float(np.median(milliseconds)) / 1000 / clip_seconds,
+    }
+
+
+def _time_predictions(recognizer: Recognizer) -> np.ndarray:
+    """Seconds of each of some predictions on a clip of noise."""
+    noise = np.random.default_rng(0).normal(0, 0.1, recognizer.clip_samples).astype(np.float32)
+    seconds = []
+    for _ in range(_WARM_UP_RUNS + _TIMED_RUNS):
+        start = time.perf_counter()
+        recognizer.predict(noise, recognizer.sample_rate_hz)
+        seconds.append(time.perf_counter() - start)
+    return np.array(seconds[_WARM_UP_RUNS:])
+
+
+def describe_machine() -> dict[str, Any]:
+    """Model of the CPU, number of cores, and the system."""
+    return {"cpu": _cpu_model(), "cores": os.cpu_count(), "system": platform.system()}
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # another system than Linux
+        lines = []
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read_seconds(run: Path) -> list[dict[str, Any]]:
+    """Wall time of every stage, in the order of the chain."""
+    stages = []
+    for path in sorted([*run.rglob("stage.json"), *run.rglob("*.stage.json")]):
+        if any(part.startswith(".") for part in path.relative_to(run).parts):
+            continue  # unfinished work
+        record = json.loads(path.read_text())
+        if record["stage"] in _STAGES:
+            beside = path.with_name(path.name.removesuffix(".stage.json"))
+            made = path.parent if path.name == "stage.json" else beside
+            stages.append(
+                {
+                    "stage": record["stage"],
+                    "made": made.relative_to(run).as_posix(),
+                    "seconds": record["seconds"],
+                }
+            )
+    return sorted(stages, key=lambda each: _STAGES.index(each["stage"]))

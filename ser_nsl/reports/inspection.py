@@ -1,0 +1,366 @@
+"""The stage that shows a graph: what its edges join, which are wrong, and a map of the clips."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+import ser_nsl
+from ser_nsl.audio.records import has_split, shard_paths
+from ser_nsl.corpora.manifest import SPLITS, corpus_title, read_manifest
+from ser_nsl.errors import InputError
+from ser_nsl.graph.embedding_map import draw_sample, lay_out
+from ser_nsl.graph.shuffles import shuffle_labels
+from ser_nsl.graph.statistics import (
+    SHARES,
+    ClipGraph,
+    edges_by_emotion,
+    graph_statistics,
+    or_none,
+    read_clip_graph,
+    wrong_edges,
+)
+from ser_nsl.graph.vectors import Vectors, read_vectors
+from ser_nsl.pipeline.stage import read_record, stage
+from ser_nsl.reports import figures
+from ser_nsl.reports.page import Plot, page_templates
+
+_SETS = {"all_edges": "all edges", "training_edges": "used in training"}
+_WRONG_WRITTEN, _WRONG_SHOWN = 1_000, 30
+_COMPONENTS_SHOWN = 10
+_WEIGHTS_COMPARED = 10_000
+_SAME_WEIGHT = 1e-4  # a graph's weights have six decimals, other tools may compute in float32
+_UNLABELLED = "no emotion"
+
+
+@stage(inputs=("graph", "manifest", "embeddings"), makes="folder")
+def inspect_graph(
+    *,
+    graph: Path,
+    manifest: Path,
+    embeddings: Path,
+    out: Path,
+    max_neighbors: int = 3,
+    splits: tuple[Literal["train", "val", "test"], ...] | None = None,
+    shuffles: int = 1_000,
+    map_clips: int = 5_000,
+    seed: int = 12345,
+) -> Mapping[str, Any]:
+    """Shows what a graph's edges join, where they are wrong, and a map of the embeddings.
+
+    Same inputs give the same bytes on the same machine. The pages tell no path of the machine.
+
+    Args:
+        graph: What tools/build_graph.py or `nsl.tools.build_graph` has made, or the folder
+            OUT/graph of tools/beam_graph.py.
+        manifest: The clips' emotions, speakers and splits.
+        embeddings: What the graph was built from; all splits that are there go on the map.
+        out: Folder for `inspection.html` (one file, figures inside), `inspection.json` (its
+            numbers) and `wrong_edges.csv` (up to 1,000 edges between two emotions, the most
+            similar first).
+        max_neighbors: How many neighbours of a clip training uses.
+        splits: Which clips are nodes; by default those that the record beside the graph names,
+            and `train` where there is none.
+        shuffles: How often labels are shuffled.
+        map_clips: Most clips on the map; of more a sample is drawn.
+        seed: Of the shuffles, the sample and the map.
+
+    Returns:
+        Numbers of clips, edges, edges between emotions, and clips on the map.
+
+    Raises:
+        InputError: If a setting is out of range, the graph is malformed or names clips that are
+            not in these splits of the manifest, or embeddings are damaged, missing for a node, or
+            of clips that are not in the manifest.
+    """
+    _check_least(max_neighbors=max_neighbors, shuffles=shuffles, map_clips=map_clips)
+    of_graph = _find_splits(graph, splits)
+    clips = read_manifest(manifest)
+    nodes = clips[clips["split"].isin(of_graph)]
+    if nodes.empty:
+        raise InputError(
+            f"{manifest}: has no clip in {' and '.join(of_graph)}; choose other splits."
+        )
+    every = read_clip_graph(graph, nodes, where=f"{manifest} ({', '.join(of_graph)})")
+    vectors = _read_embeddings(embeddings, clips, nodes, manifest)
+    used = every.take(every.nearest_edges(max_neighbors))
+    sets = dict(zip(_SETS, (every, used), strict=True))
+    wrong = wrong_edges(every, max_neighbors=max_neighbors)
+    on_map = draw_sample(len(vectors), map_clips, seed)
+    points = lay_out(vectors.values[on_map], seed=seed)
+    mapped = clips.set_index("utterance_id").loc[[vectors.ids[i] for i in on_map]]
+    facts = {
+        "graph": graph.name,
+        "version": ser_nsl.__version__,
+        "corpora": [corpus_title(name) for name in sorted(set(nodes["corpus"]))],
+        "splits": list(of_graph),
+        "built": _describe_building(graph),
+        "max_neighbors": max_neighbors,
+        "shuffles": shuffles,
+        "seed": seed,
+        "clips": len(nodes),
+        "labelled": int((nodes["emotion"] != "").sum()),
+        "speakers": nodes.loc[nodes["speaker"] != "", "speaker"].nunique(),
+        "largest_weight_difference": _compare_weights(every, vectors),
+        **_describe_edges(sets, shuffles, seed),
+        "emotions": _describe_emotions(sets),
+        "wrong_edges": _count_wrong_edges(wrong),
+        "map": _describe_map(mapped, points, len(vectors)),
+    }
+    text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
+    (out / "inspection.json").write_text(text, encoding="utf-8")
+    wrong[:_WRONG_WRITTEN].to_csv(
+        out / "wrong_edges.csv", index=False, float_format="%.6f", lineterminator="\n"
+    )
+    plots = {
+        "edges": list(_draw_edges(sets)),
+        "shares": list(_draw_shares(facts)),
+        "emotions": list(_draw_emotions(facts)),
+        "map": list(_draw_map(mapped, points)),
+    }
+    content = facts | {
+        "plots": plots,
+        "worst": _choose_worst(wrong),
+        "sets": _SETS,
+        "same_weight": _SAME_WEIGHT,
+    }
+    page = _TEMPLATES.get_template("inspection.html.j2").render(content)
+    (out / "inspection.html").write_text(page, encoding="utf-8")
+    return {
+        "clips": len(nodes),
+        "edges": len(every),
+        "edges_between_emotions": len(wrong),
+        "clips_on_map": 0 if points is None else len(points),
+    }
+
+
+def _check_least(**settings: int) -> None:
+    for name, value in settings.items():
+        if value < 1:
+            raise InputError(f"{name}: must be at least 1; received {value}.")
+
+
+def _find_splits(graph: Path, splits: tuple[str, ...] | None) -> tuple[str, ...]:
+    if splits is None:
+        record = read_record(graph) or {"settings": {}}
+        splits = tuple(record["settings"].get("splits", ("train",)))
+    if not splits or not set(splits) <= set(SPLITS):
+        raise InputError(f"splits: must be some of {', '.join(SPLITS)}; received {splits}.")
+    return splits
+
+
+def _read_embeddings(
+    folder: Path, clips: pd.DataFrame, nodes: pd.DataFrame, manifest: Path
+) -> Vectors:
+    """Reads all splits that are there, and checks that they fit the manifest."""
+    files = [
+        path for split in SPLITS if has_split(folder, split) for path in shard_paths(folder, split)
+    ]
+    if not files:
+        raise InputError(
+            f"embeddings: {folder} holds no records; give what tools/extract_embeddings.py or "
+            "tools/center_embeddings.py has made."
+        )
+    vectors = read_vectors(files)
+    _refuse(
+        set(vectors.ids) - set(clips["utterance_id"]),
+        f"{folder}: {{}} of its {len(vectors)} clips are not in {manifest}",
+        "Give the manifest from which they were embedded.",
+    )
+    _refuse(
+        set(nodes["utterance_id"]) - set(vectors.ids),
+        f"{folder}: {{}} of the graph's {len(nodes)} clips have no embedding",
+        "Give the embeddings from which the graph was built.",
+    )
+    return vectors
+
+
+def _refuse(offenders: set[str], rule: str, next_step: str) -> None:
+    if offenders:
+        first = ", ".join(sorted(offenders)[:3])
+        raise InputError(f"{rule.format(len(offenders))} (first: {first}). {next_step}")
+
+
+def _describe_building(graph: Path) -> dict[str, Any] | None:
+    """What the graph's record tells of how it was made; None where there is none."""
+    record = read_record(graph)
+    if record is None:
+        return None
+    told = record["settings"] | record["counts"]
+    names = ("builder", "similarity_threshold", "max_neighbors")
+    return {name: told.get(name) for name in names}
+
+
+def _compare_weights(graph: ClipGraph, vectors: Vectors) -> float | None:
+    """Largest difference between weights and cosines, over up to 10,000 edges; None for no edge."""
+    if not len(graph):
+        return None
+    some = np.unique(np.linspace(0, len(graph) - 1, _WEIGHTS_COMPARED).astype(int))
+    places = pd.Index(vectors.ids).get_indexer(graph.clips["utterance_id"])
+    cosines = vectors.cosines(*places[graph.ends[:, some]])
+    return round(float(np.abs(cosines - graph.weights[some]).max()), 6)
+
+
+def _describe_edges(sets: Mapping[str, ClipGraph], shuffles: int, seed: int) -> dict[str, Any]:
+    statistics = {name: graph_statistics(graph) for name, graph in sets.items()}
+    shuffled = shuffle_labels(list(sets.values()), shuffles=shuffles, seed=seed)
+    by_chance = statistics["all_edges"]
+    facts: dict[str, Any] = {
+        "chance": {each: or_none(getattr(by_chance, f"{each}_chance")) for each in SHARES}
+    }
+    for (name, found), by_share in zip(statistics.items(), shuffled, strict=True):
+        several = [size for size in found.components if size > 1]
+        facts[name] = found.describe_degrees() | {
+            "median_degree": float(np.median(found.degrees)),
+            "components": len(found.components),
+            "components_of_several": len(several),
+            "largest_components": several[:_COMPONENTS_SHOWN],
+            "weights": _describe_weights(sets[name].weights),
+            "shares": {
+                each: {
+                    "share": or_none(getattr(found, each)),
+                    "shuffled": None if (dealt := by_share[each]) is None else asdict(dealt),
+                }
+                for each in SHARES
+            },
+        }
+    return facts
+
+
+def _describe_weights(weights: np.ndarray) -> dict[str, float] | None:
+    if not len(weights):
+        return None
+    return {
+        "smallest": float(weights.min()),
+        "median": float(np.median(weights)),
+        "largest": float(weights.max()),
+    }
+
+
+def _describe_emotions(sets: Mapping[str, ClipGraph]) -> dict[str, Any]:
+    """Counts by emotion; the clips without one come last, under None."""
+    every = sets["all_edges"]
+    tables = {name: edges_by_emotion(graph) for name, graph in sets.items()}
+    chance = tables["all_edges"][1]
+    of_clip = every.clips["emotion"]
+    isolated = of_clip[every.degrees == 0].value_counts()
+    return {
+        "names": [name or None for name in chance.index],
+        "clips": of_clip.value_counts()[chance.index].tolist(),
+        "isolated": isolated.reindex(chance.index, fill_value=0).tolist(),
+        "chance": chance.to_numpy().tolist(),
+        **{name: counts.to_numpy().tolist() for name, (counts, _) in tables.items()},
+    }
+
+
+def _count_wrong_edges(wrong: pd.DataFrame) -> dict[str, int]:
+    return {
+        "edges": len(wrong),
+        "between_speakers": int((wrong["same_speaker"] == "no").sum()),
+        "used_in_training": int((wrong["used_in_training"] == "yes").sum()),
+        "written": min(len(wrong), _WRONG_WRITTEN),
+    }
+
+
+def _choose_worst(wrong: pd.DataFrame) -> list[dict[str, Any]]:
+    """The worst edges of all, and the worst between speakers, each marked as what it is."""
+    across = wrong["same_speaker"] == "no"
+    shown = np.arange(len(wrong)) < _WRONG_SHOWN
+    rows = wrong.assign(among_worst=shown, across=across)
+    return rows[shown | (across & (across.cumsum() <= _WRONG_SHOWN))].to_dict("records")
+
+
+def _describe_map(
+    clips: pd.DataFrame, points: np.ndarray | None, embedded: int
+) -> dict[str, Any] | None:
+    if points is None:
+        return None
+    rounded = points.round(3).tolist()
+    return {
+        "clips": len(points),
+        "embedded": embedded,
+        "by_split": {split: int((clips["split"] == split).sum()) for split in SPLITS},
+        "points": dict(zip(clips.index, rounded, strict=True)),
+    }
+
+
+def _draw_edges(sets: Mapping[str, ClipGraph]) -> Iterator[Plot]:
+    if not len(sets["all_edges"]):
+        return
+    yield Plot(
+        "degrees",
+        "Histograms: edges of each clip, of all edges and of those used in training.",
+        figures.degree_histogram(
+            "Edges of each clip", {label: sets[name].degrees for name, label in _SETS.items()}
+        ),
+    )
+    yield Plot(
+        "weights",
+        "Histogram: similarity of the ends of edges, all edges and those used in training.",
+        figures.weight_histogram(
+            "Similarity of the ends", {label: sets[name].weights for name, label in _SETS.items()}
+        ),
+    )
+
+
+def _draw_shares(facts: Mapping[str, Any]) -> Iterator[Plot]:
+    sets = {
+        label: {each: facts[name]["shares"][each]["share"] for each in SHARES}
+        for name, label in _SETS.items()
+    }
+    shares = pd.DataFrame(sets, dtype=float)
+    shares["chance"] = pd.Series(facts["chance"], dtype=float)
+    shares = shares[shares["chance"] > 0].dropna()
+    if len(shares):
+        yield Plot(
+            "shares",
+            "Bars: share of the edges that join clips of one emotion and of one speaker, each "
+            "beside chance.",
+            figures.edge_shares("What edges join", shares),
+        )
+
+
+def _draw_emotions(facts: Mapping[str, Any]) -> Iterator[Plot]:
+    if not facts["labelled"] or not facts["all_edges"]["edges"]:
+        return
+    emotions = facts["emotions"]
+    names = [name or _UNLABELLED for name in emotions["names"]]
+    chance = pd.DataFrame(emotions["chance"], names, names)
+    for name, label in _SETS.items():
+        counts = pd.DataFrame(emotions[name], names, names)
+        totals = counts.sum(axis=1)
+        yield Plot(
+            f"emotions_{name}",
+            f"Matrix: from clips of each emotion, which share of the edges, {label}, goes to "
+            "clips of which, and below it the share by chance.",
+            figures.shares_and_chance(
+                label.capitalize(), counts.div(totals.where(totals > 0), axis=0), chance
+            ),
+        )
+
+
+def _draw_map(clips: pd.DataFrame, points: np.ndarray | None) -> Iterator[Plot]:
+    if points is None:
+        return
+    for column, unknown in (
+        ("emotion", _UNLABELLED),
+        ("speaker", "unknown"),
+        ("split", ""),
+    ):
+        if clips[column].any():
+            yield Plot(
+                f"map_{column}",
+                f"Map of the clips' embeddings, coloured by {column}.",
+                figures.labelled_map(f"By {column}", points, clips[column], unknown=unknown),
+            )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+_TEMPLATES = page_templates(percent=_percent)

@@ -1,6 +1,0 @@
-"""Many trainings, one line each: what the graph is worth, with controls."""
-
-import lazy_loader
-
-# Each name of `__init__.pyi` is imported when it is first used.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,396 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from ser_nsl.audio import features
+from ser_nsl.audio.clip import fit_length, read_audio
+from ser_nsl.audio.features import Description, extract_features
+from ser_nsl.audio.records import parsed, read_labels, shard_paths
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.corpora import prepare_corpus
+from ser_nsl.corpora.manifest import read_manifest, write_manifest
+from ser_nsl.corpora.settings import SplitConfig
+from ser_nsl.errors import InputError
+from ser_nsl.pipeline.stage import is_current, read_record
+
+SPLITS = ("train", "val", "test")
+CLASSES = ["anger", "neutral", "sadness"]
+SECONDS = 0.4
+
+
+def by_librosa(path: Path, samples: int) -> np.ndarray:
+    power = librosa.feature.melspectrogram(
+        y=fit_length(read_audio(path), samples),
+        sr=16_000,
+        n_fft=512,
+        hop_length=256,
+        n_mels=64,
+        center=False,
+    )
+    return librosa.power_to_db(power, top_db=None).T
+
+
+def by_id(folder: Path, split: str) -> dict[str, np.ndarray]:
+    shape = Description.load(folder).logmel_shape
+    clips = parsed(shard_paths(folder, split), shape).as_numpy_iterator()
+    return {clip["id"].decode(): clip["logmel"] for clip in clips}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder but the record, which tells the seconds."""
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "stage.json"
+    }
+
+
+@pytest.fixture(scope="module")
+def extracted(tone_manifest, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("features") / "features"
+    extract_features(manifest=tone_manifest, out=out, clip_seconds=SECONDS)
+    return out
+
+
+@pytest.fixture
+def corpus(tone_corpus, tmp_path) -> Path:
+    """A copy, to be spoilt."""
+    return Path(shutil.copytree(tone_corpus, tmp_path / "corpus"))
+
+
+def test_every_clip_stands_once_in_its_split(extracted, tone_manifest):
+    table = read_manifest(tone_manifest)
+    names = sorted(path.name for path in extracted.iterdir())
+
+    assert len(names) == 3 * 4 + 2
+    assert {"description.json", "stage.json", "val-00003-of-00004.tfrecord"} < set(names)
+    for split in SPLITS:
+        rows = table[table["split"] == split]
+        expected = {
+            row.utterance_id: CLASSES.index(row.emotion) for row in rows.itertuples(index=False)
+        }
+        assert read_labels(extracted, split) == expected
+        assert len(expected) == 12
+
+
+def test_each_id_has_the_log_mel_of_its_own_clip(extracted, tone_manifest, tone_corpus):
+    table = read_manifest(tone_manifest).set_index("utterance_id")
+
+    for split in SPLITS:
+        for utterance_id, logmel in by_id(extracted, split).items():
+            path = tone_corpus / table.loc[utterance_id, "path"]
+            np.testing.assert_allclose(logmel, by_librosa(path, 6_400), atol=0.01)
+
+
+def test_description_tells_shape_classes_and_moments_of_train(extracted):
+    description = Description.load(extracted)
+
+    assert description.front_end == FrontEndConfig()
+    assert description.clip_samples == 6_400
+    assert description.logmel_shape == (24, 64)
+    assert description.classes == tuple(CLASSES)
+    frames = np.concatenate(list(by_id(extracted, "train").values())).astype(np.float64)
+    np.testing.assert_allclose(description.mean, frames.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(description.deviation, frames.std(axis=0), rtol=1e-6)
+    every = np.concatenate([x for split in SPLITS for x in by_id(extracted, split).values()])
+    assert not np.allclose(description.mean, every.mean(axis=0), atol=0.1)
+
+
+def test_counts(tone_manifest, tmp_path):
+    result = extract_features(
+        manifest=tone_manifest, out=tmp_path / "f", clip_seconds=SECONDS, shards=1
+    )
+
+    expected = {"train": 12, "val": 12, "test": 12, "frames": 24, "hours": 0.004}
+    assert result.counts == read_record(tmp_path / "f")["counts"] == expected
+
+
+def test_clips_outside_train_do_not_shape_the_description(
+    extracted, corpus, tone_manifest, tmp_path
+):
+    table = read_manifest(tone_manifest)
+    for path in table.loc[table["split"] != "train", "path"]:
+        noise = np.random.default_rng(0).uniform(-0.9, 0.9, 9_000)
+        soundfile.write(corpus / path, noise, 16_000)
+    out = tmp_path / "f"
+    arguments = {"manifest": tone_manifest, "clip_seconds": SECONDS}
+    extract_features(**arguments, audio_dir=corpus, out=out)
+
+    changed, unchanged = content(out), content(extracted)
+    assert changed["description.json"] == unchanged["description.json"]
+    for i in range(4):
+        name = f"-0000{i}-of-00004.tfrecord"
+        assert changed[f"train{name}"] == unchanged[f"train{name}"]
+        assert changed[f"val{name}"] != unchanged[f"val{name}"]
+        assert changed[f"test{name}"] != unchanged[f"test{name}"]
+
+
+def test_same_bytes_on_every_run_and_current_after_it(extracted, tone_manifest, tmp_path):
+    arguments = {"manifest": tone_manifest, "out": tmp_path / "f", "clip_seconds": SECONDS}
+    extract_features(**arguments)
+
+    assert content(tmp_path / "f") == content(extracted)
+    assert is_current(extract_features, arguments)
+    assert not is_current(extract_features, arguments | {"clip_seconds": 0.5})
+    other = FrontEndConfig(mel_bins=32)
+    assert not is_current(extract_features, arguments | {"front_end": other})
+
+
+def test_default_length_is_the_longest_clip_to_the_sample(tone_manifest, tone_corpus, tmp_path):
+    extract_features(manifest=tone_manifest, out=tmp_path / "f", shards=1)
+
+    longest = max(soundfile.info(path).frames for path in tone_corpus.rglob("*.wav"))
+    assert Description.load(tmp_path / "f").clip_samples == longest
+
+
+def test_clips_are_cut_or_repeated(tone_manifest, tone_corpus, tmp_path):
+    extract_features(manifest=tone_manifest, out=tmp_path / "f", clip_seconds=1.0)
+
+    table = read_manifest(tone_manifest).set_index("utterance_id")
+    for utterance_id, logmel in by_id(tmp_path / "f", "val").items():
+        path = tone_corpus / table.loc[utterance_id, "path"]
+        np.testing.assert_allclose(logmel, by_librosa(path, 16_000), atol=0.01)
+
+
+def test_front_end_at_another_rate_hears_the_clips_at_that_rate(tone_manifest, tmp_path):
+    front_end = FrontEndConfig(8_000, 256, 128, 40, 0.0, 4_000.0)
+    extract_features(
+        manifest=tone_manifest, out=tmp_path / "f", clip_seconds=0.25, front_end=front_end
+    )
+
+    assert Description.load(tmp_path / "f").clip_samples == 2_000
+    centres = librosa.mel_frequencies(42, fmin=0, fmax=4_000)[1:-1]
+    for utterance_id, logmel in by_id(tmp_path / "f", "train").items():
+        emotion, actor = utterance_id.split("-")[2], int(utterance_id[-2:])
+        hertz = {"01": 200, "04": 400, "05": 800}[emotion] + 20 * actor
+        assert centres[logmel.mean(axis=0).argmax()] == pytest.approx(hertz, abs=60)
+
+
+def test_clip_without_a_label(tone_manifest, tone_corpus, tmp_path):
+    table = read_manifest(tone_manifest)
+    table.loc[[0, 20], "emotion"] = ""
+    write_manifest(table, tmp_path / "manifest.csv")
+    extract_features(
+        manifest=tmp_path / "manifest.csv",
+        out=tmp_path / "f",
+        audio_dir=tone_corpus,
+        clip_seconds=SECONDS,
+    )
+
+    labels = {
+        key: label
+        for split in set(table["split"])
+        for key, label in read_labels(tmp_path / "f", split).items()
+    }
+    unlabelled = {key for key, label in labels.items() if label == -1}
+    assert unlabelled == set(table.loc[[0, 20], "utterance_id"])
+    assert Description.load(tmp_path / "f").classes == tuple(CLASSES)
+
+
+def test_split_without_clips_has_no_records(tone_manifest, tone_corpus, tmp_path):
+    table = read_manifest(tone_manifest)
+    write_manifest(table[table["split"] != "val"], tmp_path / "manifest.csv")
+    result = extract_features(
+        manifest=tmp_path / "manifest.csv", out=tmp_path / "f", audio_dir=tone_corpus
+    )
+
+    assert "val" not in result.counts
+    assert not list((tmp_path / "f").glob("val-*"))
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.0319])
+def test_clip_length_below_one_window(seconds, tone_manifest, tmp_path):
+    with pytest.raises(InputError, match=rf"clip_seconds: .* 512 samples; received {seconds} s"):
+        extract_features(manifest=tone_manifest, out=tmp_path / "f", clip_seconds=seconds)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rule"),
+    [
+        (lambda path: path.unlink(), r"manifest\.csv: files are missing below"),
+        (lambda path: path.write_bytes(b""), "cannot be decoded"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is cut off in the middle"),
+    ],
+)
+def test_bad_clip_leaves_the_earlier_output(
+    spoil, rule, extracted, corpus, tone_manifest, tmp_path
+):
+    out = tmp_path / "f"
+    shutil.copytree(extracted, out)
+    record = read_record(out)
+    path = corpus / "Actor_06" / "03-01-05-01-01-02-06.wav"
+    spoil(path)
+
+    with pytest.raises(InputError, match=rule) as error:
+        extract_features(manifest=tone_manifest, out=out, audio_dir=corpus, clip_seconds=SECONDS)
+
+    assert path.name in str(error.value)
+    assert content(out) == content(extracted)
+    assert read_record(out) == record
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["corpus", "f"]
+
+
+def test_broken_manifest_is_an_error(tone_manifest, tone_corpus, tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_text(tone_manifest.read_text().replace("emotion", "mood"))
+
+    with pytest.raises(InputError, match=r"manifest\.csv: column emotion is missing"):
+        extract_features(manifest=path, out=tmp_path / "f", audio_dir=tone_corpus)
+
+
+def test_stopped_half_way_and_run_again(extracted, tone_manifest, tmp_path, monkeypatch):
+    out = tmp_path / "f"
+    arguments = {"manifest": tone_manifest, "out": out, "clip_seconds": SECONDS}
+    real, made = features.feature_example, []
+
+    def stop_at_20(*given):
+        made.append(given)
+        if len(made) == 20:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(features, "feature_example", stop_at_20)
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(**arguments)
+    assert not list(tmp_path.iterdir())
+
+    extract_features(**arguments)
+    assert content(out) == content(extracted)
+
+
+KILL_AT_20 = """
+import os, signal, sys
+from pathlib import Path
+from ser_nsl import features
+
+real, made = features.feature_example, []
+
+def kill_at_20(*given):
+    made.append(given)
+    if len(made) == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*given)
+
+features.feature_example = kill_at_20
+features.extract_features(manifest=Path(sys.argv[1]), out=Path(sys.argv[2]), clip_seconds=0.4)
+"""
+
+
+def test_killed_half_way_and_run_again(extracted, tone_manifest, tmp_path):
+    out = tmp_path / "f"
+    shutil.copytree(extracted, out)
+    (out / "description.json").write_text("earlier")
+    earlier = content(out)
+
+    killed = subprocess.run(
+        [sys.executable, "-c", KILL_AT_20, str(tone_manifest), str(out)],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert content(out) == earlier
+    assert len(list(tmp_path.iterdir())) == 2  # with the unfinished work
+
+    extract_features(manifest=tone_manifest, out=out, clip_seconds=SECONDS)
+    assert content(out) == content(extracted)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_full_disk_is_an_input_error(tone_manifest, tmp_path, monkeypatch):
+    """TensorFlow writes to a device that is always full."""
+    real = tf.io.TFRecordWriter
+
+    def write_to_full_device(path):
+        Path(path).touch()
+        return real("/dev/full")
+
+    monkeypatch.setattr(tf.io, "TFRecordWriter", write_to_full_device)
+
+    with pytest.raises(InputError, match=r"f: no space left on the disk; free some"):
+        extract_features(manifest=tone_manifest, out=tmp_path / "f")
+    assert not list(tmp_path.iterdir())
+
+
+def test_moments_and_the_least_deviation_of_an_empty_band():
+    moments = features.Moments(2)
+    moments.update(np.array([[-100.0, 1.0], [-100.0, 3.0]], np.float32))
+    moments.update(np.array([[-100.0, 5.0]], np.float32))
+    mean, deviation = moments.result()
+
+    assert mean == (-100.0, 3.0)
+    assert deviation == (pytest.approx(1e-3), pytest.approx(np.std([1, 3, 5])))
+
+
+@pytest.fixture
+def description() -> Description:
+    return Description(FrontEndConfig(mel_bins=2), 8_000, ("a", "b"), (-40.5, 1 / 3), (1.0, 2.0))
+
+
+def test_description_round_trip(description, tmp_path):
+    description.save(tmp_path)
+
+    assert Description.load(tmp_path) == description
+    assert json.loads((tmp_path / "description.json").read_text())["front_end"]["mel_bins"] == 2
+    assert replace(description, clip_samples=512).logmel_shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[:40],
+        lambda text: "[]",
+        lambda text: "3",
+        lambda text: text.replace('"mean"', '"means"'),
+        lambda text: text.replace('"clip_samples"', '"samples"'),
+        lambda text: text.replace('"mel_bins": 2', '"mel_bins": -2'),
+        lambda text: text.replace('"hop_samples"', '"hop"'),
+    ],
+)
+def test_damaged_description_is_an_error_that_names_it(spoil, description, tmp_path):
+    description.save(tmp_path)
+    path = tmp_path / "description.json"
+    path.write_text(spoil(path.read_text()))
+
+    with pytest.raises(InputError, match=r"description\.json: is not a description of features"):
+        Description.load(tmp_path)
+
+
+def test_missing_description_tells_which_script_makes_it(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for folder in (tmp_path, file):
+        with pytest.raises(InputError, match=rf"{folder}: description\.json is missing.*tools/"):
+            Description.load(folder)
+
+
+def test_real_speech_makes_373_frames(shared_corpora, tmp_path):
+    manifest = tmp_path / "manifest.csv"
+    corpus = tmp_path / "ravdess"
+    for actor in ("01", "02", "03"):
+        folder = corpus / f"Actor_{actor}"
+        folder.mkdir(parents=True)
+        for path in sorted((shared_corpora / "ravdess" / folder.name).glob("*-01-01-01-*"))[:4]:
+            (folder / path.name).symlink_to(path)
+    split = SplitConfig(method="leave-one-speaker-out")
+    prepare_corpus(corpus="ravdess", audio_dir=corpus, out=manifest, split=split)
+    result = extract_features(manifest=manifest, out=tmp_path / "f", clip_seconds=5.984)
+
+    description = Description.load(tmp_path / "f")
+    assert result.counts["frames"] == 373
+    assert description.clip_samples == 95_744
+    assert description.logmel_shape == (373, 64)
+    assert -90 < np.mean(description.mean) < -20

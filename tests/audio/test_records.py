@@ -1,0 +1,327 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ser_nsl.audio.records import (
+    UNLABELLED,
+    ShardWriter,
+    embedding_example,
+    example_id,
+    feature_example,
+    has_split,
+    parsed,
+    read_embeddings,
+    read_examples,
+    read_labels,
+    shard_paths,
+    whole_examples,
+)
+from ser_nsl.errors import InputError
+
+SHAPE = (3, 2)
+IDS = ["a", "b", "çà", "d", "e"]
+
+
+def logmel(i: int) -> np.ndarray:
+    return (np.arange(6, dtype=np.float32) + 10 * i).reshape(SHAPE)
+
+
+def write(folder: Path, examples, *, split: str = "train", shards: int = 2) -> Path:
+    folder.mkdir(exist_ok=True)
+    with ShardWriter(folder, split, shards) as writer:
+        for example in examples:
+            writer.write(example)
+    assert writer.written == len(examples)
+    return folder
+
+
+@pytest.fixture
+def features(tmp_path) -> Path:
+    """Five clips, the last without a label."""
+    labels = [2, 0, 1, 0, UNLABELLED]
+    examples = [feature_example(IDS[i], logmel(i), labels[i]) for i in range(5)]
+    return write(tmp_path / "features", examples)
+
+
+def embedded(*vectors, first: int = 0) -> list[tf.train.Example]:
+    return [
+        embedding_example(f"clip{first + i}", np.array(vector, np.float32))
+        for i, vector in enumerate(vectors)
+    ]
+
+
+def test_examples_hold_what_nsl_reads():
+    example = feature_example("çà", logmel(1), 4).features.feature
+    assert example["id"].bytes_list.value == ["çà".encode()]
+    assert example["logmel"].float_list.value == [10, 11, 12, 13, 14, 15]
+    assert example["label"].int64_list.value == [4]
+    assert set(example) == {"id", "logmel", "label"}
+
+    example = embedding_example("a", np.array([0.5, -1], np.float32)).features.feature
+    assert example["embedding"].float_list.value == [0.5, -1]
+    assert set(example) == {"id", "embedding"}
+
+    example = embedding_example("a", np.array([1], np.float32), "0123:fc1").features.feature
+    assert example["upstream"].bytes_list.value == [b"0123:fc1"]
+
+
+def test_shards_are_filled_in_turn(features):
+    names = [path.name for path in shard_paths(features, "train")]
+    assert names == ["train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord"]
+
+    ids = [
+        [example_id(e) for e in read_examples([path])] for path in shard_paths(features, "train")
+    ]
+    assert ids == [["a", "çà", "e"], ["b", "d"]]
+
+
+def test_features_of_an_example_are_written_in_one_order(tmp_path):
+    """Without it, bytes differ between processes."""
+    example = feature_example("a", logmel(0), 0)
+    names = [f"feature{i:02d}" for i in range(30)]
+    for name in reversed(names):
+        example.features.feature[name].int64_list.value.append(0)
+    (path,) = shard_paths(write(tmp_path / "f", [example], shards=1), "train")
+    data = path.read_bytes()
+
+    places = [data.index(name.encode()) for name in names]
+    assert places == sorted(places)
+
+
+def test_same_examples_same_bytes(features, tmp_path):
+    examples = [feature_example(f"{i}", logmel(i), i) for i in range(20)]
+    first, second = write(tmp_path / "1", examples), write(tmp_path / "2", examples)
+
+    for path in shard_paths(first, "train"):
+        assert path.read_bytes() == (second / path.name).read_bytes()
+
+
+def test_labels_by_id_in_the_order_of_the_records(features):
+    labels = read_labels(features, "train")
+
+    assert labels == {"a": 2, "b": 0, "çà": 1, "d": 0, "e": UNLABELLED}
+    assert list(labels) == ["a", "çà", "e", "b", "d"]
+
+
+def test_tensors_in_the_order_of_the_labels(features):
+    clips = list(parsed(shard_paths(features, "train"), SHAPE).as_numpy_iterator())
+
+    labels = read_labels(features, "train")
+    assert [clip["id"].decode() for clip in clips] == list(labels)
+    assert [clip["label"] for clip in clips] == list(labels.values())
+    for clip in clips:
+        assert clip["logmel"].dtype == np.float32
+        np.testing.assert_array_equal(clip["logmel"], logmel(IDS.index(clip["id"].decode())))
+
+
+def test_splits_are_told_apart(features):
+    assert has_split(features, "train")
+    assert not has_split(features, "val")
+    with pytest.raises(InputError, match=r"features: holds no records of the split 'val'"):
+        shard_paths(features, "val")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "train-00000-of-00002.tfrecord").unlink(),
+        lambda folder: (folder / "train-00001-of-00002.tfrecord").unlink(),
+        lambda folder: (folder / "train-00000-of-00003.tfrecord").touch(),
+        lambda folder: (folder / "train-00002-of-00002.tfrecord").touch(),
+        lambda folder: (folder / "train-00000-of-00002.tfrecord").rename(
+            folder / "train-00000-of-00001.tfrecord"
+        ),
+        lambda folder: (folder / "train-copy-of-mine.tfrecord").touch(),
+        lambda folder: (folder / "train-00001-of-00002.tfrecord").rename(
+            folder / "train-00005-of-00002.tfrecord"
+        ),
+    ],
+)
+def test_incomplete_shards_are_an_error(spoil, features):
+    spoil(features)
+
+    with pytest.raises(
+        InputError, match=r"features: the shards of 'train' are not complete: .*Make"
+    ):
+        read_labels(features, "train")
+
+
+@pytest.mark.parametrize("shards", [0, -1, 100_000])
+def test_number_of_shards_has_bounds(shards, tmp_path):
+    with pytest.raises(InputError, match=rf"shards: must be 1 to 99,999; received {shards}"):
+        ShardWriter(tmp_path, "train", shards)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "whole"),
+    # Seven clips of 62 bytes with their frames: clips 0, 3, 6 in the first shard, 1, 4; 2, 5.
+    [((0, 0, 0), 7), ((1, 0, 0), 6), ((0, 1, 0), 4), ((70, 0, 0), 3), ((0, 0, 124), 2)],
+)
+def test_writer_goes_on_after_a_kill(cuts, whole, tmp_path):
+    examples = embedded(*([i, i] for i in range(7)))
+    expected = write(tmp_path / "whole", examples, shards=3)
+    killed = write(tmp_path / "killed", examples, shards=3)
+    for path, cut in zip(shard_paths(killed, "train"), cuts, strict=True):
+        assert path.stat().st_size % 62 == 0
+        path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
+
+    assert whole_examples(killed, "train", 3) == whole
+    with ShardWriter(killed, "train", 3, keep=whole - 1) as writer:
+        for example in examples[whole - 1 :]:
+            writer.write(example)
+
+    assert writer.written == 7
+    assert sorted(path.name for path in killed.iterdir()) == [
+        path.name for path in shard_paths(expected, "train")
+    ]
+    for path in shard_paths(expected, "train"):
+        assert (killed / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_kill_while_going_on_loses_nothing(renamed, tmp_path, monkeypatch):
+    folder = write(tmp_path / "e", embedded(*([i, i] for i in range(5))))
+    done = []
+
+    def rename(self, target):
+        if len(done) == renamed:
+            raise KeyboardInterrupt
+        done.append(self.replace(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            ShardWriter(folder, "train", 2, keep=4)
+    assert whole_examples(folder, "train", 2) == 5 - renamed
+
+    with ShardWriter(folder, "train", 2, keep=4) as writer:
+        writer.write(*embedded([4, 4], first=4))
+    expected = write(tmp_path / "whole", embedded(*([i, i] for i in range(5))))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in expected.iterdir()
+    }
+
+
+def test_nothing_was_written(tmp_path):
+    assert whole_examples(tmp_path, "train", 3) == 0
+    with pytest.raises(InputError, match="shards: must be 1 to 99,999; received 0"):
+        whole_examples(tmp_path, "train", 0)
+
+
+def test_flushed_examples_outlive_the_process(tmp_path):
+    with ShardWriter(tmp_path, "train", 2) as writer:
+        for example in embedded([1], [2], [3]):
+            writer.write(example)
+        writer.flush()
+        assert whole_examples(tmp_path, "train", 2) == 3
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
+def test_record_file_that_is_cut_is_an_error(kept, features):
+    path = features / "train-00001-of-00002.tfrecord"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept)])
+
+    with pytest.raises(
+        InputError, match=r"train-00001-of-00002\.tfrecord: is cut off or damaged .* make it again"
+    ):
+        read_labels(features, "train")
+
+
+@pytest.mark.parametrize("byte", [3, 20, -2])
+def test_record_file_with_a_flipped_bit_is_an_error(byte, features):
+    path = features / "train-00000-of-00002.tfrecord"
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(InputError, match="is cut off or damaged"):
+        read_labels(features, "train")
+
+
+def test_record_that_is_no_example_is_an_error(tmp_path):
+    path = tmp_path / "train-00000-of-00001.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(b"\xff not an example")
+
+    with pytest.raises(InputError, match=r"tfrecord: is cut off or damaged after 0 clips"):
+        read_labels(tmp_path, "train")
+
+
+def test_missing_file_is_an_error(tmp_path):
+    with pytest.raises(InputError, match=r"none\.tfrecord: is cut off or damaged"):
+        list(read_examples([tmp_path / "none.tfrecord"]))
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "a"], ["a", "a"], ["a", ""]])
+def test_doubled_and_missing_ids_are_errors(ids, tmp_path):
+    folder = write(tmp_path / "f", [feature_example(i, logmel(0), 0) for i in ids])
+
+    with pytest.raises(InputError, match=rf"f/train-.*: the id '{ids[-1]}' is missing or doubled"):
+        read_labels(folder, "train")
+
+
+def test_example_without_an_id():
+    assert example_id(tf.train.Example()) == ""
+
+
+def test_embeddings_are_not_taken_for_features(tmp_path):
+    folder = write(tmp_path / "embeddings", embedded([1, 2]))
+
+    with pytest.raises(InputError, match="the record of clip0 has no label; .*extract_features"):
+        read_labels(folder, "train")
+
+
+def test_embeddings_by_id_over_splits(tmp_path):
+    folder = write(tmp_path / "e", embedded([1, 2], [3, 4]), shards=1)
+    write(folder, embedded([5, 6], first=2), split="val")
+
+    embeddings = read_embeddings(folder, ("train", "val"))
+
+    assert {key: list(vector) for key, vector in embeddings.items()} == {
+        "clip0": [1, 2],
+        "clip1": [3, 4],
+        "clip2": [5, 6],
+    }
+    assert embeddings["clip0"].dtype == np.float32
+    assert list(read_embeddings(folder, ("val",))) == ["clip2"]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "rule"),
+    [
+        (([1, 2], [1, 2, 3]), "embedding of clip1 has 3 numbers, those before it have 2"),
+        (([],), "embedding of clip0 has 0 numbers"),
+        (([1, 2], [1, np.nan]), "embedding of clip1 holds NaN or infinity"),
+        (([np.inf, 1],), "embedding of clip0 holds NaN or infinity"),
+    ],
+)
+def test_bad_embeddings_are_errors(vectors, rule, tmp_path):
+    folder = write(tmp_path / "e", embedded(*vectors), shards=1)
+
+    with pytest.raises(InputError, match=rf"{folder}: the {rule}"):
+        read_embeddings(folder, ("train",))
+
+
+@pytest.mark.parametrize("names", [("12:fc1", "34:fc1"), ("12:fc1", "12:layer0"), ("12:fc1", "")])
+def test_embeddings_of_two_upstreams_are_not_mixed(names, tmp_path):
+    for split, name in zip(("train", "val"), names, strict=True):
+        vector = np.ones(2, np.float32)
+        write(tmp_path / "e", [embedding_example(split, vector, name)], split=split)
+    first, second = (name or "unknown" for name in names)
+
+    with pytest.raises(InputError, match=f"two upstreams: {first}, and {second} of val; embed all"):
+        read_embeddings(tmp_path / "e", ("train", "val"))
+    with pytest.raises(InputError, match=f"two upstreams: {second}, and {first} of train;"):
+        read_embeddings(tmp_path / "e", ("val", "train"))
+    assert list(read_embeddings(tmp_path / "e", ("val",))) == ["val"]
+
+
+def test_clip_in_two_splits_is_an_error(tmp_path):
+    folder = write(tmp_path / "e", embedded([1, 2]))
+    write(folder, embedded([3, 4]), split="val")
+
+    with pytest.raises(InputError, match="the id 'clip0' is missing or doubled"):
+        read_embeddings(folder, ("train", "val"))

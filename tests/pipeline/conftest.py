@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.corpora.settings import CorpusConfig
+from ser_nsl.pipeline.sweep import Fold, Grid, SweepConfig
+from ser_nsl.training.settings import TrainingConfig
+from ser_nsl.upstream.make import make_upstream
+
+
+@pytest.fixture(scope="session")
+def tiny(tone_corpus, tmp_path_factory) -> SweepConfig:
+    """Two folds of six actors, one fast network."""
+    upstream = tmp_path_factory.mktemp("upstream") / "random"
+    make_upstream(out=upstream, hidden_size=16, layers=1, channels=8, seed=0)
+    return SweepConfig(
+        name="tiny",
+        title="Tiny",
+        target=CorpusConfig("ravdess", audio_dir=Path(tone_corpus)),
+        folds=[Fold(("01",), ("02",)), Fold(("03", "04"), ("05", "06"))],
+        grids={
+            "main": Grid(arms=("base", "nsl"), networks=("cnn6",), seeds=(0,), folds=(1,)),
+            "controls": Grid(
+                arms=("guessed", "guessed_probe", "random", "purity_50"),
+                networks=("cnn6",),
+                n=(2,),
+                label_shares=(0.5,),
+                seeds=(0,),
+                folds=(1,),
+                test=False,
+            ),
+        },
+        default=("main",),
+        upstream=str(upstream),
+        clip_seconds=0.6,
+        front_end=FrontEndConfig(mel_bins=16),
+        training=TrainingConfig(epochs=2),
+    )

@@ -1,0 +1,72 @@
+import json
+from math import isnan
+
+import pytest
+
+from ser_nsl.errors import InputError
+from ser_nsl.pipeline.results import read_results, result_table
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of three methods and two seeds, and what an earlier run of another network left."""
+    models = [
+        ("cnn6", "nsl", 0, 0.60, 0.65, 0.04),
+        ("cnn6", "nsl", 1, 0.70, 0.75, 0.20),
+        ("cnn6", "add", 0, 0.40, 0.45, 0.90),
+        ("cnn6", "add", 1, 0.40, 0.45, 0.95),
+        ("cnn6", "base", 0, 0.50, 0.55, None),
+        ("cnn6", "base", 1, 0.60, 0.65, None),
+        ("vgg15", "base", 0, 0.80, 0.90, None),
+    ]
+    (tmp_path / "experiment.yaml").write_text(
+        """{name: made, title: made, source: {corpus: ravdess, audio_dir: a},
+        target: {corpus: emovo, audio_dir: b}, networks: [cnn6], methods: [nsl, add, base],
+        seeds: [0, 1]}"""
+    )
+    results = tmp_path / "results"
+    results.mkdir()
+    for network, method, seed, uar, accuracy, p_better in models:
+        scores = {"uar": uar, "accuracy": accuracy, "clips": 93}
+        if p_better is not None:
+            scores["p_better"] = {"uar": p_better, "accuracy": 0.5}
+        (results / f"{network}-{method}-seed{seed}.json").write_text(json.dumps(scores))
+    return tmp_path
+
+
+def test_one_row_a_model_of_the_experiment(run):
+    rows = read_results(run).set_index(["network", "method", "seed"])
+
+    assert len(rows) == 6
+    assert rows.loc[("cnn6", "nsl", 1)].to_dict() == {
+        "label": "cnn6-nsl-seed1",
+        "uar": 0.70,
+        "accuracy": 0.75,
+        "clips": 93,
+        "p_uar": 0.20,
+    }
+    assert isnan(rows.loc[("cnn6", "base", 0), "p_uar"])
+
+
+def test_means_over_seeds_with_their_spread(run):
+    table = result_table(run).to_dict("records")
+
+    # Two values a tenth apart have a standard deviation of 0.1 / sqrt(2).
+    columns = ("network", "method", "UAR %", "accuracy %", "UAR against base", "seeds")
+    assert [tuple(row[column] for column in columns) for row in table] == [
+        ("cnn6", "base", "55.0 ± 7.1", "60.0 ± 7.1", "", 2),
+        ("cnn6", "nsl", "65.0 ± 7.1", "70.0 ± 7.1", "+10.0", 2),
+        ("cnn6", "add", "40.0 ± 0.0", "45.0 ± 0.0", "-15.0", 2),
+    ]
+    assert {row["test clips"] for row in table} == {93}
+
+
+def test_model_without_a_result_is_named(run):
+    (run / "results" / "cnn6-add-seed1.json").unlink()
+    with pytest.raises(InputError, match="has no result of cnn6-add-seed1"):
+        read_results(run)
+
+
+def test_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is no run; run tools/run_pipeline.py first"):
+        result_table(tmp_path)

@@ -1,0 +1,437 @@
+"""A sweep made by hand, whose graph is worth something at half of the labels, and not at all."""
+
+import json
+import re
+import runpy
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from ser_nsl.corpora.settings import CorpusConfig
+from ser_nsl.errors import InputError
+from ser_nsl.pipeline.arms import ARMS
+from ser_nsl.pipeline.sweep import Fold, Grid, Run, SweepConfig, list_runs
+from ser_nsl.pipeline.sweep_results import add_result
+from ser_nsl.reports import figures
+from ser_nsl.reports.sweep import make_sweep_report
+
+CLASSES = ["anger", "joy"]
+USED = {"n": (3,), "neighbors": ("batch",), "layers": ("fc2",)}
+SPACE = "\N{NO-BREAK SPACE}"
+
+
+def sweep(folder: Path) -> SweepConfig:
+    return SweepConfig(
+        name="tiny",
+        title="Tiny <& sure>",
+        target=CorpusConfig("emodb", audio_dir=folder / "secret" / "emodb", leave_out=("boredom",)),
+        folds=[Fold(("a", "b"), ("c",)), Fold(("c", "d"), ("e",)), Fold(("e", "f"), ("a",))],
+        grids={
+            "choose": Grid(
+                **USED | {"n": (3, 6), "layers": ("fc1", "fc2")},
+                alpha=(0.1, 1.0),
+                label_shares=(0.5,),
+                seeds=(0,),
+                test=False,
+            ),
+            "main": Grid(
+                **USED,
+                arms=("base", "nsl", "fused", "random", "oracle", "add"),
+                label_shares=(0.5, 1.0),
+                seeds=(0, 1),
+            ),
+            "purity": Grid(
+                **USED, arms=("purity_20", "purity_60"), label_shares=(0.5,), seeds=(0,)
+            ),
+            "networks": Grid(**USED, networks=("cnn6",), seeds=(0,)),
+        },
+        default=("choose", "main", "purity", "networks"),
+        upstream=str(folder / "secret" / "wav2vec"),
+        caution="Do not trust this.",
+    )
+
+
+def gain(run: Run, speaker: str) -> int:
+    """Clips of ten that the arm has right beyond base's five."""
+    by_arm = {"nsl": 2, "fused": 2 if speaker in "ace" else -1, "oracle": 4}
+    return by_arm.get(run.method, 0) if run.label_share == 0.5 else 0
+
+
+def result_of(run: Run, config: SweepConfig) -> dict:
+    """Ten clips of either class a speaker; `run.seed` more are right with every arm."""
+    result = {"val_uar": 0.5 + run.n / 100, "kept_epoch": 2, "seconds": 60.0}
+    if not run.test:
+        return result
+    hits = {each: 5 + run.seed + gain(run, each) for each in config.folds[run.fold].test}
+    right, every = sum(hits.values()), 10 * len(hits)
+    return result | {
+        "uar": right / every,
+        "accuracy": right / every,
+        "clips": 2 * every,
+        "confusion_matrix": [[right, every - right], [every - right, right]],
+        "classes": CLASSES,
+        "speakers": {each: {"uar": own / 10, "clips": 20} for each, own in hits.items()},
+    }
+
+
+def write_sweep(
+    folder: Path, config: SweepConfig | None = None, *, keep: Callable[[Run], bool] = lambda _: True
+) -> Path:
+    """Writes what a sweep leaves, of the runs that are kept."""
+    config = config or sweep(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.structured(config), folder / "sweep.yaml")
+    lines = [
+        json.dumps(asdict(run) | result_of(run, config))
+        for run in list_runs(config, ["all"])
+        if keep(run)
+    ]
+    (folder / "runs.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+def read(folder: Path) -> tuple[str, str, dict]:
+    """The pages without no-break spaces, and the numbers."""
+    html, markdown = (
+        unescape((folder / name).read_text()).replace(SPACE, " ")
+        for name in ("report.html", "report.md")
+    )
+    return html, markdown, json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    folder = write_sweep(tmp_path_factory.mktemp("sweeps") / "tiny")
+    script = Path(__file__).parents[2] / "tools" / "make_report.py"
+    made = runpy.run_path(str(script))["main"](run=folder)
+    assert made.out == folder
+    return folder
+
+
+def section(page: str, title: str) -> str:
+    """What stands below a heading of the Markdown page."""
+    return page.partition(f" {title}\n")[2].partition("\n#")[0]
+
+
+def row_of(text: str, start: str) -> list[str]:
+    (line,) = (line for line in text.splitlines() if line.startswith(f"| {start}"))
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def test_sentences_say_what_intervals_allow(report):
+    html, markdown, _ = read(report)
+    sure = "is 20.0 points above base (95 % interval 20.0 to 20.0, p 0.031, 6 speakers)"
+    # Of six gains of 0.2 or -0.1, half each, resamples have one to five high ones in 95 %.
+    unsure = (
+        "cannot be told from base: 5.0 points above "
+        "(95 % interval -5.0 to 15.0, p 0.625, 6 speakers)"
+    )
+
+    for page in (html, markdown):
+        half, full = (
+            page.partition(f"resnet9, {share} % of the labels")[2].partition("fused")
+            for share in (50, 100)
+        )
+        assert sure in half[0]
+        assert unsure in half[2]
+        assert "cannot be told from base: 0.0 points above (95 % interval 0.0 to 0.0" in full[0]
+        # Of four settings on resnet9 one is above base, and cnn6's is not.
+        assert "by more than chance explains: 1 of 5 graph settings are above, 0 below" in page
+        assert "by more than chance explains: 1 of 4 graph settings are above, 0 below" in page
+
+
+def test_sentences_of_other_networks_stand_by_their_tables(report):
+    markdown = read(report)[1]
+
+    assert "`nsl` cannot be told from base" in section(markdown, "cnn6, 100 % of the labels")
+    assert "it has no runs to compare with the random graph." in markdown
+
+
+def test_table_of_scores(report):
+    html, markdown, _ = read(report)
+    half = markdown.partition("## Test scores")[2]
+    table = section(half, "resnet9, 50 % of the labels")
+
+    assert row_of(table, "base (labels only)") == [*("55.0 ± 5.5", "7.1", "55.0", "", "", "6")]
+    nsl = row_of(table, "nsl (labels and graph; n 3, α 0.1, fc2, cosine, batch)")
+    gain = "+20.0 (20.0 to 20.0; p 0.031; z 0.001)"
+    assert nsl == ["75.0 ± 5.5", "7.1", "75.0", gain, gain, "6"]
+    order = re.findall(r"^\| (\w+) \(", table, re.MULTILINE)
+    assert order == ["base", "nsl", "fused", "random", "oracle", "purity_20", "purity_60", "add"]
+    assert "guessing gives 50.0 %" in markdown
+    assert "20.0 to 20.0" in html
+
+
+def test_networks_side_by_side(report):
+    table = section(read(report)[1], "Networks side by side")
+
+    order = re.findall(r"^\| (\w+)(?:;| \|)", table, re.MULTILINE)
+    assert order == ["Arm", "base", "nsl", "fused", "random", "oracle", "add"]
+    assert row_of(table, "nsl; n 3") == ["53.0", "50.0 / 50.0", "53.0", "55.0 / 55.0"]
+    assert row_of(table, "oracle; n 3") == ["–", "–", "53.0", "55.0 / 55.0"]
+
+
+def test_choosing(report):
+    markdown = read(report)[1]
+    table = section(markdown, "Grid `choose`")
+
+    assert row_of(table, "base") == ["resnet9", "50 %", "", "", "", "", "", "50.0 ± 0.0", "3"]
+    assert "| nsl | resnet9 | 50 % | 6 | 1 | fc1 | cosine | batch | 56.0 ± 0.0 | 3 |" in table
+    assert "Grid `main`" not in markdown
+
+
+def test_settings_and_time(report):
+    html, markdown, metrics = read(report)
+
+    assert "| 1 | c, d | e | 40 |" in markdown
+    assert "EmoDB, without boredom" in markdown and "Seeds: 0, 1:" in markdown
+    assert "50 epochs, each of as many steps as show every training clip once" in markdown
+    assert f"{metrics['machine']['cpu']}, {metrics['machine']['cores']} cores" in markdown
+    assert "| cnn6 | 100 % | no graph | 3 | 60 | 60 | 0.1 |" in markdown
+    assert "| `networks` | yes | 6 | 6 |" in markdown
+    assert 0 < html.index("Do not trust this.") < html.index("What the graph is worth")
+    assert "Unfinished" not in html + markdown
+
+
+def test_numbers(report):
+    metrics = read(report)[2]
+    (nsl,) = (
+        each
+        for each in metrics["comparisons"]
+        if each["setting"]["method"] == "nsl" and each["setting"]["label_share"] == 0.5
+    )
+
+    assert metrics["missing"] == 0 and metrics["classes"] == CLASSES
+    assert nsl["against_base"]["by_speaker"] == pytest.approx(dict.fromkeys("abcdef", 0.2))
+    assert (nsl["runs"], nsl["uar"]) == (6, pytest.approx(0.75))
+
+
+def test_every_kind_of_figure(report):
+    markdown = read(report)[1]
+    links = re.findall(r"!\[[^]]+\]\((.+?)\)", markdown)
+
+    assert {report / link for link in links} == set((report / "figures").iterdir())
+    assert sorted(Path(link).stem for link in links) == [
+        "choose_resnet9_50_nsl_batch_fc1_cosine",
+        "choose_resnet9_50_nsl_batch_fc2_cosine",
+        "cnn6_100_differences",
+        "resnet9_100_confusion_base",
+        "resnet9_100_confusion_nsl",
+        "resnet9_100_differences",
+        "resnet9_50_differences",
+        "resnet9_50_purity_3_0.1_fc2_cosine_batch",
+        "resnet9_shares_controls",
+        "resnet9_shares_graphs",
+        "resnet9_shares_transfer",
+    ]
+
+
+def test_page_loads_nothing(report):
+    class Resources(HTMLParser):
+        found = ()
+
+        def handle_starttag(self, tag, attrs):
+            assert tag not in ("script", "link", "audio", "iframe")
+            self.found += tuple(value for name, value in attrs if name in ("src", "href"))
+
+    page = Resources()
+    page.feed((report / "report.html").read_text())
+
+    assert len(page.found) == 11
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.found)
+    assert "<h1>Tiny &lt;&amp; sure&gt;</h1>" in (report / "report.html").read_text()
+
+
+def test_no_path_of_the_machine(report):
+    for path in [report / "report.html", report / "report.md", report / "metrics.json"]:
+        text = path.read_text()
+        assert str(report) not in text and "secret" not in text, path
+
+
+def test_made_again_it_replaces_itself_only(tmp_path):
+    folder = write_sweep(tmp_path / "sweep")
+    make_sweep_report(run=folder, out=folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "figures" / "old.svg").touch()
+    (folder / "notes.txt").touch()
+    make_sweep_report(run=folder, out=folder)
+
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert after == before | {folder / "notes.txt": b""}
+
+
+def test_unfinished_sweep(tmp_path):
+    folder = write_sweep(tmp_path, keep=lambda run: run.test and run.seed == run.fold == 0)
+    make_sweep_report(run=folder, out=folder)
+    html, markdown, metrics = read(folder)
+
+    assert metrics["missing"] == 111 - 16
+    assert "Unfinished. 95 of 111 planned trainings are missing." in markdown.replace("**", "")
+    assert "`nsl` is 20.0 points above base on 2 speakers, too few to tell" in markdown
+    assert "nothing can be said yet" in html and "interval excludes" not in html
+    table = section(markdown.partition("## Test scores")[2], "resnet9, 50 % of the labels")
+    assert row_of(table, "nsl (")[-1] == "1, 5 missing"
+    assert "Grid `choose`" not in markdown
+
+
+def test_arms_that_are_below(tmp_path):
+    folder = write_sweep(tmp_path)
+    config, lines = sweep(tmp_path), []
+    for run in list_runs(config):
+        worse = replace(run, method="oracle") if run.method == "base" else run
+        lines.append(json.dumps(asdict(run) | result_of(worse, config)))
+    (folder / "runs.jsonl").write_text("\n".join(lines))
+    make_sweep_report(run=folder, out=folder)
+
+    markdown = read(folder)[1]
+    assert "`nsl` is 20.0 points below base (95 % interval -20.0 to -20.0" in markdown
+    assert "Against base, by more than chance explains: 0 of 5 graph settings are" in markdown
+    assert "above, 2 below. Against the random graph" in markdown
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda run: not run.test,
+        lambda run: run.test and run.method == "base",
+        lambda run: run.test and run.method == "oracle",
+        lambda run: run.test and run.method == "nsl" and run.seed == 1,
+        lambda run: run.test and run.network == "cnn6" and run.fold == 2,
+        lambda run: run.method.startswith("purity") or (run.method == "base" and run.fold == 1),
+    ],
+)
+def test_absent_pieces(tmp_path, keep):
+    folder = write_sweep(tmp_path, keep=keep)
+    make_sweep_report(run=folder, out=tmp_path / "report")
+    html, markdown, metrics = read(tmp_path / "report")
+
+    assert metrics["runs"] and "What these numbers rest on" in html
+    for figure in (tmp_path / "report" / "figures").iterdir():
+        assert f"figures/{figure.name}" in markdown
+    assert "nan" not in re.sub(r"base64,\S+", "", html + markdown).lower()
+
+
+def test_lines_without_names_of_classes(tmp_path):
+    config = sweep(tmp_path)
+    write_sweep(tmp_path, keep=lambda _: False)
+    for run in list_runs(config, ["networks"]):
+        result = result_of(run, config)
+        del result["classes"]
+        add_result(tmp_path / "runs.jsonl", run, result)
+    make_sweep_report(run=tmp_path, out=tmp_path)
+
+    assert "- Emotions: 1, 2\n" in read(tmp_path)[1]
+
+
+def test_settings_of_one_arm_are_told_apart(tmp_path):
+    grid = Grid(**USED | {"n": (3, 6)}, alpha=(0.1, 1.0), seeds=(0,))
+    config = replace(sweep(tmp_path), grids={"all": grid}, default=("all",))
+    make_sweep_report(run=write_sweep(tmp_path, config), out=tmp_path)
+
+    labels = re.findall(r"^- `(nsl.+?)`", read(tmp_path)[1], re.MULTILINE)
+    assert labels == ["nsl n 3, α 0.1", "nsl n 3, α 1", "nsl n 6, α 0.1", "nsl n 6, α 1"]
+    assert (tmp_path / "figures" / "all_resnet9_100_nsl_batch_fc2_cosine.svg").is_file()
+
+
+def test_without_runs_it_is_refused(tmp_path):
+    folder = write_sweep(tmp_path, keep=lambda _: False)
+
+    with pytest.raises(InputError, match=r"runs\.jsonl: holds no run; run tools/sweep\.py first"):
+        make_sweep_report(run=folder, out=folder)
+    assert not (folder / "report.md").exists()
+
+
+def test_figures_of_others_are_kept(tmp_path):
+    folder = write_sweep(tmp_path / "sweep")
+    (tmp_path / "mine" / "figures").mkdir(parents=True)
+
+    with pytest.raises(InputError, match=r"figures is of no report"):
+        make_sweep_report(run=folder, out=tmp_path / "mine")
+    assert [*(tmp_path / "mine").iterdir()] == [tmp_path / "mine" / "figures"]
+
+
+def texts(svg: str) -> list[str]:
+    """Letters are drawn as outlines; matplotlib notes the text above each."""
+    return re.findall(r"<!-- (.+) -->", svg)
+
+
+def test_every_arm_has_a_line():
+    curve = pd.DataFrame({"mean": [0.4, 0.6], "sd": [0.1, np.nan]}, index=[0.125, 1.0])
+    svg = figures.share_curves("UAR", dict.fromkeys(ARMS, curve))
+
+    assert {*ARMS, "12.5%", "100%"} <= set(texts(svg))
+
+
+def test_graph_of_known_purity_is_a_point():
+    gains = pd.DataFrame(
+        {"purity": [0.4, 1.0, 0.6, np.nan], "mean": [0.01, 0.1, 0.05, -0.01]},
+        index=["purity_40", "oracle", "nsl", "random"],
+    ).assign(low=np.nan, high=np.nan)
+    svg = figures.gain_by_purity("Gain", gains)
+
+    assert {"made to a purity", "nsl", "random", "100%"} <= set(texts(svg))
+
+
+def test_what_the_probe_knows_without_a_graph_is_told(tmp_path):
+    config = sweep(tmp_path)
+    grid = replace(config.grids["main"], arms=("base", "guessed"), label_shares=(0.5,))
+    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
+
+    make_sweep_report(run=folder, out=folder)
+
+    _, markdown, _ = read(folder)
+    assert "- `guessed` cannot be told from base: 0.0 points above" in markdown
+    assert "with what the probe knows but without a graph." in markdown
+
+
+def test_what_a_graph_adds_to_guesses_is_told(tmp_path):
+    config = sweep(tmp_path)
+    arms = ("base", "guessed", "probe", "guessed_probe")
+    grid = replace(config.grids["main"], arms=arms, label_shares=(0.5,))
+    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
+
+    make_sweep_report(run=folder, out=folder)
+
+    html, markdown, metrics = read(folder)
+    assert "| Against guessed | Runs |" in markdown
+    assert html.count("Against guessed</th>") == 1
+    told = "it cannot be told from guessed labels without a graph: 0.0 points above"
+    sentences = [line for line in markdown.splitlines() if told in line]
+    assert [line.split("`")[1] for line in sentences] == ["probe", "guessed_probe"]
+    assert "the random graph" not in sentences[1]
+    known = {each["setting"]["method"]: each["against_guessed"] for each in metrics["comparisons"]}
+    assert [name for name, found in known.items() if found] == ["probe", "guessed_probe"]
+
+
+def test_what_unlabelled_clips_do_without_a_graph_is_told(tmp_path):
+    config = sweep(tmp_path)
+    grid = replace(config.grids["main"], arms=("base", "nsl"), alpha=(0.0, 0.1))
+    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
+
+    make_sweep_report(run=folder, out=folder)
+
+    markdown = read(folder)[1]
+    assert "of 2 graph settings are above" in markdown  # at either share of the labels
+    told = [line for line in markdown.splitlines() if line.startswith("- `nsl α 0`")]
+    assert len(told) == 2
+    for line in told:
+        assert line.endswith("with unlabelled clips in the batch but no weight on the graph.")
+
+
+def test_embeddings_are_told_as_the_arms_use_them(tmp_path):
+    config = sweep(tmp_path)
+    grid = replace(config.grids["main"], arms=("base", "paper", "add"))
+    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
+
+    make_sweep_report(run=folder, out=folder)
+
+    (told,) = (line for line in read(folder)[1].splitlines() if line.startswith("- Upstream:"))
+    assert "taken away" not in told
+    assert "edges within speakers too; transfer has embeddings as they are" in told

@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pytest
+
+from ser_nsl.audio.features import extract_features
+from ser_nsl.audio.records import (
+    UNLABELLED,
+    ShardWriter,
+    embedding_example,
+    read_examples,
+    read_labels,
+    shard_paths,
+)
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.corpora.labels import known_labels
+from ser_nsl.errors import InputError
+from ser_nsl.training.pseudo_labels import guess_labels
+
+
+@pytest.fixture(scope="module")
+def features(tone_manifest, tmp_path_factory):
+    out = tmp_path_factory.mktemp("guessed") / "features"
+    front_end = FrontEndConfig(mel_bins=8)
+    extract_features(manifest=tone_manifest, out=out, clip_seconds=0.3, front_end=front_end)
+    return out
+
+
+@pytest.fixture
+def probed(features, tmp_path):
+    """Returns a function that writes probabilities; every guess is the class after the true one."""
+
+    def write(classes=3, leave_out=0):
+        folder = tmp_path / "probed"
+        folder.mkdir()
+        labels = list(read_labels(features, "train").items())[leave_out:]
+        with ShardWriter(folder, "train", 1) as writer:
+            for utterance_id, label in labels:
+                probabilities = np.full(classes, 0.1, np.float32)
+                probabilities[(label + 1) % classes] = 0.8
+                writer.write(embedding_example(utterance_id, probabilities))
+        return folder
+
+    return write
+
+
+def logmels(folder, split):
+    return {
+        each.features.feature["id"].bytes_list.value[0]: [
+            *each.features.feature["logmel"].float_list.value
+        ]
+        for each in read_examples(shard_paths(folder, split))
+    }
+
+
+def test_hidden_labels_are_guessed_and_the_rest_is_kept(features, probed, tmp_path):
+    out = tmp_path / "out"
+    result = guess_labels(features=features, embeddings=probed(), out=out, label_share=0.5, seed=1)
+
+    true = read_labels(features, "train")
+    known = known_labels([*true], np.array([*true.values()]), 0.5, seed=1)
+    hidden = known == UNLABELLED
+    assert result.counts == {
+        "clips": len(true),
+        "known": (~hidden).sum(),
+        "guessed": hidden.sum(),
+    }
+    assert 0 < hidden.sum() < len(true)
+    wrong = (np.array([*true.values()]) + 1) % 3
+    expected = dict(zip(true, np.where(hidden, wrong, known), strict=True))
+    assert read_labels(out, "train") == expected
+    for split in ("train", "val", "test"):
+        assert logmels(out, split) == logmels(features, split)
+    assert read_labels(out, "val") == read_labels(features, "val")
+    assert (out / "description.json").read_text() == (features / "description.json").read_text()
+
+
+def test_all_labels_known_change_nothing(features, probed, tmp_path):
+    guess_labels(features=features, embeddings=probed(), out=tmp_path / "out")
+
+    for path in shard_paths(features, "train"):
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"leave_out": 2}, r"embeddings: .* lacks 2 clips of .* \(first: 03"),
+        ({"classes": 2}, "one probability for each of 3 emotions; received 2 numbers"),
+    ],
+)
+def test_probabilities_of_other_clips_or_classes_are_refused(
+    written, message, features, probed, tmp_path
+):
+    with pytest.raises(InputError, match=message):
+        guess_labels(features=features, embeddings=probed(**written), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_share_out_of_range_is_refused(features, probed, tmp_path, share):
+    with pytest.raises(InputError, match="label_share: must be above 0 and at most 1; received"):
+        guess_labels(
+            features=features, embeddings=probed(), out=tmp_path / "out", label_share=share
+        )
+
+
+def test_guesses_of_a_probe_that_knew_the_labels_are_refused(features, probed, tmp_path):
+    folder = probed()
+    record = {
+        "stage": "probe_embeddings",
+        "settings": {"label_share": 1.0, "seed": 0},
+        "paths": {},
+    }
+    (folder / "stage.json").write_text(json.dumps(record))
+
+    with pytest.raises(InputError, match=r"embeddings: .*probe knew 100% of the labels"):
+        guess_labels(features=features, embeddings=folder, out=tmp_path / "out", label_share=0.5)
+    assert not (tmp_path / "out").exists()
