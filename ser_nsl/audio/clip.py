@@ -118,6 +118,10 @@ def fit_length(waveform: np.ndarray, samples: int) -> np.ndarray:
 
     Returns:
         Same dtype, shape `(samples,)`.
+
+    Example:
+        >>> fit_length(np.array([1.0, 2.0, 3.0]), 5)
+        array([1., 2., 3., 1., 2.])
     """
     return np.resize(waveform, samples)
 
