@@ -43,8 +43,8 @@ def tone_manifest(tone_corpus, tmp_path_factory) -> Path:
 def finished_chain(tone_corpus, tmp_path_factory) -> Path:
     """A folder in which each step of the chain has left what it makes, from tones in `audio`.
 
-    `manifest.csv`, `features`, `embeddings` (MFCC statistics), `graph.tsv`, `training`, `model` (the
-    smallest network, untrained), and `recogniser.tflite`, which is one of those that ship.
+    `manifest.csv`, `features`, `embeddings` (MFCC statistics), `graph.tsv`, `training`, `model`
+    (the smallest network, untrained), and `recogniser.tflite`, which is one of those that ship.
     """
     from ser_nsl.audio import Description, extract_features
     from ser_nsl.corpora import SplitConfig, prepare_corpus

@@ -18,7 +18,7 @@ from ser_nsl.graph.select import select_edges
 from ser_nsl.pipeline.arms import Arm, find_arm
 from ser_nsl.pipeline.steps import Step
 from ser_nsl.pipeline.sweep import Run, SweepConfig
-from ser_nsl.training.pseudo_labels import guess_labels
+from ser_nsl.training.pseudo_labels import pseudo_label
 from ser_nsl.upstream.embed import extract_embeddings
 
 _SPLITS = ("train", "val", "test")
@@ -188,7 +188,7 @@ def _guessing_steps(folder: Path, run: Run) -> Iterator[Step]:
     """Labels where the run has none."""
     yield from _probe_steps(folder, run)
     yield Step(
-        guess_labels,
+        pseudo_label,
         {
             "features": folder / "features",
             "embeddings": folder / "embeddings" / _probe(run),

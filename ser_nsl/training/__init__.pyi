@@ -6,7 +6,7 @@ from .data import (
 )
 from .graph_regularization import GraphRegularization, graph_config
 from .orders import shuffled
-from .pseudo_labels import guess_labels
+from .pseudo_labels import pseudo_label
 from .settings import AugmentationConfig, TrainingConfig
 from .train import train_downstream
 
@@ -17,7 +17,7 @@ __all__ = [
     "TrainingClips",
     "TrainingConfig",
     "graph_config",
-    "guess_labels",
+    "pseudo_label",
     "labelled_clips",
     "shuffled",
     "train_downstream",

@@ -23,7 +23,7 @@ from ser_nsl.pipeline.stage import stage
 
 
 @stage(inputs=("features", "embeddings"), makes="folder")
-def guess_labels(
+def pseudo_label(
     *, features: Path, embeddings: Path, out: Path, label_share: float = 1.0, seed: int = 0
 ) -> Mapping[str, Any]:
     """Gives training clips without a label the emotion that a probe finds likeliest.

@@ -311,7 +311,7 @@ def test_only_what_the_arms_need_is_made(tiny, tmp_path):
     assert made("add") == always | {"extract_embeddings"}
     assert made("paper") == always | {"extract_embeddings", "build_graph", "pack_neighbors"}
     assert made("mfcc") & {"extract_embeddings", "fuse_embeddings"} == set()
-    assert made("guessed") >= {"fuse_embeddings", "probe_embeddings", "guess_labels"}
+    assert made("guessed") >= {"fuse_embeddings", "probe_embeddings", "pseudo_label"}
 
 
 def test_other_settings_are_refused(swept, tiny):

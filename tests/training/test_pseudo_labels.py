@@ -15,7 +15,7 @@ from ser_nsl.audio.records import (
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.labels import known_labels
 from ser_nsl.errors import InputError
-from ser_nsl.training.pseudo_labels import guess_labels
+from ser_nsl.training.pseudo_labels import pseudo_label
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def logmels(folder, split):
 
 def test_hidden_labels_are_guessed_and_the_rest_is_kept(features, probed, tmp_path):
     out = tmp_path / "out"
-    result = guess_labels(features=features, embeddings=probed(), out=out, label_share=0.5, seed=1)
+    result = pseudo_label(features=features, embeddings=probed(), out=out, label_share=0.5, seed=1)
 
     true = read_labels(features, "train")
     known = known_labels([*true], np.array([*true.values()]), 0.5, seed=1)
@@ -76,7 +76,7 @@ def test_hidden_labels_are_guessed_and_the_rest_is_kept(features, probed, tmp_pa
 
 
 def test_all_labels_known_change_nothing(features, probed, tmp_path):
-    guess_labels(features=features, embeddings=probed(), out=tmp_path / "out")
+    pseudo_label(features=features, embeddings=probed(), out=tmp_path / "out")
 
     for path in shard_paths(features, "train"):
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
@@ -93,14 +93,14 @@ def test_probabilities_of_other_clips_or_classes_are_refused(
     written, message, features, probed, tmp_path
 ):
     with pytest.raises(InputError, match=message):
-        guess_labels(features=features, embeddings=probed(**written), out=tmp_path / "out")
+        pseudo_label(features=features, embeddings=probed(**written), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5])
 def test_share_out_of_range_is_refused(features, probed, tmp_path, share):
     with pytest.raises(InputError, match="label_share: must be above 0 and at most 1; received"):
-        guess_labels(
+        pseudo_label(
             features=features, embeddings=probed(), out=tmp_path / "out", label_share=share
         )
 
@@ -115,5 +115,5 @@ def test_guesses_of_a_probe_that_knew_the_labels_are_refused(features, probed, t
     (folder / "stage.json").write_text(json.dumps(record))
 
     with pytest.raises(InputError, match=r"embeddings: .*probe knew 100% of the labels"):
-        guess_labels(features=features, embeddings=folder, out=tmp_path / "out", label_share=0.5)
+        pseudo_label(features=features, embeddings=folder, out=tmp_path / "out", label_share=0.5)
     assert not (tmp_path / "out").exists()
