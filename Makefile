@@ -4,27 +4,34 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/ready
+PYTEST := TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -n 2 --durations 10
 
-.PHONY: demo test notebooks lint docs clean
+.PHONY: demo test test-slow test-all notebooks lint docs clean
 
 demo: $(READY)  ## Run the whole chain on synthetic speech; ends with a .tflite and a report.
-	@$(RUN) tools/run_pipeline.py --config smoke
+	@$(VENV)/bin/ser-nsl run-pipeline --config smoke
 	@echo
 	@echo "Next, on real speech (208 MB and 40 MB to download, licences shown first):"
-	@echo "  $(RUN) tools/download_corpus.py ravdess --out corpora"
-	@echo "  $(RUN) tools/download_corpus.py emodb --out corpora"
-	@echo "  $(RUN) tools/run_pipeline.py --config ravdess_to_emodb"
+	@echo "  $(VENV)/bin/ser-nsl download-corpus ravdess --out corpora"
+	@echo "  $(VENV)/bin/ser-nsl download-corpus emodb --out corpora"
+	@echo "  $(VENV)/bin/ser-nsl run-pipeline --config ravdess_to_emodb"
 
-test: $(READY)  ## Run all tests, without a network.
-	@TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -n 2 --durations 10
+test: $(READY)  ## Run the tests and the examples of docstrings, without a network.
+	@$(PYTEST) -m "not slow"
+
+test-slow: $(READY)  ## Run what takes longer: whole chains, notebooks, browsers, clusters.
+	@$(PYTEST) -m slow
+
+test-all: test test-slow  ## Run everything.
 
 notebooks: $(READY)  ## Execute all notebooks and renew the outputs they hold.
 	@$(RUN) -m pytest --overwrite --durations 10 notebooks
 
-lint: $(READY)  ## Check format, style and types.
+lint: $(READY)  ## Check format, style, types, and who imports whom.
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
 
 docs: $(READY)  ## Build the site of notebooks, design and API into build/docs, and check its links.
 	@TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m sphinx -q -E -W --keep-going -c docs -d build/doctrees . build/docs

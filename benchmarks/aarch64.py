@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ser_nsl.cli import run
+from ser_nsl.cli import run_function
 from ser_nsl.errors import InputError
 
 _ROOT = Path(__file__).parents[1]
@@ -344,4 +344,4 @@ def describe(measured: dict) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_function(main)

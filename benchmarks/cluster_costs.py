@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from ser_nsl.cli import run
+from ser_nsl.cli import run_function
 
 WIDTH = 256  # numbers of an embedding, as FC1 has
 CLIP_SECONDS = 3.0
@@ -290,4 +290,4 @@ def quote(tables: str, page: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_function(main)

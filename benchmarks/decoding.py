@@ -19,7 +19,7 @@ import numpy as np
 from scipy.signal import correlate
 from tabulate import tabulate
 
-from ser_nsl.cli import run
+from ser_nsl.cli import run_function
 
 _CLIP_SAMPLES = 64_000
 _BATCH = 16
@@ -215,4 +215,4 @@ def describe(measured: dict) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_function(main)

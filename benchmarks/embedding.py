@@ -21,7 +21,7 @@ import soundfile
 from tabulate import tabulate
 from tqdm import tqdm
 
-from ser_nsl.cli import run
+from ser_nsl.cli import run_function
 
 _RATE_HZ = 48_000  # as studio recordings, so that resampling takes part
 
@@ -161,4 +161,4 @@ def describe(measured: dict) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_function(main)

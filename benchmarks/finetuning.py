@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from ser_nsl.cli import run
+from ser_nsl.cli import run_function
 
 _SAMPLE_RATE_HZ = 16_000
 _EMOTIONS = ("anger", "fear", "happiness", "neutral", "sadness")
@@ -228,4 +228,4 @@ def describe(measured: Mapping[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_function(main)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from tabulate import tabulate
 
-from ser_nsl.cli import run
+from ser_nsl.cli import run_function
 
 _GROUP = 4  # clips of a kind
 
@@ -188,4 +188,4 @@ def describe(measured: dict[str, Any], slopes: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_function(main)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from ser_nsl.cli import run
+from ser_nsl.cli import run_function
 
 _CLIPS = 3_729  # DEMoS's training part
 _GROWTH = 4
@@ -185,4 +185,4 @@ def describe(measured: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_function(main)

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from tabulate import tabulate
 
-from ser_nsl.cli import run
+from ser_nsl.cli import run_function
 
 _NETWORKS = ("resnet9", "cnn6")
 _SOURCES = ("packed", "batch", "bank")
@@ -233,4 +233,4 @@ def describe(measured: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_function(main)

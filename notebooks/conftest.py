@@ -3,6 +3,13 @@
 from pathlib import Path
 
 import nbformat
+import pytest
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_teardown(item):

@@ -1,7 +1,6 @@
-"""Scores a model on every clip of a split, once."""
+"""Scores a trained network."""
 
 from ser_nsl.cli import run
-from ser_nsl.evaluation.model import evaluate
 
 if __name__ == "__main__":
-    run(evaluate)
+    run("evaluate")

@@ -1,7 +1,6 @@
-"""Embeds clips with the fine-tuned upstream."""
+"""Embeds clips with a wav2vec 2.0."""
 
 from ser_nsl.cli import run
-from ser_nsl.upstream.embed import extract_embeddings
 
 if __name__ == "__main__":
-    run(extract_embeddings)
+    run("extract-embeddings")

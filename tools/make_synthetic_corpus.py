@@ -1,7 +1,6 @@
-"""Makes a synthetic corpus in the layout of a real one."""
+"""Makes synthetic emotional speech."""
 
 from ser_nsl.cli import run
-from ser_nsl.corpora.synthetic import make_synthetic_corpus
 
 if __name__ == "__main__":
-    run(make_synthetic_corpus)
+    run("make-synthetic-corpus")
