@@ -11,7 +11,6 @@ from typing import get_args
 import pytest
 
 import ser_nsl
-from ser_nsl.corpora import CORPORA, CorpusName
 from ser_nsl.networks import NETWORKS, NetworkName
 
 MODULES = (
@@ -116,4 +115,3 @@ def test_what_comes_back_is_annotated_and_documented(name):
 
 def test_registries_hold_the_choices_of_scripts():
     assert get_args(NetworkName) == tuple(NETWORKS)
-    assert get_args(CorpusName) == (*CORPORA, "csv")

@@ -37,7 +37,7 @@ def resplit_records(
     records: Path,
     manifest: Path,
     out: Path,
-    splits: tuple[Literal["train", "val", "test"], ...] = SPLITS,
+    splits: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test"),
     standardise: bool = False,
 ) -> Mapping[str, Any]:
     """Divides the records of a corpus by another manifest of the same clips.

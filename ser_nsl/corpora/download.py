@@ -10,7 +10,6 @@ import stat
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path, PureWindowsPath
-from typing import Literal
 from zipfile import ZipFile, ZipInfo
 
 import pooch
@@ -18,7 +17,7 @@ import requests
 from tqdm import tqdm
 
 from ser_nsl import __version__
-from ser_nsl.corpora.manifest import corpus_licence
+from ser_nsl.corpora.description import load_corpus
 from ser_nsl.errors import InputError
 
 TIMEOUT_SECONDS = 30
@@ -36,11 +35,10 @@ class Archive:
         corpus: Name of the corpus, and of its folder.
         url: Address of the archive.
         home: Page where its authors describe it.
-        megabytes: Size of the archive in 10^6 bytes, about.
-        checksum: `algorithm:hex digits` as published by the authors, or None where they publish
-            none.
-        licence: Terms of use, in words.
-        citation: What publications that use it shall cite.
+        megabytes: Approximate size of the archive in 10^6 bytes.
+        checksum: `algorithm:hex digits` as published by the authors; None where they publish none.
+        licence: Terms of use.
+        citation: The publication to cite.
     """
 
     corpus: str
@@ -50,38 +48,6 @@ class Archive:
     checksum: str | None
     licence: str
     citation: str
-
-
-ARCHIVES = {
-    archive.corpus: archive
-    for archive in (
-        Archive(
-            corpus="ravdess",
-            url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
-            home="https://zenodo.org/records/1188976",
-            megabytes=208,
-            checksum="md5:bc696df654c87fed845eb13823edef8a",
-            licence=corpus_licence("ravdess"),
-            citation="Livingstone & Russo 2018, PLoS ONE 13(5), e0196391",
-        ),
-        Archive(
-            corpus="emodb",
-            url="http://emodb.bilderbar.info/download/download.zip",
-            home="http://emodb.bilderbar.info",
-            megabytes=40,
-            checksum=None,
-            licence=corpus_licence("emodb"),
-            citation="Burkhardt et al. 2005, A database of German emotional speech",
-        ),
-    )
-}
-
-ON_REQUEST = {
-    "emovo": "ask its authors at the Fondazione Ugo Bordoni, for research; their addresses are "
-    "in Costantini et al. 2014, http://lrec-conf.org/proceedings/lrec2014/summaries/591.html",
-    "demos": "request access at https://zenodo.org/records/2544829 with the agreement linked "
-    "there, signed by permanent staff of a university",
-}
 
 
 @dataclass(frozen=True)
@@ -101,13 +67,12 @@ class DownloadResult:
     downloaded: bool
 
 
-def download_corpus(
-    corpus: Literal["ravdess", "emodb", "emovo", "demos"], /, *, out: Path
-) -> DownloadResult:
-    """Downloads a corpus from its official archive, or says where to ask for it.
+def download_corpus(corpus: str, /, *, out: Path) -> DownloadResult:
+    """Downloads a corpus from its official archive, or says where to get it.
 
     Args:
-        corpus: Name of the corpus. EMOVO and DEMoS are given out on request only.
+        corpus: A known corpus, e.g. ravdess or emodb. Many are given out on request only, or come
+            from a page that wants a click.
         out: Folder that receives a folder named like the corpus. Nothing is written outside it.
             It needs room for the archive and the unpacked files together.
 
@@ -115,16 +80,37 @@ def download_corpus(
         The folder, the number of files in it and the archive's SHA-256.
 
     Raises:
-        InputError: If the corpus has to be asked for, and as in `download_archive`.
+        InputError: If the corpus is unknown or cannot be downloaded freely, and as in
+            `download_archive`.
+
+    Example:
+        >>> download_corpus("emovo", out=Path("corpora"))
+        Traceback (most recent call last):
+        ...
+        ser_nsl.errors.InputError: corpus: EMOVO cannot be downloaded freely: ask its authors ...
     """
-    if corpus in ON_REQUEST:
+    return download_archive(find_archive(corpus), out=out)
+
+
+def find_archive(corpus: str) -> Archive:
+    """Finds the archive of a corpus.
+
+    Args:
+        corpus: A known corpus, or the path of a YAML file that describes one.
+
+    Returns:
+        The archive.
+
+    Raises:
+        InputError: If the corpus is unknown, or has no archive that anybody may download.
+    """
+    known = load_corpus(corpus)
+    if known.download is None:
         raise InputError(
-            f"{corpus} cannot be downloaded freely: {ON_REQUEST[corpus]}. Unpack it by hand."
+            f"corpus: {known.title} cannot be downloaded freely: {known.source}. Unpack it by hand."
         )
-    if corpus not in ARCHIVES:
-        known = ", ".join([*ARCHIVES, *ON_REQUEST])
-        raise InputError(f"corpus must be one of {known}. Received: {corpus!r}")
-    return download_archive(ARCHIVES[corpus], out=out)
+    settings = vars(known.download)
+    return Archive(Path(corpus).stem, home=known.source, licence=known.licence, **settings)
 
 
 def download_archive(archive: Archive, *, out: Path) -> DownloadResult:
@@ -145,7 +131,7 @@ def download_archive(archive: Archive, *, out: Path) -> DownloadResult:
     Raises:
         InputError: If the network, the server or the disk fails, if the checksum differs, if
             the archive is damaged, if it holds a link or a path that leaves the folder, if it
-            announces more than `MAX_EXPANSION` times its size or than the disk has free, or if
+            claims more than `MAX_EXPANSION` times its size or than the disk has free, or if
             the corpus folder exists but was not made here.
     """
     folder = out / archive.corpus

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from ser_nsl.corpora.registry import LICENCES, TITLES
+from ser_nsl.corpora.description import Corpus, known_corpora, load_corpus
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import read_record
 
@@ -35,25 +35,26 @@ COLUMNS = (
 SPLITS = ("train", "val", "test")
 
 
-def corpus_licence(name: str) -> str:
-    """The terms of use of a corpus, in words; empty for one that is not known."""
-    return LICENCES.get(name, "")
-
-
 def training_data_note(table: pd.DataFrame) -> str:
-    """What whoever uses a model made from a manifest must heed.
+    """Returns the note on licences that goes with a model made from a manifest.
 
     Args:
         table: A manifest.
     """
     names = sorted(set(table["corpus"]))
-    terms = [f"{corpus_title(name)} ({corpus_licence(name) or 'terms unknown'})" for name in names]
+    licences = [(known := _known(name)) and known.licence or "terms unknown" for name in names]
+    terms = [f"{corpus_title(name)} ({text})" for name, text in zip(names, licences, strict=True)]
     return f"Made from {', '.join(terms)}, whose terms bind those who use it."
 
 
 def corpus_title(name: str) -> str:
-    """A corpus as people call it; a name that is not known stays as it is."""
-    return TITLES.get(name, name)
+    """Returns the title of a known corpus, or the given name."""
+    known = _known(name)
+    return name if known is None else known.title
+
+
+def _known(name: str) -> Corpus | None:
+    return load_corpus(name) if name in known_corpora() else None
 
 
 def read_manifest(path: Path) -> pd.DataFrame:

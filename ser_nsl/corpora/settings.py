@@ -1,6 +1,6 @@
 """What sets a corpus, and how its speakers are divided."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -74,10 +74,13 @@ class CorpusConfig:
     """A corpus of an experiment.
 
     Attributes:
-        corpus: `ravdess`, `demos`, `emovo`, `emodb`, `folder` or `csv`.
+        corpus: A known corpus, the path of a YAML file that describes one, `folder` or `csv`.
         audio_dir: Folder of its clips; not needed where `synthetic` is given.
         table: List of clips, for `csv`.
         leave_out: Emotions to leave out.
+        label_map: Other names for the emotions of a folder or table.
+        columns: A table's own names for columns.
+        speaker_pattern: Regular expression that finds the speaker in a path of a folder or table.
         skip_bad: Leave bad clips out instead of stopping.
         split: How speakers are divided.
         synthetic: Makes the clips on the spot, in the layout of `corpus` (ravdess or demos).
@@ -87,6 +90,9 @@ class CorpusConfig:
     audio_dir: Path | None = None
     table: Path | None = None
     leave_out: tuple[str, ...] = ()
+    label_map: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    speaker_pattern: str | None = None
     skip_bad: bool = False
     split: SplitConfig = SplitConfig()
     synthetic: SyntheticConfig | None = None

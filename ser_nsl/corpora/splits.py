@@ -6,7 +6,6 @@ from importlib import resources
 from pathlib import Path
 
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.errors import InputError
@@ -93,7 +92,9 @@ def speaker_lists(genders: Mapping[str, str], corpus: str, config: SplitConfig) 
 def _balanced(
     genders: Mapping[str, str], test_share: float, val_share: float, seed: int
 ) -> SpeakerLists:
-    """Divides each gender alike: first the test speakers, then validation from the rest."""
+    """Divides each gender in the same shares: first test speakers, then validation speakers."""
+    from sklearn.model_selection import train_test_split  # loads for seconds
+
     lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for gender in sorted(set(genders.values())):
         speakers = sorted(speaker for speaker in genders if genders[speaker] == gender)
@@ -166,7 +167,9 @@ def _read_lists(path: Path | None) -> SpeakerLists:
 
 
 def _split_clips(table: pd.DataFrame, config: SplitConfig) -> pd.Series:
-    """Divides clips, each emotion alike; for corpora whose speakers are unknown."""
+    """Divides clips, each emotion in the same shares; for corpora whose speakers are unknown."""
+    from sklearn.model_selection import train_test_split
+
     if (table["speaker"] != "").any():
         raise InputError(
             "split.method: 'clips' is for corpora without speakers, since it puts a speaker into "

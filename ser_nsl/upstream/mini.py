@@ -10,7 +10,6 @@ from pathlib import Path
 import tensorflow as tf
 
 from ser_nsl.corpora import prepare_corpus
-from ser_nsl.corpora.ravdess import EMOBOX_FOLDS
 from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.evaluation.upstream import measure_upstream
 from ser_nsl.pipeline.steps import Step, run_steps
@@ -36,6 +35,16 @@ FINETUNING = UpstreamConfig(
 _TEST_SPEAKERS = ("01", "02", "07", "08", "17", "18")  # of arXiv 2210.14977
 _CHECKPOINT = ("config.json", "preprocessor_config.json", "model.safetensors")
 _SPEAKERS = tuple(f"{i:02d}" for i in range(1, 25))
+
+EMOBOX_FOLDS = (
+    ("01", "11", "20", "21"),
+    ("04", "10", "12", "14"),
+    ("08", "09", "19", "23"),
+    ("03", "05", "07", "24"),
+    ("02", "15", "16", "18"),
+    ("06", "13", "17", "22"),
+)
+"""RAVDESS's actors who test in each fold of the EmoBox benchmark (arXiv 2406.07162)."""
 
 
 def train_mini_upstream(

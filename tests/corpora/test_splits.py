@@ -5,7 +5,7 @@ from pathlib import PurePath
 import pandas as pd
 import pytest
 
-from ser_nsl.corpora import CORPORA
+from ser_nsl.corpora import load_corpus
 from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.corpora.splits import assign_splits, speaker_lists
 from ser_nsl.errors import InputError
@@ -51,7 +51,7 @@ def clips(genders: dict[str, str], each: int = 2) -> pd.DataFrame:
 def demos(shared_reference) -> pd.DataFrame:
     """The paper's 9,365 clips, without the neutral ones."""
     names = (shared_reference / "demos_filenames.txt").read_text().split()
-    table = pd.DataFrame([vars(CORPORA["demos"](PurePath(name))) for name in names])
+    table = pd.DataFrame([vars(load_corpus("demos").read(PurePath(name))) for name in names])
     return table[table["emotion"] != "neutral"]
 
 

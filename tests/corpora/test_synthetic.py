@@ -11,8 +11,7 @@ import soundfile
 
 pytest.importorskip("espeakng_loader", reason="needs pip install '.[synthetic]'")
 
-from ser_nsl.corpora import demos as demos_reader
-from ser_nsl.corpora import ravdess as ravdess_reader
+from ser_nsl.corpora import load_corpus
 from ser_nsl.corpora.synthetic import espeak, make_synthetic_corpus
 from ser_nsl.corpora.synthetic.emotions import EMOTIONS, Cues, draw_cues
 from ser_nsl.corpora.synthetic.speakers import draw_speaker
@@ -72,8 +71,8 @@ def test_demos_has_the_names_of_the_real_corpus(demos):
 
 
 def test_the_ordinary_readers_read_the_names(ravdess, demos):
-    for folder, reader in ((ravdess, ravdess_reader), (demos, demos_reader)):
-        clips = [reader.read_clip(folder / name) for name in names(folder)]
+    for folder, reader in ((ravdess, load_corpus("ravdess")), (demos, load_corpus("demos"))):
+        clips = [reader.read(folder / name) for name in names(folder)]
         genders = {(clip.speaker, clip.gender) for clip in clips}
         assert genders == {("01", "male"), ("02", "female")}
         assert len({clip.utterance_id for clip in clips}) == len(clips)

@@ -6,8 +6,8 @@ import pytest
 
 from ser_nsl.audio.clip import read_audio
 from ser_nsl.audio.records import read_embeddings, read_upstream
+from ser_nsl.corpora import load_corpus
 from ser_nsl.corpora.manifest import audio_paths, read_manifest, write_manifest
-from ser_nsl.corpora.prepare import CORPORA
 from ser_nsl.embeddings.center import center_embeddings
 from ser_nsl.embeddings.mfcc import extract_mfccs, mfcc_embeddings, mfcc_statistics
 from ser_nsl.errors import InputError
@@ -135,7 +135,7 @@ def test_a_split_without_clips_is_refused(tone_manifest, tmp_path):
 )
 def test_published_yardstick(corpus, others, everyone, chance, tolerance, shared_corpora):
     paths = sorted((shared_corpora / corpus).glob("*.flac"))
-    clips = [CORPORA[corpus](Path(path.name)) for path in paths]
+    clips = [load_corpus(corpus).read(Path(path.name)) for path in paths]
     emotions, speakers = [clip.emotion for clip in clips], [clip.speaker for clip in clips]
     embeddings = mfcc_embeddings(map(read_audio, paths))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from ser_nsl.corpora import demos, ravdess
+from ser_nsl.corpora.description import load_corpus
 
 Gender = Literal["f", "m"]
 
@@ -68,6 +68,11 @@ class Layout:
     clips: Callable[[int, int], Iterator[Clip]]
 
 
+def _emotions(corpus: str) -> list[tuple[str, str]]:
+    """Codes and names of a known corpus's emotions."""
+    return [(code, name) for code, name in load_corpus(corpus).labels.items() if name]
+
+
 def gender_of(speaker: int) -> Gender:
     """Returns RAVDESS's rule, used for both corpora: odd numbers are men, even ones women."""
     return "m" if speaker % 2 else "f"
@@ -80,7 +85,7 @@ def ravdess_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
     """
     recordings = [(i, s, r) for r in (1, 2) for i in (1, 2) for s in (1, 2)]
     for speaker in range(1, speakers + 1):
-        for code, emotion in ravdess.EMOTIONS.items():
+        for code, emotion in _emotions("ravdess"):
             for intensity, statement, repetition in recordings[:clips_per_emotion]:
                 if emotion == "neutral" and intensity == 2:
                     continue
@@ -102,7 +107,7 @@ def demos_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
     About every sixth clip is prototypical (PR), as in the corpus. Its neutral clips, which are
     no part of the task, are left out.
     """
-    emotional = {code: name for code, name in demos.EMOTIONS.items() if name != "neutral"}
+    emotional = {code: name for code, name in _emotions("demos") if name != "neutral"}
     for speaker in range(1, speakers + 1):
         for column, (code, emotion) in enumerate(emotional.items()):
             for index in range(clips_per_emotion):
