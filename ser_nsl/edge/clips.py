@@ -24,9 +24,7 @@ def list_clips(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         found = _clips_in(path) if path.is_dir() else [path]
         if not found:
-            raise InputError(
-                f"{path}: holds no audio file; their names end in {', '.join(SUFFIXES)}."
-            )
+            raise InputError(f"{path}: holds no audio file ({', '.join(SUFFIXES)}).")
         clips += found
     return clips
 

@@ -52,8 +52,8 @@ def predict(
         InputError: If the recogniser, a folder or the microphone cannot be used.
         SystemExit: With status 1, after the last row, if a file could not be used.
     """
-    if microphone == bool(paths):
-        raise InputError("paths: give either audio files and folders, or --microphone.")
+    if microphone == bool(paths) or (microphone and follow):
+        raise InputError("paths: give either audio files and folders, or --microphone alone.")
     recognizer = Recognizer(find_model_or_default(model), threads=threads)
     failed: list[Path] = []
     width = 0
@@ -103,18 +103,13 @@ def _predict_clips(
 def _predict_microphone(
     recognizer: Recognizer, hop_seconds: float, smoothing_seconds: float
 ) -> Iterator[Row]:
-    """Yields a row for each hop of the microphone, for ever."""
+    """Yields a row for each hop of the microphone, forever."""
     with open_microphone() as microphone:
         stream = recognizer.stream(
-            microphone.sample_rate_hz,
-            hop_seconds=hop_seconds,
-            smoothing_seconds=smoothing_seconds,
+            microphone.sample_rate_hz, hop_seconds=hop_seconds, smoothing_seconds=smoothing_seconds
         )
-        print(
-            f"listening to {microphone.name}; each row covers the last {stream.window_seconds:g} "
-            "s; Ctrl-C ends",
-            file=sys.stderr,
-        )
+        covers = f"each row covers the last {stream.window_seconds:g} s"
+        print(f"listening to {microphone.name}; {covers}; Ctrl-C ends", file=sys.stderr)
         for samples, lost in microphone.chunks:
             if lost:
                 print("warning: audio was lost; try a longer --hop-seconds", file=sys.stderr)

@@ -171,9 +171,7 @@ def _read_tflite(path: Path) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
     if content[4:8] != _TFLITE_IDENTIFIER:
-        raise InputError(
-            f"{path}: is not a TFLite file; give a file made by `ser-nsl export-tflite`."
-        )
+        raise InputError(f"{path}: is not a TFLite file; `ser-nsl export-tflite` makes one.")
     return content
 
 

@@ -78,8 +78,8 @@ class Stream:
         check_rate(sample_rate_hz)
         if not 1 / sample_rate_hz <= hop_seconds < math.inf:
             raise InputError(
-                "hop_seconds: must be at least one sample, and finite; received "
-                f"{hop_seconds} at {sample_rate_hz} Hz."
+                f"hop_seconds: must be finite and at least one sample; received {hop_seconds} at "
+                f"{sample_rate_hz} Hz."
             )
         if not 0 <= smoothing_seconds < math.inf:
             raise InputError(
@@ -120,8 +120,7 @@ class Stream:
         channels = waveform.shape[1] if waveform.ndim == 2 else 1
         if self._channels not in (None, channels):
             raise InputError(
-                f"samples: must have as many channels as before, {self._channels}; received "
-                f"{channels}."
+                f"samples: must keep {self._channels} channel(s); received {channels}."
             )
         if not len(waveform):
             return []

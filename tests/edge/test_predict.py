@@ -95,6 +95,7 @@ def test_folders_for_programs(path, recognizer, write_clip, wave, form, monkeypa
         (["clip.wav"], {"follow": True}, "follow: needs a folder"),
         ([], {}, "paths: give either"),
         (["clip.wav"], {"microphone": True}, "paths: give either"),
+        ([], {"microphone": True, "follow": True}, "paths: give either"),
     ],
 )
 def test_arguments_that_cannot_be_used(names, flags, message, write_clip, monkeypatch, capsys):
@@ -164,7 +165,7 @@ def test_listens_to_the_microphone_until_ctrl_c(path, recognizer, microphone, wa
 
 
 def test_bad_hop(path, microphone, capsys):
-    with pytest.raises(InputError, match="hop_seconds: must be at least one sample"):
+    with pytest.raises(InputError, match="hop_seconds: .*at least one sample"):
         predict(model=str(path), microphone=True, hop_seconds=0)
     assert capsys.readouterr().out == ""
 

@@ -80,8 +80,8 @@ def test_other_rates_are_resampled_as_in_training(recognizer, tmp_path):
     assert_input(recognizer.predict(samples, 44_100), read_audio(tmp_path / "clip.wav")[:LENGTH])
 
 
-@pytest.mark.parametrize(("seconds", "rate"), [(0.1, 44_100), (3600, 8_000)])
-def test_clips_from_a_tenth_of_a_second_to_an_hour(recognizer, seconds, rate):
+@pytest.mark.parametrize(("seconds", "rate"), [(0.1, 44_100), (600, 8_000)])
+def test_clips_from_a_tenth_of_a_second_to_ten_minutes(recognizer, seconds, rate):
     start = np.random.default_rng(3).uniform(-0.5, 0.5, 800).astype(np.float32)
     probabilities = recognizer.predict(np.resize(start, int(seconds * rate)), rate)
 

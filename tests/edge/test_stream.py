@@ -114,8 +114,8 @@ def test_smoothing_is_a_mean_with_weights_that_fall_with_age(recognizer):
         (np.array([[0.0, 1], [0, np.inf]]), "NaN or infinite"),
         (np.zeros((9, 2), np.int32), "received int32"),
         (np.zeros((2, 99)), r"shape .*received \(2, 99\)"),
-        (np.zeros((0, 3)), "as many channels as before, 2; received 3"),
-        (np.zeros(9), "as many channels as before, 2; received 1"),
+        (np.zeros((0, 3)), "samples: must keep 2 channel.*; received 3"),
+        (np.zeros(9), "samples: must keep 2 channel.*; received 1"),
     ],
 )
 def test_bad_chunks_leave_the_stream_as_it_was(recognizer, chunk, message):
@@ -142,8 +142,11 @@ def test_a_bad_or_empty_first_chunk_does_not_fix_the_channels(recognizer):
     ("settings", "message"),
     [
         ({"sample_rate_hz": 44.1}, "sample_rate_hz: must be a number in Hz"),
-        ({"hop_seconds": 0.9 / RATE}, "hop_seconds: must be at least one sample.*at 16000 Hz"),
-        ({"hop_seconds": math.inf}, "hop_seconds: .*finite; received inf"),
+        (
+            {"hop_seconds": 0.9 / RATE},
+            "hop_seconds: .*at least one sample; received .* at 16000 Hz",
+        ),
+        ({"hop_seconds": math.inf}, "hop_seconds: .*finite.*received inf"),
         ({"hop_seconds": math.nan}, "hop_seconds: .*received nan"),
         ({"smoothing_seconds": -1}, "smoothing_seconds: must be 0 or more.*received -1"),
         ({"smoothing_seconds": math.inf}, "smoothing_seconds: must be 0 or more.*received inf"),
@@ -155,30 +158,30 @@ def test_bad_settings(recognizer, settings, message):
         recognizer.stream(**{"sample_rate_hz": RATE} | settings)
 
 
-def test_an_hour_without_drift_in_little_memory(convert, pack_all, tmp_path):
-    """The audio shows its own time: its value grows from 0 to 1 within the hour."""
+def test_twenty_minutes_without_drift_in_little_memory(convert, pack_all, tmp_path):
+    """The audio shows its own time: its value grows from 0 to 1 in that time."""
     length = RATE // 10
     middle = length // 2
     model = convert(lambda x: tf.stack([x[:, middle], 1 - x[:, middle]], 1), length)
     (tmp_path / "clock.tflite").write_bytes(pack_all(model, ["value", "rest"], clip_samples=length))
     rate, chunk, hop = 44_100, 44_321, 1.7
-    hour = 3600 * rate
+    total = 1200 * rate
     stream = Recognizer(tmp_path / "clock.tflite").stream(
         rate, hop_seconds=hop, smoothing_seconds=0
     )
     predictions = []
     tracemalloc.start()
-    for start in range(0, hour, chunk):
-        time = np.arange(start, min(start + chunk, hour)) / hour
+    for start in range(0, total, chunk):
+        time = np.arange(start, min(start + chunk, total)) / total
         predictions += stream.feed(time.astype(np.float32))
         if start == 0:
             tracemalloc.reset_peak()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     ends = np.array([prediction.time_seconds for prediction in predictions])
-    middles = np.array([prediction.probabilities["value"] for prediction in predictions]) * 3600
+    middles = np.array([prediction.probabilities["value"] for prediction in predictions]) * 1200
 
-    assert len(predictions) == int(3600 / hop)
+    assert len(predictions) == int(1200 / hop)
     np.testing.assert_allclose(ends, hop * np.arange(1, len(ends) + 1))
     # The window's middle is 0.05 s before its end. The resampler scales by 1 - 1e-6.
     np.testing.assert_allclose(middles, ends - 0.05, rtol=2e-6, atol=1e-3)
