@@ -1,11 +1,11 @@
-"""Installs the base install on an emulated ARM machine, and compares its predictions with ours.
+"""Installs the base install on an emulated ARM machine and compares its predictions with ours.
 
     python benchmarks/aarch64.py --work runs/aarch64 --out results/aarch64 \
         --models float32.tflite int8.tflite --clips corpora/emodb/03a01Fa.wav
 
-debootstrap fetches a small Debian for arm64, PRoot and QEMU run its programs without root and
-without a change to this machine. Its own Python makes a virtual environment and installs the
-committed state of this checkout, as on a Raspberry Pi. Nothing is timed.
+debootstrap downloads a small Debian for arm64; PRoot and QEMU run its programs without root and
+without changing this machine. Its own Python makes a virtual environment and installs the committed
+state of this checkout, as on a Raspberry Pi. Nothing is timed.
 """
 
 import json
@@ -32,7 +32,7 @@ _PACKAGES = {  # program: Debian's package
 
 _INSTALLS = {"base": "", "base with [litert]": "[litert]"}
 
-_CPUS = {  # what /proc/cpuinfo says of them: the runtimes choose their kernels by it
+_CPUS = {  # board, and fields of /proc/cpuinfo, by which the runtimes choose their kernels
     "cortex-a72": ("Raspberry Pi 4", "fp asimd evtstrm crc32 cpuid", "0x0", "0xd08", "3"),
     "cortex-a76": (
         "Raspberry Pi 5",
@@ -44,7 +44,7 @@ _CPUS = {  # what /proc/cpuinfo says of them: the runtimes choose their kernels 
     ),
 }
 
-_SHARED = (  # of this machine, for the network
+_SHARED = (  # paths of this machine, for the network
     "/dev",
     "/proc",
     "/sys",
@@ -82,11 +82,11 @@ def main(
     Args:
         work: Folder for Debian, environments and copies, about 1 GB; Debian and the environments
             of this commit stay there for the next run.
-        models: Recognisers of `tools/export_tflite.py`.
-        clips: Clips for them to hear.
+        models: Recognisers of `ser-nsl export-tflite`.
+        clips: Clips to recognise.
         out: Folder for `aarch64.md` and `aarch64.json`.
-        suite: Debian's release, whose Python installs.
-        cpu: The processor: cortex-a72 is that of a Raspberry Pi 4, cortex-a76 of a Pi 5.
+        suite: Release of Debian, with its Python.
+        cpu: Processor: cortex-a72 as in a Raspberry Pi 4, or cortex-a76 as in a Pi 5.
     """
     check(models, clips, cpu)
     work = work.resolve()
@@ -105,7 +105,7 @@ def main(
         "predictions": [],
     }
     for install, extra in _INSTALLS.items():
-        heard = []
+        predicted = []
         for command, base, python in (
             ([], work, sys.executable),
             (emulated, Path("/work"), "/usr/bin/python3"),
@@ -117,10 +117,10 @@ def main(
             first = str(base / "inputs" / models[0].name)
             probed = json.loads(lines(*command, str(path), "-c", _PROBE, first)[-1])
             measured["installs"].append({"install": install} | installed | probed)
-            heard.append(
+            predicted.append(
                 [predict([*command, str(path)], base, model.name, clips) for model in models]
             )
-        for model, native, there in zip(models, *heard, strict=True):
+        for model, native, there in zip(models, *predicted, strict=True):
             measured["predictions"].append(
                 {"install": install, "runtime": probed["runtime"], "model": model.name}
                 | compare(native, there)
@@ -133,10 +133,10 @@ def main(
 
 
 def check(models: Sequence[Path], clips: Sequence[Path], cpu: str) -> None:
-    """Refuses what would fail later.
+    """Checks programs and arguments before the long work.
 
     Raises:
-        InputError: If a program or file is missing, or the processor is not known.
+        InputError: If a program or file is missing, or the processor is unknown.
     """
     missing = [package for program, package in _PACKAGES.items() if not shutil.which(program)]
     if missing:
@@ -145,19 +145,19 @@ def check(models: Sequence[Path], clips: Sequence[Path], cpu: str) -> None:
         )
     for path in (*models, *clips):
         if not path.is_file():
-            raise InputError(f"{path}: is no file; check the path.")
+            raise InputError(f"{path}: is not a file; check the path.")
     if cpu not in _CPUS:
         raise InputError(f"cpu: must be one of {', '.join(_CPUS)}; received {cpu}.")
 
 
 def make_system(system: Path, suite: str) -> Path:
-    """Fetches and unpacks Debian for arm64 with its Python, unless it is there.
+    """Downloads and unpacks Debian for arm64 with its Python, unless it is there.
 
-    Its packages are not configured: that takes a quarter of an hour under emulation, and pip
-    needs none of it.
+    Its packages are not configured: that takes a quarter of an hour under emulation, and pip works
+    without it.
 
     Raises:
-        InputError: If this needs root, or debootstrap fails.
+        InputError: If this process is not root, or debootstrap fails.
     """
     if system.exists():
         return system
@@ -205,7 +205,7 @@ def copy_inputs(work: Path, models: Sequence[Path], clips: Sequence[Path]) -> st
 
 
 def emulator(work: Path, system: Path, cpu: str) -> list[str]:
-    """The command before a command, for the ARM machine; it sees `work` as `/work`."""
+    """Returns the words before a command that run it on the ARM machine, with `work` as `/work`."""
     _, features, variant, part, revision = _CPUS[cpu]
     text = "".join(
         f"processor\t: {i}\nBogoMIPS\t: 108.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\n"
@@ -225,9 +225,9 @@ def emulator(work: Path, system: Path, cpu: str) -> list[str]:
 def make_environment(
     command: Sequence[str], python: str, folder: Path, base: Path, extra: str, commit: str
 ) -> dict[str, object]:
-    """Runs `python -m venv` and `pip install .` on one machine; tells how much they installed.
+    """Runs `python -m venv` and `pip install .` on one machine; returns the installed size.
 
-    An environment that an earlier run has finished from the same commit is taken as it is.
+    An environment that an earlier run has finished from the same commit is used again.
     """
     finished = folder / "installed.json"
     if finished.exists() and (row := json.loads(finished.read_text()))["commit"] == commit:
@@ -246,9 +246,9 @@ def make_environment(
 def predict(
     python: Sequence[str], base: Path, model: str, clips: Sequence[Path]
 ) -> list[dict[str, float]]:
-    """Runs `tools/predict.py` on all clips: the probabilities of each."""
+    """Runs `ser-nsl predict` on all clips; returns the probabilities of each."""
     rows = lines(
-        *(*python, str(base / "source/tools/predict.py"), "--format", "json"),
+        *(*python, "-m", "ser_nsl.cli", "predict", "--format", "json"),
         *("--model", str(base / "inputs" / model)),
         *(str(base / "inputs" / clip.name) for clip in clips),
     )
@@ -256,7 +256,7 @@ def predict(
 
 
 def compare(native: list[dict[str, float]], there: list[dict[str, float]]) -> dict[str, object]:
-    """Largest difference of a probability, to six decimals, and the clips with one label."""
+    """Returns the largest difference of a probability, and how many clips get the same label."""
     pairs = list(zip(native, there, strict=True))
     same = sum(max(a, key=a.get) == max(b, key=b.get) for a, b in pairs)
     largest = max(abs(a[label] - b[label]) for a, b in pairs for label in a)
@@ -269,7 +269,7 @@ def compare(native: list[dict[str, float]], there: list[dict[str, float]]) -> di
 
 
 def lines(*command: str) -> list[str]:
-    """Runs a command without what this Python's environment sets; returns its standard output.
+    """Runs a command without the variables of this Python's environment; returns its output.
 
     Raises:
         InputError: If it fails; its output is in the message.
@@ -283,12 +283,12 @@ def lines(*command: str) -> list[str]:
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files."""
+    """Returns the bytes of all files in a folder."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def describe(measured: dict) -> str:
-    """The tables, with what they say."""
+    """Formats the report."""
     tools = ("pip", "setuptools", "ser-nsl", "ser_nsl")
     installs = [
         {
@@ -322,20 +322,20 @@ def describe(measured: dict) -> str:
             f"Made by `benchmarks/aarch64.py` from commit {measured['commit'][:12]}: Debian "
             f"{measured['debian']} for arm64 under {measured['emulator']}, as a "
             f"{measured['cpu']}, with PRoot {measured['proot']}. On both machines `python -m "
-            "venv`, `pip install .` (and `'.[litert]'`), then `tools/predict.py`. No board was at "
-            "hand, and how fast it is was not measured: an emulator's speed says nothing.",
+            "venv`, `pip install .` (and `'.[litert]'`), then `ser-nsl predict`. No board was at "
+            "hand, and speed was not measured: that of an emulator means nothing.",
             "",
             "## What pip installs",
             "",
-            "MB are all files that it adds to an empty environment, bytecode too. `[litert]` adds "
-            "LiteRT beside tflite-runtime, and is used first.",
+            "MB counts all files that pip adds to an empty environment, bytecode included. "
+            "`[litert]` adds LiteRT beside tflite-runtime; LiteRT is then used.",
             "",
             tabulate(installs, headers="keys", tablefmt="github"),
             "",
             "## Predictions",
             "",
             "Largest difference of a probability between the two machines, with the same runtime; "
-            "`predict.py` writes six decimals.",
+            "`ser-nsl predict` prints six decimals.",
             "",
             tabulate(predictions, headers="keys", tablefmt="github", disable_numparse=True),
             "",

@@ -1,20 +1,6 @@
 """Runs an exported recogniser: NumPy, soundfile, soxr and a TFLite runtime, nothing else."""
 
-from ser_nsl.edge.recognizer import (
-    FORMAT_VERSION,
-    LABELS_NAME,
-    RUNTIMES,
-    SETTINGS_NAME,
-    Recognizer,
-)
-from ser_nsl.edge.stream import Prediction, Stream
+import lazy_loader
 
-__all__ = [
-    "FORMAT_VERSION",
-    "LABELS_NAME",
-    "RUNTIMES",
-    "SETTINGS_NAME",
-    "Prediction",
-    "Recognizer",
-    "Stream",
-]
+# Each name of `__init__.pyi` is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

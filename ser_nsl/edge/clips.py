@@ -1,4 +1,4 @@
-"""Audio files, where folders are given: those that are there, and those that come."""
+"""Audio files in folders: those that are there, and those that will come."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,13 +9,13 @@ from ser_nsl.errors import InputError
 
 
 def list_clips(paths: Iterable[Path]) -> list[Path]:
-    """Puts in place of each folder its audio files and those of its subfolders.
+    """Replaces each folder by its audio files, including those in subfolders.
 
     Args:
-        paths: Files, which may be missing, and folders.
+        paths: Files, which need not exist, and folders.
 
     Returns:
-        The files in the order of `paths`; those of a folder sorted, without hidden ones.
+        The files in the order of `paths`; those of a folder are sorted, hidden ones left out.
 
     Raises:
         InputError: If a folder holds no audio file.
@@ -24,9 +24,7 @@ def list_clips(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         found = _clips_in(path) if path.is_dir() else [path]
         if not found:
-            raise InputError(
-                f"{path}: holds no audio file; their names end in {', '.join(SUFFIXES)}."
-            )
+            raise InputError(f"{path}: holds no audio file ({', '.join(SUFFIXES)}).")
         clips += found
     return clips
 
@@ -39,20 +37,25 @@ def _clips_in(folder: Path) -> list[Path]:
     )
 
 
-def follow_clips(folders: Sequence[Path], *, poll_seconds: float = 1.0) -> Iterator[Path]:
-    """Waits for audio files, for ever.
+def follow_clips(paths: Sequence[Path], *, poll_seconds: float = 1.0) -> Iterator[Path]:
+    """Yields files, then waits for audio files in folders, forever.
 
     Args:
-        folders: Where to look, subfolders included.
-        poll_seconds: Time from one look to the next.
+        paths: Files, which need not exist, and at least one folder; subfolders are included.
+        poll_seconds: Time from one look into the folders to the next.
 
     Yields:
-        Each clip, also those that are there at the start, once its size and time of change have
-        stayed for one poll: then it is complete. A clip that changes later comes again.
+        The files, then each clip in the folders, also those that are there already, once its size
+        and modification time have not changed for one poll, so that it is complete. A clip that
+        changes later is yielded again.
 
     Raises:
-        InputError: If a folder is missing or goes away.
+        InputError: If there is no folder, or one goes away.
     """
+    folders = [path for path in paths if path.is_dir()]
+    if not folders:
+        raise InputError(f"follow: needs a folder; received {', '.join(map(str, paths))}.")
+    yield from (path for path in paths if path not in folders)
     before: dict[Path, tuple[int, int]] = {}
     yielded: dict[Path, tuple[int, int]] = {}
     while True:
@@ -67,15 +70,15 @@ def follow_clips(folders: Sequence[Path], *, poll_seconds: float = 1.0) -> Itera
 
 
 def _states(folders: Sequence[Path]) -> dict[Path, tuple[int, int]]:
-    """Size and time of change of each clip."""
+    """Returns the size and modification time of each clip."""
     states = {}
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder}: is no folder, or is so no more; check the path.")
+            raise InputError(f"{folder}: is no longer a folder; check the path.")
         for path in _clips_in(folder):
             try:
                 status = path.stat()
-            except FileNotFoundError:  # gone since it was found
+            except FileNotFoundError:  # deleted since it was found
                 continue
             states[path] = (status.st_size, status.st_mtime_ns)
     return states

@@ -16,10 +16,10 @@ class Microphone(NamedTuple):
     """A microphone that records.
 
     Attributes:
-        name: The device's name.
-        sample_rate_hz: Sample rate of the chunks, the device's own.
-        chunks: Chunks of 0.1 s for ever, float32 of shape `(samples, 1)`, each with whether audio
-            before it was lost since nobody took it in time.
+        name: Name of the device.
+        sample_rate_hz: Sample rate of the chunks, which is the device's own.
+        chunks: Endless chunks of 0.1 s, float32 of shape `(samples, 1)`, each with whether audio
+            before it was lost because nothing read it in time.
     """
 
     name: str
@@ -29,14 +29,14 @@ class Microphone(NamedTuple):
 
 @contextlib.contextmanager
 def open_microphone() -> Iterator[Microphone]:
-    """Opens the microphone that the system's sound settings name.
+    """Opens the microphone that is chosen in the system's sound settings.
 
     Yields:
         The microphone, which records until the context ends.
 
     Raises:
         InputError: If sounddevice, PortAudio or a microphone is missing, or if the microphone
-            stops, as when it is unplugged.
+            stops, for example because it is unplugged.
     """
     sounddevice = _import_sounddevice()
     try:
@@ -55,13 +55,9 @@ def open_microphone() -> Iterator[Microphone]:
 def _import_sounddevice() -> ModuleType:
     try:
         import sounddevice
-    except ImportError as error:
+    except Exception as error:  # also OSError without PortAudio, PortAudioError if it fails
         raise InputError(
-            "microphone: needs the package sounddevice; run `pip install sounddevice`."
-        ) from error
-    except Exception as error:  # OSError without PortAudio, PortAudioError where it cannot start
-        raise InputError(
-            f"microphone: sounddevice cannot work ({error}); on Debian, Ubuntu and Raspberry Pi OS "
-            "run `apt install libportaudio2`."
+            f"microphone: needs the package sounddevice ({error}); run `pip install sounddevice`, "
+            "and on Debian, Ubuntu and Raspberry Pi OS `apt install libportaudio2`."
         ) from error
     return sounddevice

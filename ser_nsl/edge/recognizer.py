@@ -16,61 +16,65 @@ from ser_nsl.edge.stream import Stream
 from ser_nsl.errors import InputError
 
 FORMAT_VERSION = 1
-"""Grows when a file can no longer be run by the `Recognizer` of older releases."""
+"""Version of the file format; it grows when older releases cannot run a newer file."""
 
 SETTINGS_NAME = "recogniser.json"
-"""The file of settings inside a recogniser."""
+"""Name of the file of settings inside a recogniser."""
 
 LABELS_NAME = "labels.txt"
-"""The file of labels inside a recogniser."""
+"""Name of the file of labels inside a recogniser."""
 
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
-"""Packages that can run a recogniser, LiteRT first."""
+"""Packages that can run a recogniser, in order of preference."""
 
 _TFLITE_IDENTIFIER = b"TFL3"  # bytes 4 to 7 of the flatbuffer
 
-# What zipfile and json raise where bytes are damaged.
+# What zipfile and json raise for damaged bytes.
 _UNREADABLE = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 class Recognizer:
-    """An exported recogniser, ready to hear clips.
+    """An exported recogniser.
 
-    It must not be used by two threads at once, nor by streams in two; give each its own.
+    It must not be used by two threads at once, nor by streams in two threads; give each its own.
 
     Attributes:
-        name: The recogniser's name.
+        name: Name of the recogniser.
         labels: Emotions in the order of the model's outputs.
         sample_rate_hz: Sample rate of the model's input; other rates are resampled to it.
         clip_samples: Length of the model's input; other lengths are cut or repeated to it.
-        runtime: The package that runs it, `ai_edge_litert` or `tflite_runtime`.
-    """
+        runtime: Package that runs the model, `ai_edge_litert` or `tflite_runtime`.
 
-    name: str
-    labels: tuple[str, ...]
-    sample_rate_hz: int
-    clip_samples: int
-    runtime: str
+    Example:
+        >>> from ser_nsl.audio import read_audio
+        >>> recognizer = Recognizer("recogniser.tflite")
+        >>> recognizer.labels
+        ('anger', 'disgust', 'fear', 'happiness', 'neutral', 'sadness')
+        >>> clip = read_audio("audio/Actor_01/03-01-01-01-01-01-01.wav")
+        >>> probabilities = recognizer.predict(clip, 16_000)
+        >>> max(probabilities, key=probabilities.get)  # the clip is a low tone
+        'fear'
+    """
 
     def __init__(self, path: Path | str, *, threads: int = 1, runtime: str | None = None) -> None:
         """Opens a recogniser.
 
         Args:
-            path: `.tflite` file made by `tools/export_tflite.py`.
-            threads: Threads that the runtime may use, at least 1.
-            runtime: Package that runs it, one of `RUNTIMES`; None for the first that is
-                installed.
+            path: `.tflite` file made by `ser-nsl export-tflite`, or found by `find_model`.
+            threads: Number of threads that the runtime may use, at least 1.
+            runtime: Package that runs the model, one of `RUNTIMES`; None for the first one that
+                is installed.
 
         Raises:
             InputError: If the file is missing, damaged, not an exported recogniser or made by a
-                newer release, or if the TFLite runtime, or any, is not installed.
+                newer release, or if the TFLite runtime is not installed.
         """
         if not isinstance(threads, int) or threads < 1:
-            raise InputError(f"threads: must be a whole number from 1 on; received {threads!r}.")
+            raise InputError(f"threads: must be an integer of at least 1; received {threads!r}.")
         path = Path(path)
         content = _read_tflite(path)
         settings, self.labels = _read_settings(path, content)
-        self.name = settings["name"]
+        self.name: str = settings["name"]
         self.sample_rate_hz = int(settings["sample_rate_hz"])
         self.clip_samples = int(settings["clip_samples"])
         interpreter_class = _interpreter_class(runtime)
@@ -83,7 +87,7 @@ class Recognizer:
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"{path}: the TFLite runtime cannot load it ({' '.join(str(error).split())}); copy "
-                "it again, or bring the runtime up to date."
+                "it again, or update the runtime."
             ) from error
         self._input = _only_tensor(path, "input", inputs, self.clip_samples)
         self._output = _only_tensor(path, "output", outputs, len(set(self.labels)))
@@ -97,15 +101,15 @@ class Recognizer:
         Args:
             samples: Shape `(samples,)` or `(samples, channels)`; float in [-1, 1], or int16,
                 which is divided by 32768.
-            sample_rate_hz: Sample rate of `samples`.
+            sample_rate_hz: Sample rate of `samples`, from 1,000 to 1,000,000.
 
         Returns:
-            For each label, in the order of `labels`, its probability in [0, 1]; their sum is 1.
+            The probability of each label, in [0, 1] and in the order of `labels`; their sum is 1.
 
         Raises:
             InputError: If `samples` has another shape or type, is shorter than one sample at
-                the model's rate, holds NaN or infinite values, or peaks above 10; or if the
-                sample rate is below 1 kHz or above 1 MHz.
+                the model's rate, holds NaN or infinite values, or has a peak above 10; or if the
+                sample rate is outside its range.
         """
         check_rate(sample_rate_hz)
         waveform = as_float(samples)
@@ -115,8 +119,8 @@ class Recognizer:
                 f"{len(waveform)} samples at {sample_rate_hz} Hz."
             )
         mono = to_mono(waveform, sample_rate_hz, sample_rate_hz=self.sample_rate_hz)
-        heard = fit_length(mono, self.clip_samples)
-        self._interpreter.set_tensor(self._input, heard[np.newaxis])
+        clip = fit_length(mono, self.clip_samples)
+        self._interpreter.set_tensor(self._input, clip[np.newaxis])
         self._interpreter.invoke()
         probabilities = self._interpreter.get_tensor(self._output)[0]
         return dict(zip(self.labels, probabilities.tolist(), strict=True))
@@ -124,19 +128,19 @@ class Recognizer:
     def stream(
         self, sample_rate_hz: float, *, hop_seconds: float = 0.5, smoothing_seconds: float = 1.0
     ) -> Stream:
-        """Begins to recognise endless audio, as of a microphone.
+        """Starts to recognise endless audio, such as that of a microphone.
 
         Args:
-            sample_rate_hz: Sample rate of the audio.
+            sample_rate_hz: Sample rate of the audio, from 1,000 to 1,000,000.
             hop_seconds: Time from one prediction to the next, at least one sample.
-            smoothing_seconds: Age at which a former prediction's weight in the present one has
-                fallen to 1/e; 0 for predictions that are not smoothed.
+            smoothing_seconds: Age at which a prediction's weight has fallen to 1/e; 0 for no
+                smoothing.
 
         Returns:
-            The stream, to be fed with chunks of any size.
+            The stream, which takes chunks of any size.
 
         Raises:
-            InputError: If a number lies outside its range.
+            InputError: If a number is outside its range.
         """
         return Stream(
             self.predict,
@@ -148,16 +152,16 @@ class Recognizer:
 
 
 def _interpreter_class(runtime: str | None) -> type:
-    """The interpreter of a runtime, or of the first that is installed."""
+    """Returns the interpreter of a runtime, or of the first one that is installed."""
     if runtime not in (None, *RUNTIMES):
         raise InputError(f"runtime: must be {' or '.join(RUNTIMES)}; received {runtime}.")
-    for package in [runtime] if runtime else RUNTIMES:
+    packages = [runtime] if runtime else RUNTIMES
+    for package in packages:
         with contextlib.suppress(ImportError):
             return importlib.import_module(f"{package}.interpreter").Interpreter
-    fault = f"runtime: {runtime} is not" if runtime else "no TFLite runtime is"
     raise InputError(
-        f"{fault} installed; run `pip install ai-edge-litert`, or `pip install tflite-runtime` "
-        "where the former has no build."
+        f"runtime: {' or '.join(packages)} is not installed; run `pip install ai-edge-litert`, or "
+        "`pip install tflite-runtime` where the former has no build."
     )
 
 
@@ -167,42 +171,40 @@ def _read_tflite(path: Path) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
     if content[4:8] != _TFLITE_IDENTIFIER:
-        raise InputError(
-            f"{path}: is not a TFLite file; give the file that tools/export_tflite.py made."
-        )
+        raise InputError(f"{path}: is not a TFLite file; `ser-nsl export-tflite` makes one.")
     return content
 
 
 def _read_settings(path: Path, content: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Reads the settings and the labels, which lie as a zip archive behind the model."""
+    """Reads the settings and the labels, which are in a zip archive after the model."""
     labels: tuple[str, ...] = ()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             settings = json.loads(archive.read(SETTINGS_NAME))
             newer = settings["format_version"] > FORMAT_VERSION
-            if not newer:  # what else a newer file holds is not known
+            if not newer:  # what else a newer file holds is unknown
                 labels = tuple(archive.read(LABELS_NAME).decode().splitlines())
                 _ = settings["name"], int(settings["clip_samples"])
                 check_rate(int(settings["sample_rate_hz"]))
     except _UNREADABLE as error:
         raise InputError(
             f"{path}: holds no readable {SETTINGS_NAME} and {LABELS_NAME} ({error}), so it is "
-            "cut off or no recogniser of ser_nsl; copy or export it again."
+            "cut off or not a recogniser of ser_nsl; copy or export it again."
         ) from error
     if newer:
         raise InputError(
             f"{path}: has format {settings['format_version']}, this release reads up to "
-            f"{FORMAT_VERSION}; bring ser-nsl up to date."
+            f"{FORMAT_VERSION}; update ser-nsl."
         )
     return settings, labels
 
 
 def _only_tensor(path: Path, role: str, tensors: list[dict], width: int) -> int:
-    """Index of the model's one input or output, which must be as the settings announce it."""
+    """Returns the index of the model's only input or output, which must match the settings."""
     found = [(tensor["dtype"].__name__, tuple(tensor["shape"].tolist())) for tensor in tensors]
     if found != [("float32", (1, width))]:
         raise InputError(
-            f"{path}: its settings and labels announce one {role} of float32 and shape "
-            f"{(1, width)}, the model has {found}; export it again."
+            f"{path}: its settings and labels need one {role} of float32 and shape {(1, width)}, "
+            f"the model has {found}; export it again."
         )
     return tensors[0]["index"]

@@ -1,94 +1,78 @@
 """Predictions as lines of text: a table for people, CSV or JSON for programs.
 
-A row is what was heard, such as a file's name, with the probability of each label. Each line is
-there as soon as its row is; headers wait for the first row.
+A row has a key, such as a file's name, and the probability of each label. Its line is yielded at
+once, the first one after a header.
 """
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 Row = tuple[str | float, dict[str, float]]
 
 _DECIMALS = 6  # of probabilities, which are float32
 
 
-def as_table(
-    rows: Iterable[Row], title: str, labels: Sequence[str], *, width: int = 0
-) -> Iterator[str]:
-    """Aligns columns, with percentages.
+def as_table(rows: Iterable[Row], title: str, *, width: int = 0) -> Iterator[str]:
+    """Formats rows as a table with aligned columns and percentages.
 
     Args:
-        rows: What was heard, with the probability of each label.
-        title: Header of the column of what was heard.
-        labels: Emotions in the order of the probabilities.
-        width: Characters of that column; a longer text widens it from there on.
+        rows: Keys, with the probability of each label.
+        title: Header of the keys.
+        width: Characters for the keys; a longer key widens its column from there on.
 
     Yields:
         Lines.
     """
-    widths = [
-        max(width, len(title)),
-        max(len(label) for label in (*labels, "emotion")),
-        *(max(len(label), len("100.0%")) for label in labels),
-    ]
-    header = [(title, "emotion", *labels)]
-    for heard, probabilities in rows:
+    widths: list[int] = []
+    for key, probabilities in rows:
         shares = (f"{probability:.1%}" for probability in probabilities.values())
-        lines = [*header, (str(heard), _top(probabilities), *shares)]
-        widths[0] = max(widths[0], len(str(heard)))
-        yield from (_aligned(cells, widths) for cells in lines)
-        header = []
+        lines = [(str(key), _top(probabilities), *shares)]
+        if not widths:
+            header = (title, "emotion", *probabilities)
+            lines = [header, *lines]
+            widths = [max(len(text), len("100.0%")) for text in header]
+            widths[:2] = max(width, len(title)), max(map(len, header[1:]))
+        widths[0] = max(widths[0], len(str(key)))
+        for line in lines:
+            cells = list(map(str.rjust, line, widths))
+            cells[:2] = map(str.ljust, line[:2], widths[:2])
+            yield "  ".join(cells)
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Joins the cells of a line: the first two to the left, numbers to the right."""
-    texts = (cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True))
-    numbers = (cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True))
-    return "  ".join((*texts, *numbers))
-
-
-def as_csv(rows: Iterable[Row], title: str, labels: Sequence[str]) -> Iterator[str]:
-    """Separates values by commas, below a header.
+def as_csv(rows: Iterable[Row], title: str) -> Iterator[str]:
+    """Formats rows as comma-separated values.
 
     Args:
-        rows: What was heard, with the probability of each label.
-        title: Header of the column of what was heard.
-        labels: Emotions in the order of the probabilities.
+        rows: Keys, with the probability of each label.
+        title: Header of the keys.
 
     Yields:
-        Lines.
+        Lines; the first row's is two, with the header.
     """
-    header = [(title, "emotion", *labels)]
-    for heard, probabilities in rows:
+    for number, (key, probabilities) in enumerate(rows):
         text = io.StringIO()
-        shares = _rounded(probabilities).values()
-        csv.writer(text, lineterminator="\n").writerows(
-            [*header, (heard, _top(probabilities), *shares)]
-        )
+        writer = csv.writer(text, lineterminator="\n")
+        if number == 0:
+            writer.writerow([title, "emotion", *probabilities])
+        writer.writerow([key, _top(probabilities), *_rounded(probabilities).values()])
         yield text.getvalue().removesuffix("\n")
-        header = []
 
 
 def as_json(rows: Iterable[Row], title: str) -> Iterator[str]:
-    """Makes each row a JSON object.
+    """Formats each row as a JSON object.
 
     Args:
-        rows: What was heard, with the probability of each label.
-        title: Key of what was heard; the others are `emotion` and `probabilities`.
+        rows: Keys, with the probability of each label.
+        title: Name of the key; the other names are `emotion` and `probabilities`.
 
     Yields:
         Lines.
     """
-    for heard, probabilities in rows:
-        yield json.dumps(
-            {
-                title: heard,
-                "emotion": _top(probabilities),
-                "probabilities": _rounded(probabilities),
-            }
-        )
+    for key, probabilities in rows:
+        rounded = _rounded(probabilities)
+        yield json.dumps({title: key, "emotion": _top(probabilities), "probabilities": rounded})
 
 
 def _top(probabilities: dict[str, float]) -> str:

@@ -1,1 +1,1 @@
-"""The page that runs a recogniser in a browser, phones included, and its server."""
+"""The page that runs a recogniser in a browser, also on phones, and its server."""

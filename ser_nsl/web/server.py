@@ -1,7 +1,7 @@
-"""Serves the page, the recogniser and LiteRT.js from this machine, and nothing from elsewhere.
+"""Serves the page, the recogniser and the JavaScript packages, and nothing from other servers.
 
-The page could lie on any static server: all it needs beside it is `recogniser.tflite` and the
-folder `@litertjs` that npm installs.
+Any static server can serve the page: beside it must be `recogniser.tflite` and the folder
+`node_modules` that npm installs.
 """
 
 import base64
@@ -17,24 +17,26 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
-from ser_nsl.web.litert import RUNTIME
 
 PAGE = Path(__file__).parent / "page"
-PACKAGES = Path(__file__).parent / "node_modules"
 MODEL_ROUTE = "/recogniser.tflite"
+PACKAGES_ROUTE = "/node_modules/"
 
 _IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
-_WILDCARD = "0.0.0.0"
-_LARGEST_PORT = 65_535
+# Nothing but this server, whatever a script may try.
+_POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' 'sha256-{import_map}'; "
+    "style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 
 
 class PageServer(ThreadingHTTPServer):
-    """A server of the page, bound and ready for `serve_forever`.
+    """A server of the page, listening and ready for `serve_forever`.
 
     Attributes:
-        address: Where a browser finds the page.
+        address: URL of the page.
     """
 
     daemon_threads = True
@@ -42,55 +44,47 @@ class PageServer(ThreadingHTTPServer):
     def __init__(
         self,
         model: Path,
+        packages: Path,
         *,
         host: str = "127.0.0.1",
         port: int = 8000,
         certificate: Path | None = None,
         key: Path | None = None,
-        packages: Path = PACKAGES,
     ) -> None:
-        """Checks what is to be served, and binds.
+        """Starts listening.
 
         Args:
-            model: `.tflite` file made by `tools/export_tflite.py`.
-            host: IPv4 address or name to listen on; `0.0.0.0` listens on all of the machine's.
-            port: Port to listen on; 0 takes one that is free.
-            certificate: PEM file with the certificate for https; plain http without it.
-            key: PEM file with its private key, if that is not in `certificate`.
-            packages: The folder `node_modules` that npm has put LiteRT.js in.
+            model: `.tflite` file made by `ser-nsl export-tflite`.
+            packages: The folder `node_modules` with the packages of the page.
+            host: IPv4 address or name to listen on; `0.0.0.0` means all addresses of the machine.
+            port: Port to listen on; 0 takes a free one.
+            certificate: PEM file with the certificate for https; None for plain http.
+            key: PEM file with its private key, unless that is in `certificate`.
 
         Raises:
-            InputError: If the recogniser, LiteRT.js or the certificate cannot be used, or the
-                address cannot be bound.
+            InputError: If the certificate or the address cannot be used.
         """
-        Recognizer(model)
-        if not (packages / RUNTIME).is_file():
-            raise InputError(
-                f"{packages}: holds no LiteRT.js; install it: npm ci --prefix {packages.parent}"
-            )
-        if not 0 <= port <= _LARGEST_PORT:
-            raise InputError(f"port: must be between 0 and {_LARGEST_PORT}; received {port}.")
         secured = _load_certificate(certificate, key)
         try:
             super().__init__((host, port), _Handler)
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the latter above port 65535
             raise InputError(
-                f"host {host}, port {port}: cannot be listened on ({error.strerror}); choose "
+                f"host {host}, port {port}: cannot be used ({error}); choose "
                 "another port with --port, or another address of this machine with --host."
             ) from error
         if secured:
-            # The handshake is left to the connection's thread, so that none holds up the others.
+            # Each connection's own thread does the handshake, so that none delays the others.
             self.socket = secured.wrap_socket(
                 self.socket, server_side=True, do_handshake_on_connect=False
             )
-        name = socket.gethostname() if host == _WILDCARD else host
+        name = socket.gethostname() if host == "0.0.0.0" else host
         self.address = f"http{'s' if secured else ''}://{name}:{self.server_port}/"
         self.model = model
         self.packages = packages
         self.headers = _headers((PAGE / "index.html").read_text(encoding="utf-8"))
 
     def handle_error(self, request: Any, client_address: tuple[str, int]) -> None:
-        """Passes over browsers that hang up, or that speak http where https is served."""
+        """Ignores browsers that close the connection, or that use http where https is served."""
         if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
@@ -112,63 +106,52 @@ def _load_certificate(certificate: Path | None, key: Path | None) -> ssl.SSLCont
 
 
 def _headers(page: str) -> dict[str, str]:
-    """What the browser must hold to: nothing but this origin, whatever a script may try."""
+    """Returns the headers of every answer."""
     import_map = "".join(_IMPORT_MAP.findall(page))
     digest = base64.b64encode(hashlib.sha256(import_map.encode()).digest()).decode()
-    policy = {
-        "default-src": "'none'",
-        "script-src": f"'self' 'wasm-unsafe-eval' 'sha256-{digest}'",
-        "style-src": "'self'",
-        "img-src": "'self'",
-        "connect-src": "'self'",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "frame-ancestors": "'none'",
-    }
     return {
-        "Content-Security-Policy": "; ".join(" ".join(each) for each in policy.items()),
+        "Content-Security-Policy": _POLICY.format(import_map=digest),
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
         "Permissions-Policy": "microphone=(self)",
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-cache",  # ask again: the model may be a new one
+        "Cache-Control": "no-cache",  # the recogniser may change
     }
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Answers GET and HEAD with files of the page, of LiteRT.js, or the recogniser."""
+    """Answers GET and HEAD with files of the page or its packages, or with the recogniser."""
 
     server: PageServer
     protocol_version = "HTTP/1.1"
-    # Named here, since the machine's own table may lack or change them.
+    # Listed here, since the system's own table may lack or change them.
     extensions_map = {
         ".html": "text/html; charset=utf-8",
         ".css": "text/css; charset=utf-8",
         ".js": "text/javascript; charset=utf-8",
         ".svg": "image/svg+xml",
         ".wasm": "application/wasm",
-        ".tflite": "application/octet-stream",
     }
 
     def translate_path(self, path: str) -> str:
-        """Finds the file of a route; the base class keeps it inside its folder."""
+        """Returns the file of a route; the base class keeps it inside `directory`."""
         route = urlsplit(path).path
         if route == MODEL_ROUTE:
             return str(self.server.model)
-        packages = route.startswith("/@litertjs/")
-        self.directory = str(self.server.packages if packages else PAGE)
-        return super().translate_path(path)
+        of_packages = route.startswith(PACKAGES_ROUTE)
+        self.directory = str(self.server.packages if of_packages else PAGE)
+        return super().translate_path(route.removeprefix(PACKAGES_ROUTE))
 
     def list_directory(self, path: str | PathLike[str]) -> None:
-        """Lists no folder."""
+        """Answers that there is nothing, instead of listing the folder."""
         self.send_error(HTTPStatus.NOT_FOUND)
 
     def end_headers(self) -> None:
-        """Adds the headers of every answer."""
+        """Adds the headers that all answers have."""
         for name, value in self.server.headers.items():
             self.send_header(name, value)
         super().end_headers()
 
     def log_request(self, *_: object) -> None:
-        """Says nothing of answers that went well; errors are still written."""
+        """Logs no successful requests; errors are still logged."""

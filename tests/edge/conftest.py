@@ -1,4 +1,4 @@
-"""A recogniser that shows what it has heard."""
+"""A recogniser whose probabilities show its input."""
 
 import io
 import json
@@ -6,13 +6,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from ser_nsl.edge import Recognizer
 
 RATE = 16_000
-LENGTH = 12
+LENGTH = 12  # of the input
 LABELS = [f"emotion{i}" for i in range(LENGTH)]
 SETTINGS = {
     "format_version": 1,
@@ -22,28 +23,33 @@ SETTINGS = {
 }
 
 
-def convert(function: Callable[[tf.Tensor], tf.Tensor], length: int) -> bytes:
-    """A model that computes `function` of a waveform of shape `(1, length)`."""
-    function = tf.function(function, input_signature=[tf.TensorSpec((1, length), tf.float32)])
-    return tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()]
-    ).convert()
+@pytest.fixture(scope="session")
+def convert() -> Callable[..., bytes]:
+    """Makes a model that computes a function of a waveform of shape `(1, length)`."""
+
+    def convert(function: Callable[[tf.Tensor], tf.Tensor], length: int) -> bytes:
+        function = tf.function(function, input_signature=[tf.TensorSpec((1, length), tf.float32)])
+        return tf.lite.TFLiteConverter.from_concrete_functions(
+            [function.get_concrete_function()]
+        ).convert()
+
+    return convert
 
 
 @pytest.fixture(scope="session")
-def flatbuffer() -> bytes:
+def flatbuffer(convert) -> bytes:
     """A model whose logits are the waveform."""
     return convert(tf.nn.softmax, LENGTH)
 
 
 @pytest.fixture(scope="session")
 def pack() -> Callable[..., bytes]:
-    """Appends entries to a flatbuffer: `pack(flatbuffer, labels_txt="...")`."""
+    """Appends files to a flatbuffer: `pack(flatbuffer, labels_txt="...")`."""
 
-    def pack(flatbuffer: bytes, **entries: str) -> bytes:
+    def pack(flatbuffer: bytes, **files: str) -> bytes:
         file = io.BytesIO(flatbuffer)
         with zipfile.ZipFile(file, "a") as archive:
-            for name, text in entries.items():
+            for name, text in files.items():
                 archive.writestr(name.replace("_", "."), text)
         return file.getvalue()
 
@@ -52,7 +58,7 @@ def pack() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def pack_all(pack) -> Callable[..., bytes]:
-    """Appends labels and settings, changed where asked for."""
+    """Appends labels and settings, some of them changed."""
 
     def pack_all(flatbuffer: bytes, labels=LABELS, **changed) -> bytes:
         settings = json.dumps(SETTINGS | changed)
@@ -61,23 +67,19 @@ def pack_all(pack) -> Callable[..., bytes]:
     return pack_all
 
 
-@pytest.fixture
-def path(flatbuffer, pack_all, tmp_path) -> Path:
-    path = tmp_path / "echo.tflite"
+@pytest.fixture(scope="session")
+def path(flatbuffer, pack_all, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("echo") / "echo.tflite"
     path.write_bytes(pack_all(flatbuffer))
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recognizer(path) -> Recognizer:
     return Recognizer(path)
 
 
 @pytest.fixture
-def clock(pack_all, tmp_path) -> Recognizer:
-    """Says of 0.1 s of audio the value in its middle."""
-    length = RATE // 10
-    model = convert(lambda x: tf.stack([x[:, length // 2], 1 - x[:, length // 2]], 1), length)
-    path = tmp_path / "clock.tflite"
-    path.write_bytes(pack_all(model, ["value", "rest"], clip_samples=length))
-    return Recognizer(path)
+def wave() -> np.ndarray:
+    """One input's length of noise."""
+    return np.random.default_rng(0).uniform(-1, 1, LENGTH)

@@ -1,4 +1,3 @@
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,59 +11,50 @@ from ser_nsl.errors import InputError
 @pytest.fixture
 def folder(tmp_path) -> Path:
     folder = tmp_path / "recordings"
-    for name in ("b.wav", "a.FLAC", "deep/er/c.mp3", "d.ogg", "notes.txt", "._b.wav", "wav"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
+    for name in ("b.wav", "a.FLAC", "d.ogg"):
         (folder / name).write_bytes(b"1")
-    (folder / "folder.wav").mkdir()
     return folder
 
 
-def names(paths: list[Path]) -> list[str]:
-    return [path.name for path in paths]
-
-
 def test_folders_become_their_clips(folder, tmp_path):
-    paths = [tmp_path / "missing.wav", folder, folder / "notes.txt"]
+    for name in ("deep/er/c.mp3", "notes.txt", "._b.wav", "wav", "folder.wav/notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"1")
+
+    found = list_clips([tmp_path / "missing.wav", folder, folder / "notes.txt"])
 
     expected = ["missing.wav", "a.FLAC", "b.wav", "d.ogg", "c.mp3", "notes.txt"]
-    assert names(list_clips(paths)) == expected
+    assert [path.name for path in found] == expected
 
 
 def test_a_folder_without_clips_is_refused(folder):
-    shutil.rmtree(folder / "deep" / "er")
+    (folder / "empty").mkdir()
 
-    with pytest.raises(InputError, match=r"deep: holds no audio file; .*\.flac"):
-        list_clips([folder, folder / "deep"])
+    with pytest.raises(InputError, match=r"empty: holds no audio file .*\.flac"):
+        list_clips([folder, folder / "empty"])
 
 
-class Polls:
-    """Does something in place of each sleep, and ends when nothing is left to do."""
+def follow(monkeypatch, paths: list[Path], *actions: Callable[[], object]) -> list[str]:
+    """Does an action at each poll; returns the clips, each with the number of polls before it."""
+    polls = 0
 
-    def __init__(self, folder: Path, *actions: Callable[[], object]) -> None:
-        self.actions = iter(actions)
-        self.clips = follow_clips([folder])
-        self.sleeps = []
-
-    def sleep(self, seconds: float) -> None:
-        self.sleeps.append(seconds)
-        action = next(self.actions, None)
-        if action is None:
+    def sleep(seconds: float) -> None:
+        nonlocal polls
+        polls += 1
+        if polls > len(actions):
             raise KeyboardInterrupt
-        action()
+        actions[polls - 1]()
 
-    def __iter__(self) -> Iterator[str]:
+    def until_stopped() -> Iterator[str]:
         try:
-            for clip in self.clips:
-                yield f"{clip.name} {len(self.sleeps)}"
+            for clip in follow_clips(paths):
+                yield f"{clip.name} {polls}"
         except KeyboardInterrupt:
             return
 
-
-def follow(monkeypatch, folder: Path, *actions: Callable[[], object]) -> list[str]:
-    """Names of the clips, each with the number of polls before it."""
-    polls = Polls(folder, *actions)
-    monkeypatch.setattr(clips.time, "sleep", polls.sleep)
-    return list(polls)
+    monkeypatch.setattr(clips.time, "sleep", sleep)
+    return list(until_stopped())
 
 
 def nothing() -> None:
@@ -79,42 +69,34 @@ def grow(path: Path) -> Callable[[], None]:
     return act
 
 
-def test_clips_come_once_they_stay_as_they_are(folder, monkeypatch):
-    shutil.rmtree(folder / "deep")
+def test_clips_are_yielded_once_they_stay_as_they_are(folder, monkeypatch):
     new = folder / "new.wav"
-    found = follow(monkeypatch, folder, grow(new), grow(new), grow(new), nothing, nothing, nothing)
+    paths = [folder, folder.with_name("first.wav")]
+    found = follow(monkeypatch, paths, grow(new), grow(new), grow(new), nothing, nothing, nothing)
 
-    assert found == ["a.FLAC 1", "b.wav 1", "d.ogg 1", "new.wav 4"]
-
-
-def test_clips_that_change_or_come_back_come_again(folder, monkeypatch):
-    shutil.rmtree(folder / "deep")
-    for name in ("a.FLAC", "d.ogg"):
-        (folder / name).unlink()
-    clip = folder / "b.wav"
-    found = follow(
-        monkeypatch, folder, nothing, grow(clip), nothing, clip.unlink, grow(clip), nothing, nothing
-    )
-
-    assert found == ["b.wav 1", "b.wav 3", "b.wav 6"]
+    assert found == ["first.wav 0", "a.FLAC 1", "b.wav 1", "d.ogg 1", "new.wav 4"]
 
 
-def test_clips_that_are_gone_are_forgotten(folder, monkeypatch, tmp_path):
-    shutil.rmtree(folder / "deep")
-    clip, away = folder / "b.wav", tmp_path / "b.wav"
+def test_clips_that_change_or_come_back_are_yielded_again(folder, monkeypatch):
+    clip, away = folder / "b.wav", folder.with_name("b.wav")
     found = follow(
         monkeypatch,
-        folder,
-        *(nothing, lambda: clip.rename(away), lambda: away.rename(clip), nothing, nothing),
+        [folder],
+        *(nothing, grow(clip), nothing, clip.unlink, grow(clip), nothing),
+        *(lambda: clip.rename(away), lambda: away.rename(clip), nothing, nothing),
     )
 
-    assert found == ["a.FLAC 1", "b.wav 1", "d.ogg 1", "b.wav 4"]
+    assert [name for name in found if name.startswith("b")] == [
+        *("b.wav 1", "b.wav 3", "b.wav 6", "b.wav 9")
+    ]
 
 
-def test_folders_may_be_empty_but_not_missing(folder, monkeypatch):
-    shutil.rmtree(folder)
+def test_folders_may_be_empty_but_not_missing(tmp_path, monkeypatch):
+    folder = tmp_path / "recordings"
+    with pytest.raises(InputError, match="follow: needs a folder; received .*recordings"):
+        follow(monkeypatch, [folder])
+
     folder.mkdir()
-
-    assert follow(monkeypatch, folder, nothing) == []
-    with pytest.raises(InputError, match="recordings: is no folder"):
-        follow(monkeypatch, folder, nothing, folder.rmdir)
+    assert follow(monkeypatch, [folder], nothing) == []
+    with pytest.raises(InputError, match="recordings: is no longer a folder"):
+        follow(monkeypatch, [folder], nothing, folder.rmdir)

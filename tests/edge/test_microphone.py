@@ -17,7 +17,7 @@ class InputStream:
 
     def __init__(self, *, samplerate: float, channels: int, dtype: str) -> None:
         assert (samplerate, channels, dtype) == (44_100.0, 1, "float32")
-        self.heard, self.open = 0, False
+        self.recorded, self.open = 0, False
 
     def __enter__(self) -> "InputStream":
         self.open = True
@@ -28,11 +28,11 @@ class InputStream:
 
     def read(self, frames: int) -> tuple[np.ndarray, bool]:
         assert self.open
-        if self.heard >= 44_100:
+        if self.recorded >= 44_100:
             raise PortAudioError("Device unavailable")
-        samples = np.arange(self.heard, self.heard + frames, dtype=np.float32)[:, np.newaxis]
-        self.heard += frames
-        return samples, self.heard == 5 * frames
+        samples = np.arange(self.recorded, self.recorded + frames, dtype=np.float32)
+        self.recorded += frames
+        return samples[:, np.newaxis], self.recorded == 5 * frames
 
 
 def query_devices(*, kind: str) -> dict:
@@ -49,10 +49,15 @@ def sounddevice(monkeypatch) -> SimpleNamespace:
     return module
 
 
+def assert_refused(message: str) -> None:
+    with pytest.raises(InputError, match=message), open_microphone():
+        pass
+
+
 def test_records_at_its_own_rate_until_it_stops(sounddevice):
     chunks = []
     with (
-        pytest.raises(InputError, match=r"microphone: cannot be used \(Device unavailable\)"),
+        pytest.raises(InputError, match=r"microphone: .*\(Device unavailable\)"),
         open_microphone() as microphone,
     ):
         assert (microphone.name, microphone.sample_rate_hz) == ("A microphone", 44_100)
@@ -69,21 +74,13 @@ def test_no_microphone(sounddevice):
         raise PortAudioError("Error querying device -1")
 
     sounddevice.query_devices = query_devices
-    with (
-        pytest.raises(InputError, match=r"\(Error querying device -1\); connect one"),
-        open_microphone(),
-    ):
-        pass
+    assert_refused(r"microphone: .*\(Error querying device -1\); connect one")
 
 
 def test_no_sounddevice(monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
 
-    with (
-        pytest.raises(InputError, match="needs the package sounddevice; run `pip install sound"),
-        open_microphone(),
-    ):
-        pass
+    assert_refused("microphone: needs the package sounddevice .*`pip install sounddevice`")
 
 
 @pytest.mark.parametrize("error", ["OSError", "type('PortAudioError', (Exception,), {})"])
@@ -92,8 +89,4 @@ def test_no_portaudio(monkeypatch, tmp_path, error):
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
 
-    with (
-        pytest.raises(InputError, match=r"\(PortAudio library not found\); .*libportaudio2"),
-        open_microphone(),
-    ):
-        pass
+    assert_refused(r"\(PortAudio library not found\); .*libportaudio2")

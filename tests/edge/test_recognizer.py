@@ -1,7 +1,5 @@
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -14,17 +12,22 @@ from ser_nsl.audio.clip import read_audio
 from ser_nsl.edge import RUNTIMES, Recognizer
 from ser_nsl.errors import InputError
 
-PREDICT = Path(__file__).parents[2] / "tools" / "predict.py"
 RATE = 16_000
-LENGTH = 12  # of the clips that the recogniser hears
+LENGTH = 12  # of the input of the recogniser
 LABELS = [f"emotion{i}" for i in range(LENGTH)]
 WAVE = np.random.default_rng(0).uniform(-1, 1, LENGTH)
 
 
-def assert_heard(probabilities: dict[str, float], waveform: np.ndarray) -> None:
-    """Undoes the softmax, but for the constant that it hides."""
+def assert_input(probabilities: dict[str, float], waveform: np.ndarray) -> None:
+    """Undoes the softmax, except for the constant that it hides."""
     logits = np.log(list(probabilities.values()))
     np.testing.assert_allclose(logits - logits[0], waveform - waveform[0], atol=1e-5)
+
+
+def assert_refused(path, message: str, **settings) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        Recognizer(path, **settings)
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -34,14 +37,11 @@ def test_probabilities_by_label_in_both_runtimes(path, runtime):
 
     assert recognizer.runtime == runtime
     assert type(recognizer._interpreter).__module__.startswith(runtime)
-    assert (recognizer.name, recognizer.sample_rate_hz, recognizer.clip_samples) == (
-        "Echo",
-        RATE,
-        LENGTH,
-    )
+    assert (recognizer.name, recognizer.sample_rate_hz) == ("Echo", RATE)
+    assert recognizer.clip_samples == LENGTH
     assert list(probabilities) == list(recognizer.labels) == LABELS
     assert sum(probabilities.values()) == pytest.approx(1)
-    assert_heard(probabilities, WAVE)
+    assert_input(probabilities, WAVE)
 
 
 def test_runtime_is_the_first_that_is_installed(path, monkeypatch):
@@ -49,18 +49,15 @@ def test_runtime_is_the_first_that_is_installed(path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     assert Recognizer(path).runtime == "tflite_runtime"
-    with pytest.raises(InputError, match="^runtime: ai_edge_litert is not installed; run `pip"):
-        Recognizer(path, runtime="ai_edge_litert")
+    assert_refused(path, "runtime: ai_edge_litert is not inst", runtime="ai_edge_litert")
 
     monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", None)
-    with pytest.raises(InputError, match="^no TFLite runtime is .* `pip install ai-edge-litert`"):
-        Recognizer(path)
-    with pytest.raises(InputError, match="runtime: must be ai_edge_litert or tflite_runtime; rec"):
-        Recognizer(path, runtime="tensorflow")
+    assert_refused(path, "runtime: .* is not installed; .*`pip install ai-edge-litert`")
+    assert_refused(path, "runtime: must be .*; received tensorflow", runtime="tensorflow")
 
 
 @pytest.mark.parametrize(
-    ("samples", "heard"),
+    ("samples", "expected"),
     [
         (WAVE.astype(np.float32), WAVE),
         (WAVE[:5], np.concatenate([WAVE[:5], WAVE[:5], WAVE[:2]])),
@@ -72,21 +69,23 @@ def test_runtime_is_the_first_that_is_installed(path, monkeypatch):
     ],
     ids=["float32", "short", "long", "stereo", "one-channel", "int16", "list"],
 )
-def test_samples_are_prepared(recognizer, samples, heard):
-    assert_heard(recognizer.predict(samples, RATE), heard)
+def test_samples_are_prepared(recognizer, samples, expected):
+    assert_input(recognizer.predict(samples, RATE), expected)
 
 
-def test_other_rates_are_resampled(recognizer):
-    samples = np.random.default_rng(1).uniform(-0.5, 0.5, 3 * LENGTH).astype(np.float32)
-
-    assert_heard(recognizer.predict(samples, 48_000), soxr.resample(samples, 48_000, RATE))
-
-
-def test_hears_what_training_heard(recognizer, tmp_path):
+def test_other_rates_are_resampled_as_in_training(recognizer, tmp_path):
     samples = np.random.default_rng(2).integers(-9000, 9000, (4000, 2), dtype=np.int16)
     soundfile.write(tmp_path / "clip.wav", samples, 44_100)
 
-    assert_heard(recognizer.predict(samples, 44_100), read_audio(tmp_path / "clip.wav")[:LENGTH])
+    assert_input(recognizer.predict(samples, 44_100), read_audio(tmp_path / "clip.wav")[:LENGTH])
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0.1, 44_100), (600, 8_000)])
+def test_clips_from_a_tenth_of_a_second_to_ten_minutes(recognizer, seconds, rate):
+    start = np.random.default_rng(3).uniform(-0.5, 0.5, 800).astype(np.float32)
+    probabilities = recognizer.predict(np.resize(start, int(seconds * rate)), rate)
+
+    assert_input(probabilities, soxr.resample(start, rate, RATE)[:LENGTH])
 
 
 @pytest.mark.parametrize(
@@ -96,23 +95,18 @@ def test_hears_what_training_heard(recognizer, tmp_path):
         (np.zeros(2), 48_000, "at least one sample at 16000 Hz; received 2 samples"),
         (np.full(9, np.nan), RATE, "NaN or infinite"),
         (np.full(9, -np.inf), RATE, "NaN or infinite"),
-        (np.full(9, 1e300), RATE, "a peak of 1e\\+300"),
+        (np.full(9, 1e300), RATE, r"a peak of 1e\+300"),
         (WAVE * np.float32(-32768), RATE, "a peak of 3"),
-        (WAVE * 32768, RATE, "a peak of 3.*Divide integers"),
         (np.zeros(9, np.int32), RATE, "float in .* or int16; received int32"),
-        (np.zeros(9, bool), RATE, "float in .* or int16; received bool"),
         (np.float32(0.5), RATE, r"shape \(samples,\) .*received \(\)"),
         (np.zeros((2, 99)), RATE, r"shape .*1 to 32 channels; received \(2, 99\)"),
         (np.zeros((9, 0)), RATE, r"shape .*received \(9, 0\)"),
         (np.zeros((9, 1, 1)), RATE, r"shape .*received \(9, 1, 1\)"),
         (b"\0\0", RATE, r"shape .*received \(\)"),
-        (WAVE, 0, "sample_rate_hz: must be a number in Hz, from 1000 to 1000000; received 0"),
-        (WAVE, 44.1, "sample_rate_hz: must be a number in Hz, .*received 44.1"),
-        (WAVE, -RATE, "sample_rate_hz: must be a number in Hz, .*received -16000"),
-        (WAVE, float("inf"), "sample_rate_hz: must be a number in Hz, .*received inf"),
-        (WAVE, "16000", "sample_rate_hz: must be a number in Hz, .*received '16000'"),
-        (WAVE, None, "sample_rate_hz: must be a number in Hz, .*received None"),
-        (WAVE, float("nan"), "sample_rate_hz: must be a number in Hz, .*received nan"),
+        (WAVE, 44.1, "sample_rate_hz: .* from 1000 to 1000000; received 44.1"),
+        (WAVE, float("inf"), "sample_rate_hz: .*received inf"),
+        (WAVE, float("nan"), "sample_rate_hz: .*received nan"),
+        (WAVE, "16000", "sample_rate_hz: must be a number.*received '16000'"),
     ],
 )
 def test_bad_samples(recognizer, samples, rate, message):
@@ -120,14 +114,6 @@ def test_bad_samples(recognizer, samples, rate, message):
         recognizer.predict(samples, rate)
 
     assert len(str(error.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize(("seconds", "rate"), [(0.1, 44_100), (3600, 8_000)])
-def test_clips_from_a_tenth_of_a_second_to_an_hour(recognizer, seconds, rate):
-    start = np.random.default_rng(3).uniform(-0.5, 0.5, 800).astype(np.float32)
-    probabilities = recognizer.predict(np.resize(start, int(seconds * rate)), rate)
-
-    assert_heard(probabilities, soxr.resample(start, rate, RATE)[:LENGTH])
 
 
 def test_bad_files(flatbuffer, pack, pack_all, tmp_path):
@@ -148,26 +134,22 @@ def test_bad_files(flatbuffer, pack, pack_all, tmp_path):
         "holds no readable .*sample_rate_hz: .*received 0": pack_all(flatbuffer, sample_rate_hz=0),
         "format 2, this release reads up to 1": pack_all(flatbuffer, format_version=2),
         "format 9, this release": pack(flatbuffer, recogniser_json='{"format_version": 9}'),
-        r"announce one input .*\(1, 13\).*\(1, 12\)": pack_all(flatbuffer, clip_samples=13),
-        r"announce one output .*\(1, 11\).*\(1, 12\)": pack_all(flatbuffer, LABELS[1:]),
-        r"announce one output .*\(1, 11\).*\(1, 12\).*": pack_all(
-            flatbuffer, [*LABELS[1:], LABELS[1]]
-        ),
-        r"announce one output .*\(1, 0\)": pack_all(flatbuffer, []),
+        r"one input .*\(1, 13\).*\(1, 12\)": pack_all(flatbuffer, clip_samples=13),
+        r"one output .*\(1, 11\).*\(1, 12\)": pack_all(flatbuffer, [*LABELS[1:], LABELS[1]]),
+        r"one output .*\(1, 0\)": pack_all(flatbuffer, []),
         "runtime cannot load it": pack_all(flatbuffer[:8] + bytes(300)),
     }
     for message, content in bad.items():
         (tmp_path / "bad.tflite").write_bytes(content)
-        with pytest.raises(InputError, match=f"bad.tflite: .*{message}") as error:
-            Recognizer(tmp_path / "bad.tflite")
-        assert len(str(error.value).splitlines()) == 1
+        assert_refused(tmp_path / "bad.tflite", f"bad.tflite: .*{message}")
+    assert_refused(tmp_path / "none.tflite", "none.tflite: cannot be read .*No such file")
 
 
 def test_damaged_settings_never_crash(flatbuffer, pack_all, tmp_path):
     good = np.frombuffer(pack_all(flatbuffer), np.uint8)
     random = np.random.default_rng(0)
     refused = 0
-    for _ in range(300):
+    for _ in range(100):
         bad = good.copy()
         bad[random.integers(len(flatbuffer), len(bad))] = random.integers(256)
         bad.tofile(tmp_path / "bad.tflite")
@@ -176,7 +158,7 @@ def test_damaged_settings_never_crash(flatbuffer, pack_all, tmp_path):
         except InputError as error:
             assert len(str(error).splitlines()) == 1
             refused += 1
-    assert refused > 100
+    assert refused > 30
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -187,41 +169,9 @@ def test_operators_that_the_runtime_does_not_know(flatbuffer, pack_all, tmp_path
     builder.Finish(model.Pack(builder), b"TFL3")
     (tmp_path / "new.tflite").write_bytes(pack_all(bytes(builder.Output())))
 
-    with pytest.raises(InputError, match="new.tflite: .*version '99'.*runtime up to date") as error:
-        Recognizer(tmp_path / "new.tflite", runtime=runtime)
-    assert len(str(error.value).splitlines()) == 1
+    assert_refused(tmp_path / "new.tflite", "new.tflite: .*version '99'", runtime=runtime)
 
 
-def test_missing_file_and_bad_threads(path, tmp_path):
-    with pytest.raises(InputError, match="none.tflite: cannot be read .*No such file"):
-        Recognizer(tmp_path / "none.tflite")
-    for threads in (0, 1.5, "2"):
-        with pytest.raises(InputError, match=f"threads: must be a whole .* received {threads!r}"):
-            Recognizer(path, threads=threads)
-
-
-@pytest.mark.parametrize(
-    "statement",
-    ["import ser_nsl.edge", "import runpy; runpy.run_path(sys.argv[1], run_name='predict')"],
-    ids=["edge", "predict"],
-)
-def test_device_side_needs_no_training_side(statement):
-    training_side = {
-        *(
-            "flatbuffers",
-            "keras",
-            "librosa",
-            "mediapipe",
-            "neural_structured_learning",
-            "pandas",
-        ),
-        *("scipy", "sklearn", "tensorflow", "tf_keras", "tqdm", "transformers", "tyro"),
-    }
-    program = f"import sys; {statement}; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program, PREDICT], capture_output=True, text=True, check=True
-    )
-
-    modules = set(done.stdout.split())
-    assert "ser_nsl.edge" in modules
-    assert not training_side & modules
+@pytest.mark.parametrize("threads", [0, 1.5, "2"])
+def test_bad_threads(path, threads):
+    assert_refused(path, f"threads: must be an integer .* received {threads!r}", threads=threads)

@@ -5,7 +5,6 @@ import pytest
 
 from ser_nsl.edge.rows import as_csv, as_json, as_table
 
-LABELS = ["joy", "sadness"]
 ROWS = [
     ("a.wav", {"joy": 0.25, "sadness": 0.75}),
     ('odd, "name".wav', {"joy": 2 / 3, "sadness": 1 / 3}),
@@ -14,7 +13,7 @@ ROWS = [
 
 
 def test_table():
-    assert list(as_table(ROWS, "file", LABELS, width=6)) == [
+    assert list(as_table(ROWS, "file", width=6)) == [
         "file    emotion     joy  sadness",
         "a.wav   sadness   25.0%    75.0%",
         'odd, "name".wav  joy       66.7%    33.3%',
@@ -23,14 +22,14 @@ def test_table():
 
 
 def test_csv_is_read_back():
-    lines = list(as_csv(ROWS, "file", LABELS))
+    lines = list(as_csv(ROWS, "file"))
     rows = list(csv.DictReader("\n".join(lines).splitlines()))
 
     assert lines[0] == "file,emotion,joy,sadness\na.wav,sadness,0.25,0.75"
-    assert [row["file"] for row in rows] == [heard for heard, _ in ROWS]
+    assert [row["file"] for row in rows] == [name for name, _ in ROWS]
     assert [row["emotion"] for row in rows] == ["sadness", "joy", "joy"]
     for row, (_, probabilities) in zip(rows, ROWS, strict=True):
-        assert {label: float(row[label]) for label in LABELS} == pytest.approx(
+        assert {label: float(row[label]) for label in probabilities} == pytest.approx(
             probabilities, abs=1e-6
         )
 
@@ -47,20 +46,14 @@ def test_json_is_read_back():
     assert "\n" not in "".join(lines)
 
 
-def test_lines_come_as_soon_as_their_rows():
+@pytest.mark.parametrize("as_lines", [as_table, as_csv, as_json])
+def test_lines_are_yielded_as_soon_as_their_rows(as_lines):
     def rows():
         yield ROWS[0]
         raise EOFError
 
-    for lines in (
-        as_table(rows(), "file", LABELS),
-        as_csv(rows(), "file", LABELS),
-        as_json(rows(), "file"),
-    ):
-        assert next(lines)
-        with pytest.raises(EOFError):
-            list(lines)
-
-
-def test_no_header_without_a_row():
-    assert list(as_table([], "file", LABELS)) == list(as_csv([], "file", LABELS)) == []
+    lines = as_lines(rows(), "file")
+    assert next(lines)
+    with pytest.raises(EOFError):
+        list(lines)
+    assert list(as_lines([], "file")) == []

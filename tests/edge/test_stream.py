@@ -3,13 +3,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 
 RATE = 16_000
-LENGTH = 12  # of the clips that the recogniser hears
-RATES = [RATE, 8_000, 44_100, 48_000]
+LENGTH = 12  # of the input of the recogniser
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
@@ -27,10 +27,10 @@ def feed_all(stream, chunks) -> list:
     return [prediction for chunk in chunks for prediction in stream.feed(chunk)]
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", [RATE, 8_000, 44_100])
 @pytest.mark.parametrize("hop", [5, 22 / 3, 40])
-def test_hears_the_last_window_as_a_clip(recognizer, rate, hop):
-    """Hops shorter and longer than the window, and such that end between two samples."""
+def test_predicts_the_last_window_as_a_clip(recognizer, rate, hop):
+    """Hops are shorter and longer than the window, or end between two samples."""
     samples = noise(2000)
     hop_seconds = hop / rate
     window = math.ceil(LENGTH * rate / RATE)
@@ -48,44 +48,35 @@ def test_hears_the_last_window_as_a_clip(recognizer, rate, hop):
     assert len(predictions) > 40
 
 
-def test_silence_has_no_answer_and_ends_the_smoothing(recognizer):
+@pytest.mark.parametrize("largest", [1, 17, 1000])
+def test_chunks_change_nothing(recognizer, largest):
+    samples = noise(1000)
+    whole = recognizer.stream(44_100, hop_seconds=0.001).feed(samples)
+    chunks = chunked(samples, largest)
+
+    assert feed_all(recognizer.stream(44_100, hop_seconds=0.001), chunks) == whole
+    assert len(whole) > 10
+    assert any(len(chunk) == 0 for chunk in chunks) or largest == 1000
+
+
+def test_silence_has_no_prediction_and_ends_the_smoothing(recognizer):
     sound, silence = noise(60), np.full(60, 5e-5, np.float32)
     settings = {"hop_seconds": 12 / RATE, "smoothing_seconds": 1}
     predictions = recognizer.stream(RATE, **settings).feed(np.concatenate([sound, silence, sound]))
     alone = recognizer.stream(RATE, **settings).feed(sound)
 
-    seconds = [each.time_seconds for each in predictions]
+    seconds = [prediction.time_seconds for prediction in predictions]
     assert seconds == pytest.approx(np.array([1, 2, 3, 4, 5, 11, 12, 13, 14, 15]) * 12 / RATE)
-    answers = [each.probabilities for each in predictions]
-    assert answers == [each.probabilities for each in alone] * 2
-
-
-@pytest.mark.parametrize("largest", [1, 3, 17, 1000])
-@pytest.mark.parametrize("rate", RATES)
-def test_chunks_change_nothing(recognizer, rate, largest):
-    samples = noise(1000)
-    whole = recognizer.stream(rate, hop_seconds=0.001).feed(samples)
-    chunks = chunked(samples, largest)
-
-    assert feed_all(recognizer.stream(rate, hop_seconds=0.001), chunks) == whole
-    assert len(whole) > 10
-    assert any(len(chunk) == 0 for chunk in chunks) or largest == 1000
+    answers = [prediction.probabilities for prediction in predictions]
+    assert answers == [prediction.probabilities for prediction in alone] * 2
 
 
 def test_waits_for_the_first_window(recognizer):
-    stream = recognizer.stream(RATE, hop_seconds=5 / RATE, smoothing_seconds=0)
+    stream = recognizer.stream(RATE, hop_seconds=6 / RATE, smoothing_seconds=0)
 
     assert stream.window_seconds == LENGTH / RATE
-    assert stream.feed(noise(LENGTH - 1)) == []
-    assert stream.feed(noise(3)) == []
-    assert [round(seconds * RATE) for seconds, _ in stream.feed(noise(1))] == [15]
-
-
-def test_a_first_window_that_ends_with_a_hop_is_heard(recognizer):
-    stream = recognizer.stream(RATE, hop_seconds=LENGTH / RATE / 2, smoothing_seconds=0)
-    (prediction,) = stream.feed(noise(LENGTH))
-
-    assert prediction == (LENGTH / RATE, recognizer.predict(noise(LENGTH), RATE))
+    assert stream.feed(noise(LENGTH)[:-1]) == []
+    assert stream.feed(noise(LENGTH)[-1:]) == [(12 / RATE, recognizer.predict(noise(LENGTH), RATE))]
 
 
 def test_int16_float_and_channels(recognizer):
@@ -113,7 +104,6 @@ def test_smoothing_is_a_mean_with_weights_that_fall_with_age(recognizer):
         weights = np.exp(-np.arange(n, -1, -1) / 3)
         expected = np.average(values[: n + 1], axis=0, weights=weights)
         assert list(prediction.probabilities.values()) == pytest.approx(expected)
-        assert sum(prediction.probabilities.values()) == pytest.approx(1)
         assert list(prediction.probabilities) == list(recognizer.labels)
         assert prediction.time_seconds == raw[n].time_seconds
 
@@ -121,15 +111,11 @@ def test_smoothing_is_a_mean_with_weights_that_fall_with_age(recognizer):
 @pytest.mark.parametrize(
     ("chunk", "message"),
     [
-        (np.full((9, 2), np.nan), "NaN or infinite"),
         (np.array([[0.0, 1], [0, np.inf]]), "NaN or infinite"),
-        (np.full((9, 2), 11.0), "a peak of 11"),
         (np.zeros((9, 2), np.int32), "received int32"),
         (np.zeros((2, 99)), r"shape .*received \(2, 99\)"),
-        (np.zeros((9, 2, 1)), r"shape .*received \(9, 2, 1\)"),
-        (np.zeros((9, 3)), "as many channels as before, 2; received 3"),
-        (np.zeros((0, 3)), "as many channels as before, 2; received 3"),
-        (np.zeros(9), "as many channels as before, 2; received 1"),
+        (np.zeros((0, 3)), "samples: must keep 2 channel.*; received 3"),
+        (np.zeros(9), "samples: must keep 2 channel.*; received 1"),
     ],
 )
 def test_bad_chunks_leave_the_stream_as_it_was(recognizer, chunk, message):
@@ -143,7 +129,7 @@ def test_bad_chunks_leave_the_stream_as_it_was(recognizer, chunk, message):
     assert before + stream.feed(samples[37:]) == expected
 
 
-def test_a_bad_first_chunk_decides_nothing(recognizer):
+def test_a_bad_or_empty_first_chunk_does_not_fix_the_channels(recognizer):
     stream = recognizer.stream(RATE, hop_seconds=10 / RATE)
     with pytest.raises(InputError, match="NaN"):
         stream.feed(np.full((50, 2), np.nan))
@@ -155,12 +141,12 @@ def test_a_bad_first_chunk_decides_nothing(recognizer):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"sample_rate_hz": 0}, "sample_rate_hz: must be a number in Hz"),
         ({"sample_rate_hz": 44.1}, "sample_rate_hz: must be a number in Hz"),
-        ({"hop_seconds": 0}, "hop_seconds: must be at least one sample.*received 0 at 16000 Hz"),
-        ({"hop_seconds": 0.9 / RATE}, "hop_seconds: must be at least one sample"),
-        ({"hop_seconds": -1}, "hop_seconds: must be at least one sample"),
-        ({"hop_seconds": math.inf}, "hop_seconds: .*finite; received inf"),
+        (
+            {"hop_seconds": 0.9 / RATE},
+            "hop_seconds: .*at least one sample; received .* at 16000 Hz",
+        ),
+        ({"hop_seconds": math.inf}, "hop_seconds: .*finite.*received inf"),
         ({"hop_seconds": math.nan}, "hop_seconds: .*received nan"),
         ({"smoothing_seconds": -1}, "smoothing_seconds: must be 0 or more.*received -1"),
         ({"smoothing_seconds": math.inf}, "smoothing_seconds: must be 0 or more.*received inf"),
@@ -172,25 +158,31 @@ def test_bad_settings(recognizer, settings, message):
         recognizer.stream(**{"sample_rate_hz": RATE} | settings)
 
 
-@pytest.mark.parametrize(("rate", "chunk"), [(RATE, 1234), (44_100, 4410)])
-def test_an_hour_without_drift_in_little_memory(clock: Recognizer, rate, chunk):
-    """The audio tells its own time: its value grows from 0 to 1 within the hour."""
-    hour, hop = 3600 * rate, 0.7
-    stream = clock.stream(rate, hop_seconds=hop, smoothing_seconds=0)
+def test_twenty_minutes_without_drift_in_little_memory(convert, pack_all, tmp_path):
+    """The audio shows its own time: its value grows from 0 to 1 in that time."""
+    length = RATE // 10
+    middle = length // 2
+    model = convert(lambda x: tf.stack([x[:, middle], 1 - x[:, middle]], 1), length)
+    (tmp_path / "clock.tflite").write_bytes(pack_all(model, ["value", "rest"], clip_samples=length))
+    rate, chunk, hop = 44_100, 44_321, 1.7
+    total = 1200 * rate
+    stream = Recognizer(tmp_path / "clock.tflite").stream(
+        rate, hop_seconds=hop, smoothing_seconds=0
+    )
     predictions = []
     tracemalloc.start()
-    for start in range(0, hour, chunk):
-        time = np.arange(start, min(start + chunk, hour)) / hour
+    for start in range(0, total, chunk):
+        time = np.arange(start, min(start + chunk, total)) / total
         predictions += stream.feed(time.astype(np.float32))
         if start == 0:
             tracemalloc.reset_peak()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     ends = np.array([prediction.time_seconds for prediction in predictions])
-    heard = np.array([prediction.probabilities["value"] for prediction in predictions]) * 3600
+    middles = np.array([prediction.probabilities["value"] for prediction in predictions]) * 1200
 
-    assert len(predictions) == int(3600 / hop)
+    assert len(predictions) == int(1200 / hop)
     np.testing.assert_allclose(ends, hop * np.arange(1, len(ends) + 1))
-    # 0.05 s lie between the middle and the end of what is heard. The resampler scales by 1 - 1e-6.
-    np.testing.assert_allclose(heard, ends - 0.05, rtol=2e-6, atol=1e-3)
+    # The window's middle is 0.05 s before its end. The resampler scales by 1 - 1e-6.
+    np.testing.assert_allclose(middles, ends - 0.05, rtol=2e-6, atol=1e-3)
     assert peak < 5e6

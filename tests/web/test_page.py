@@ -10,15 +10,21 @@ import numpy as np
 import pytest
 import scipy.signal
 import soundfile
-import soxr
 import tensorflow as tf
 
-from ser_nsl.audio.clip import read_audio
-from ser_nsl.audio.front_end import log_mel
-from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio import Description, FrontEndConfig, log_mel, read_audio
 from ser_nsl.edge import Recognizer
+from ser_nsl.export.convert import to_tflite
+from ser_nsl.export.metadata import Card, add_metadata
+from ser_nsl.networks.blocks import logmel_input
+from ser_nsl.web.server import PageServer
+
+pytestmark = pytest.mark.slow
 
 RATE = 16_000
+LABELS = ("low", "middle", "high")
+BANDS = 15
+PITCHES = {"low": 200, "middle": 1_000, "high": 5_000}
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -34,8 +40,49 @@ ALLOWED = "--use-fake-ui-for-media-stream"
 
 
 @pytest.fixture(scope="module")
+def recogniser(tmp_path_factory) -> Path:
+    """Recognises whether one second sounds low, middle or high; what is right is plain."""
+    front_end = FrontEndConfig(mel_bins=BANDS)
+    description = Description(front_end, RATE, LABELS, (-40.0,) * BANDS, (15.0,) * BANDS)
+    logmel, x = logmel_input(description)
+    x = tf.keras.layers.AveragePooling2D((description.logmel_shape[0], 1))(x)
+    logits = tf.keras.layers.Dense(len(LABELS), use_bias=False)(tf.keras.layers.Flatten()(x))
+    model = tf.keras.Model(logmel, logits)
+    thirds = np.repeat(np.eye(len(LABELS)), BANDS // len(LABELS), axis=0)
+    model.set_weights([*model.get_weights()[:-1], 0.1 * thirds])
+    card = Card("Pitch", "1", LABELS, RATE, RATE)
+    path = tmp_path_factory.mktemp("recogniser") / "pitch.tflite"
+    path.write_bytes(add_metadata(to_tflite(model, description), card))
+    return path
+
+
+@pytest.fixture(scope="module")
+def make_clip(tmp_path_factory) -> Callable[..., Path]:
+    """Writes a clip that sounds low, middle or high, by one pitch or several in turn."""
+    folder = tmp_path_factory.mktemp("clips")
+
+    def make(*pitches, seconds, rate=RATE, channels=1, suffix="wav") -> Path:
+        time = np.arange(round(seconds * rate)) / rate
+        part = np.minimum((time * len(pitches) / seconds).astype(int), len(pitches) - 1)
+        hertz = np.array([PITCHES[pitch] for pitch in pitches])[part]
+        noise = np.random.default_rng(0).normal(0, 0.01, (channels, len(time)))
+        samples = 0.4 * np.sin(2 * np.pi * hertz * time) + noise
+        path = folder / f"{'_'.join(pitches)}_{seconds}_{rate}_{channels}.{suffix}"
+        soundfile.write(path, samples.T, rate)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def page_server(recogniser, packages, serve_page) -> Iterator[PageServer]:
+    with serve_page(recogniser, packages) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def launch() -> Iterator[Callable]:
-    """Starts Chromium; without a microphone, unless arguments say otherwise."""
+    """Starts Chromium, without a microphone unless the arguments add one."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
@@ -63,7 +110,7 @@ def page(browser, page_server):
 
 @pytest.fixture(scope="module")
 def spoken(make_clip) -> Path:
-    """What the microphone plays, over and over."""
+    """The clip that the microphone records, again and again."""
     return make_clip("high", seconds=2)
 
 
@@ -92,68 +139,71 @@ def shown(page) -> dict[str, float]:
     }
 
 
-def hears(page, path: Path) -> dict[str, float]:
-    """Opens a recording, and waits for the answer."""
+def recognise(page, path: Path) -> dict[str, float]:
+    """Opens a recording and waits for the answer."""
     page.get_by_label("Recording", exact=True).set_input_files(path)
     page.get_by_role("status").filter(has_text=f"{path.name}: ").wait_for()
     return shown(page)
 
 
-def python_hears(recogniser: Path, path: Path) -> dict[str, float]:
+def recognise_in_python(recogniser: Path, path: Path) -> dict[str, float]:
     return Recognizer(recogniser).predict(read_audio(path), RATE)
 
 
 @pytest.mark.parametrize(
-    "pitches, seconds, extent",
+    "pitches, seconds, use",
     [
-        (("low",), 1, "It heard all 1.0 s."),
-        (("middle", "high"), 0.7, "It heard 0.7 s, repeated to 1.0 s."),
-        (("high", "low"), 2, "It heard the first 1.0 s of 2.0 s."),
+        (("low",), 1, "It listened to all 1.0 s."),
+        (("middle", "high"), 0.7, "It listened to 0.7 s, repeated to 1.0 s."),
+        (("high", "low"), 2, "It listened to the first 1.0 s of 2.0 s."),
     ],
 )
-def test_a_recording_gets_the_answer_of_python(
-    page, recogniser, make_clip, pitches, seconds, extent
-):
+def test_a_recording_gets_the_answer_of_python(page, recogniser, make_clip, pitches, seconds, use):
     path = make_clip(*pitches, seconds=seconds)
 
-    answer = hears(page, path)
+    answer = recognise(page, path)
 
-    expected = python_hears(recogniser, path)
+    expected = recognise_in_python(recogniser, path)
     top = max(expected, key=expected.get)
     assert list(answer) == list(expected)
     assert answer == pytest.approx(expected, abs=1e-3)
-    assert max(expected.values()) < 0.9  # so that a wrong clip would have shown
+    assert max(expected.values()) < 0.9  # so that a wrong clip would be noticed
     assert page.locator("#answer").inner_text().lower() == top
     status = page.get_by_role("status").inner_text()
-    assert status == f"{path.name}: {top}, {expected[top]:.0%}. {extent}".replace("%", " %")
+    assert status == f"{path.name}: {top}, {expected[top]:.0%}. {use}".replace("%", " %")
     assert page.locator("#latency").inner_text().endswith(" ms")
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
-def test_other_rates_and_channels_are_read_as_python_reads_them(page, make_clip, suffix):
-    path = make_clip("middle", seconds=1.5, rate=44_100, channels=2, suffix=suffix)
+@pytest.mark.parametrize("suffix, rate", [("wav", 48_000), ("flac", 44_100), ("ogg", 44_100)])
+def test_other_rates_and_channels_are_read_as_python_reads_them(page, make_clip, suffix, rate):
+    path = make_clip("middle", seconds=1.5, rate=rate, channels=2, suffix=suffix)
 
-    samples = page.evaluate(
+    samples, duration = page.evaluate(
         """async (bytes) => {
             const { readRecording } = await import("/recording.js");
             const file = new File([Uint8Array.from(bytes)], "clip");
-            return Array.from(await readRecording(file, 16000));
+            const { waveform, duration } = await readRecording(file, 16000, 20000);
+            return [Array.from(waveform), duration];
         }""",
         list(path.read_bytes()),
     )
 
-    expected = read_audio(path)
-    assert len(samples) == pytest.approx(len(expected), abs=1)
-    assert spectrum_db(samples) == pytest.approx(spectrum_db(expected), abs=1)
+    assert duration == pytest.approx(1.5, abs=1e-3)
+    assert len(samples) == 20_000
+    expected = read_audio(path)[:20_000]
+    assert spectrum_db(samples) == pytest.approx(spectrum_db(expected), abs=0.5)
+    if suffix != "ogg":  # decoders of which may begin at different samples
+        rest = 1e-3 if rate == 48_000 else 5e-3  # noise between the edges of the two filters
+        assert np.sqrt(np.mean((samples - expected) ** 2)) < rest
 
 
 def test_the_microphone_gets_the_label_of_python(listening_page, recogniser, spoken):
-    expected = python_hears(recogniser, spoken)
+    expected = recognise_in_python(recogniser, spoken)
     button = listening_page.get_by_role("button", name="Listen")
     button.focus()
     listening_page.keyboard.press("Enter")
 
-    listening_page.get_by_role("status").filter(has_text="It hears").wait_for()
+    listening_page.get_by_role("status").filter(has_text="It sounds like").wait_for()
     assert listening_page.locator("#answer").inner_text().lower() == max(expected, key=expected.get)
     assert shown(listening_page) == pytest.approx(expected, abs=0.02)
     assert listening_page.locator("#times").inner_text().split("\n")[-1] == "now"
@@ -163,12 +213,12 @@ def test_the_microphone_gets_the_label_of_python(listening_page, recogniser, spo
     button.wait_for()
 
 
-def test_the_microphone_hears_what_is_played(listening_page, spoken):
-    heard = listening_page.evaluate("""async () => {
+def test_the_microphone_records_what_is_played(listening_page, spoken):
+    recorded = listening_page.evaluate("""async () => {
         const { Microphone } = await import("/microphone.js");
         const microphone = new Microphone(16000);
         await new Promise((resolve, reject) => {
-            const check = () => microphone.heard >= 20000 && resolve();
+            const check = () => microphone.recorded >= 20000 && resolve();
             microphone.open(16000, check, reject).catch(reject);
         });
         microphone.close();
@@ -176,8 +226,8 @@ def test_the_microphone_hears_what_is_played(listening_page, spoken):
     }""")
 
     played, _ = soundfile.read(spoken)
-    assert len(heard) == RATE
-    assert spectrum_db(heard) == pytest.approx(spectrum_db(played), abs=1)
+    assert len(recorded) == RATE
+    assert spectrum_db(recorded) == pytest.approx(spectrum_db(played), abs=1)
 
 
 def spectrum_db(samples) -> np.ndarray:
@@ -205,10 +255,10 @@ def test_nothing_goes_to_another_origin(launch, page_server, spoken, make_clip):
         """)
         context.clock.install()
         page = opened(context, page_server.address)
-        hears(page, make_clip("low", seconds=1))
+        recognise(page, make_clip("low", seconds=1))
         page.get_by_role("button", name="Listen").click()
-        page.get_by_role("status").filter(has_text="It hears").wait_for()
-        page.clock.fast_forward("10:00")  # MediaPipe would write home after one
+        page.get_by_role("status").filter(has_text="It sounds like").wait_for()
+        page.clock.fast_forward("10:00")  # MediaPipe would send statistics after one
         caused, tried = list(requests), page.evaluate("window.blocked")
         blocked = page.evaluate(
             """async (address) => {
@@ -247,7 +297,7 @@ def test_log_mel_is_that_of_the_front_end(page, make_clip):
     assert np.reshape(levels, expected.shape) == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("hertz", [60, 500, 1_000, 3_000, 7_500])
+@pytest.mark.parametrize("hertz", [60, 1_000, 7_500])
 def test_the_axis_names_the_loudest_band(page, hertz):
     band, height = page.evaluate(
         """async (hertz) => {
@@ -263,33 +313,7 @@ def test_the_axis_names_the_loudest_band(page, hertz):
     assert band + 0.5 == pytest.approx(height, abs=1.2)
 
 
-@pytest.mark.parametrize("rate", [44_100, 48_000, 8_000, 16_000])
-def test_the_resampler_is_like_soxr(page, rate):
-    random = np.random.default_rng(0)
-    time = np.arange(rate) / rate
-    hertz = 100 + 0.4 * min(rate, RATE) * time / 2  # below what either filter cuts
-    samples = np.float32(0.5 * np.sin(2 * np.pi * np.cumsum(hertz) / rate))
-    samples += np.float32(0.1 * np.sin(2 * np.pi * 0.49 * rate * time) if rate > RATE else 0)
-    cuts = np.sort(random.integers(0, len(samples), 40)).tolist()
-
-    resampled = page.evaluate(
-        """async ([samples, cuts, rate]) => {
-            const { Resampler } = await import("/resampler.js");
-            const resampler = new Resampler(rate, 16000);
-            const bounds = [0, ...cuts, samples.length];
-            return bounds.slice(1).flatMap((end, i) =>
-                Array.from(resampler.push(Float32Array.from(samples.slice(bounds[i], end)))));
-        }""",
-        [samples.tolist(), cuts, rate],
-    )
-
-    expected = soxr.resample(samples, rate, RATE)
-    assert 0 <= len(expected) - len(resampled) < 100  # the last wait for what follows
-    middle = slice(200, len(resampled) - 200)  # soxr hears silence before and after
-    assert np.float32(resampled)[middle] == pytest.approx(expected[middle], abs=1e-3)
-
-
-def test_files_that_cannot_be_heard_are_told_of(page, tmp_path):
+def test_files_that_cannot_be_used_are_named(page, tmp_path):
     text, empty, silence = (tmp_path / f"{name}.wav" for name in ("notes", "empty", "silence"))
     text.write_text("This is no audio.")
     empty.touch()
@@ -305,13 +329,13 @@ def test_files_that_cannot_be_heard_are_told_of(page, tmp_path):
     assert page.locator("#answer").inner_text() == "Nothing yet"
 
 
-def test_a_file_clears_what_was_wrong(page, tmp_path, make_clip):
+def test_a_good_file_clears_the_problem(page, tmp_path, make_clip):
     text = tmp_path / "notes.wav"
     text.write_text("This is no audio.")
     page.get_by_label("Recording", exact=True).set_input_files(text)
     page.get_by_role("alert").wait_for()
 
-    hears(page, make_clip("low", seconds=1))
+    recognise(page, make_clip("low", seconds=1))
 
     assert page.get_by_role("alert").count() == 0
 
@@ -324,7 +348,7 @@ def test_a_file_clears_what_was_wrong(page, tmp_path, make_clip):
         ([MICROPHONE, ALLOWED], "elsewhere.test", "https or localhost only"),
     ],
 )
-def test_microphones_that_do_not_work_are_told_of(launch, page_server, arguments, name, problem):
+def test_microphones_that_do_not_work_are_explained(launch, page_server, arguments, name, problem):
     with launch(*arguments) as browser:
         page = opened(browser.new_context(), f"http://{name}:{page_server.server_port}/")
         page.get_by_role("button", name="Listen").click()
@@ -335,22 +359,22 @@ def test_microphones_that_do_not_work_are_told_of(launch, page_server, arguments
 @pytest.mark.parametrize(
     "route, body, problem",
     [
-        ("**/recogniser.tflite", b"<!doctype html>", "no recogniser of ser_nsl"),
+        ("**/recogniser.tflite", b"<!doctype html>", "not a recogniser of ser_nsl"),
         ("**/litert_wasm*.wasm", b"no WebAssembly", "This browser cannot run the recogniser"),
     ],
 )
-def test_what_cannot_be_loaded_is_told_of(browser, page_server, route, body, problem):
+def test_what_cannot_be_loaded_is_explained(browser, page_server, route, body, problem):
     with browser.new_context() as context:
         page = context.new_page()
-        page.route(route, lambda each: each.fulfill(body=body))
+        page.route(route, lambda request: request.fulfill(body=body))
         page.goto(page_server.address)
         page.get_by_role("alert").filter(has_text=problem).wait_for()
         assert page.get_by_role("button", name="Listen").is_disabled()
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("width", [320, 1280])
 def test_the_page_fits_its_window(page, make_clip, width):
     page.set_viewport_size({"width": width, "height": 844})
-    hears(page, make_clip("middle", seconds=1))
+    recognise(page, make_clip("middle", seconds=1))
 
     assert page.evaluate("document.documentElement.scrollWidth") == width

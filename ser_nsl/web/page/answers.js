@@ -1,6 +1,6 @@
 // Shows how probable each emotion is.
 
-/** The bars, the answer above them, and the smoothing between answers. */
+/** The bars and the answer above them, smoothed over time. */
 export class Answers {
   #labels;
   #rows;
@@ -16,14 +16,14 @@ export class Answers {
     this.clear();
   }
 
-  /** The most probable emotion and its share, in words; null if nothing was heard. */
+  /** The most probable emotion and its probability, as text; null before the first answer. */
   get summary() {
     if (!this.#shown) return null;
     const top = this.#top();
     return { label: this.#labels[top], percent: percent(this.#shown[top]) };
   }
 
-  /** Shows that nothing was heard. */
+  /** Shows that there is no answer. */
   clear() {
     this.#shown = null;
     this.#write();
@@ -33,7 +33,7 @@ export class Answers {
    * Shows an answer.
    *
    * @param {Float32Array} probabilities In the order of the labels.
-   * @param {number} weight Of this answer against what is shown, up to 1: it alone.
+   * @param {number} weight Weight of this answer against the previous ones; 1 ignores those.
    */
   show(probabilities, weight) {
     const before = this.#shown ?? probabilities;
@@ -75,7 +75,7 @@ function makeRow(label) {
   bar.setAttribute("aria-valuemin", "0");
   bar.setAttribute("aria-valuemax", "1");
   bar.append(document.createElement("i"));
-  share.setAttribute("aria-hidden", "true"); // the bar says it
+  share.setAttribute("aria-hidden", "true"); // the bar has the same value
   row.append(name, bar, share);
   return row;
 }

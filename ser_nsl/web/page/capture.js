@@ -1,13 +1,13 @@
-// Runs on the browser's audio thread: hands the microphone's samples to the page.
+// Runs on the browser's audio thread and sends the microphone's samples to the page.
 
-const BLOCK = 1024; // about 20 ms, so that the page is not called for each 128 samples
+const BLOCK = 1024; // about 20 ms, so that the page is not called for every 128 samples
 
 class Capture extends AudioWorkletProcessor {
   #block = new Float32Array(BLOCK);
   #filled = 0;
 
   process([[samples]]) {
-    // Without samples, the microphone gives nothing at present; with them, 128 that divide BLOCK.
+    // There are no samples while the microphone delivers none, else 128, which divides BLOCK.
     if (samples) {
       this.#block.set(samples, this.#filled);
       this.#filled += samples.length;

@@ -1,5 +1,5 @@
-// Waveform to log Mel, for the eye: equal to the recogniser's own front end in its default
-// settings (`ser_nsl.audio.front_end`, librosa's Mel filters), whatever the file's may be.
+// Log Mel spectrogram for display: the default settings of `ser_nsl.audio.front_end`, with
+// librosa's Mel filters, whatever settings the recogniser itself has.
 
 export const BANDS = 64;
 const WINDOW = 512;
@@ -47,7 +47,7 @@ export function logMel(waveform, sampleRate) {
 }
 
 /**
- * Where a frequency lies in a picture whose rows are the bands.
+ * Position of a frequency in a picture whose rows are the bands.
  *
  * @param {number} hz
  * @param {number} sampleRate In Hz.
@@ -59,7 +59,7 @@ export function height(hz, sampleRate) {
   return (step - 0.5) / BANDS;
 }
 
-/** Triangles of area 1 over the bins of the transform, each from where it is above 0. */
+/** Triangular filters of area 1 over the FFT bins, without the zeros around each triangle. */
 function melFilters(sampleRate) {
   const top = toMel(sampleRate / 2);
   const edges = Array.from({ length: BANDS + 2 }, (_, i) => toHz((top * i) / (BANDS + 1)));
@@ -85,7 +85,7 @@ function toHz(mel) {
   return logarithmic < 0 ? mel * HZ_PER_MEL : BREAK_HZ * Math.exp(LOG_STEP * logarithmic);
 }
 
-/** Fast Fourier transform in place, of Cooley and Tukey with radix 2; length `WINDOW`. */
+/** Fast Fourier transform in place (Cooley-Tukey, radix 2) of length `WINDOW`. */
 function fourier(real, imaginary) {
   for (let i = 0, j = 0; i < WINDOW; i++) {
     if (i < j) {

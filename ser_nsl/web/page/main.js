@@ -1,4 +1,4 @@
-// What the page does: opens the recogniser, then answers for the microphone or for a recording.
+// The page: opens the recogniser, then recognises the microphone or a recording.
 
 import { Answers } from "./answers.js";
 import { Microphone } from "./microphone.js";
@@ -7,19 +7,19 @@ import { Problem } from "./problem.js";
 import { Recognizer } from "./recognizer.js";
 import { fitLength, peak, readRecording } from "./recording.js";
 
-const HOP_SECONDS = 0.5; // between two answers for the microphone
-const DRAWING_SECONDS = 0.1; // between two pictures
+const HOP_SECONDS = 0.5; // from one answer for the microphone to the next
+const DRAWING_SECONDS = 0.1; // from one picture to the next
 const LIVE_WEIGHT = 0.4; // of the newest answer; the bars follow a change within about a second
-const QUIET_PEAK = 0.01; // of full scale: below, there is nothing to answer for
-const LATENCIES = 20; // answers whose median is shown
-const ANNOUNCING_SECONDS = 3; // a screen reader hears of changes no more often
+const QUIET_PEAK = 0.01; // of full scale; quieter sound gets no answer
+const LATENCIES = 20; // the median of so many is shown
+const ANNOUNCING_SECONDS = 3; // minimum time between announcements to screen readers
 
 const element = (id) => document.getElementById(id);
 const latencies = [];
 let recognizer;
 let answers;
 let microphone = null;
-let drawn; // the samples in the pictures, and how many of them are not repeated
+let drawn; // the samples in the pictures, and how many of them come before the repetition
 
 async function start() {
   recognizer = await Recognizer.open("recogniser.tflite");
@@ -47,28 +47,29 @@ async function openRecording() {
   if (microphone) stop();
   answers.clear();
   say(`Reading ${file.name}…`);
-  const waveform = await readRecording(file, recognizer.sampleRate);
-  const clip = fitLength(waveform, recognizer.clipSamples);
+  const { sampleRate, clipSamples } = recognizer;
+  const { waveform, duration } = await readRecording(file, sampleRate, clipSamples);
+  const clip = fitLength(waveform, clipSamples);
   draw(clip, waveform.length);
   const { probabilities, milliseconds } = await recognizer.predict(clip);
   answers.show(probabilities, 1);
   showLatency(milliseconds);
   const { label, percent } = answers.summary;
-  say(`${file.name}: ${label}, ${percent}. ${extent(waveform.length)}`);
+  say(`${file.name}: ${label}, ${percent}. ${describeUse(duration)}`);
 }
 
-/** What of a recording was heard. */
-function extent(samples) {
-  const length = `${seconds(samples).toFixed(1)} s`;
-  const window = `${seconds(recognizer.clipSamples).toFixed(1)} s`;
-  if (samples > recognizer.clipSamples) return `It heard the first ${window} of ${length}.`;
-  if (samples < recognizer.clipSamples) return `It heard ${length}, repeated to ${window}.`;
-  return `It heard all ${length}.`;
+/** Says how much of a recording the recogniser used. */
+function describeUse(duration) {
+  const window = seconds(recognizer.clipSamples);
+  const [given, used] = [duration, window].map((length) => `${length.toFixed(1)} s`);
+  if (given === used) return `It listened to all ${given}.`;
+  if (duration > window) return `It listened to the first ${used} of ${given}.`;
+  return `It listened to ${given}, repeated to ${used}.`;
 }
 
 async function listen() {
   const opened = new Microphone(recognizer.clipSamples);
-  element("listen").disabled = true; // until the person has allowed or refused
+  element("listen").disabled = true; // until the user has allowed or refused it
   answers.clear();
   say("Waiting for the microphone…");
   try {
@@ -96,30 +97,30 @@ function showListening(listening) {
   element("listen-text").textContent = listening ? "Stop" : "Listen";
 }
 
-/** What is to be done whenever the microphone has heard a little more. */
+/** Returns what is to be done whenever the microphone has new samples. */
 function listener(opened) {
   let lastDrawing = 0;
   let lastAnswer = 0;
   let answering = false;
   let announced = null;
   let lastAnnouncement = -Infinity;
-  const isDue = (since, interval) => opened.heard - since >= interval * recognizer.sampleRate;
+  const isDue = (since, interval) => opened.recorded - since >= interval * recognizer.sampleRate;
   const announce = (text) => {
     if (text === announced || !isDue(lastAnnouncement, ANNOUNCING_SECONDS)) return;
     announced = text;
-    lastAnnouncement = opened.heard;
+    lastAnnouncement = opened.recorded;
     say(text);
   };
 
   return async () => {
     if (opened !== microphone) return;
     if (isDue(lastDrawing, DRAWING_SECONDS)) {
-      lastDrawing = opened.heard;
+      lastDrawing = opened.recorded;
       draw(opened.window.slice(), opened.window.length, true);
     }
-    const full = opened.heard >= opened.window.length;
+    const full = opened.recorded >= opened.window.length;
     if (!full || answering || !isDue(lastAnswer, HOP_SECONDS)) return;
-    lastAnswer = opened.heard;
+    lastAnswer = opened.recorded;
     if (peak(opened.window) < QUIET_PEAK) {
       answers.clear();
       announce("Listening. It is quiet; speak up, or come closer.");
@@ -129,10 +130,10 @@ function listener(opened) {
     const { probabilities, milliseconds } = await recognizer
       .predict(opened.window.slice())
       .finally(() => (answering = false));
-    if (opened !== microphone) return; // stopped meanwhile
+    if (opened !== microphone) return; // stopped in the meantime
     answers.show(probabilities, LIVE_WEIGHT);
     showLatency(milliseconds);
-    announce(`Listening. It hears ${answers.summary.label}.`);
+    announce(`Listening. It sounds like ${answers.summary.label}.`);
   };
 }
 
@@ -163,7 +164,7 @@ function say(text) {
   element("status").textContent = text;
 }
 
-/** Wraps what may fail, so that the person is told why. */
+/** Wraps an action so that its errors are shown to the user. */
 function guarded(action) {
   return async () => {
     try {

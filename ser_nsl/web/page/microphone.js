@@ -1,9 +1,8 @@
 // The microphone as a window of its latest samples, at the recogniser's rate.
 
 import { Problem } from "./problem.js";
-import { Resampler } from "./resampler.js";
 
-// As the recogniser's training heard its clips: what browsers do for calls alters a voice.
+// As in the recordings of training: what browsers do for calls alters a voice.
 const UNPROCESSED = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 
 const REASONS = {
@@ -16,16 +15,16 @@ const REASONS = {
     "again.",
 };
 
-/** A microphone that listens until it is closed. */
+/** A microphone that records until it is closed. */
 export class Microphone {
   #stream;
   #context;
 
-  /** The latest samples, oldest first; silence where none were heard yet. */
+  /** The latest samples, oldest first; zeros where none have come yet. */
   window;
 
-  /** Number of samples heard so far. */
-  heard = 0;
+  /** Number of samples recorded so far. */
+  recorded = 0;
 
   /**
    * @param {number} samples Length of `window`.
@@ -35,12 +34,12 @@ export class Microphone {
   }
 
   /**
-   * Asks for the microphone and begins to listen.
+   * Asks for the microphone and starts recording.
    *
    * @param {number} sampleRate Of `window`, in Hz.
-   * @param {() => void} onSound Called whenever `window` has moved on.
-   * @param {() => void} onEnd Called if the microphone goes away.
-   * @throws {Problem} If the browser, the person or the device refuses.
+   * @param {() => void} onSound Called whenever `window` has new samples.
+   * @param {() => void} onEnd Called if the microphone is disconnected.
+   * @throws {Problem} If the browser, the user or the device refuses.
    */
   async open(sampleRate, onSound, onEnd) {
     if (!window.isSecureContext) {
@@ -52,39 +51,43 @@ export class Microphone {
     if (!navigator.mediaDevices || !window.AudioWorkletNode) {
       throw new Problem("This browser gives pages no microphone. Open a recording.");
     }
+    const { create, ConverterType } = globalThis.LibSampleRate; // see index.html
+    let resampler;
     try {
       this.#stream = await navigator.mediaDevices.getUserMedia({ audio: UNPROCESSED });
-      // At the device's own rate: Firefox joins no stream to a context of another.
+      // At the device's own rate, since Firefox connects no stream to a context of another rate.
       this.#context = new AudioContext();
       await this.#context.audioWorklet.addModule("capture.js");
       await this.#context.resume();
+      resampler = await create(1, this.#context.sampleRate, sampleRate, {
+        converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY, // a third of the work of the best
+      });
     } catch (error) {
       this.close();
       const reason = REASONS[error.name] ?? `The microphone cannot be used (${error.message}).`;
       throw new Problem(reason, error);
     }
-    const resampler = new Resampler(this.#context.sampleRate, sampleRate);
     const capture = new AudioWorkletNode(this.#context, "capture", {
       channelCount: 1, // the average of all
       channelCountMode: "explicit",
     });
     capture.port.onmessage = ({ data }) => {
-      this.#add(resampler.push(data));
+      this.#add(resampler.full(data));
       onSound();
     };
     this.#stream.getAudioTracks()[0].onended = onEnd;
     const source = this.#context.createMediaStreamSource(this.#stream);
-    // Its output is silence; some browsers run only what leads to the loudspeaker.
+    // Its output is silence, but some browsers run only nodes that lead to the loudspeaker.
     source.connect(capture).connect(this.#context.destination);
   }
 
   #add(samples) {
     this.window.copyWithin(0, samples.length);
     this.window.set(samples, this.window.length - samples.length);
-    this.heard += samples.length;
+    this.recorded += samples.length;
   }
 
-  /** Lets the microphone go. */
+  /** Stops recording and releases the microphone. */
   close() {
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#context?.close();

@@ -1,11 +1,12 @@
-// Draws waveform and log Mel in the colours of style.css.
+// Draws waveform and log Mel spectrogram in the colours of style.css.
 
 import { BANDS, height, logMel } from "./logmel.js";
 import { peak } from "./recording.js";
 
-const QUIETEST_PEAK = 0.01; // less is drawn small, so that noise does not look like speech
+// Quieter sound than these two is drawn small or pale, so that noise does not look like speech.
+const QUIETEST_PEAK = 0.01;
+const QUIETEST_TOP_DB = -20;
 const RANGE_DB = 70; // from the palest to the strongest colour
-const QUIETEST_TOP_DB = -20; // likewise
 const TICKS_HZ = [500, 1000, 2000, 4000];
 const SHADES = 256;
 
@@ -19,7 +20,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
  *
  * @param {HTMLCanvasElement} canvas
  * @param {Float32Array} waveform
- * @param {number} own Samples from here on repeat what came before, and are drawn paler.
+ * @param {number} own Number of samples before they repeat; repetitions are drawn paler.
  */
 export function drawWaveform(canvas, waveform, own = waveform.length) {
   const ratio = window.devicePixelRatio;
@@ -44,7 +45,7 @@ export function drawWaveform(canvas, waveform, own = waveform.length) {
 }
 
 /**
- * Draws log Mel frames, time to the right and frequency upwards.
+ * Draws a log Mel spectrogram, time to the right and frequency upwards.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {Float32Array} waveform At least 512 samples.
@@ -68,7 +69,7 @@ export function drawLogMel(canvas, waveform, sampleRate) {
 }
 
 /**
- * Writes the frequencies beside the log Mel picture.
+ * Labels the frequency axis of the log Mel picture.
  *
  * @param {HTMLElement} axis
  * @param {number} sampleRate In Hz.
@@ -86,11 +87,11 @@ export function writeFrequencies(axis, sampleRate) {
 }
 
 /**
- * Writes the seconds below the pictures.
+ * Labels the time axis of the pictures.
  *
  * @param {HTMLElement} axis
  * @param {number} seconds Length of the pictures.
- * @param {boolean} live Whether they end now, instead of beginning at 0.
+ * @param {boolean} live Whether the pictures end now, instead of starting at 0.
  */
 export function writeTimes(axis, seconds, live) {
   const steps = Number.isInteger(seconds) ? seconds : 2;
@@ -107,7 +108,7 @@ function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name);
 }
 
-/** The gradient of style.css, in even steps. */
+/** The colour gradient of style.css in even steps, as RGBA. */
 function readShades() {
   const canvas = document.createElement("canvas");
   canvas.width = SHADES;

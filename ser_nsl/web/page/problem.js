@@ -1,4 +1,4 @@
-/** Something that went wrong, in words for the person before the page. */
+/** An error whose message is shown to the user. */
 export class Problem extends Error {
   constructor(message, cause) {
     super(message, { cause });

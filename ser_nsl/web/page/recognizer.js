@@ -1,11 +1,12 @@
 // Runs an exported recogniser with LiteRT.js, as `ser_nsl.edge` does in Python.
 
-import { readArchive } from "./archive.js";
+import { strFromU8, unzipSync } from "fflate";
+
 import { Problem } from "./problem.js";
 
 const NEWEST_FORMAT = 1; // FORMAT_VERSION of ser_nsl.edge
 
-/** An exported recogniser, ready to hear clips. */
+/** An exported recogniser. */
 export class Recognizer {
   #model;
   #Tensor;
@@ -13,12 +14,12 @@ export class Recognizer {
   /**
    * Opens a recogniser.
    *
-   * LiteRT.js runs on the page's own thread: a worker has no import map, and ResNet-9 takes
+   * LiteRT.js runs on the page's main thread: a worker has no import map, and ResNet-9 needs only
    * about 10 ms of every half second.
    *
    * @param {string} url Of the .tflite file.
    * @returns {Promise<Recognizer>}
-   * @throws {Problem} If the file is missing or no recogniser, or the browser cannot run it.
+   * @throws {Problem} If the file is missing or not a recogniser, or the browser cannot run it.
    */
   static async open(url) {
     const bytes = await download(url);
@@ -26,10 +27,10 @@ export class Recognizer {
     Object.assign(recognizer, readSettings(bytes), { bytes: bytes.length });
     try {
       const { loadLiteRt, loadAndCompile, Tensor } = await import("@litertjs/core");
-      await loadLiteRt("@litertjs/core/wasm/");
+      await loadLiteRt("node_modules/@litertjs/core/wasm/");
       recognizer.#model = await loadAndCompile(bytes, { accelerator: "wasm" });
       recognizer.#Tensor = Tensor;
-      // The first answer is slow, since memory is laid out for it.
+      // The first prediction is slow, since memory is allocated for it.
       await recognizer.predict(new Float32Array(recognizer.clipSamples));
     } catch (error) {
       throw new Problem(
@@ -46,16 +47,16 @@ export class Recognizer {
    *
    * @param {Float32Array} waveform `clipSamples` long, in [-1, 1], at `sampleRate`.
    * @returns {Promise<{probabilities: Float32Array, milliseconds: number}>} Probabilities in the
-   *   order of `labels`, and how long the answer took.
+   *   order of `labels`, and how long the prediction took.
    */
   async predict(waveform) {
-    const began = performance.now();
+    const start = performance.now();
     const input = new this.#Tensor(waveform, [1, waveform.length]);
     const [output] = await this.#model.run(input);
     const probabilities = Float32Array.from(output.toTypedArray());
     input.delete();
     output.delete();
-    return { probabilities, milliseconds: performance.now() - began };
+    return { probabilities, milliseconds: performance.now() - start };
   }
 }
 
@@ -69,14 +70,15 @@ async function download(url) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
+/** Reads the settings and labels, which are in a zip archive after the model. */
 function readSettings(bytes) {
   let settings, labels;
   try {
-    const entries = readArchive(bytes);
-    settings = JSON.parse(entries.get("recogniser.json"));
-    labels = entries.get("labels.txt").trimEnd().split("\n");
+    const files = unzipSync(bytes);
+    settings = JSON.parse(strFromU8(files["recogniser.json"]));
+    labels = strFromU8(files["labels.txt"]).trimEnd().split("\n");
   } catch (error) {
-    throw new Problem("The file that was served is cut off, or no recogniser of ser_nsl.", error);
+    throw new Problem("The served file is cut off, or not a recogniser of ser_nsl.", error);
   }
   if (settings.format_version > NEWEST_FORMAT) {
     throw new Problem("The recogniser was made by a newer ser_nsl than this page.");

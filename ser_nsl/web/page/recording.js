@@ -1,25 +1,27 @@
-// From an audio file to the samples that the recogniser hears, as `ser_nsl.audio.clip` does in Python.
+// From an audio file to the input of the recogniser, as `ser_nsl.audio.clip` does it in Python.
 
 import { Problem } from "./problem.js";
-import { Resampler } from "./resampler.js";
 
-const USUAL_RATE = 48_000; // where a file does not tell its own
-const LOWEST_RATE = 8_000; // that every browser decodes to
-const HIGHEST_RATE = 96_000;
+const USUAL_RATE = 48_000; // for files whose header is not read here
+const LOWEST_RATE = 8_000; // every browser decodes to rates from here
+const HIGHEST_RATE = 96_000; // to here
+const MARGIN_SECONDS = 0.1; // more than the resampling filter is long
 const SILENCE_PEAK = 1e-4; // as in ser_nsl.audio.clip
 
 /**
- * Reads a recording as mono speech.
+ * Reads the beginning of a recording as mono speech.
  *
- * The browser decodes, at the file's own rate where that is known, since its resampler dulls
- * what lies above 6 kHz by some decibels. Channels are averaged.
+ * The browser decodes it, at the file's own rate where that is known, since the browser's
+ * resampler loses some decibels above 6 kHz. Channels are averaged.
  *
  * @param {File} file Any audio that the browser can decode.
  * @param {number} sampleRate Of the result, in Hz.
- * @returns {Promise<Float32Array>} Samples, nominally in [-1, 1].
- * @throws {Problem} If the file is no audio, empty or silent.
+ * @param {number} samples Maximum length of the result.
+ * @returns {Promise<{waveform: Float32Array, duration: number}>} Samples, nominally in [-1, 1],
+ *   and the length of the whole recording in seconds.
+ * @throws {Problem} If the file is not audio, empty or silent.
  */
-export async function readRecording(file, sampleRate) {
+export async function readRecording(file, sampleRate, samples) {
   let audio;
   try {
     const bytes = await file.arrayBuffer();
@@ -31,14 +33,16 @@ export async function readRecording(file, sampleRate) {
       error,
     );
   }
-  const waveform = resample(mono(audio), audio.sampleRate, sampleRate);
-  if (peak(waveform) < SILENCE_PEAK) {
+  const whole = mono(audio);
+  const needed = Math.ceil((samples / sampleRate + MARGIN_SECONDS) * audio.sampleRate);
+  const start = await resample(whole.slice(0, needed), audio.sampleRate, sampleRate);
+  if (start.length === 0 || peak(whole) < SILENCE_PEAK) {
     throw new Problem(`${file.name} is silent. Choose another recording.`);
   }
-  return waveform;
+  return { waveform: start.slice(0, samples), duration: audio.duration };
 }
 
-/** The sample rate that the header of a WAV or FLAC file tells. */
+/** The sample rate in the header of a WAV or FLAC file. */
 function storedRate(file) {
   let rate = USUAL_RATE;
   if (tag(file, 0) === "RIFF" && tag(file, 12) === "fmt ") rate = file.getUint32(24, true);
@@ -50,11 +54,14 @@ function tag(file, at) {
   return String.fromCharCode(...[0, 1, 2, 3].map((i) => file.getUint8(at + i)));
 }
 
-function resample(waveform, from, to) {
-  const resampler = new Resampler(from, to);
-  const followed = new Float32Array(waveform.length + resampler.lag); // by silence
-  followed.set(waveform);
-  return resampler.push(followed).slice(0, Math.ceil((waveform.length * to) / from));
+async function resample(waveform, from, to) {
+  const { create, ConverterType } = globalThis.LibSampleRate; // see index.html
+  const resampler = await create(1, from, to, {
+    converterType: ConverterType.SRC_SINC_BEST_QUALITY,
+  });
+  const resampled = resampler.simple(waveform);
+  resampler.destroy();
+  return resampled;
 }
 
 function mono(audio) {
@@ -67,7 +74,7 @@ function mono(audio) {
 }
 
 /**
- * Cuts a clip at the end, or repeats it from its beginning, to a number of samples.
+ * Cuts a clip at the end, or repeats it from its beginning, to a given number of samples.
  *
  * @param {Float32Array} waveform Not empty.
  * @param {number} samples Length of the result.
@@ -78,7 +85,7 @@ export function fitLength(waveform, samples) {
 }
 
 /**
- * The largest absolute sample; 0 if there is none.
+ * The largest absolute value; 0 if there are no samples.
  *
  * @param {Float32Array} waveform
  * @returns {number}

@@ -1,0 +1,14 @@
+from .models import find_model
+from .recognizer import FORMAT_VERSION, LABELS_NAME, RUNTIMES, SETTINGS_NAME, Recognizer
+from .stream import Prediction, Stream
+
+__all__ = [
+    "FORMAT_VERSION",
+    "LABELS_NAME",
+    "Prediction",
+    "RUNTIMES",
+    "Recognizer",
+    "SETTINGS_NAME",
+    "Stream",
+    "find_model",
+]

@@ -1,0 +1,117 @@
+"""The command `ser-nsl predict`."""
+
+import io
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from ser_nsl.audio.clip import read_audio
+from ser_nsl.edge.clips import follow_clips, list_clips
+from ser_nsl.edge.microphone import open_microphone
+from ser_nsl.edge.models import find_model_or_default
+from ser_nsl.edge.recognizer import Recognizer
+from ser_nsl.edge.rows import Row, as_csv, as_json, as_table
+from ser_nsl.errors import InputError
+
+
+def predict(
+    paths: tuple[Path, ...] = (),
+    /,
+    *,
+    model: str | None = None,
+    format: Literal["table", "csv", "json"] = "table",
+    threads: int = 1,
+    follow: bool = False,
+    microphone: bool = False,
+    hop_seconds: float = 0.5,
+    smoothing_seconds: float = 1.0,
+) -> None:
+    """Prints the most probable emotion of each clip, and the probability of every emotion.
+
+    Clips that are longer than the recogniser's input are cut at the end, shorter ones repeated.
+    A file that cannot be used is named on standard error and the others are still shown; the exit
+    status is then 1.
+
+    Args:
+        paths: Audio files (WAV, FLAC, OGG or MP3 of any sample rate), or folders of them.
+        model: Recogniser: path of a `.tflite` file, or a name listed by `ser-nsl models`; emodb
+            by default.
+        format: Form of the output; json prints one object per line.
+        threads: Threads of the runtime.
+        follow: Whether to wait for new clips in the folders, until Ctrl-C. A clip is read when it
+            has not changed for a second.
+        microphone: Whether to listen to the microphone instead of files, until Ctrl-C; needs the
+            package sounddevice.
+        hop_seconds: Time from one row to the next, with --microphone.
+        smoothing_seconds: Age at which a prediction's weight has fallen to 1/e, with --microphone;
+            0 turns smoothing off.
+
+    Raises:
+        InputError: If the recogniser, a folder or the microphone cannot be used.
+        SystemExit: With status 1, after the last row, if a file could not be used.
+    """
+    if microphone == bool(paths) or (microphone and follow):
+        raise InputError("paths: give either audio files and folders, or --microphone alone.")
+    recognizer = Recognizer(find_model_or_default(model), threads=threads)
+    failed: list[Path] = []
+    width = 0
+    if microphone:
+        title, rows = "seconds", _predict_microphone(recognizer, hop_seconds, smoothing_seconds)
+    else:
+        clips = follow_clips(paths) if follow else list_clips(paths)
+        if isinstance(clips, list):
+            width = max(len(str(clip)) for clip in clips)
+        title, rows = "file", _predict_clips(recognizer, clips, failed)
+    lines = {
+        "table": as_table(rows, title, width=width),
+        "csv": as_csv(rows, title),
+        "json": as_json(rows, title),
+    }[format]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
+    try:
+        for line in lines:
+            print(line, flush=True)
+    except KeyboardInterrupt:
+        if not (follow or microphone):  # which have no other end
+            raise
+    except BrokenPipeError:  # `| head` has read enough; Python must not flush again when it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    if failed:
+        sys.exit(1)
+
+
+def _predict_clips(
+    recognizer: Recognizer, clips: Iterable[Path], failed: list[Path]
+) -> Iterator[Row]:
+    """Yields a row for each clip; reports those that cannot be used, and adds them to `failed`."""
+    for clip in clips:
+        try:
+            samples = read_audio(clip, sample_rate_hz=recognizer.sample_rate_hz)
+            probabilities = recognizer.predict(samples, recognizer.sample_rate_hz)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{clip}: ")
+            print(f"error: {clip}: {reason}", file=sys.stderr)
+            failed.append(clip)
+        else:
+            yield str(clip), probabilities
+
+
+def _predict_microphone(
+    recognizer: Recognizer, hop_seconds: float, smoothing_seconds: float
+) -> Iterator[Row]:
+    """Yields a row for each hop of the microphone, forever."""
+    with open_microphone() as microphone:
+        stream = recognizer.stream(
+            microphone.sample_rate_hz, hop_seconds=hop_seconds, smoothing_seconds=smoothing_seconds
+        )
+        covers = f"each row covers the last {stream.window_seconds:g} s"
+        print(f"listening to {microphone.name}; {covers}; Ctrl-C ends", file=sys.stderr)
+        for samples, lost in microphone.chunks:
+            if lost:
+                print("warning: audio was lost; try a longer --hop-seconds", file=sys.stderr)
+            for time_seconds, probabilities in stream.feed(samples):
+                yield round(time_seconds, 3), probabilities

@@ -1,0 +1,67 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from ser_nsl.edge import Recognizer, find_model
+from ser_nsl.edge.models import find_model_or_default, models
+from ser_nsl.errors import InputError
+
+RELEASED = Path(__file__).parents[2] / "models"
+FILE = "resnet9_quarter_int8.tflite"
+NAMES = ("emodb", "emovo")
+
+
+@pytest.fixture(scope="module")
+def entries() -> dict[str, dict]:
+    return json.loads(find_model("emodb").with_name("models.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_ships_is_what_was_released(name, entries):
+    content = find_model(name).read_bytes()
+    release = json.loads((RELEASED / name / "release.json").read_text())
+    (file,) = (file for file in release["files"] if file["file"] == FILE)
+
+    assert content == (RELEASED / name / FILE).read_bytes()
+    assert entries[name] == {
+        "title": release["name"],
+        "language": release["name"].split()[0],
+        "classes": list(Recognizer(find_model(name)).labels),
+        "uar": pytest.approx(file["uar"], abs=1e-4),
+        "note": release["note"],
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def test_the_table_lists_all_of_them(entries):
+    header, *rows = models().split("\n\n")[0].splitlines()
+
+    assert header.split() == ["name", "language", "classes", "MB", "UAR", "chance", "SHA-256"]
+    assert tuple(row.split()[0] for row in rows) == NAMES == tuple(entries)
+    assert rows[0].split()[-4:] == ["0.52", "63.2%", "16.7%", entries["emodb"]["sha256"]]
+    assert "fear, happiness" in rows[0]
+    assert "research use" in models()
+
+
+def test_models_are_found_by_name_or_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("emodb").mkdir()  # as in the checkout's own folder `models`
+    Path("mine.tflite").touch()
+
+    assert find_model("emodb").name == "emodb.tflite"
+    assert find_model(Path("mine.tflite")) == find_model("mine.tflite") == Path("mine.tflite")
+    with pytest.raises(InputError, match=r"model other: .*\(emodb, emovo\)"):
+        find_model("other")
+
+
+def test_the_default_is_announced_in_one_line(capsys):
+    assert find_model_or_default(None) == find_model("emodb")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "emodb" in line
+    assert "German" in line
+    assert "63%" in line
+
+    assert find_model_or_default("emovo") == find_model("emovo")
+    assert capsys.readouterr() == ("", "")
