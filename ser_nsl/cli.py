@@ -18,8 +18,6 @@ import tyro
 from ser_nsl import __version__
 from ser_nsl.errors import InputError
 
-__all__ = ["COMMANDS", "Command", "main", "run", "run_function"]
-
 # TensorFlow reads this when it is imported, which happens later: its notes on missing GPUs and CPU
 # features would bury the one line that a user needs.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

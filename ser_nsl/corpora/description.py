@@ -207,7 +207,10 @@ class Corpus:
 
 
 def known_corpora() -> list[str]:
-    """Returns the names of the known corpora, which are those of their files.
+    """Lists the known corpora.
+
+    Returns:
+        Their names, which are those of their files.
 
     Example:
         >>> known_corpora()[:3]
