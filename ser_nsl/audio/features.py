@@ -1,14 +1,16 @@
 """The stage from clips to log Mel records, and the description that lies beside the records."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lazy_loader
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from ser_nsl.audio.clip import read_batches
@@ -18,6 +20,11 @@ from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.manifest import SPLITS, audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
 
 __all__ = ["Description", "extract_features"]
 
@@ -53,7 +60,7 @@ class Description:
         (Path(folder) / "description.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> "Description":
+    def load(cls, folder: Path) -> Description:
         """Reads `description.json` of a folder of features or of a model.
 
         Args:

@@ -1,12 +1,20 @@
 """Waveform to log Mel: one TensorFlow definition, used in training and inside the exported file."""
 
-import functools
+from __future__ import annotations
 
+import functools
+from typing import TYPE_CHECKING
+
+import lazy_loader
 import librosa
 import numpy as np
-import tensorflow as tf
 
 from ser_nsl.audio.settings import FrontEndConfig
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
 
 __all__ = ["POWER_FLOOR", "log_mel", "mel_filters"]
 

@@ -9,17 +9,24 @@
 Training records have an indexed form too. `ser_nsl/graph/official.py` and `indexed.py` read them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import lazy_loader
 import numpy as np
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from ser_nsl.errors import InputError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
 
 __all__ = [
     "UNLABELLED",

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import normalize
 
 from ser_nsl.audio.records import (
     UNLABELLED,
@@ -49,6 +47,9 @@ def probe_embeddings(
         InputError: If a clip is not in the manifest, fewer than two emotions are known, or the
             embeddings cannot be read.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import normalize
+
     check_share(label_share)
     vectors = read_embeddings(embeddings, ["train"])
     ids = list(vectors)

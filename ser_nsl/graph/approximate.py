@@ -15,15 +15,23 @@ Of 200,000 made vectors of 200 numbers, on two busy cores with AMX, most 10 neig
 | FAISS 1.15 IVF, 1,788 lists, 8 probed | 24 | 0.999 |
 """
 
-import math
+from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
+import lazy_loader
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from ser_nsl.graph.exact import blocks, cosines_in_float32, find_edges, find_edges_from
 from ser_nsl.graph.table import Edges
 from ser_nsl.graph.vectors import Vectors
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
 
 _PENDING = 2**22  # edges at least that wait before those of several cells are freed of doubles
 _SAMPLE = 1_000  # clips on which the recall is measured

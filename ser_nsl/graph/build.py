@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import neural_structured_learning as nsl
 import numpy as np
 import pandas as pd
 
@@ -72,7 +71,7 @@ def build_graph(
     Raises:
         InputError: If a setting is out of range, no two clips are similar enough, or embeddings
             are damaged, of several widths or upstreams, not finite or all zero, or their ids are
-            doubled or unfit for a TSV file.
+            duplicates or unfit for a TSV file.
 
     Example:
         >>> made = build_graph(
@@ -107,12 +106,10 @@ def build_graph(
             files,
             out,
             vectors.ids,
-            nsl.configs.GraphBuilderConfig(
-                similarity_threshold=threshold,
-                lsh_splits=lsh_splits,
-                lsh_rounds=lsh_rounds,
-                random_seed=seed,
-            ),
+            similarity_threshold=threshold,
+            lsh_splits=lsh_splits,
+            lsh_rounds=lsh_rounds,
+            random_seed=seed,
         )
         if max_neighbors is not None:
             edges = edges.nearest(max_neighbors)
@@ -161,12 +158,12 @@ def _check_least(least: int, **settings: int | None) -> None:
 
 
 def _find_edges_officially(
-    files: Sequence[Path],
-    scratch: Path,
-    ids: Sequence[str],
-    config: nsl.configs.GraphBuilderConfig,
+    files: Sequence[Path], scratch: Path, ids: Sequence[str], **settings: float
 ) -> Edges:
     """Lets the official builder write a file, and reads it: its lines have no fixed order."""
+    import neural_structured_learning as nsl
+
+    config = nsl.configs.GraphBuilderConfig(**settings)
     logging.getLogger("absl").setLevel(logging.WARNING)
     nsl.tools.build_graph_from_config([str(path) for path in files], str(scratch), config)
     graph = read_graph(scratch)

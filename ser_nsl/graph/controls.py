@@ -1,6 +1,6 @@
 """The stage that makes graphs to compare with: one that knows nothing, one that knows the labels.
 
-Where a graph trains no better than its random control, likeness had no part in the gain.
+Where a graph trains no better than its random control, similarity played no part in the gain.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ def control_graph(
 ) -> Mapping[str, Any]:
     """Makes a random or an all-knowing twin of a graph.
 
-    `random` joins other clips, but each with as many as before, and deals the weights anew among
-    the edges. `oracle` keeps the edges inside an emotion only. It is an upper bound and no fair
+    `random` joins other clips, but each with as many as before, and shuffles the weights among the
+    edges. `oracle` keeps the edges inside an emotion only. It is an upper bound and no fair
     method: it knows every label of the manifest, of whatever split, and what it gains cannot be
     had in practice. With `purity` a share of its edges, drawn at random, is made wrong by swapping
     ends among them, so that clips keep their degrees; where one emotion has most of these edges,
@@ -85,7 +85,10 @@ def control_graph(
                 "labelled clips."
             )
         wrong = 0 if purity is None else round((1 - purity) * len(right))
-        ends, weights = _mislead(given, given.ends[:, right], wrong, random), given.weights[right]
+        ends, weights = (
+            _make_wrong(given, given.ends[:, right], wrong, random),
+            given.weights[right],
+        )
     as_before = int(np.isin(_number(given, ends), _number(given, given.ends)).sum())
     if kind == "random" and as_before == len(given):
         raise InputError(
@@ -132,7 +135,7 @@ def _swap_ends(
         ends[:, edges[chosen]] = tail[chosen], head[chosen]
 
 
-def _mislead(
+def _make_wrong(
     graph: ClipGraph, right: np.ndarray, count: int, random: np.random.Generator
 ) -> np.ndarray:
     """Makes some edges wrong: by swaps, and where these find none, with partners drawn.

@@ -1,24 +1,22 @@
-"""Embeddings laid out in the plane, so that likenesses can be looked at."""
+"""A map of embeddings: similar clips lie near each other in the plane."""
 
 import numpy as np
-from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits
 
 _FEWEST = 5  # fewer clips make no map
 _PERPLEXITY = 30
-_START = 1e-4  # spread of the start, as scikit-learn has it
+_SAME_DIRECTION = 1e-9  # largest deviation of a coordinate that is rounding only
 
 
 def draw_sample(clips: int, most: int, seed: int) -> np.ndarray:
-    """Draws clips if there are too many.
+    """Draws a sample where there are too many clips.
 
     Args:
-        clips: How many there are.
-        most: How many shall be drawn at most.
-        seed: Of the draw.
+        clips: Number of clips.
+        most: Largest size of the sample.
+        seed: Seed of the draw.
 
     Returns:
-        Places of clips, rising: all, or `most` of them.
+        Rising places of clips, int64: all of them, or `most`.
     """
     if clips <= most:
         return np.arange(clips)
@@ -26,42 +24,30 @@ def draw_sample(clips: int, most: int, seed: int) -> np.ndarray:
 
 
 def lay_out(vectors: np.ndarray, *, seed: int) -> np.ndarray | None:
-    """Lays out vectors by t-SNE on their cosine distances, from their principal components.
+    """Lays out vectors in the plane by t-SNE on their cosine distances.
 
-    One thread works, since sums of several would differ from run to run. It takes about 4 s for
-    500 vectors of 256 numbers and a minute for 5,000.
+    It runs in one thread, since sums of several would differ from run to run. 500 vectors of 256
+    numbers take about 4 s, 5,000 a minute.
 
     Args:
         vectors: float, shape `(clips, width)`, none all zero.
-        seed: Of scikit-learn's t-SNE.
+        seed: Seed of scikit-learn's t-SNE.
 
     Returns:
-        float64, shape `(clips, 2)`; None for fewer than five clips, or where all point one way.
+        float64, shape `(clips, 2)`; None for fewer than five clips, or where all vectors have one
+        direction.
+
+    Example:
+        >>> lay_out(np.random.default_rng(0).normal(size=(20, 3)), seed=0).shape
+        (20, 2)
     """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
     units = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if len(units) < _FEWEST or units.std(axis=0).max() < _SAME_DIRECTION:
+        return None
     with threadpool_limits(limits=1):
-        start = _principal_components(units)
-        if len(units) < _FEWEST or not start.any():
-            return None
-        tsne = TSNE(
-            metric="cosine",
-            init=start,
-            perplexity=min(_PERPLEXITY, (len(units) - 1) / 3),
-            random_state=seed,
-        )
+        perplexity = min(_PERPLEXITY, (len(units) - 1) / 3)
+        tsne = TSNE(metric="cosine", init="pca", perplexity=perplexity, random_state=seed)
         return tsne.fit_transform(units).astype(np.float64)
-
-
-def _principal_components(units: np.ndarray) -> np.ndarray:
-    """The first two, float32, shape `(clips, 2)`; zeros where all units are one."""
-    centred = units - units.mean(axis=0)
-    directions = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
-    # An eigenvector's sign is arbitrary: let its largest number be positive.
-    largest = np.abs(directions).argmax(axis=0)
-    directions *= np.sign(directions[largest, np.arange(directions.shape[1])])
-    start = np.zeros((len(units), 2), np.float32)
-    spread = centred.std(axis=0).max()
-    if spread > 1e-9:
-        components = centred @ directions
-        start[:, : components.shape[1]] = components / components[:, 0].std() * _START
-    return start

@@ -1,33 +1,33 @@
 """Exact search for all pairs of clips with a high cosine similarity.
 
-Blocks of pairs pass through screens, each of which only drops pairs that are surely too far apart:
-
-1. a matrix product in bfloat16, where the processor is fast at it (as with AMX); its error is
-   bounded by the lengths of what rounding has changed in the vectors,
-2. a matrix product in float32, where the first leaves much or is not used,
-3. for what is left, the cosine in float64 in the very arithmetic of `nsl.tools.build_graph`.
-
-So neither the edges nor their weights depend on the processor. The time grows with the square of
-the number of clips.
+Blocks of clips are compared by a matrix product in float32, which drops only pairs that are surely
+too far apart; the cosines of the others are computed in float64, in the arithmetic of
+`nsl.tools.build_graph`. So neither the edges nor their weights depend on the processor. The time
+grows with the square of the number of clips.
 """
 
-import functools
+from __future__ import annotations
+
 import itertools
-import timeit
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import neural_structured_learning as nsl
+import lazy_loader
 import numpy as np
-import tensorflow as tf
 from tqdm import tqdm
 
 from ser_nsl.errors import InputError
 from ser_nsl.graph.table import NO_EDGES, Edges, write_graph
 from ser_nsl.graph.vectors import Vectors, read_vectors
 
+if TYPE_CHECKING:
+    import neural_structured_learning as nsl
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
+
 _BLOCK = 2_048  # clips compared with as many others at a time
-_CROWD = 1 / 256  # share of a block's pairs from which the finer product is the cheaper check
 _PENDING = 2**22  # edges at least that are kept before the nearest are chosen among them
 _TIE = 2e-6  # a larger difference of cosines is one in the six decimals of the file too
 
@@ -98,12 +98,12 @@ def find_edges(
     """
     clips = len(vectors)
     found = _Found(clips, threshold, max_neighbors)
-    screens = _Screens(vectors, found)
+    screen = _Screen(vectors, found)
     total = clips * (clips - 1) // 2
     hidden = {"disable": True} if quiet else {}  # else TQDM_DISABLE would be overruled
     with tqdm(desc="comparing", total=total, unit="pair", unit_scale=True, **hidden) as bar:
         for rows, columns in itertools.combinations_with_replacement(blocks(clips), 2):
-            sources, targets = screens.pairs(rows, columns)
+            sources, targets = screen.pairs(rows, columns)
             found.add(sources, targets, vectors.cosines(sources, targets))
             height, width = rows.stop - rows.start, columns.stop - columns.start
             bar.update(height * (height - 1) // 2 if rows == columns else height * width)
@@ -125,10 +125,10 @@ def find_edges_between(
         The edges by source and target, both ways.
     """
     found = _Found(len(vectors), threshold, max_neighbors)
-    screens = _Screens(vectors, found)
+    screen = _Screen(vectors, found)
     others = blocks(len(vectors), start=first)
     for rows, columns in itertools.product(blocks(first), others):
-        sources, targets = screens.pairs(rows, columns)
+        sources, targets = screen.pairs(rows, columns)
         found.add(sources, targets, vectors.cosines(sources, targets))
     return found.edges()
 
@@ -152,7 +152,7 @@ def find_edges_from(
     units = vectors.units(clips)
     for columns in blocks(len(vectors)):
         product = cosines_in_float32(units, vectors.units(columns))
-        near = places(product >= least[clips, np.newaxis] - float32_slack(vectors))
+        near = true_entries(product >= least[clips, np.newaxis] - float32_slack(vectors))
         sources, targets = clips[near[0]], columns.start + near[1]
         weights = vectors.cosines(sources, targets)
         edges = Edges.join([edges, _edges(sources, targets, weights)[weights >= threshold]])
@@ -168,8 +168,8 @@ def blocks(clips: int, *, start: int = 0) -> list[slice]:
     return [slice(i, min(i + _BLOCK, clips)) for i in range(start, clips, _BLOCK)]
 
 
-def places(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of what is true: `np.nonzero`, ten times as fast where little is."""
+def true_entries(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `np.nonzero` does, ten times as fast where few entries are true."""
     return np.divmod(np.flatnonzero(mask), mask.shape[1])
 
 
@@ -239,55 +239,19 @@ def _raise(least: np.ndarray, clips: np.ndarray | slice, weights: np.ndarray) ->
     least[clips] = np.maximum(least[clips], weights - _TIE)
 
 
-class _Screens:
-    """Finds the pairs of a block that may become edges."""
+class _Screen:
+    """Finds the pairs of two blocks that may become edges."""
 
     def __init__(self, vectors: Vectors, found: _Found) -> None:
         self._vectors, self._found = vectors, found
         self._slack = float32_slack(vectors)
-        self._coarse: tf.Tensor | None = None
-        if bfloat16_pays():
-            self._coarse, change = _round_to_bfloat16(vectors)
-            self._coarse_slack = self._slack + 2 * change + change**2
 
     def pairs(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
         """Finds pairs, each once, of clips of two blocks that are the same or in this order."""
-        least = min(self._found.least[rows].min(), self._found.least[columns].min())
-        near = None
-        if self._coarse is not None and least > self._coarse_slack:
-            near = self._near_in_bfloat16(
-                self._coarse[rows], self._coarse[columns], least - self._coarse_slack
-            )
-        if near is None:
-            near = self._near_in_float32(rows, columns, least - self._slack)
-        sources, targets = rows.start + near[0], columns.start + near[1]
-        once = sources < targets
-        return sources[once], targets[once]
-
-    def _near_in_bfloat16(
-        self, rows: tf.Tensor, columns: tf.Tensor, cut: float
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Places in the block, None if they are so many that a finer screen should look first."""
-        product = tf.matmul(rows, columns, transpose_b=True)
-        # Rounding keeps the order, so the rounded product is compared with the rounded cut. Read
-        # as integers, positive numbers keep their order too, and NumPy compares these fast.
-        as_integers = np.asarray(tf.bitcast(product, tf.int16))
-        cut_as_integer = tf.bitcast(tf.cast(cut, tf.bfloat16), tf.int16).numpy()
-        near_rows = np.flatnonzero(as_integers.max(axis=1) >= cut_as_integer)
-        near = as_integers[near_rows] >= cut_as_integer
-        if np.count_nonzero(near) > _CROWD * as_integers.size:
-            return None
-        which, partners = places(near)
-        return near_rows[which], partners
-
-    def _near_in_float32(
-        self, rows: slice, columns: slice, cut: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Places in the block."""
-        units = self._vectors.units
+        units, least = self._vectors.units, self._found.least
         product = cosines_in_float32(units(rows), units(columns))
-        if product.max() < cut:
-            return places(product >= cut)
+        if product.max() < min(least[rows].min(), least[columns].min()) - self._slack:
+            return np.empty(0, int), np.empty(0, int)
         if rows == columns:
             product = product.copy()
             np.fill_diagonal(product, -2)
@@ -296,43 +260,16 @@ class _Screens:
         if count is not None and np.count_nonzero(near) > count * sum(product.shape):
             if count <= product.shape[1]:
                 enough = np.partition(product, -count, axis=1)[:, -count]
-                _raise(self._found.least, rows, enough - self._slack)
+                _raise(least, rows, enough - self._slack)
             if count <= product.shape[0]:
                 enough = np.partition(product, -count, axis=0)[-count]
-                _raise(self._found.least, columns, enough - self._slack)
+                _raise(least, columns, enough - self._slack)
             near = self._reaches_least(product, rows, columns)
-        return places(near)
+        which, partners = true_entries(near)
+        sources, targets = rows.start + which, columns.start + partners
+        once = sources < targets
+        return sources[once], targets[once]
 
     def _reaches_least(self, product: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         least = (self._found.least - self._slack).astype(np.float32)
         return product >= np.minimum.outer(least[rows], least[columns])
-
-
-def _round_to_bfloat16(vectors: Vectors) -> tuple[tf.Tensor, float]:
-    """The vectors in length 1, and the largest length of what rounding has changed in one."""
-    parts, change = [], 0.0
-    for rows in blocks(len(vectors)):
-        units = tf.constant(vectors.units(rows), tf.float32)
-        parts.append(tf.cast(units, tf.bfloat16))
-        changes = tf.norm(units - tf.cast(parts[-1], tf.float32), axis=1)
-        change = max(change, float(tf.reduce_max(changes)))
-    return tf.concat(parts, axis=0), change
-
-
-@functools.cache
-def bfloat16_pays() -> bool:
-    """Whether products in bfloat16 are the faster here, and are summed in float32 as presumed."""
-    vectors = tf.nn.l2_normalize(tf.random.stateless_uniform((512, 256), (0, 0)), axis=1)
-    rounded = tf.cast(vectors, tf.bfloat16)
-    off = tf.cast(_square(rounded), tf.float32) - _square(tf.cast(rounded, tf.float32))
-    is_sharp = float(tf.reduce_max(tf.abs(off))) < 2.0**-8
-    return is_sharp and _seconds(rounded) < _seconds(vectors)
-
-
-def _square(vectors: tf.Tensor) -> tf.Tensor:
-    return tf.matmul(vectors, vectors, transpose_b=True)
-
-
-def _seconds(vectors: tf.Tensor) -> float:
-    _square(vectors)
-    return min(timeit.repeat(lambda: _square(vectors), number=1, repeat=3))

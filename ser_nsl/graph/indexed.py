@@ -9,14 +9,17 @@ The records hold bytes, int64, bytes and float, the nearest neighbour first; the
 of shape `(clips, frames, mels)`. They are read as the tensors that official records give.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import lazy_loader
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from tqdm import tqdm
 
 from ser_nsl.audio.records import (
@@ -32,10 +35,12 @@ from ser_nsl.errors import InputError
 from ser_nsl.graph.linked import LinkedClips, link_tables
 from ser_nsl.graph.table import Edges
 
-_NEIGHBORS = {
-    "neighbor_ids": tf.io.RaggedFeature(tf.string),
-    "neighbor_weights": tf.io.RaggedFeature(tf.float32),
-}
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
+
+_NEIGHBORS = {"neighbor_ids": "string", "neighbor_weights": "float32"}
 
 
 def write_indexed(
@@ -199,7 +204,8 @@ def open_indexed(
     row_of = {utterance_id: row for row, utterance_id in enumerate(labels)}
     clips: Counter = Counter()
     owners, places, found, weights = [], [], [], []
-    for batch in read_batches(paths, _NEIGHBORS):
+    schema = {key: tf.io.RaggedFeature(tf.as_dtype(kind)) for key, kind in _NEIGHBORS.items()}
+    for batch in read_batches(paths, schema):
         ids, values = (batch.features[name] for name in _NEIGHBORS)
         counts = ids.row_lengths().numpy()
         rule = "neighbor_ids and neighbor_weights must be as many; pack again."

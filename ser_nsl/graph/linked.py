@@ -1,14 +1,22 @@
 """Clips whose neighbours are known by row, whatever form of training records they come from."""
 
+from __future__ import annotations
+
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
+import lazy_loader
 import numpy as np
-import tensorflow as tf
 
 from ser_nsl.audio.records import UNLABELLED
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ class LinkedClips:
         shape = (*rows.shape[:-1], *self.logmels[0].shape[1:])
         return [tf.ensure_shape(each, shape) for each in logmels]
 
-    def keeping(self, edges: np.ndarray, neighbors: int) -> "LinkedClips":
+    def keeping(self, edges: np.ndarray, neighbors: int) -> LinkedClips:
         """Leaves out edges; nearer neighbours close the gaps.
 
         Args:

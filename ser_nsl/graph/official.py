@@ -1,17 +1,24 @@
 """Training records as `nsl.tools.pack_nbrs` writes them: clips with copies of their neighbours."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import lazy_loader
 import numpy as np
-import tensorflow as tf
 
 from ser_nsl.audio.records import UNLABELLED, read_batches, read_labels, read_logmels, shard_paths
 from ser_nsl.graph.linked import LinkedClips, link_tables
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
+
 _COUNT = "NL_num_nbrs"
-_COPIED = {"id": tf.string, "weight": tf.float32, "logmel": tf.float32}
+_COPIED = {"id": "string", "weight": "float32", "logmel": "float32"}
 _EDGE = [("owner", np.int64), ("place", np.int64), ("row", np.int32), ("weight", np.float32)]
 
 
@@ -55,15 +62,15 @@ def open_official(
     ]
     row_of = {key: row for row, key in enumerate(labels)}
     width = _most_neighbors(paths) if neighbors is None else neighbors
-    edges, strangers = [], []  # and the features of neighbours without a record of their own
+    edges, more = [], []  # `more`: features of neighbours without a record of their own
     for each in _neighbors(paths, width, logmel_shape):
         if each.id not in row_of:
             row_of[each.id] = len(row_of)
-            strangers.append(each.logmel.copy())  # not a view, which would hold all of its batch
+            more.append(each.logmel.copy())  # not a view, which would hold all of its batch
         edges.append((row_of[each.owner], each.place, row_of[each.id], each.weight))
     table = np.array(edges, _EDGE)
     columns = [table[name] for name, _ in _EDGE]
-    parts += [np.stack(strangers)] if strangers else []
+    parts += [np.stack(more)] if more else []
     return LinkedClips(
         [*row_of],
         np.array([labels.get(key, UNLABELLED) for key in row_of]),
@@ -83,7 +90,7 @@ def _neighbors(
     """Reads the first neighbours of each clip."""
     frames, mels = logmel_shape
     schema = {
-        f"NL_nbr_{place}_{name}": tf.io.RaggedFeature(kind)
+        f"NL_nbr_{place}_{name}": tf.io.RaggedFeature(tf.as_dtype(kind))
         for place in range(width)
         for name, kind in _COPIED.items()
     }

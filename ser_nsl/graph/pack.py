@@ -1,5 +1,7 @@
 """The stage that joins each clip with its neighbours, by the official packer or indexed."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import shutil
@@ -7,11 +9,9 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
-import neural_structured_learning as nsl
-import tensorflow as tf
-from neural_structured_learning.tools import graph_utils
+import lazy_loader
 
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import (
@@ -28,6 +28,11 @@ from ser_nsl.graph.build import OFFICIAL_CLIPS
 from ser_nsl.graph.indexed import write_indexed
 from ser_nsl.graph.table import check_edges, graph_files, read_graph
 from ser_nsl.pipeline.stage import stage
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
 
 
 @stage(inputs=("features", "graph"), makes="folder")
@@ -116,6 +121,8 @@ def _pack_officially(
     shards: int,
 ) -> Counter:
     """Lets `nsl.tools.pack_nbrs` write one file, and divides it; counts clips by neighbours."""
+    import neural_structured_learning as nsl
+
     with tempfile.TemporaryDirectory(dir=out) as folder:
         labelled, unlabelled = Path(folder) / "labelled", Path(folder) / "unlabelled"
         _divide(features, labels, logmel_shape, labelled, unlabelled)
@@ -137,6 +144,7 @@ def _pack_officially(
 @contextlib.contextmanager
 def _readable_graphs() -> Iterator[None]:
     """Lets NSL 1.4.0 open a graph on Python 3.11, which no longer knows its mode "rU"."""
+    from neural_structured_learning.tools import graph_utils
 
     def open_text(name: str, mode: str) -> IO[Any]:
         return Path(name).open(mode.replace("U", ""))

@@ -1,4 +1,4 @@
-"""The stage that keeps of a graph the edges that are likelier to be right."""
+"""The stage that keeps some edges of a graph."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,25 +21,23 @@ def select_edges(
     manifest: Path,
     out: Path,
     across_speakers: bool = False,
-    mutual: int = 0,
     nearest: int = 0,
 ) -> Mapping[str, Any]:
-    """Keeps edges between speakers, between mutual neighbours, or to the nearest clips only.
+    """Keeps the edges between speakers, or to the nearest clips, only.
 
-    The filters apply in this order, each to what the one before has left; no emotion is looked
-    at. An edge counts in both directions, with the larger weight where they differ, and of
-    equally near clips those with the last ids are nearer, as in `pack_neighbors`. So the given
-    graph should not be limited to few neighbours already: a filter cannot find the next ones.
+    With both filters, the second sees what the first has kept. Emotions play no part. An edge
+    counts in both directions, with the larger weight where they differ; among equally similar
+    clips those with the last ids are nearer, as in `pack_neighbors`. Give a graph that is not
+    limited to few neighbours already, since a filter cannot find the next ones.
 
     Args:
-        graph: What tools/build_graph.py or `nsl.tools.build_graph` has made, or a folder of
-            shards, as tools/beam_graph.py makes it.
-        manifest: Who speaks.
+        graph: The graph of `build_graph` or `nsl.tools.build_graph`, or the folder of shards of
+            `beam_graph`.
+        manifest: The clips and their speakers.
         out: The graph, a TSV file: the lines that are kept, by source and target.
-        across_speakers: Whether to drop the edges between clips of one speaker.
-        mutual: Keep edges whose clips are each among so many nearest of the other; 0 for all.
-        nearest: Keep edges from or to one of a clip's so many nearest, those that training with
-            as many neighbours can use; 0 for all.
+        across_speakers: Drop the edges between clips of one speaker.
+        nearest: Number of nearest neighbours of each clip whose edges are kept, as many as training
+            uses; 0 for all.
 
     Returns:
         Numbers of undirected edges, of those kept and dropped by each filter, and of the graph's
@@ -49,10 +47,15 @@ def select_edges(
         InputError: If a setting is below 0, the graph is malformed, has no edge, joins a clip
             with itself or names clips that are not in the manifest, a speaker is needed and not
             known, or no edge is kept.
+
+    Example:
+        >>> graph, manifest = Path("graph.tsv"), Path("manifest.csv")
+        >>> made = select_edges(graph=graph, manifest=manifest, out=Path("two.tsv"), nearest=2)
+        >>> made.counts["kept"] < made.counts["edges"]
+        True
     """
-    for name, value in {"mutual": mutual, "nearest": nearest}.items():
-        if value < 0:
-            raise InputError(f"{name}: must be 0 or more; received {value}.")
+    if nearest < 0:
+        raise InputError(f"nearest: must be 0 or more; received {nearest}.")
     speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
     edges = _read_edges(graph, speakers, manifest)
     ids = sorted({*edges["source"], *edges["target"]})
@@ -62,10 +65,8 @@ def select_edges(
         filters["dropped_within_speaker"] = lambda edges: (
             speakers[edges["source"]].to_numpy() != speakers[edges["target"]].to_numpy()
         )
-    if mutual:
-        filters["dropped_not_mutual"] = lambda edges: _chosen(edges, ids, mutual, ends=2)
     if nearest:
-        filters["dropped_not_nearest"] = lambda edges: _chosen(edges, ids, nearest, ends=1)
+        filters["dropped_not_nearest"] = lambda edges: _are_nearest(edges, ids, nearest)
     edges["pair"] = _number_pairs(edges, ids)
     counts, kept = {"edges": edges["pair"].nunique()}, edges
     for reason, holds in filters.items():
@@ -101,11 +102,11 @@ def _read_edges(graph: Path, known: pd.Series, manifest: Path) -> pd.DataFrame:
 
 
 def _check_speakers(speakers: pd.Series, manifest: Path) -> None:
-    silent = speakers.index[speakers == ""]
-    if len(silent):
+    unknown = speakers.index[speakers == ""]
+    if len(unknown):
         raise InputError(
-            f"across_speakers: {len(silent)} of the graph's clips have no speaker in {manifest} "
-            f"(first: {', '.join(silent[:3])}); add speakers, or leave this filter out."
+            f"across_speakers: {len(unknown)} of the graph's clips have no speaker in {manifest} "
+            f"(first: {', '.join(unknown[:3])}); add speakers, or leave this filter out."
         )
 
 
@@ -116,10 +117,9 @@ def _number_pairs(edges: pd.DataFrame, ids: list[str]) -> np.ndarray:
     return ends.min(axis=0) * len(ids) + ends.max(axis=0)
 
 
-def _chosen(edges: pd.DataFrame, ids: list[str], count: int, *, ends: int) -> np.ndarray:
-    """Which edges at least so many of their ends choose among their nearest."""
+def _are_nearest(edges: pd.DataFrame, ids: list[str], count: int) -> np.ndarray:
+    """Returns which edges lead to one of the nearest clips of either end."""
     nearest = choose_neighbors(edges, ids, count)
     pairs = np.minimum(nearest.sources, nearest.targets).astype(np.int64) * len(ids)
     pairs += np.maximum(nearest.sources, nearest.targets)
-    found, chosen_by = np.unique(pairs, return_counts=True)
-    return np.isin(edges["pair"], found[chosen_by >= ends])
+    return np.isin(edges["pair"], pairs)

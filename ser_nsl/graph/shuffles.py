@@ -1,4 +1,4 @@
-"""What edges would join if labels had nothing to do with them: labels dealt anew, many times."""
+"""What edges would join by chance: the shares of a graph with its labels shuffled, many times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class Shuffled:
 def shuffle_labels(
     graphs: Sequence[ClipGraph], *, shuffles: int, seed: int
 ) -> list[dict[str, Shuffled | None]]:
-    """Finds the shares of `GraphStatistics` with labels dealt anew.
+    """Finds the shares of `GraphStatistics` with shuffled labels.
 
-    For `within_class` emotions are dealt to all clips that have one, for `within_speaker` speakers
-    likewise. For the shares across and within speakers each speaker's emotions are dealt to that
-    speaker's clips, so that all keep their mix of emotions. Clips without a label stay without.
+    `within_class` shuffles emotions over all clips that have one, `within_speaker` does the same
+    with speakers. The shares across and within speakers shuffle each speaker's emotions among that
+    speaker's clips, which keeps their mix of emotions. Clips without a label stay without.
 
     The time grows with shuffles times edges: 1,000 shuffles of 1,000,000 edges take about 20 s.
 
@@ -53,53 +53,55 @@ def shuffle_labels(
     emotions, speakers = clips.emotions, clips.speakers
     anyone = np.where(speakers < 0, speakers.max() + 1, speakers)
     alone = emotions < 0
-    deal_freely = _Dealer(emotions, np.where(alone, emotions, 0))
-    deal_to_speakers = _Dealer(emotions, np.where(alone, emotions, anyone))
-    deal_speakers = _Dealer(speakers, np.minimum(speakers, 0))
+    shuffle_freely = _Shuffler(emotions, np.where(alone, emotions, 0))
+    shuffle_within_speakers = _Shuffler(emotions, np.where(alone, emotions, anyone))
+    shuffle_speakers = _Shuffler(speakers, np.minimum(speakers, 0))
     ends = [_ends_by_share(graph) for graph in graphs]
     counts = np.zeros((shuffles, len(graphs), len(SHARES)), np.int64)
     random = np.random.default_rng(seed)
     for draw in tqdm(range(shuffles), "shuffling labels", unit="shuffle"):
-        held = deal_to_speakers(random)
-        labels = (deal_freely(random), deal_speakers(random), held, held)
+        within = shuffle_within_speakers(random)
+        labels = (shuffle_freely(random), shuffle_speakers(random), within, within)
         for place, of_graph in enumerate(ends):
-            counts[draw, place] = [_alike(*each) for each in zip(labels, of_graph, strict=True)]
+            counts[draw, place] = [_matches(*each) for each in zip(labels, of_graph, strict=True)]
     truth = (emotions, speakers, emotions, emotions)
     return [
         {
-            name: _sum_up(counts[:, place, i], _alike(truth[i], of_graph[i]), of_graph[i].shape[1])
+            name: _summarise(
+                counts[:, place, i], _matches(truth[i], of_graph[i]), of_graph[i].shape[1]
+            )
             for i, name in enumerate(SHARES)
         }
         for place, of_graph in enumerate(ends)
     ]
 
 
-class _Dealer:
-    """Deals labels anew among the clips of each group; a group of one keeps its label."""
+class _Shuffler:
+    """Shuffles labels among the clips of each group; a group of one keeps its label."""
 
     def __init__(self, labels: np.ndarray, groups: np.ndarray) -> None:
         self._labels, self._groups = labels, groups
         self._home = np.argsort(groups, kind="stable")
 
     def __call__(self, random: np.random.Generator) -> np.ndarray:
-        dealt = np.empty_like(self._labels)
+        shuffled = np.empty_like(self._labels)
         order = np.argsort(self._groups + random.random(len(self._groups)))
-        dealt[self._home] = self._labels[order]
-        return dealt
+        shuffled[self._home] = self._labels[order]
+        return shuffled
 
 
 def _ends_by_share(graph: ClipGraph) -> tuple[np.ndarray, ...]:
-    """Of which edges each of `SHARES` is one."""
+    """Returns the edges whose share each of `SHARES` is."""
     speakers = graph.speakers[graph.ends]
     same = speakers[0] == speakers[1]
     return graph.ends, graph.ends, graph.ends[:, ~same], graph.ends[:, same]
 
 
-def _alike(labels: np.ndarray, ends: np.ndarray) -> int:
+def _matches(labels: np.ndarray, ends: np.ndarray) -> int:
     return int(np.count_nonzero(labels[ends[0]] == labels[ends[1]]))
 
 
-def _sum_up(counts: np.ndarray, true_count: int, edges: int) -> Shuffled | None:
+def _summarise(counts: np.ndarray, true_count: int, edges: int) -> Shuffled | None:
     if not edges:
         return None
     low, high = np.percentile(counts / edges, _INTERVAL)

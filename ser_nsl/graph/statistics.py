@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ser_nsl.graph.table import check_edges, read_graph
 
@@ -205,6 +203,9 @@ def graph_statistics(graph: ClipGraph) -> GraphStatistics:
     Returns:
         The statistics.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     a, b = graph.ends
     same_class = graph.emotions[a] == graph.emotions[b]
     same_speaker = graph.speakers[a] == graph.speakers[b]

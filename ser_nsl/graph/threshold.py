@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ser_nsl.errors import InputError
-from ser_nsl.graph.exact import blocks, cosines_in_float32, float32_slack, places
+from ser_nsl.graph.exact import blocks, cosines_in_float32, float32_slack, true_entries
 from ser_nsl.graph.vectors import Vectors
 
 _ALL = 10_000  # up to so many clips, all are looked at
@@ -90,7 +90,7 @@ def _most_similar(vectors: Vectors, sample: np.ndarray, count: int) -> tuple[np.
         product[own, sample[own] - columns.start] = -np.inf
         if count <= product.size:
             least = max(least, np.partition(product, -count, axis=None)[-count] - slack)
-        near, partners = places(product >= least - slack)
+        near, partners = true_entries(product >= least - slack)
         found = vectors.cosines(sample[near], columns.start + partners)
         sources, cosines = np.concatenate([sources, near]), np.concatenate([cosines, found])
         if len(cosines) >= count:

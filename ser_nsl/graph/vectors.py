@@ -1,25 +1,30 @@
 """Embeddings as one table of vectors, and their cosines in the official builder's arithmetic."""
 
+from __future__ import annotations
+
 import inspect
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import lazy_loader
 import numpy as np
-import tensorflow as tf
 
 from ser_nsl.errors import InputError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+else:
+    tf = lazy_loader.load("tensorflow")
 
 _IN_MEMORY_BYTES = 2**31
 _ONCE_BYTES = 2**27  # of files that are read only once
 _RECORDS = 1_024  # parsed at a time
 _PAIRS = 1_024  # compared at a time; more would leave the processor's cache
 _LEAST_NORM = 1e-6  # as in the official builder
-# A tf.data pipeline for each file would take longer to start than thousands of records to read.
-_iterate_records = inspect.unwrap(tf.compat.v1.io.tf_record_iterator)  # not its deprecation notice
 _UNFIT = frozenset("\t\r\n")  # for an id in a line of a graph
 
 
@@ -40,7 +45,7 @@ class Vectors:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, clips: np.ndarray) -> "Vectors":
+    def take(self, clips: np.ndarray) -> Vectors:
         """Some of the clips, given by rising places."""
         return Vectors([self.ids[i] for i in clips], self.values[clips], self.norms[clips])
 
@@ -114,7 +119,7 @@ def read_vectors(
         The embeddings.
 
     Raises:
-        InputError: If there is none, a file is missing or damaged, an id is missing, doubled or
+        InputError: If there is none, a file is missing or damaged, an id is missing, a duplicate or
             holds a tab or line break, or an embedding is all zero, not finite, or of another
             width, upstream or layer than the first.
     """
@@ -199,7 +204,7 @@ def _checked_vectors(batch: _Batch, embedding_feature: str, width: int) -> np.nd
 
 def _refuse_features(path: Path) -> None:
     """Raises if a file's first record is one of features."""
-    first = tf.train.Example.FromString(next(_iterate_records(str(path))))
+    first = tf.train.Example.FromString(next(_iterate_records(path)))
     if "logmel" in first.features.feature:
         raise InputError(
             f"{path}: holds features, not embeddings; give the folder that "
@@ -215,13 +220,18 @@ def _allocate(clips: int, width: int) -> np.ndarray:
         return np.memmap(file, np.float32, "w+", shape=(clips, width))
 
 
+def _iterate_records(path: Path) -> Iterator[bytes]:
+    """Yields the records of a file; a tf.data pipeline would take longer to start than to read."""
+    return inspect.unwrap(tf.compat.v1.io.tf_record_iterator)(str(path))  # not its deprecation
+
+
 def _read_batches(
     files: Sequence[Path], id_feature: str, more: Mapping[str, Any] | None = None
 ) -> Iterator[_Batch]:
     schema = {id_feature: tf.io.FixedLenFeature([], tf.string, ""), **(more or {})}
     for path in files:
         try:
-            every = _iterate_records(str(path))
+            every = _iterate_records(path)
             while records := list(islice(every, _RECORDS)):
                 example = tf.io.parse_example(records, schema)
                 ids = [each.decode() for each in example[id_feature].numpy()]

@@ -97,6 +97,7 @@ def test_builders_agree(builder, max_neighbors, write_embeddings, tmp_path):
         assert second.counts["recall_measured_on_clips"] == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("clips", "builder"), [(2_000, "official"), (2_001, "exact")])
 def test_auto_is_official_for_small_corpora(
     clips, builder, write_embeddings, tmp_path, monkeypatch
@@ -167,6 +168,7 @@ def test_hashing_depends_on_the_seed(write_embeddings, tmp_path):
     assert texts[0] != texts[1]
 
 
+@pytest.mark.slow
 def test_fresh_processes_write_the_same_bytes(write_embeddings, tmp_path):
     folder = write_embeddings(random_vectors(30))
     code = (

@@ -113,6 +113,7 @@ def test_random_is_seeded(control):
     assert first.keys() != other.keys()
 
 
+@pytest.mark.slow
 def test_random_reaches_all_graphs_of_the_same_degrees_alike(control):
     # On five clips with two neighbours each, rings in one of twelve orders.
     clips = dict.fromkeys("abcde", ("", "joy"))

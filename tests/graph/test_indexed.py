@@ -334,6 +334,7 @@ def test_smaller_by_almost_the_number_of_copies(neighbors, tmp_path):
     assert assert_equal(indexed(written, neighbors, shape), official(expected, neighbors, shape))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_features(tmp_path):
     shape, peaks = (60, 64), {}
     for clips in (300, 900):

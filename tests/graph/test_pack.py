@@ -1,3 +1,4 @@
+import neural_structured_learning as nsl
 import numpy as np
 import pytest
 from neural_structured_learning.tools import graph_utils
@@ -13,7 +14,7 @@ from ser_nsl.audio.records import (
     shard_paths,
 )
 from ser_nsl.errors import InputError
-from ser_nsl.graph.pack import nsl, pack_neighbors
+from ser_nsl.graph.pack import pack_neighbors
 
 # By id: the number that fills the clip, and the label (-1: none).
 CLIPS = {

@@ -54,34 +54,13 @@ def test_edges_between_speakers_are_kept_as_they_were(select):
     }
 
 
-def test_neighbours_must_be_mutual(select):
-    # From e, a is the nearest, but from a it is the second; b and c are each other's first.
-    edges = both("a c 0.6", "a e 0.5", "b c 0.9", "d e 0.4")
+def test_the_nearest_are_found_among_other_speakers(select):
+    edges = both("a b 0.9", "a c 0.5", "a e 0.4", "c e 0.8", "c d 0.9")
 
-    kept, counts = select(*edges, mutual=1)
-    assert kept == ["b c 0.9", "c b 0.9"]
-    assert counts == {"edges": 4, "dropped_not_mutual": 3, "kept": 1, "clips_without_edge": 3}
-    kept, _ = select(*edges, mutual=2)
-    assert kept == sorted(edges)
+    kept, counts = select(*edges, across_speakers=True, nearest=1)
 
-
-def test_mutual_neighbours_are_found_among_other_speakers(select):
-    edges = both("a b 0.9", "a c 0.5", "c d 0.8")
-
-    assert select(*edges, mutual=1)[0] == both("a b 0.9") + both("c d 0.8")
-    kept, counts = select(*edges, mutual=1, across_speakers=True)
-    assert kept == both("a c 0.5")
-    assert counts["dropped_within_speaker"] == 2 and counts["dropped_not_mutual"] == 0
-
-
-def test_the_nearest_are_found_among_the_mutual(select):
-    # Without c, whose own nearest are others, d is all that e has.
-    edges = both("c e 0.9", "c a 0.95", "c b 0.95", "d e 0.1", "d a 0.2")
-
-    kept, counts = select(*edges, mutual=2, nearest=1)
-    assert kept == sorted(both("c a 0.95", "c b 0.95", "d e 0.1", "d a 0.2"))
-    assert counts["dropped_not_mutual"] == 1 and counts["dropped_not_nearest"] == 0
-    assert "d e 0.1" not in select(*edges, nearest=1)[0]
+    assert kept == sorted(both("a c 0.5", "c e 0.8"))
+    assert counts["dropped_within_speaker"] == 2 and counts["dropped_not_nearest"] == 1
 
 
 def random_graph(seed: int) -> tuple[list[str], dict[str, str]]:
@@ -130,35 +109,24 @@ def test_training_finds_the_same_neighbours(
     assert sizes[1] < sizes[0]
 
 
-@pytest.mark.parametrize(("mutual", "nearest"), [(4, 0), (0, 2), (8, 3)])
-def test_filters_agree_with_their_definition(mutual, nearest, select):
+@pytest.mark.parametrize("nearest", [1, 3])
+def test_nearest_edges_agree_with_their_definition(nearest, select):
     lines, speakers = random_graph(seed=9)
     weights = defaultdict(float)
     for a, b, weight in map(str.split, lines):
         weights[a, b] = weights[b, a] = max(weights[a, b], float(weight))
+    ranked = {
+        a: sorted((b for x, b in weights if x == a), key=lambda b, a=a: (weights[a, b], b))
+        for a, _ in weights
+    }
+    near = {(a, b) for a, b in weights if a in ranked[b][-nearest:] or b in ranked[a][-nearest:]}
 
-    def filtered(count, ends):
-        ranked = {
-            a: sorted((b for x, b in weights if x == a), key=lambda b, a=a: (weights[a, b], b))
-            for a, _ in weights
-        }
-        return {
-            (a, b): weight
-            for (a, b), weight in weights.items()
-            if (a in ranked[b][-count:]) + (b in ranked[a][-count:]) >= ends
-        }
+    kept, counts = select(*lines, speakers=speakers, nearest=nearest)
 
-    if mutual:
-        weights = filtered(mutual, 2)
-    if nearest:
-        weights = filtered(nearest, 1)
-
-    kept, counts = select(*lines, speakers=speakers, mutual=mutual, nearest=nearest)
-
-    chosen = [line for line in lines if tuple(line.split()[:2]) in weights]
+    chosen = [line for line in lines if tuple(line.split()[:2]) in near]
     assert kept == sorted(chosen, key=lambda line: line.split()[:2])
-    assert counts["kept"] == len(weights) / 2 < counts["edges"]
-    assert counts["clips_without_edge"] == 25 - len({a for a, _ in weights})
+    assert counts["kept"] == len(near) / 2 < counts["edges"]
+    assert counts["clips_without_edge"] == 25 - len({a for a, _ in near})
 
 
 def test_a_graph_of_ours_stays_as_it_is(select, write_embeddings, tmp_path):
@@ -201,7 +169,6 @@ def test_shards_of_a_graph_become_one(select, tmp_path):
         ([], {}, "has no edge"),
         (["a c 0.9", "c c 1"], {}, r"1 that join a clip with itself \(first: c\)"),
         (["a x 0.9"], {}, r"1 of its 2 clips are not in .*manifest.csv \(first: x\)"),
-        (["a e 0.9"], {"mutual": -1}, "mutual: must be 0 or more; received -1"),
         (["a e 0.9"], {"nearest": -2}, "nearest: must be 0 or more; received -2"),
         (
             ["a e 0.9", "a c 1"],
@@ -221,4 +188,4 @@ def test_what_cannot_be_selected_is_said_and_nothing_lost(
 
 
 def test_clips_without_speaker_may_stay_where_speakers_do_not_matter(select):
-    assert select("a e 0.9", speakers={"a": "", "e": ""}, mutual=1)[0] == ["a e 0.9"]
+    assert select("a e 0.9", speakers={"a": "", "e": ""}, nearest=1)[0] == ["a e 0.9"]
