@@ -92,12 +92,12 @@ def median_seconds(function: Callable[[], Any], repeats: int) -> float:
 
 def measure_pairs(block: int, repeats: int) -> dict[str, float]:
     """Compares two blocks of random vectors, few of them near, by each engine."""
-    from ser_nsl.beam.edges import vectors_of
+    from ser_nsl.beam.edges import make_vectors
     from ser_nsl.graph import exact
 
     random = np.random.default_rng(0)
     values = random.normal(size=(2 * block, WIDTH)).astype(np.float32)
-    vectors = vectors_of([_ID.format(i) for i in range(2 * block)], values.tobytes())
+    vectors = make_vectors([_ID.format(i) for i in range(2 * block)], values.tobytes())
     pays, rates = exact.bfloat16_pays(), {}
     for engine in (True, False):
         exact.bfloat16_pays = lambda engine=engine: engine

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("apache_beam")
 
 from ser_nsl.beam.blocks import block_of, default_blocks
-from ser_nsl.beam.edges import vectors_of
+from ser_nsl.beam.edges import make_vectors
 from ser_nsl.graph.vectors import read_vectors
 
 
@@ -38,7 +38,7 @@ def test_lengths_are_those_of_the_reader(write_embeddings):
     ids = [f"{i:02d}" for i in range(50)]
     read = read_vectors(sorted(write_embeddings(dict(zip(ids, values, strict=True))).iterdir()))
 
-    made = vectors_of(ids, values.tobytes())
+    made = make_vectors(ids, values.tobytes())
 
     assert made.ids == read.ids
     np.testing.assert_array_equal(made.values, read.values)

@@ -14,15 +14,14 @@ import pytest
 pytest.importorskip("apache_beam")
 pytest.importorskip("google_crc32c")
 
+
 from ser_nsl.beam import blocks, edges, pack, vectors
-from ser_nsl.beam.nearest import NearestFn
 
 RETRYING = "BundleBasedDirectRunner"
 PLACES = {
     "reading embeddings": (vectors, "parse", 50),
     "forming blocks": (blocks, "count", 2),
     "comparing": (edges, "find_edges_between", 3),
-    "choosing the nearest": (NearestFn, "add_input", 40),
     "reading features": (pack, "parse", 50),
     "packing": (pack, "count", 30),
 }

@@ -1,4 +1,4 @@
-"""Running a pipeline: Beam's options, what failed, and what was counted."""
+"""Running a pipeline: Beam's options, errors and counters."""
 
 import re
 from collections import Counter
@@ -16,7 +16,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
-from ser_nsl.beam.letters import NAMESPACE
+from ser_nsl.beam.dead_letters import NAMESPACE
 from ser_nsl.errors import InputError
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -25,24 +25,24 @@ LOCAL_OPTIONS = (
     "--direct_num_workers=2",
     "--default_sdk_harness_log_level=ERROR",
 )
-"""Of the local runner: two worker processes that tell of errors only."""
+"""Options of the local runner: two worker processes that log only errors."""
 
-_BAD_INPUT = re.compile(r"InputError: (.*?)(?: \[while running|$)", re.MULTILINE)
+_INPUT_ERROR = re.compile(r"InputError: (.*?)(?: \[while running|$)", re.MULTILINE)
 _BAD_FILE = "Not a valid TFRecord"
 
 
-def run_pipeline(
+def run_beam(
     construct: Callable[[beam.Pipeline], None], runner: str, options: Sequence[str]
 ) -> dict[str, int]:
     """Makes a pipeline, runs it and waits for its end.
 
     Args:
-        construct: Adds the steps.
+        construct: Function that adds the steps.
         runner: Name of a Beam runner.
-        options: Options of Beam; for the local runner they come after `LOCAL_OPTIONS` and win.
+        options: Options of Beam; for the local runner they override `LOCAL_OPTIONS`.
 
     Returns:
-        Every counter of `ser_nsl.beam.letters.count`.
+        Every counter of `ser_nsl.beam.dead_letters.count`.
 
     Raises:
         InputError: If a step raised one, or a file of records is cut off or damaged.
@@ -56,18 +56,18 @@ def run_pipeline(
         result = pipeline.run()
         state = result.wait_until_finish()
     except Exception as error:  # of a type that depends on the runner
-        _tell_bad_input(error)
+        _raise_input_error(error)
         raise
     if state != PipelineState.DONE:
-        raise RuntimeError(f"the pipeline ended as {state}; its runner's log tells why")
+        raise RuntimeError(f"the pipeline ended as {state}; see the log of its runner")
     counted: Counter[str] = Counter()
-    for each in result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]:
-        counted[each.key.metric.name] += each.result  # of each step that has a counter of this name
+    for metric in result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]:
+        counted[metric.key.metric.name] += metric.result  # several steps may share a name
     return dict(counted)
 
 
 def _make_runner(name: str, options: PipelineOptions) -> PipelineRunner:
-    """Makes a runner; the local one would not hand the options on to its worker processes."""
+    """Makes a runner; the local one would not pass the options on to its worker processes."""
     if name != LOCAL_RUNNER:
         return create_runner(name)
     encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options())
@@ -75,11 +75,11 @@ def _make_runner(name: str, options: PipelineOptions) -> PipelineRunner:
     return FnApiRunner(provision_info=ExtendedProvisionInfo(info))
 
 
-def _tell_bad_input(error: Exception) -> None:
-    """Raises an `InputError` where a worker's error, which comes as text, was one."""
-    told = _BAD_INPUT.search(f"{type(error).__name__}: {error}")
-    if told:
-        raise InputError(told.group(1)) from error
+def _raise_input_error(error: Exception) -> None:
+    """Raises an `InputError` if the error of a worker, which comes as text, was one."""
+    found = _INPUT_ERROR.search(f"{type(error).__name__}: {error}")
+    if found:
+        raise InputError(found.group(1)) from error
     if _BAD_FILE in str(error):
         step = str(error).rpartition("while running ")[2].strip(" ]'\"\n")
         raise InputError(
