@@ -33,7 +33,7 @@ def decode_clips(
     """
     step = f"decoding at {sample_rate_hz} Hz"
     decode = partial(_decode, audio_dir=audio_dir, sample_rate_hz=sample_rate_hz)
-    return clips | map_or_dead_letter(step, decode, Sound)
+    return clips | "decode" >> map_or_dead_letter(step, decode, Sound)
 
 
 def _decode(clip: Clip, audio_dir: str, sample_rate_hz: int) -> Sound:

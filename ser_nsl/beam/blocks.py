@@ -60,15 +60,12 @@ def divide_into_blocks(
     Returns:
         Chunks, and dead letters.
     """
-    keyed = {
-        "vectors": inputs["vectors"]
-        | "key vectors" >> beam.Map(lambda pair: (block_of(pair[0], blocks), pair))
+    keys = {
+        "vectors": lambda pair: block_of(pair[0], blocks),
+        "clips": lambda utterance_id: block_of(utterance_id, blocks),
     }
-    if "clips" in inputs:
-        keyed["clips"] = inputs["clips"] | "key clips" >> beam.Map(
-            lambda utterance_id: (block_of(utterance_id, blocks), utterance_id)
-        )
-    return keyed | beam.CoGroupByKey() | flat_map_with_dead_letters(_form_block, Chunk)
+    keyed = {name: inputs[name] | f"key {name}" >> beam.WithKeys(keys[name]) for name in inputs}
+    return keyed | beam.CoGroupByKey() | "form" >> flat_map_with_dead_letters(_form_block, Chunk)
 
 
 def _form_block(element: tuple[int, Mapping[str, Any]]) -> Iterator[Any]:

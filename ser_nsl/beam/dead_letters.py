@@ -6,6 +6,7 @@ leaves the step, so that the runner tries the bundle again.
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -31,6 +32,22 @@ class BadRecordError(Exception):
         """
         super().__init__(reason)
         self.reason, self.utterance_id, self.where = reason, utterance_id, where
+
+
+def check_record(utterance_id: str, where: str, *rules: tuple[bool, str]) -> None:
+    """Refuses a record that breaks a rule.
+
+    Args:
+        utterance_id: Id of its clip.
+        where: Its file.
+        *rules: Whether the record keeps each rule, and the reason to give if it does not.
+
+    Raises:
+        BadRecordError: If a rule is broken; it gives the first one.
+    """
+    for is_kept, reason in rules:
+        if not is_kept:
+            raise BadRecordError(reason, utterance_id=utterance_id, where=where)
 
 
 def dead_letter(step: str, error: BadRecordError) -> beam.pvalue.TaggedOutput:
@@ -60,8 +77,8 @@ def map_or_dead_letter(
     Returns:
         The results, and dead letters in place of those that raised `BadRecordError`.
     """
-    return elements | flat_map_with_dead_letters(
-        lambda element: _call(step, function, element), result_type
+    return elements | "call" >> flat_map_with_dead_letters(
+        partial(_call, step, function), result_type
     )
 
 
@@ -92,8 +109,7 @@ def flat_map_with_dead_letters(
     return outputs["results"], outputs[DEAD_LETTERS]
 
 
-@beam.ptransform_fn
-def write_dead_letters(letters: beam.PCollection, prefix: str) -> beam.PCollection:
+def write_dead_letters(letters: list[beam.PCollection], prefix: str) -> None:
     """Writes dead letters to `PREFIX-00000-of-00001.jsonl`; the runner chooses how many files.
 
     Beam fills a fixed number of files up with empty ones, and when it has to repeat their renaming,
@@ -103,4 +119,5 @@ def write_dead_letters(letters: beam.PCollection, prefix: str) -> beam.PCollecti
         letters: The dead letters of all steps.
         prefix: Path of the files up to their numbers.
     """
-    return letters | beam.io.WriteToText(prefix, ".jsonl")
+    write = beam.io.WriteToText(prefix, ".jsonl")
+    _ = letters | "all dead letters" >> beam.Flatten() | "write dead letters" >> write

@@ -4,6 +4,7 @@ Within a pair of blocks the search is that of `ser_nsl.graph.exact`, so edges an
 same as on one machine.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
@@ -37,7 +38,7 @@ def compare_clips(
     """
     return (
         chunks
-        | pair_blocks(blocks)
+        | "pair" >> pair_blocks(blocks)
         | beam.FlatMap(_compare, threshold, max_neighbors).with_output_types(tuple[str, Neighbor])
     )
 
@@ -89,13 +90,8 @@ def keep_nearest(edges: beam.PCollection, max_neighbors: int | None) -> beam.PCo
     Returns:
         Pairs of source and a list of `Neighbor`s, the nearest first.
     """
-    if max_neighbors is None:
-        return edges | beam.GroupByKey() | beam.MapTuple(_sort_neighbors)
-    return edges | beam.combiners.Top.PerKey(max_neighbors)  # combined before the shuffle too
-
-
-def _sort_neighbors(source: str, neighbors: Iterable[Neighbor]) -> tuple[str, list[Neighbor]]:
-    return source, sorted(neighbors, reverse=True)
+    # Runners combine before they shuffle too, so no worker sends more than these.
+    return edges | beam.combiners.Top.PerKey(max_neighbors or sys.maxsize)
 
 
 @beam.ptransform_fn

@@ -3,6 +3,7 @@
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import apache_beam as beam
@@ -43,50 +44,40 @@ def embed(
         window_seconds: Longest stretch of audio that the upstream gets at once.
 
     Returns:
-        Triples `(split, (id, record))`.
+        Pairs of split and record.
     """
+    one_summary = beam.pvalue.AsSingleton(summary)
+    shared = Shared()  # by the threads of a worker
+    settings = (upstream, layer, clip_seconds, window_seconds)
     return (
         sounds
         | beam.BatchElements(_BATCH, _BATCH)
-        | beam.ParDo(
-            _Embed(upstream, layer, clip_seconds, window_seconds), beam.pvalue.AsSingleton(summary)
-        )
+        | beam.FlatMap(_embed_batch, one_summary, shared, *settings)
     )
 
 
-class _Embed(beam.DoFn):
-    def __init__(
-        self,
-        upstream: str,
-        layer: int | None,
-        clip_seconds: float | None,
-        window_seconds: float,
-    ) -> None:
-        super().__init__()
-        self._upstream, self._layer = upstream, layer
-        self._clip_seconds, self._window_seconds = clip_seconds, window_seconds
-        self._shared = Shared()  # by the threads of a worker
-
-    def process(
-        self, batch: Sequence[Sound], summary: CorpusSummary
-    ) -> Iterator[tuple[str, tuple[str, bytes]]]:
-        longest = summary.longest_seconds if self._clip_seconds is None else self._clip_seconds
-        window = round(min(longest, self._window_seconds) * SAMPLE_RATE_HZ)
-        self._embedder: Embedder = self._shared.acquire(
-            lambda: _load_embedder(self._upstream, window, self._layer)
-        )
-        by_length: dict[int, list[Sound]] = defaultdict(list)
-        for clip, waveform in batch:
-            seconds = clip.seconds if self._clip_seconds is None else self._clip_seconds
-            by_length[max(round(seconds * SAMPLE_RATE_HZ), window)].append((clip, waveform))
-        for samples, sounds in by_length.items():
-            waveforms = np.stack([fit_length(waveform, samples) for _, waveform in sounds])
-            vectors = self._embedder(waveforms).numpy()
-            for (clip, _), vector in zip(sounds, vectors, strict=True):
-                example = embedding_example(clip.utterance_id, vector, self._embedder.name)
-                count(f"embeddings of {clip.split}")
-                record = example.SerializeToString(deterministic=True)
-                yield clip.split, (clip.utterance_id, record)
+def _embed_batch(
+    batch: Sequence[Sound],
+    summary: CorpusSummary,
+    shared: Shared,
+    upstream: str,
+    layer: int | None,
+    clip_seconds: float | None,
+    window_seconds: float,
+) -> Iterator[tuple[str, bytes]]:
+    longest = summary.longest_seconds if clip_seconds is None else clip_seconds
+    window = round(min(longest, window_seconds) * SAMPLE_RATE_HZ)
+    embedder: Embedder = shared.acquire(partial(_load_embedder, upstream, window, layer))
+    by_length: dict[int, list[Sound]] = defaultdict(list)
+    for clip, waveform in batch:
+        seconds = clip.seconds if clip_seconds is None else clip_seconds
+        by_length[max(round(seconds * SAMPLE_RATE_HZ), window)].append((clip, waveform))
+    for samples, sounds in by_length.items():
+        waveforms = np.stack([fit_length(waveform, samples) for _, waveform in sounds])
+        for (clip, _), vector in zip(sounds, embedder(waveforms).numpy(), strict=True):
+            example = embedding_example(clip.utterance_id, vector, embedder.name)
+            count(f"embeddings of {clip.split}")
+            yield clip.split, example.SerializeToString(deterministic=True)
 
 
 def _load_embedder(upstream: str, window: int, layer: int | None) -> Embedder:

@@ -1,9 +1,10 @@
 """Log Mel records, and the description that goes with them."""
 
+import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -42,19 +43,19 @@ def compute_features(
         clip_seconds: Length of every clip; None for that of the longest.
 
     Returns:
-        Triples `(split, (id, record))`, and the description as one JSON text.
+        Pairs of split and record, and the description as one JSON text.
     """
     one_summary = beam.pvalue.AsSingleton(summary)
     outputs = (
         sounds
         | beam.BatchElements(_BATCH, _BATCH)
-        | beam.ParDo(_Compute(front_end, clip_seconds), one_summary).with_outputs(
-            _MOMENTS, main="records"
-        )
+        | beam.FlatMap(_compute_batch, one_summary, front_end, clip_seconds)
+        .with_output_types(tuple[str, bytes])
+        .with_outputs(_MOMENTS, main="records")
     )
     description = (
         outputs[_MOMENTS]
-        | beam.CombineGlobally(partial(_merge, mel_bins=front_end.mel_bins))
+        | beam.CombineGlobally(functools.partial(_merge, mel_bins=front_end.mel_bins))
         | beam.Map(_describe, one_summary, front_end, clip_seconds)
     )
     return outputs["records"], description
@@ -78,31 +79,29 @@ def clip_samples(
     return samples
 
 
-class _Compute(beam.DoFn):
-    def __init__(self, front_end: FrontEndConfig, clip_seconds: float | None) -> None:
-        super().__init__()
-        self._front_end, self._clip_seconds = front_end, clip_seconds
+def _compute_batch(
+    batch: Sequence[Sound],
+    summary: CorpusSummary,
+    front_end: FrontEndConfig,
+    clip_seconds: float | None,
+) -> Iterator[Any]:
+    samples = clip_samples(summary, front_end, clip_seconds)
+    labels = {emotion: i for i, emotion in enumerate(summary.classes())} | {"": UNLABELLED}
+    waveforms = np.stack([fit_length(waveform, samples) for _, waveform in batch])
+    logmels = _compiled_log_mel(front_end)(waveforms).numpy()
+    for (clip, _), logmel in zip(batch, logmels, strict=True):
+        example = feature_example(clip.utterance_id, logmel, labels[clip.emotion])
+        count(f"features of {clip.split}")
+        yield clip.split, example.SerializeToString(deterministic=True)
+        if clip.split == "train":
+            moments = Moments(front_end.mel_bins)
+            moments.update(logmel)
+            yield beam.pvalue.TaggedOutput(_MOMENTS, moments)
 
-    def setup(self) -> None:
-        front_end = self._front_end
-        self._log_mel = tf.function(
-            lambda waveforms: log_mel(waveforms, front_end), reduce_retracing=True
-        )
 
-    def process(
-        self, batch: Sequence[Sound], summary: CorpusSummary
-    ) -> Iterator[tuple[str, tuple[str, bytes]]]:
-        samples = clip_samples(summary, self._front_end, self._clip_seconds)
-        labels = {emotion: i for i, emotion in enumerate(summary.classes())} | {"": UNLABELLED}
-        waveforms = np.stack([fit_length(waveform, samples) for _, waveform in batch])
-        for (clip, _), logmel in zip(batch, self._log_mel(waveforms).numpy(), strict=True):
-            example = feature_example(clip.utterance_id, logmel, labels[clip.emotion])
-            count(f"features of {clip.split}")
-            yield clip.split, (clip.utterance_id, example.SerializeToString(deterministic=True))
-            if clip.split == "train":
-                moments = Moments(self._front_end.mel_bins)
-                moments.update(logmel)
-                yield beam.pvalue.TaggedOutput(_MOMENTS, moments)  # type: ignore[misc]  # not main
+@functools.cache
+def _compiled_log_mel(front_end: FrontEndConfig) -> Callable[[np.ndarray], tf.Tensor]:
+    return tf.function(lambda waveforms: log_mel(waveforms, front_end), reduce_retracing=True)
 
 
 def _merge(parts: Iterable[Moments], mel_bins: int) -> Moments:

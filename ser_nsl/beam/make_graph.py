@@ -1,6 +1,6 @@
 """The pipeline from embeddings and features to a graph and training records."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -16,27 +16,23 @@ from ser_nsl.beam.record_folders import (
     read_description,
     write_records,
 )
-from ser_nsl.beam.runner import run_beam
+from ser_nsl.beam.runner import Job, run_beam
 from ser_nsl.beam.vectors import read_kind, read_vectors
 from ser_nsl.errors import InputError
 
 
 def make_graph(
+    job: Job,
     *,
     embeddings: str,
     features: str | None,
-    out: str,
     similarity_threshold: float,
     max_neighbors: int | None,
     blocks: int | None,
-    splits: Sequence[str],
-    shards: int,
-    runner: str,
-    beam_options: Sequence[str],
 ) -> dict[str, int]:
     """Makes OUT/graph, and OUT/training if there are features.
 
-    The settings are those of `ser_nsl.beam.run.beam_graph`.
+    The other settings are those of `ser_nsl.beam.run.beam_graph`.
 
     Returns:
         All counters, and the number of blocks.
@@ -44,12 +40,12 @@ def make_graph(
     Raises:
         InputError: If records are missing, a file of them is damaged, or there is no edge.
     """
-    files = find_shards(embeddings, splits)
+    files = find_shards(embeddings, job.splits)
     kind = read_kind(files)
     blocks = blocks or default_blocks(estimate_records(files))
-    training = FileSystems.join(out, "training")
+    training = job.path("training")
     if features is not None:
-        feature_files = find_shards(features, splits)
+        feature_files = find_shards(features, job.splits)
         description, content = read_description(features)
 
     def construct(pipeline: beam.Pipeline) -> None:
@@ -68,15 +64,14 @@ def make_graph(
             | "compare" >> compare_clips(blocks, similarity_threshold, max_neighbors)
             | "nearest" >> keep_nearest(max_neighbors)
         )
-        _ = nearest | "write graph" >> write_graph(FileSystems.join(out, "graph", "graph"), shards)
+        _ = nearest | "write graph" >> write_graph(job.path("graph", "graph"), job.shards)
         if features is not None:
             packed, duplicates = {"nearest": nearest, "clips": clips} | "pack" >> pack_neighbors()
             letters.append(duplicates)
-            _ = packed | "write training" >> write_records(training, "train", shards)
-        prefix = FileSystems.join(out, "dead_letters", "graph")
-        _ = letters | beam.Flatten() | "write dead letters" >> write_dead_letters(prefix)
+            _ = packed | "write training" >> write_records(training, "train", job.shards)
+        write_dead_letters(letters, job.path("dead_letters", "graph"))
 
-    counted = run_beam(construct, runner, beam_options)
+    counted = run_beam(job, construct)
     if counted and not counted.get("edge lines"):  # some runners count nothing
         raise _no_edge(counted, similarity_threshold)
     if features is not None:
@@ -86,10 +81,8 @@ def make_graph(
 
 
 def _no_edge(counted: Mapping[str, int], similarity_threshold: float) -> InputError:
-    letters = [
-        f"{number} {name}" for name, number in counted.items() if name.startswith(DEAD_LETTERS)
-    ]
-    unfit = f" ({', '.join(letters)})" if letters else ""
+    names = [name for name in counted if name.startswith(DEAD_LETTERS)]
+    unfit = f" ({', '.join(f'{counted[name]} {name}' for name in names)})" if names else ""
     return InputError(
         f"similarity_threshold: no two of the {counted.get('clips', 0)} clips that could be used"
         f"{unfit} reach {similarity_threshold}, so there is no edge; lower it, or let "

@@ -12,28 +12,24 @@ from ser_nsl.beam.embeddings import SAMPLE_RATE_HZ, embed
 from ser_nsl.beam.features import compute_features
 from ser_nsl.beam.manifest import read_columns, read_manifest
 from ser_nsl.beam.record_folders import DESCRIPTION_NAME, remove_empty_splits, write_records
-from ser_nsl.beam.runner import run_beam
+from ser_nsl.beam.runner import Job, run_beam
 from ser_nsl.corpora.manifest import SPLITS
 
 
 def make_records(
+    job: Job,
     *,
     manifest: str,
     audio_dir: str,
     upstream: str,
-    out: str,
     layer: int | None,
     clip_seconds: float | None,
     window_seconds: float,
     front_end: FrontEndConfig,
-    splits: Sequence[str],
-    shards: int,
-    runner: str,
-    beam_options: Sequence[str],
 ) -> dict[str, int]:
-    """Makes OUT/features of all clips and OUT/embeddings of those of `splits`.
+    """Makes OUT/features of all clips and OUT/embeddings of those of the job's splits.
 
-    The settings are those of `ser_nsl.beam.run.beam_graph`.
+    The other settings are those of `ser_nsl.beam.run.beam_graph`.
 
     Returns:
         All counters.
@@ -41,7 +37,7 @@ def make_records(
     Raises:
         InputError: If the manifest as a whole breaks a rule, or the upstream cannot be used.
     """
-    features, embeddings = (FileSystems.join(out, name) for name in ("features", "embeddings"))
+    features, embeddings = (job.path(name) for name in ("features", "embeddings"))
     columns = read_columns(manifest)
 
     def construct(pipeline: beam.Pipeline) -> None:
@@ -51,7 +47,7 @@ def make_records(
         records, description = sounds | "features" >> compute_features(
             summary, front_end=front_end, clip_seconds=clip_seconds
         )
-        _write_splits(records, features, SPLITS, shards)
+        _write_splits(records, features, SPLITS, job.shards)
         _ = description | "write description" >> beam.io.WriteToText(
             FileSystems.join(features, DESCRIPTION_NAME), shard_name_template=""
         )
@@ -62,7 +58,7 @@ def make_records(
             letters.append(undecoded)
         vectors = (
             sounds
-            | beam.Filter(lambda sound: sound[0].split in splits)
+            | beam.Filter(lambda sound: sound[0].split in job.splits)
             | "embeddings"
             >> embed(
                 summary,
@@ -72,20 +68,19 @@ def make_records(
                 window_seconds=window_seconds,
             )
         )
-        _write_splits(vectors, embeddings, splits, shards)
-        prefix = FileSystems.join(out, "dead_letters", "clips")
-        _ = letters | beam.Flatten() | "write dead letters" >> write_dead_letters(prefix)
+        _write_splits(vectors, embeddings, job.splits, job.shards)
+        write_dead_letters(letters, job.path("dead_letters", "clips"))
 
-    counted = run_beam(construct, runner, beam_options)
+    counted = run_beam(job, construct)
     remove_empty_splits(features, SPLITS)
-    remove_empty_splits(embeddings, splits)
+    remove_empty_splits(embeddings, job.splits)
     return counted
 
 
 def _write_splits(
     records: beam.PCollection, folder: str, splits: Sequence[str], shards: int
 ) -> None:
-    """Writes triples `(split, (id, record))`, each split to its own shards."""
+    """Writes pairs of split and record, each split to its own shards."""
     for split in splits:
         _ = (
             records

@@ -12,6 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from ser_nsl.beam.dead_letters import (
     BadRecordError,
+    check_record,
     dead_letter,
     flat_map_with_dead_letters,
     map_or_dead_letter,
@@ -128,13 +129,13 @@ def read_manifest(
     rows, unreadable = (
         pipeline
         | beam.io.ReadFromText(pattern, skip_header_lines=1)
-        | map_or_dead_letter(_STEP, partial(_parse, columns=columns), Clip)
+        | "parse" >> map_or_dead_letter(_STEP, partial(_parse, columns=columns), Clip)
     )
     clips, duplicates = (
         rows
         | beam.Map(lambda clip: (clip.utterance_id, clip))
         | "group by id" >> beam.GroupByKey()  # it also spreads the work over all workers
-        | flat_map_with_dead_letters(_without_duplicates, Clip)
+        | "without duplicates" >> flat_map_with_dead_letters(_without_duplicates, Clip)
     )
     _ = (
         clips
@@ -163,15 +164,14 @@ def _parse(line: str, columns: Sequence[str]) -> Clip:
         seconds = float(duration)
     except ValueError:
         seconds = math.nan
-    reason = None
-    if not utterance_id or "\t" in utterance_id:
-        reason = "its id is empty or holds a tab"
-    elif row["split"] not in SPLITS:
-        reason = f"its split must be one of {SPLITS}"
-    elif not 0 < seconds < math.inf:
-        reason = f"duration_seconds must be a positive number; received {duration!r}"
-    if reason:
-        raise BadRecordError(reason, utterance_id=utterance_id, where=where)
+    duration_rule = f"duration_seconds must be a positive number; received {duration!r}"
+    check_record(
+        utterance_id,
+        where,
+        (utterance_id != "" and "\t" not in utterance_id, "its id is empty or holds a tab"),
+        (row["split"] in SPLITS, f"its split must be one of {SPLITS}"),
+        (0 < seconds < math.inf, duration_rule),
+    )
     return Clip(utterance_id, row["path"], row["speaker"], row["emotion"], row["split"], seconds)
 
 

@@ -17,6 +17,7 @@ from apache_beam.io.filesystem import FileMetadata
 from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.beam.dead_letters import (
     BadRecordError,
+    check_record,
     count,
     dead_letter,
     flat_map_with_dead_letters,
@@ -47,7 +48,11 @@ def read_clips(
         `Clip`s, and dead letters.
     """
     check = partial(_check, size=logmel_shape[0] * logmel_shape[1])
-    return pipeline | read_records(files) | map_or_dead_letter("reading features", check, Clip)
+    return (
+        pipeline
+        | "read" >> read_records(files)
+        | "check" >> map_or_dead_letter("reading features", check, Clip)
+    )
 
 
 def _check(record: tuple[str, bytes], size: int) -> Clip:
@@ -56,15 +61,13 @@ def _check(record: tuple[str, bytes], size: int) -> Clip:
     feature = example.features.feature
     logmel = np.array(feature["logmel"].float_list.value, np.float32)
     label = feature["label"].int64_list.value
-    reason = None
-    if len(logmel) != size:
-        reason = f"has {len(logmel)} numbers, not {size} as description.json says"
-    elif not np.isfinite(logmel).all():
-        reason = "holds NaN or infinity"
-    elif not label:
-        reason = f"has no label, not even {UNLABELLED} for a clip without an emotion"
-    if reason:
-        raise BadRecordError(reason, utterance_id=utterance_id, where=path)
+    check_record(
+        utterance_id,
+        path,
+        (len(logmel) == size, f"has {len(logmel)} numbers, not {size} as description.json says"),
+        (bool(np.isfinite(logmel).all()), "holds NaN or infinity"),
+        (bool(label), f"has no label, not even {UNLABELLED} for a clip without an emotion"),
+    )
     return utterance_id, (label[0] != UNLABELLED, raw)
 
 
@@ -78,7 +81,7 @@ def pack_neighbors(
         inputs: `nearest`, pairs of source and a list of `Neighbor`s, and `clips`.
 
     Returns:
-        Pairs of id and training record, as `nsl.tools.pack_nbrs` writes it, and dead letters.
+        Training records as `nsl.tools.pack_nbrs` writes them, and dead letters.
     """
     labelled = inputs["clips"] | "labelled" >> beam.FlatMapTuple(_if_labelled)
     requests = (
@@ -89,7 +92,7 @@ def pack_neighbors(
     sent, duplicates = (
         {"requests": requests, "clips": inputs["clips"]}
         | "join features" >> beam.CoGroupByKey()
-        | flat_map_with_dead_letters(_send, tuple[str, tuple[Neighbor | None, bytes]])
+        | "send" >> flat_map_with_dead_letters(_send, tuple[str, tuple[Neighbor | None, bytes]])
     )
     packed = sent | "join neighbours" >> beam.GroupByKey() | "pack" >> beam.FlatMapTuple(_pack)
     return packed, duplicates
@@ -127,9 +130,7 @@ def _send(element: tuple[str, Groups]) -> Iterator[Any]:
         yield source, ((weight, utterance_id), features)
 
 
-def _pack(
-    utterance_id: str, received: Iterable[tuple[Neighbor | None, bytes]]
-) -> Iterator[tuple[str, bytes]]:
+def _pack(_: str, received: Iterable[tuple[Neighbor | None, bytes]]) -> Iterator[bytes]:
     """Makes a training record of a clip's own features, sent for no neighbour, and the others."""
     received = list(received)
     neighbors = sorted(
@@ -145,4 +146,4 @@ def _pack(
                 feature[f"NL_nbr_{i}_{name}"].CopyFrom(value)
         count("labelled")
         count(f"clips with {len(neighbors)} neighbors")
-        yield utterance_id, example.SerializeToString(deterministic=True)
+        yield example.SerializeToString(deterministic=True)

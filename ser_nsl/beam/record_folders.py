@@ -94,21 +94,16 @@ def read_records(pipeline: beam.Pipeline, files: Sequence[FileMetadata]) -> beam
     return pipeline | beam.Create(paths) | beam.io.ReadAllFromTFRecord(with_filename=True)
 
 
-@beam.ptransform_fn
-def write_records(
-    records: beam.PCollection, folder: str, split: str, shards: int
-) -> beam.PCollection:
-    """Writes pairs of id and serialised record to `SPLIT-00000-of-00004.tfrecord`.
+def write_records(folder: str, split: str, shards: int) -> beam.PTransform:
+    """Writes serialised records to `SPLIT-00000-of-00004.tfrecord`.
 
     Args:
-        records: The pairs.
         folder: Folder on any file system.
         split: First part of the file names.
         shards: Number of files; 0 leaves it to the runner.
     """
     prefix = FileSystems.join(folder, split)
-    write = beam.io.WriteToTFRecord(prefix, file_name_suffix=_SUFFIX, num_shards=shards)
-    return records | beam.Values() | write
+    return beam.io.WriteToTFRecord(prefix, file_name_suffix=_SUFFIX, num_shards=shards)
 
 
 def parse(path: str, raw: bytes) -> tuple[str, tf.train.Example]:

@@ -78,10 +78,9 @@ def beam_graph(
             or damaged as a whole, or no two clips are similar enough.
     """
     _import_beam()
-    from apache_beam.io.filesystems import FileSystems
-
     from ser_nsl.beam.make_graph import make_graph
     from ser_nsl.beam.make_records import make_records
+    from ser_nsl.beam.runner import Job
     from ser_nsl.corpora.labels import check_splits
     from ser_nsl.graph.exact import check_threshold
 
@@ -119,17 +118,11 @@ def beam_graph(
             "one for a part of the embeddings, and give that number here."
         )
     check_threshold(similarity_threshold)
-    out = str(out)
-    shared: dict[str, Any] = {
-        "out": out,
-        "splits": splits,
-        "shards": shards,
-        "runner": runner,
-        "beam_options": beam_options,
-    }
+    job = Job(str(out), splits, shards, runner, beam_options)
     counted: dict[str, int] = {}
     if manifest is not None and upstream is not None:
         counted = make_records(
+            job,
             manifest=manifest,
             audio_dir=audio_dir or _recorded_audio_dir(manifest),
             upstream=upstream,
@@ -137,17 +130,16 @@ def beam_graph(
             clip_seconds=clip_seconds,
             window_seconds=window_seconds,
             front_end=front_end,
-            **shared,
         )
-        features, embeddings = (FileSystems.join(out, name) for name in ("features", "embeddings"))
+        features, embeddings = (job.path(name) for name in ("features", "embeddings"))
     assert embeddings is not None  # given or made
     counted |= make_graph(
+        job,
         embeddings=embeddings,
         features=features,
         similarity_threshold=similarity_threshold,
         max_neighbors=max_neighbors,
         blocks=blocks,
-        **shared,
     )
     return _arrange(counted)
 

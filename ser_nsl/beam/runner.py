@@ -3,8 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_provision_api_pb2
@@ -31,15 +33,35 @@ _INPUT_ERROR = re.compile(r"InputError: (.*?)(?: \[while running|$)", re.MULTILI
 _BAD_FILE = "Not a valid TFRecord"
 
 
-def run_beam(
-    construct: Callable[[beam.Pipeline], None], runner: str, options: Sequence[str]
-) -> dict[str, int]:
+@dataclass(frozen=True)
+class Job:
+    """Where a pipeline runs, for which clips, and what it writes.
+
+    Attributes:
+        out: Folder of the results, on any file system.
+        splits: Splits whose clips become nodes of the graph.
+        shards: Files per output; 0 leaves it to the runner.
+        runner: Name of a Beam runner.
+        options: Options of Beam; for the local runner they override `LOCAL_OPTIONS`.
+    """
+
+    out: str
+    splits: Sequence[str]
+    shards: int
+    runner: str
+    options: Sequence[str]
+
+    def path(self, *names: str) -> str:
+        """Path of a result."""
+        return FileSystems.join(self.out, *names)
+
+
+def run_beam(job: Job, construct: Callable[[beam.Pipeline], None]) -> dict[str, int]:
     """Makes a pipeline, runs it and waits for its end.
 
     Args:
+        job: Its runner and options.
         construct: Function that adds the steps.
-        runner: Name of a Beam runner.
-        options: Options of Beam; for the local runner they override `LOCAL_OPTIONS`.
 
     Returns:
         Every counter of `ser_nsl.beam.dead_letters.count`.
@@ -48,9 +70,9 @@ def run_beam(
         InputError: If a step raised one, or a file of records is cut off or damaged.
         RuntimeError: If the pipeline failed or was cancelled.
     """
-    defaults = LOCAL_OPTIONS if runner == LOCAL_RUNNER else ()
-    parsed = PipelineOptions([f"--runner={runner}", *defaults, *options])
-    pipeline = beam.Pipeline(_make_runner(runner, parsed), options=parsed)
+    defaults = LOCAL_OPTIONS if job.runner == LOCAL_RUNNER else ()
+    options = PipelineOptions([f"--runner={job.runner}", *defaults, *job.options])
+    pipeline = beam.Pipeline(_make_runner(job.runner, options), options=options)
     construct(pipeline)
     try:
         result = pipeline.run()

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from apache_beam.io.filesystem import FileMetadata
 
-from ser_nsl.beam.dead_letters import BadRecordError, count, map_or_dead_letter
+from ser_nsl.beam.dead_letters import check_record, count, map_or_dead_letter
 from ser_nsl.beam.record_folders import first_records, parse, read_records
 from ser_nsl.errors import InputError
 
@@ -73,7 +73,11 @@ def read_vectors(
         Pairs of id and float32 bytes, and dead letters.
     """
     check = partial(_check, kind=kind)
-    return pipeline | read_records(files) | map_or_dead_letter(_STEP, check, tuple[str, bytes])
+    return (
+        pipeline
+        | "read" >> read_records(files)
+        | "check" >> map_or_dead_letter(_STEP, check, tuple[str, bytes])
+    )
 
 
 def _check(record: tuple[str, bytes], kind: Kind) -> tuple[str, bytes]:
@@ -81,19 +85,14 @@ def _check(record: tuple[str, bytes], kind: Kind) -> tuple[str, bytes]:
     utterance_id, example = parse(path, raw)
     width, upstream = _kind_of(example)
     vector = np.array(example.features.feature["embedding"].float_list.value, np.float32)
-    reason = None
-    if width != kind.width:
-        reason = f"has {width} numbers, not {kind.width} as the others"
-    elif upstream != kind.upstream:
-        reason = (
-            f"comes from the upstream {upstream or 'unknown'}, the others from "
-            f"{kind.upstream or 'unknown'}"
-        )
-    elif not np.isfinite(vector).all():
-        reason = "holds NaN or infinity"
-    elif not vector.any():
-        reason = "is all zero, so it has no direction"
-    if reason:
-        raise BadRecordError(reason, utterance_id=utterance_id, where=path)
+    made_by, others_by = (name or "an unknown upstream" for name in (upstream, kind.upstream))
+    check_record(
+        utterance_id,
+        path,
+        (width == kind.width, f"has {width} numbers, not {kind.width} as the others"),
+        (made_by == others_by, f"was made by {made_by}, the others by {others_by}"),
+        (bool(np.isfinite(vector).all()), "holds NaN or infinity"),
+        (bool(vector.any()), "is all zero, so it has no direction"),
+    )
     count("embeddings")
     return utterance_id, vector.tobytes()
