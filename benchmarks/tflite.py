@@ -302,7 +302,7 @@ def check_targets(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def describe(measured: Mapping[str, Any]) -> str:
-    """The tables, with what they say."""
+    """The report, as Markdown."""
     machine = measured["machine"]
     rows = [
         (

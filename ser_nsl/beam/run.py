@@ -77,7 +77,7 @@ def beam_graph(
         InputError: If settings contradict each other, Beam is not installed, an input is missing
             or damaged as a whole, or no two clips are similar enough.
     """
-    _import_beam()
+    import_beam()
     from ser_nsl.beam.make_graph import make_graph
     from ser_nsl.beam.make_records import make_records
     from ser_nsl.beam.runner import Job
@@ -144,7 +144,7 @@ def beam_graph(
     return _arrange(counted)
 
 
-def _import_beam() -> None:
+def import_beam() -> None:
     """Imports Beam without its warnings of packages that only BigQuery needs."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
