@@ -1,9 +1,9 @@
-"""Measures what each step of tools/beam_graph.py costs a clip, and derives what corpora cost.
+"""Measures what each step of beam_graph costs per clip, and derives what large corpora cost.
 
     python benchmarks/cluster_costs.py --out results/cluster_costs
 
-Every figure for a large corpus is a formula of constants that are measured here, on one core of
-this machine; no large corpus is run.
+Every figure for a large corpus is computed by a formula from constants that are measured here, on
+one core of this machine; no large corpus is run.
 """
 
 import json
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from ser_nsl.beam.run import import_beam
 from ser_nsl.cli import run_function
 
 WIDTH = 256  # numbers of an embedding, as FC1 has
@@ -42,15 +43,15 @@ def main(
     clips: int = 16,
     repeats: int = 3,
 ) -> str:
-    """Measures costs a clip and a pair, and derives those of corpora.
+    """Measures costs per clip and per pair, and derives those of corpora.
 
     Args:
         out: Folder for `cluster_costs.md` and `cluster_costs.json`.
         page: A page that quotes the tables between two comments; None leaves it as it is.
         upstream: Checkpoint of the small upstream.
-        block: Clips a block in the comparison.
-        clips: How many clips are decoded and embedded.
-        repeats: How often each is measured; the median counts.
+        block: Number of clips in each block that is compared.
+        clips: Number of clips that are decoded and embedded.
+        repeats: Number of measurements, of which the median is taken.
     """
     measured: dict[str, Any] = {
         "machine": f"{platform.processor() or platform.machine()}, one of {os.cpu_count()} cores"
@@ -90,26 +91,23 @@ def median_seconds(function: Callable[[], Any], repeats: int) -> float:
     return statistics.median(seconds)
 
 
-def measure_pairs(block: int, repeats: int) -> dict[str, float]:
-    """Compares two blocks of random vectors, few of them near, by each engine."""
-    from ser_nsl.beam.edges import vectors_of
-    from ser_nsl.graph import exact
+def measure_pairs(block: int, repeats: int) -> float:
+    """Measures pairs compared per second, on two blocks of random vectors with few near ones."""
+    import_beam()
+    from ser_nsl.beam.edges import make_vectors
+    from ser_nsl.graph.exact import find_edges_between
 
     random = np.random.default_rng(0)
     values = random.normal(size=(2 * block, WIDTH)).astype(np.float32)
-    vectors = vectors_of([_ID.format(i) for i in range(2 * block)], values.tobytes())
-    pays, rates = exact.bfloat16_pays(), {}
-    for engine in (True, False):
-        exact.bfloat16_pays = lambda engine=engine: engine
-        seconds = median_seconds(
-            lambda: exact.find_edges_between(vectors, block, 0.9, max_neighbors=NEIGHBORS), repeats
-        )
-        rates["bfloat16" if engine else "float32"] = block**2 / seconds
-    return rates | {"chosen": rates["bfloat16" if pays else "float32"]}
+    vectors = make_vectors([_ID.format(i) for i in range(2 * block)], values.tobytes())
+    seconds = median_seconds(
+        lambda: find_edges_between(vectors, block, 0.9, max_neighbors=NEIGHBORS), repeats
+    )
+    return block**2 / seconds
 
 
 def measure_clips(upstream: str, clips: int, repeats: int) -> dict[str, float]:
-    """Decodes clips, computes their log Mel, and embeds them with two sizes of upstreams."""
+    """Measures decoding, log Mel, and embedding with two upstreams, in seconds per clip."""
     import soundfile
 
     from ser_nsl.audio.clip import fit_length, read_audio
@@ -141,14 +139,16 @@ def measure_clips(upstream: str, clips: int, repeats: int) -> dict[str, float]:
 
 
 def measure_bytes() -> dict[str, float]:
-    """Weighs records in files, and elements as Beam's own coders write them for a shuffle."""
+    """Measures records in files, and elements as Beam's own coders encode them for a shuffle."""
+    import_beam()
+    import apache_beam
+
     from ser_nsl.audio.records import embedding_example, feature_example
     from ser_nsl.audio.settings import FrontEndConfig
-    from ser_nsl.beam import apache_beam
     from ser_nsl.beam.blocks import Chunk
     from ser_nsl.beam.edges import Neighbor
 
-    frame = 16  # of a TFRecord: length and two check sums
+    frame = 16  # bytes that a TFRecord adds: length and two checksums
     front_end = FrontEndConfig()
     shape = front_end.frames(round(CLIP_SECONDS * 16_000)), front_end.mel_bins
     name, vector = _ID.format(1), np.ones(WIDTH, np.float32)
@@ -172,21 +172,22 @@ def measure_bytes() -> dict[str, float]:
         / 4_096,
         "edge": shuffled(tuple[str, Neighbor], (name, neighbor)),
         "features to a neighbour": shuffled(
-            tuple[str, tuple[Neighbor, bytes]], (name, (neighbor, features))
+            tuple[str, tuple[Neighbor | None, bytes]], (name, (neighbor, features))
         ),
     }
 
 
 def costs(clips: int, measured: Mapping[str, Any]) -> dict[str, Any]:
-    """The formulas."""
+    """Computes what a corpus of this many clips costs."""
+    import_beam()
     from ser_nsl.beam.blocks import default_blocks
 
-    size, seconds = measured["bytes"], measured["seconds_a_clip"]
-    rate = measured["pairs_per_second"]["chosen"]
+    bytes_of, seconds = measured["bytes"], measured["seconds_a_clip"]
+    rate = measured["pairs_per_second"]
     blocks, pairs = default_blocks(clips), clips * (clips - 1) / 2
     edges = clips * NEIGHBORS
-    # Of M cells each clip is in C: clips * M distances to centres, and (clips * C)**2 / (2 * M)
-    # pairs within cells; the sum is least at M = C * sqrt(clips / 2).
+    # With each clip in C of M cells: clips * M distances to centres, and (clips * C)**2 / (2 * M)
+    # pairs within cells; their sum is smallest at M = C * sqrt(clips / 2).
     approximate = 2**0.5 * CELLS_PER_CLIP * clips**1.5
     return {
         "clips": clips,
@@ -204,58 +205,56 @@ def costs(clips: int, measured: Mapping[str, Any]) -> dict[str, Any]:
             "comparing, in cells (not built)": approximate / rate / 3600,
         },
         "shuffled": {
-            "vectors to blocks": clips * size["vector to its block"],
-            "blocks to pairs": clips * blocks * size["vector to a pair of blocks"],
-            "nearest of each pair, at most": edges * blocks * size["edge"],
-            "features to neighbours": (2 * clips + edges) * size["features to a neighbour"],
+            "vectors to blocks": clips * bytes_of["vector to its block"],
+            "blocks to pairs": clips * blocks * bytes_of["vector to a pair of blocks"],
+            "nearest of each pair, at most": edges * blocks * bytes_of["edge"],
+            "features to neighbours": (2 * clips + edges) * bytes_of["features to a neighbour"],
             "features and records to shards (0 with --shards 0)": clips
             * (2 + NEIGHBORS)
-            * size["features record"],
+            * bytes_of["features record"],
         },
         "stored": {
-            "embeddings": clips * size["embedding record"],
-            "features": clips * size["features record"],
-            "graph": edges * size["edge line"],
-            "training records": clips * (1 + NEIGHBORS) * size["features record"],
+            "embeddings": clips * bytes_of["embedding record"],
+            "features": clips * bytes_of["features record"],
+            "graph": edges * bytes_of["edge line"],
+            "training records": clips * (1 + NEIGHBORS) * bytes_of["features record"],
         },
     }
 
 
 def describe(measured: Mapping[str, Any]) -> str:
     """The tables."""
-    rates, seconds = measured["pairs_per_second"], measured["seconds_a_clip"]
+    rate, seconds = measured["pairs_per_second"], measured["seconds_a_clip"]
     constants = [
-        ["pairs compared a second, bfloat16 screen", f"{rates['bfloat16']:.3g}"],
-        ["pairs compared a second, float32 screen", f"{rates['float32']:.3g}"],
-        *([f"{name}, seconds a clip", f"{value:.3g}"] for name, value in seconds.items()),
+        ["pairs compared per second", f"{rate:.3g}"],
+        *([f"{name}, seconds per clip", f"{value:.3g}"] for name, value in seconds.items()),
         *([f"{name}, bytes", f"{value:,.0f}"] for name, value in measured["bytes"].items()),
     ]
     corpora = measured["corpora"]
     rows = [
-        ["blocks", *(f"{each['blocks']:,}" for each in corpora)],
-        ["pairs of blocks", *(f"{each['pairs of blocks']:,}" for each in corpora)],
-        ["pairs of clips", *(f"{each['pairs of clips']:.2g}" for each in corpora)],
-        ["operations", *(f"{each['operations']:.2g}" for each in corpora)],
+        ["blocks", *(f"{corpus['blocks']:,}" for corpus in corpora)],
+        ["pairs of blocks", *(f"{corpus['pairs of blocks']:,}" for corpus in corpora)],
+        ["pairs of clips", *(f"{corpus['pairs of clips']:.2g}" for corpus in corpora)],
+        ["operations", *(f"{corpus['operations']:.2g}" for corpus in corpora)],
     ]
-    for group, told in (("core hours", three_digits), ("shuffled", weight), ("stored", weight)):
+    for group, shown in (("core hours", three_digits), ("shuffled", size), ("stored", size)):
         rows += [
-            [f"{group}: {name}", *(told(each[group][name]) for each in corpora)]
+            [f"{group}: {name}", *(shown(corpus[group][name]) for corpus in corpora)]
             for name in corpora[0][group]
         ]
     crossings = [
-        2 * rates["chosen"] * seconds[f"embedding, {name}"]
-        for name in ("small", "like wav2vec2-base")
+        2 * rate * seconds[f"embedding, {name}"] for name in ("small", "like wav2vec2-base")
     ]
     return "\n".join(
         [
             f"Measured on {measured['machine']}; clips of {CLIP_SECONDS:g} s, embeddings of "
-            f"{WIDTH} numbers, {NEIGHBORS} neighbours a clip.",
+            f"{WIDTH} numbers, {NEIGHBORS} neighbours per clip.",
             "",
             tabulate(constants, ["constant", "value"], "github", disable_numparse=True),
             "",
             tabulate(
                 rows,
-                ["", *(f"10^{round(np.log10(each['clips']))} clips" for each in corpora)],
+                ["", *(f"10^{round(np.log10(corpus['clips']))} clips" for corpus in corpora)],
                 "github",
                 disable_numparse=True,
             ),
@@ -273,7 +272,7 @@ def three_digits(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.12g}"
 
 
-def weight(value: float) -> str:
+def size(value: float) -> str:
     """Bytes in a unit that leaves few digits."""
     for unit in ("bytes", "KB", "MB", "GB", "TB", "PB"):
         if value < 1_000 or unit == "PB":

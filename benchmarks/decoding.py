@@ -53,13 +53,13 @@ def main(*, audio_dir: Path, originals: Path, out: Path) -> str:
 
 
 def in_new_process(function, *arguments):
-    """Calls a function in a process of its own, so that its peak memory is its own too."""
+    """Calls a function in a process of its own, so that its peak memory is measured alone."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 
 def front_end_speed(clips: Sequence[Path]) -> dict[str, float]:
-    """Times clip to log Mel as `extract_features` does it, after one batch of warm-up."""
+    """Times clip to log Mel as `extract_features` does, after one batch of warm-up."""
     import tensorflow as tf
 
     from ser_nsl.audio.clip import read_batches
@@ -111,7 +111,7 @@ def decoder_speed(clips: Sequence[Path]) -> list[dict[str, object]]:
 
 
 def exactness(originals: Sequence[Path]) -> list[dict[str, object]]:
-    """Largest difference from librosa.load at 16 kHz, for both decoders."""
+    """Finds the largest difference from librosa.load at 16 kHz, for both decoders."""
     import librosa
     import tensorflow as tf
     import tensorflow_io as tfio
@@ -179,7 +179,7 @@ def duration(clips: Sequence[Path]) -> float:
 
 
 def describe(measured: dict) -> str:
-    """The tables, with what they say."""
+    """The report, as Markdown."""
 
     def table(name: str) -> str:
         return tabulate(measured[name], headers="keys", tablefmt="github")

@@ -2,8 +2,8 @@
 
     python benchmarks/embedding.py --out results/embedding
 
-It compares the embedding of audio files, as `extract_embeddings` does it, with the model alone on
-the same batches in memory, both in one process and in turns.
+It compares embedding audio files, as `extract_embeddings` does, with the model alone on the same
+batches in memory, both in one process and in turns.
 """
 
 import json
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ser_nsl.cli import run_function
 
-_RATE_HZ = 48_000  # as studio recordings, so that resampling takes part
+_RATE_HZ = 48_000  # as studio recordings, so that resampling is measured too
 
 
 def main(
@@ -42,9 +42,9 @@ def main(
         upstream: A checkpoint with an emotion head; by default one of about the size of
             wav2vec2-base with random weights.
         audio_dir: Clips; by default noise of 2 to 4 seconds is made, FLAC at 48 kHz.
-        clips: How many clips.
+        clips: Number of clips.
         clip_seconds: Length to which they are cut or repeated, in seconds.
-        repeats: How often both are measured.
+        repeats: Number of measurements of both.
     """
     from ser_nsl.audio.clip import read_batches
     from ser_nsl.upstream.checkpoint import load_upstream
@@ -94,7 +94,7 @@ def main(
 
 
 def make_clips(folder: Path, count: int) -> list[Path]:
-    """Writes noise that swells and fades; hardly compressible, so slow to decode."""
+    """Writes noise that swells and fades; it hardly compresses, so it is slow to decode."""
     random = np.random.default_rng(0)
     paths = [folder / f"{i:05d}.flac" for i in range(count)]
     for path in paths:
@@ -114,7 +114,7 @@ def find_clips(folder: Path, count: int) -> list[Path]:
 def compare(
     model_alone: Callable[[], None], from_files: Callable[[], None], clips: int, repeats: int
 ) -> list[dict[str, float]]:
-    """Times both in turns, after a warm-up; which of them begins changes from turn to turn."""
+    """Times both in turns, after a warm-up; they take turns in going first."""
     model_alone()
     from_files()
     rows = []
@@ -139,7 +139,7 @@ def timed(function: Callable[[], None]) -> float:
 
 
 def describe(measured: dict) -> str:
-    """The table, with what it says."""
+    """The report, as Markdown."""
     ratio = measured["ratio"]
     return "\n".join(
         [
@@ -147,7 +147,7 @@ def describe(measured: dict) -> str:
             "",
             f"Made by `benchmarks/embedding.py` on {measured['machine']}, with an upstream of "
             f"{measured['parameters']:,} parameters and {measured['clips']} clips of "
-            f"{measured['clip_seconds']:g} s, {measured['batch_size']} a batch. Files lie in the "
+            f"{measured['clip_seconds']:g} s, {measured['batch_size']} per batch. Files lie in the "
             "cache of the system. Loading and tracing the model are not counted.",
             "",
             f"Embedding files reaches **{ratio['median']:.3f}** of the speed of the model alone "

@@ -36,10 +36,6 @@ if ! "$venv/bin/python" -m pip install --disable-pip-version-check \
     fi
     fail "installing failed: $(grep -iE '^error' "$log" | tail -n 1) (log: $log)"
 fi
-# It asks for an absl-py that MediaPipe refuses, and works with MediaPipe's.
-"$venv/bin/python" -m pip install --disable-pip-version-check --no-deps \
-    --constraint constraints.txt tensorflow-model-optimization >>"$log" 2>&1 ||
-    fail "tensorflow-model-optimization cannot be installed (log: $log)"
 # LiteRT.js, for the page of tools/serve_demo.py.
 if command -v npm >/dev/null 2>&1; then
     npm ci --ignore-scripts --no-audit --no-fund --prefix ser_nsl/web >>"$log" 2>&1 ||

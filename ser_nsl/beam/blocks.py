@@ -1,7 +1,7 @@
 """Division of clips into blocks by a hash of their ids, and the pairs of blocks to compare.
 
-A block meets every block once, so each of its vectors goes to as many pairs as there are blocks:
-what is shuffled grows with their number, what a worker holds shrinks with it.
+Each pair of blocks is compared once, so a vector is sent as often as there are blocks: with more
+blocks, more is shuffled, but a worker holds less.
 """
 
 import hashlib
@@ -10,15 +10,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.typehints.decorators import no_annotations
 
-from ser_nsl.beam.letters import LETTERS, BadRecordError, count, dead_letter
+from ser_nsl.beam.dead_letters import (
+    BadRecordError,
+    count,
+    dead_letter,
+    flat_map_with_dead_letters,
+)
 
 Chunk = tuple[int, list[str], bytes]
-"""Some clips of a block: its number, ids in rising order, and their vectors in this order."""
+"""A part of a block: its number, ids in rising order, and their vectors in this order."""
 
-_STAGE = "joining embeddings and features"
-_CHUNK = 4_096  # clips: some megabytes, since runners dislike large elements
+_STEP = "joining embeddings and features"
+_CHUNK_CLIPS = 4_096  # a few megabytes, since runners dislike large elements
 _BLOCK_CLIPS = 200_000
 _LEAST_BLOCKS = 8
 
@@ -27,10 +31,10 @@ def default_blocks(clips: int) -> int:
     """Chooses a number of blocks.
 
     Args:
-        clips: How many there are, about.
+        clips: Approximate number of clips.
 
     Returns:
-        At least 8, which make 36 pairs for workers to share, and so many that a block has about
+        At least 8, which make 36 pairs for workers to share, and enough that a block has about
         200,000 clips: 0.2 GB of vectors of 256 numbers.
     """
     return max(_LEAST_BLOCKS, -(-clips // _BLOCK_CLIPS))
@@ -42,88 +46,61 @@ def block_of(utterance_id: str, blocks: int) -> int:
     return int.from_bytes(digest, "big") % blocks
 
 
-class DivideIntoBlocks(beam.PTransform):
-    """Groups vectors into blocks; leaves out doubled ids, and clips without features.
+@beam.ptransform_fn
+def divide_into_blocks(
+    inputs: Mapping[str, beam.PCollection], blocks: int
+) -> tuple[beam.PCollection, beam.PCollection]:
+    """Groups vectors into blocks, without duplicate ids and clips that have no features.
 
-    It takes a mapping with `vectors`, pairs of id and float32 bytes, and where there are features
-    also `clips`, the id of each of them. It returns chunks and dead letters.
+    Args:
+        inputs: `vectors`, pairs of id and float32 bytes; if there are features, also `clips`, the
+            id of each of them.
+        blocks: Number of blocks.
+
+    Returns:
+        Chunks, and dead letters.
+    """
+    keys = {
+        "vectors": lambda pair: block_of(pair[0], blocks),
+        "clips": lambda utterance_id: block_of(utterance_id, blocks),
+    }
+    keyed = {name: inputs[name] | f"key {name}" >> beam.WithKeys(keys[name]) for name in inputs}
+    return keyed | beam.CoGroupByKey() | "form" >> flat_map_with_dead_letters(_form_block, Chunk)
+
+
+def _form_block(element: tuple[int, Mapping[str, Any]]) -> Iterator[Any]:
+    block, groups = element
+    vectors = sorted(groups["vectors"])
+    embeddings = Counter(utterance_id for utterance_id, _ in vectors)
+    features = Counter(groups["clips"]) if "clips" in groups else None
+    good = []
+    for utterance_id, vector in vectors:
+        reason = None
+        if embeddings[utterance_id] > 1:
+            reason = f"its id is on {embeddings[utterance_id]} embeddings"
+        elif features is not None and features[utterance_id] != 1:
+            reason = f"has {features[utterance_id]} records of features, not one"
+        if reason:
+            yield dead_letter(_STEP, BadRecordError(reason, utterance_id=utterance_id))
+        else:
+            good.append((utterance_id, vector))
+    count("clips", len(good))
+    for start in range(0, len(good), _CHUNK_CLIPS):
+        ids, values = zip(*good[start : start + _CHUNK_CLIPS], strict=True)
+        yield block, list(ids), b"".join(values)
+
+
+@beam.ptransform_fn
+def pair_blocks(chunks: beam.PCollection, blocks: int) -> beam.PCollection:
+    """Groups chunks by pair of blocks, the lower number first; a block is paired with itself too.
+
+    Args:
+        chunks: The chunks of all blocks.
+        blocks: Number of blocks.
     """
 
-    def __init__(self, blocks: int) -> None:
-        """Sets how many.
+    def to_pairs(chunk: Chunk) -> Iterator[tuple[tuple[int, int], Chunk]]:
+        for other in range(blocks):
+            yield (min(chunk[0], other), max(chunk[0], other)), chunk
 
-        Args:
-            blocks: Number of blocks.
-        """
-        super().__init__()
-        self._blocks = blocks
-
-    @no_annotations
-    def expand(
-        self, inputs: Mapping[str, beam.PCollection]
-    ) -> tuple[beam.PCollection, beam.PCollection]:
-        """Takes vectors and ids; returns the chunks and the dead letters."""
-        blocks = self._blocks
-        keyed = {
-            "vectors": inputs["vectors"]
-            | "key vectors" >> beam.Map(lambda pair: (block_of(pair[0], blocks), pair))
-        }
-        if "clips" in inputs:
-            keyed["clips"] = inputs["clips"] | "key clips" >> beam.Map(
-                lambda utterance_id: (block_of(utterance_id, blocks), utterance_id)
-            )
-        made = (
-            keyed
-            | beam.CoGroupByKey()
-            | beam.ParDo(_FormBlock()).with_outputs(LETTERS, main="chunks")
-        )
-        return made["chunks"], made[LETTERS]
-
-
-class _FormBlock(beam.DoFn):
-    """All that is known of a block's clips meets here, so doubled ids show."""
-
-    def process(self, element: tuple[int, Mapping[str, Any]]) -> Iterator[Chunk]:
-        block, groups = element
-        vectors = sorted(groups["vectors"])
-        of_embeddings = Counter(utterance_id for utterance_id, _ in vectors)
-        of_features = Counter(groups["clips"]) if "clips" in groups else None
-        fit = []
-        for utterance_id, vector in vectors:
-            reason = None
-            if of_embeddings[utterance_id] > 1:
-                reason = f"its id is on {of_embeddings[utterance_id]} embeddings"
-            elif of_features is not None and of_features[utterance_id] != 1:
-                reason = f"has {of_features[utterance_id]} records of features, not one"
-            if reason:
-                bad = BadRecordError(reason, utterance_id=utterance_id)
-                yield dead_letter(_STAGE, bad)  # type: ignore[misc]  # not the main output
-            else:
-                fit.append((utterance_id, vector))
-        count("clips", len(fit))
-        for start in range(0, len(fit), _CHUNK):
-            ids, values = zip(*fit[start : start + _CHUNK], strict=True)
-            yield block, list(ids), b"".join(values)
-
-
-class PairBlocks(beam.PTransform):
-    """Sends chunks to every pair of blocks that theirs takes part in, itself included."""
-
-    def __init__(self, blocks: int) -> None:
-        """Sets how many.
-
-        Args:
-            blocks: Number of blocks.
-        """
-        super().__init__()
-        self._blocks = blocks
-
-    def expand(self, chunks: beam.PCollection[Chunk]) -> beam.PCollection:
-        """Takes chunks; returns for each pair of blocks, the lower first, their chunks."""
-        blocks = self._blocks
-
-        def to_pairs(chunk: Chunk) -> Iterator[tuple[tuple[int, int], Chunk]]:
-            for other in range(blocks):
-                yield (min(chunk[0], other), max(chunk[0], other)), chunk
-
-        return chunks | beam.FlatMap(to_pairs) | beam.GroupByKey()
+    return chunks | beam.FlatMap(to_pairs) | beam.GroupByKey()

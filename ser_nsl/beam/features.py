@@ -1,13 +1,14 @@
 """Log Mel records, and the description that goes with them."""
 
+import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
-from apache_beam.typehints.decorators import no_annotations
 
 from ser_nsl.audio.clip import fit_length
 from ser_nsl.audio.features import Description, Moments
@@ -15,56 +16,54 @@ from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.records import UNLABELLED, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam.audio import Sound
-from ser_nsl.beam.letters import count
-from ser_nsl.beam.manifest import Summary
+from ser_nsl.beam.dead_letters import count
+from ser_nsl.beam.manifest import CorpusSummary
 from ser_nsl.errors import InputError
 
 _BATCH = 16
-_TRAINING = "training"  # tag of the log Mel of the training split
+_MOMENTS = "moments"  # tag of those of the training clips
 
 
-class ExtractFeatures(beam.PTransform):
-    """Computes log Mel of decoded clips.
+@beam.ptransform_fn
+def compute_features(
+    sounds: beam.PCollection,
+    summary: beam.PCollection,
+    *,
+    front_end: FrontEndConfig,
+    clip_seconds: float | None,
+) -> tuple[beam.PCollection, beam.PCollection]:
+    """Computes the log Mel of decoded clips.
 
-    It returns triples of split, id and record, and the description as one text of JSON. Mean and
-    deviation of the bands are sums, combined on the workers first.
+    Mean and deviation of the bands are sums, which workers combine before they send them.
+
+    Args:
+        sounds: Clips decoded at the rate of the front end.
+        summary: The one `CorpusSummary` of the manifest.
+        front_end: Window, hop and bands.
+        clip_seconds: Length of every clip; None for that of the longest.
+
+    Returns:
+        Pairs of split and record, and the description as one JSON text.
     """
-
-    def __init__(
-        self, front_end: FrontEndConfig, clip_seconds: float | None, summary: beam.PCollection
-    ) -> None:
-        """Sets how.
-
-        Args:
-            front_end: Window, hop and bands.
-            clip_seconds: Length of every clip, None for that of the longest.
-            summary: The manifest's one `Summary`.
-        """
-        super().__init__()
-        self._settings = front_end, clip_seconds
-        self._summary = beam.pvalue.AsSingleton(summary)
-
-    @no_annotations
-    def expand(
-        self, sounds: beam.PCollection[Sound]
-    ) -> tuple[beam.PCollection[tuple[str, tuple[str, bytes]]], beam.PCollection[str]]:
-        """Takes decoded clips; returns pairs of split and keyed record, and the description."""
-        made = (
-            sounds
-            | beam.BatchElements(_BATCH, _BATCH)
-            | beam.ParDo(_Compute(*self._settings), self._summary).with_outputs(
-                _TRAINING, main="records"
-            )
-        )
-        description = (
-            made[_TRAINING]
-            | beam.CombineGlobally(_MomentsFn(self._settings[0].mel_bins))
-            | beam.Map(_describe, self._summary, *self._settings)
-        )
-        return made["records"], description
+    one_summary = beam.pvalue.AsSingleton(summary)
+    outputs = (
+        sounds
+        | beam.BatchElements(_BATCH, _BATCH)
+        | beam.FlatMap(_compute_batch, one_summary, front_end, clip_seconds)
+        .with_output_types(tuple[str, bytes])
+        .with_outputs(_MOMENTS, main="records")
+    )
+    description = (
+        outputs[_MOMENTS]
+        | beam.CombineGlobally(functools.partial(_merge, mel_bins=front_end.mel_bins))
+        | beam.Map(_describe, one_summary, front_end, clip_seconds)
+    )
+    return outputs["records"], description
 
 
-def clip_samples(summary: Summary, front_end: FrontEndConfig, clip_seconds: float | None) -> int:
+def clip_samples(
+    summary: CorpusSummary, front_end: FrontEndConfig, clip_seconds: float | None
+) -> int:
     """Length of every clip in samples.
 
     Raises:
@@ -80,77 +79,49 @@ def clip_samples(summary: Summary, front_end: FrontEndConfig, clip_seconds: floa
     return samples
 
 
-class _Compute(beam.DoFn):
-    def __init__(self, front_end: FrontEndConfig, clip_seconds: float | None) -> None:
-        super().__init__()
-        self._front_end, self._clip_seconds = front_end, clip_seconds
-
-    def setup(self) -> None:
-        front_end = self._front_end
-        self._log_mel = tf.function(
-            lambda waveforms: log_mel(waveforms, front_end), reduce_retracing=True
-        )
-
-    def process(
-        self, batch: Sequence[Sound], summary: Summary
-    ) -> Iterator[tuple[str, tuple[str, bytes]]]:
-        samples = clip_samples(summary, self._front_end, self._clip_seconds)
-        labels = {emotion: i for i, emotion in enumerate(summary.classes())} | {"": UNLABELLED}
-        waveforms = np.stack([fit_length(waveform, samples) for _, waveform in batch])
-        for (clip, _), logmel in zip(batch, self._log_mel(waveforms).numpy(), strict=True):
-            example = feature_example(clip.utterance_id, logmel, labels[clip.emotion])
-            count(f"features of {clip.split}")
-            yield clip.split, (clip.utterance_id, example.SerializeToString(deterministic=True))
-            if clip.split == "train":
-                yield beam.pvalue.TaggedOutput(_TRAINING, logmel)  # type: ignore[misc]  # not main
+def _compute_batch(
+    batch: Sequence[Sound],
+    summary: CorpusSummary,
+    front_end: FrontEndConfig,
+    clip_seconds: float | None,
+) -> Iterator[Any]:
+    samples = clip_samples(summary, front_end, clip_seconds)
+    labels = {emotion: i for i, emotion in enumerate(summary.classes())} | {"": UNLABELLED}
+    waveforms = np.stack([fit_length(waveform, samples) for _, waveform in batch])
+    logmels = _compiled_log_mel(front_end)(waveforms).numpy()
+    for (clip, _), logmel in zip(batch, logmels, strict=True):
+        example = feature_example(clip.utterance_id, logmel, labels[clip.emotion])
+        count(f"features of {clip.split}")
+        yield clip.split, example.SerializeToString(deterministic=True)
+        if clip.split == "train":
+            moments = Moments(front_end.mel_bins)
+            moments.update(logmel)
+            yield beam.pvalue.TaggedOutput(_MOMENTS, moments)
 
 
-class _MergingMoments(Moments):
-    """Moments that several workers gather."""
-
-    @property
-    def frames(self) -> int:
-        return self._frames
-
-    def merge(self, other: "_MergingMoments") -> None:
-        self._frames += other._frames
-        self._sum += other._sum
-        self._squares += other._squares
+@functools.cache
+def _compiled_log_mel(front_end: FrontEndConfig) -> Callable[[np.ndarray], tf.Tensor]:
+    return tf.function(lambda waveforms: log_mel(waveforms, front_end), reduce_retracing=True)
 
 
-class _MomentsFn(beam.CombineFn):
-    def __init__(self, mel_bins: int) -> None:
-        super().__init__()
-        self._mel_bins = mel_bins
-
-    def create_accumulator(self) -> _MergingMoments:
-        return _MergingMoments(self._mel_bins)
-
-    def add_input(self, accumulator: _MergingMoments, logmel: np.ndarray) -> _MergingMoments:
-        accumulator.update(logmel)
-        return accumulator
-
-    def merge_accumulators(self, accumulators: Iterable[_MergingMoments]) -> _MergingMoments:
-        merged = self.create_accumulator()
-        for accumulator in accumulators:
-            merged.merge(accumulator)
-        return merged
-
-    def extract_output(self, accumulator: _MergingMoments) -> _MergingMoments:
-        return accumulator
+def _merge(parts: Iterable[Moments], mel_bins: int) -> Moments:
+    merged = Moments(mel_bins)
+    for part in parts:
+        for name, value in vars(part).items():  # sums, all of them
+            setattr(merged, name, getattr(merged, name) + value)
+    return merged
 
 
 def _describe(
-    moments: _MergingMoments,
-    summary: Summary,
-    front_end: FrontEndConfig,
-    clip_seconds: float | None,
+    moments: Moments, summary: CorpusSummary, front_end: FrontEndConfig, clip_seconds: float | None
 ) -> str:
-    if not moments.frames:
+    with np.errstate(invalid="ignore"):
+        mean, deviation = moments.result()
+    if not np.isfinite(mean).all():
         raise InputError(
-            "manifest: no clip of the training split could be used; see why in the dead letters, "
-            "which name every clip, or decode one by hand."
+            "manifest: no clip of the training split could be used; the dead letters say why of "
+            "each clip."
         )
     samples = clip_samples(summary, front_end, clip_seconds)
-    description = Description(front_end, samples, summary.classes(), *moments.result())
+    description = Description(front_end, samples, summary.classes(), mean, deviation)
     return json.dumps(asdict(description), indent=1)

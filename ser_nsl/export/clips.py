@@ -1,4 +1,4 @@
-"""Clips of a manifest as a recogniser hears them."""
+"""The clips of a split, as audio and as log Mel."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips of one split.
+    """The clips of one split.
 
     Attributes:
-        paths: Of the audio.
-        labels: int, shape `(clips,)`: index of the class; -1 for no emotion, or one that the
-            recogniser does not know.
-        description: Of the features that the recogniser was trained on.
+        paths: Audio files.
+        labels: int, shape `(clips,)`: index of the class; -1 for clips without an emotion or
+            with one that the recogniser does not know.
+        description: Description of the features that the recogniser was trained on.
     """
 
     paths: Sequence[Path]
@@ -39,13 +39,13 @@ class Clips:
         """Finds the clips of a split.
 
         Args:
-            split: Which.
-            manifest: Where they stand.
+            split: Name of the split.
+            manifest: Manifest of the corpus.
             audio_dir: Audio root; None for the one recorded beside the manifest.
-            description: Of the features that the recogniser was trained on.
+            description: Description of the features that the recogniser was trained on.
 
         Raises:
-            InputError: If the split has no clip.
+            InputError: If the split has no clip, or audio files are missing.
         """
         table = read_manifest(manifest)
         table = table[table["split"] == split]
@@ -61,19 +61,17 @@ class Clips:
         return len(self.paths)
 
     @property
-    def labelled(self) -> "Clips":
-        """Those with a label."""
-        rows = np.flatnonzero(self.labels != UNLABELLED)
-        paths = [self.paths[row] for row in rows]
-        return Clips(paths, self.labels[rows], self.description)
+    def labelled(self) -> int:
+        """Number of clips with a label."""
+        return int(np.count_nonzero(self.labels != UNLABELLED))
 
-    def spread(self, most: int) -> "Clips":
-        """At most so many of them, evenly spread."""
-        step = -(-len(self) // most)
+    def evenly_spaced(self, count: int) -> "Clips":
+        """At most `count` of the clips, evenly spaced in the order of the manifest."""
+        step = -(-len(self) // count)
         return Clips(self.paths[::step], self.labels[::step], self.description)
 
     def waveforms(self) -> Iterator[np.ndarray]:
-        """Batches of waveforms, float32, shape `(batch, clip_samples)`."""
+        """Reads the clips in batches of float32 waveforms, shape `(batch, clip_samples)`."""
         return read_batches(
             self.paths,
             self.description.clip_samples,
@@ -82,7 +80,8 @@ class Clips:
         )
 
     def logmels(self) -> np.ndarray:
-        """Log Mel in dB, float32, shape `(clips, frames, mels)`."""
+        """Computes the log Mel of all clips in dB, float32, shape `(clips, frames, mels)`."""
         front_end = self.description.front_end
-        batches = [log_mel(tf.constant(each), front_end) for each in self.waveforms()]
-        return np.concatenate([np.empty((0, *self.description.logmel_shape), np.float32), *batches])
+        return np.concatenate(
+            [log_mel(tf.constant(waveforms), front_end) for waveforms in self.waveforms()]
+        )

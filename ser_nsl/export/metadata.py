@@ -1,8 +1,8 @@
-"""What a `.tflite` file says of itself: TFLite metadata, and settings for `ser_nsl.edge`.
+"""Metadata of a `.tflite` file: those of TFLite, and settings for `ser_nsl.edge`.
 
-MediaPipe's metadata writers know no audio input, stamp the time into the file, and cannot be
-imported from mediapipe 1.2.2 (a compiled module is missing), so the tables of its schema are
-filled here.
+MediaPipe's metadata writers support no audio input, write the time into the file, and cannot be
+imported from mediapipe 1.2.2 (a compiled module is missing), so this fills its schema's tables
+directly.
 """
 
 import io
@@ -11,14 +11,14 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import flatbuffers
 import numpy as np
-from mediapipe.tasks.metadata import metadata_schema_py_generated as metadata_schema
+from mediapipe.tasks.metadata import metadata_schema_py_generated as tables
 from mediapipe.tasks.metadata import schema_py_generated as schema
 
 import ser_nsl
 from ser_nsl.edge import FORMAT_VERSION, LABELS_NAME, SETTINGS_NAME
 from ser_nsl.errors import InputError
+from ser_nsl.export.chain import pack
 
 _FIELD = "TFLITE_METADATA"
 _MIN_PARSER_VERSION = "1.3.0"  # the schema's first with audio properties
@@ -26,16 +26,16 @@ _MIN_PARSER_VERSION = "1.3.0"  # the schema's first with audio properties
 
 @dataclass(frozen=True)
 class Card:
-    """What app developers must know of a recogniser.
+    """What app developers must know about a recogniser.
 
     Attributes:
-        name: The recogniser's name.
-        version: The recogniser's version.
+        name: Name of the recogniser.
+        version: Version of the recogniser.
         labels: Emotions in the order of the outputs.
         sample_rate_hz: Sample rate of the input.
         clip_samples: Length of the input.
-        author: Who made it; empty for nobody.
-        licence: What apps must heed; empty for nothing.
+        author: Author of the recogniser; empty if unknown.
+        licence: Terms of use; empty if there are none.
     """
 
     name: str
@@ -48,9 +48,9 @@ class Card:
 
     @property
     def description(self) -> str:
-        """The recogniser in two sentences."""
+        """Two sentences on the recogniser."""
         return (
-            f"Tells the emotion of {self.clip_samples / self.sample_rate_hz:g} s of speech: "
+            f"Recognises the emotion in {self.clip_samples / self.sample_rate_hz:g} s of speech: "
             f"{', '.join(self.labels)}. Made with ser_nsl {ser_nsl.__version__}."
         )
 
@@ -59,14 +59,14 @@ def add_metadata(tflite: bytes, card: Card) -> bytes:
     """Adds metadata for MediaPipe and other TFLite tools, and settings for `ser_nsl.edge`.
 
     The metadata become part of the flatbuffer. Labels and settings are appended as a zip
-    archive, where the metadata announce the labels.
+    archive; the metadata name the file with the labels.
 
     Args:
         tflite: Flatbuffer with one input, the waveform, and one output, the probabilities.
-        card: What it is.
+        card: Description of the recogniser.
 
     Returns:
-        The complete file; same arguments, same bytes.
+        The complete file. The same arguments give the same bytes.
 
     Raises:
         InputError: If a label is empty or has several lines.
@@ -75,10 +75,10 @@ def add_metadata(tflite: bytes, card: Card) -> bytes:
     if bad:
         raise InputError(f"labels: each must be one line that is not empty; received {bad}.")
     model = schema.ModelT.InitFromPackedBuf(tflite)
-    packed = _pack(_model_metadata(card), b"M001")
+    packed = pack(_model_metadata(card), b"M001")
     model.buffers.append(schema.BufferT(data=np.frombuffer(packed, np.uint8)))
     model.metadata.append(schema.MetadataT(name=_FIELD, buffer=len(model.buffers) - 1))
-    file = io.BytesIO(_pack(model, b"TFL3"))
+    file = io.BytesIO(pack(model, b"TFL3"))
     settings = {
         "format_version": FORMAT_VERSION,
         "name": card.name,
@@ -88,24 +88,37 @@ def add_metadata(tflite: bytes, card: Card) -> bytes:
         "clip_samples": card.clip_samples,
     }
     with zipfile.ZipFile(file, "a") as archive:
-        # A ZipInfo of one's own has a fixed date in place of the time of day.
+        # An explicit ZipInfo has a fixed date instead of the current time.
         archive.writestr(zipfile.ZipInfo(LABELS_NAME), "\n".join(card.labels) + "\n")
         archive.writestr(zipfile.ZipInfo(SETTINGS_NAME), json.dumps(settings, indent=1) + "\n")
     return file.getvalue()
 
 
-def _pack(table: schema.ModelT | metadata_schema.ModelMetadataT, identifier: bytes) -> bytes:
-    builder = flatbuffers.Builder()
-    builder.Finish(table.Pack(builder), identifier)
-    return bytes(builder.Output())
-
-
-def _model_metadata(card: Card) -> metadata_schema.ModelMetadataT:
-    subgraph = metadata_schema.SubGraphMetadataT(
-        inputTensorMetadata=[_waveform_metadata(card)],
-        outputTensorMetadata=[_probabilities_metadata()],
+def _model_metadata(card: Card) -> tables.ModelMetadataT:
+    waveform = _tensor_metadata(
+        "waveform",
+        "Mono speech.",
+        tables.ContentProperties.AudioProperties,
+        tables.AudioPropertiesT(sampleRate=card.sample_rate_hz, channels=1),
+        least=-1.0,
     )
-    return metadata_schema.ModelMetadataT(
+    probabilities = _tensor_metadata(
+        "probabilities",
+        "Probability of each emotion.",
+        tables.ContentProperties.FeatureProperties,
+        tables.FeaturePropertiesT(),
+        least=0.0,
+    )
+    labels = tables.AssociatedFileT(
+        name=LABELS_NAME,
+        description="The emotions, one per line.",
+        type=tables.AssociatedFileType.TENSOR_AXIS_LABELS,
+    )
+    probabilities.associatedFiles = [labels]
+    subgraph = tables.SubGraphMetadataT(
+        inputTensorMetadata=[waveform], outputTensorMetadata=[probabilities]
+    )
+    return tables.ModelMetadataT(
         name=card.name,
         description=card.description,
         version=card.version,
@@ -116,35 +129,10 @@ def _model_metadata(card: Card) -> metadata_schema.ModelMetadataT:
     )
 
 
-def _waveform_metadata(card: Card) -> metadata_schema.TensorMetadataT:
-    content = metadata_schema.ContentT(
-        contentPropertiesType=metadata_schema.ContentProperties.AudioProperties,
-        contentProperties=metadata_schema.AudioPropertiesT(
-            sampleRate=card.sample_rate_hz, channels=1
-        ),
-    )
-    return metadata_schema.TensorMetadataT(
-        name="waveform",
-        description="Mono speech.",
-        content=content,
-        stats=metadata_schema.StatsT(min=[-1.0], max=[1.0]),
-    )
-
-
-def _probabilities_metadata() -> metadata_schema.TensorMetadataT:
-    content = metadata_schema.ContentT(
-        contentPropertiesType=metadata_schema.ContentProperties.FeatureProperties,
-        contentProperties=metadata_schema.FeaturePropertiesT(),
-    )
-    labels = metadata_schema.AssociatedFileT(
-        name=LABELS_NAME,
-        description="The emotions, one a line.",
-        type=metadata_schema.AssociatedFileType.TENSOR_AXIS_LABELS,
-    )
-    return metadata_schema.TensorMetadataT(
-        name="probabilities",
-        description="Probability of each emotion.",
-        content=content,
-        stats=metadata_schema.StatsT(min=[0.0], max=[1.0]),
-        associatedFiles=[labels],
-    )
+def _tensor_metadata(
+    name: str, description: str, kind: int, properties: object, *, least: float
+) -> tables.TensorMetadataT:
+    """Metadata of a tensor with values from `least` to 1."""
+    content = tables.ContentT(contentPropertiesType=kind, contentProperties=properties)
+    stats = tables.StatsT(min=[least], max=[1.0])
+    return tables.TensorMetadataT(name=name, description=description, content=content, stats=stats)

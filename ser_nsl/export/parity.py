@@ -1,4 +1,4 @@
-"""How far exported files are from Keras, and how far they may be."""
+"""How far exported files are from Keras, and which bounds they break."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -7,18 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from ser_nsl.audio.features import Description
+from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.edge import Recognizer
 from ser_nsl.evaluation.scores import score
 from ser_nsl.export.clips import Clips
-from ser_nsl.export.convert import Form, probabilities
-
-LARGEST_DIFFERENCE = {"float32": 1e-4, "float16": 1e-2}
-"""By which a probability may differ from Keras's; weights of 16 bits are rounded by up to 5e-4."""
-
-LARGEST_LOSS = 0.005
-"""Of UAR, by 8 bits."""
+from ser_nsl.export.settings import LARGEST_DIFFERENCE, LARGEST_UAR_LOSS
 
 
 @dataclass(frozen=True)
@@ -26,15 +20,13 @@ class Parity:
     """How far an exported file is from Keras.
 
     Attributes:
-        clips: Number of clips compared.
         largest: Largest absolute difference of two probabilities; NaN where one of them is.
         mean: Mean absolute difference of probabilities.
         agreement: Share of the clips with the same top label, in [0, 1].
-        uar: Of the clips with a label, in [0, 1]; None without any.
-        keras_uar: Keras's, likewise.
+        uar: UAR of the file on the labelled clips, in [0, 1]; None without labelled clips.
+        keras_uar: UAR of Keras on the same clips.
     """
 
-    clips: int
     largest: float
     mean: float
     agreement: float
@@ -43,60 +35,61 @@ class Parity:
 
 
 def compare(
-    recognizers: Mapping[Form, Recognizer], model: tf.keras.Model, clips: Clips
-) -> dict[Form, Parity]:
-    """Runs clips through Keras and exported files and compares.
+    recognizers: Mapping[str, Recognizer], model: tf.keras.Model, clips: Clips
+) -> dict[str, Parity]:
+    """Compares exported files with Keras on the same clips.
 
     Args:
-        recognizers: The exported files.
-        model: The Keras model, from log Mel in dB to logits.
-        clips: One at least.
+        recognizers: The exported files by form.
+        model: Keras model from log Mel in dB to logits.
+        clips: One clip or more.
 
     Returns:
-        The differences, by form.
+        The differences by form.
     """
-    description, labels = clips.description, clips.labels
+    front_end, classes = clips.description.front_end, clips.description.classes
     by_keras: list[np.ndarray] = []
-    found: dict[Form, list[list[float]]] = defaultdict(list)
+    by_form: dict[str, list[list[float]]] = defaultdict(list)
     for waveforms in clips.waveforms():
-        by_keras.extend(probabilities(model, description.front_end, tf.constant(waveforms)).numpy())
+        logits = model(log_mel(tf.constant(waveforms), front_end), training=False)
+        by_keras.extend(tf.nn.softmax(logits).numpy())
         for form, recognizer in recognizers.items():
             for waveform in waveforms:
                 predicted = recognizer.predict(waveform, recognizer.sample_rate_hz)
-                found[form].append([predicted[name] for name in description.classes])
+                by_form[form].append([predicted[name] for name in classes])
     expected = np.array(by_keras)
-    keras_uar = _uar(expected, labels, description)
+    keras_uar = _uar(expected, clips)
     parities = {}
-    for form, values in found.items():
-        difference = np.abs(np.array(values) - expected)
-        agreement = np.argmax(values, axis=1) == np.argmax(expected, axis=1)
+    for form, rows in by_form.items():
+        values = np.array(rows)
+        difference = np.abs(values - expected)
         parities[form] = Parity(
-            clips=len(values),
             largest=float(difference.max()),
             mean=float(difference.mean()),
-            agreement=float(agreement.mean()),
-            uar=_uar(np.array(values), labels, description),
+            agreement=float(np.mean(values.argmax(axis=1) == expected.argmax(axis=1))),
+            uar=_uar(values, clips),
             keras_uar=keras_uar,
         )
     return parities
 
 
-def _uar(values: np.ndarray, labels: np.ndarray, description: Description) -> float | None:
-    known = labels != UNLABELLED
-    if not known.any():
+def _uar(values: np.ndarray, clips: Clips) -> float | None:
+    labelled = clips.labels != UNLABELLED
+    if not labelled.any():
         return None
-    return score(labels[known], values[known].argmax(axis=1), description.classes)["uar"]
+    predicted = values[labelled].argmax(axis=1)
+    return score(clips.labels[labelled], predicted, clips.description.classes)["uar"]
 
 
-def broken_bounds(form: Form, parity: Parity) -> list[str]:
-    """Says which bounds a form breaks.
+def broken_bounds(form: str, parity: Parity) -> list[str]:
+    """Lists the bounds that a form breaks.
 
     Args:
-        form: Of the file.
-        parity: With Keras.
+        form: Name of the form.
+        parity: Its differences from Keras.
 
     Returns:
-        One phrase a bound.
+        One phrase per broken bound.
     """
     broken = []
     bound = LARGEST_DIFFERENCE.get(form, 1.0)
@@ -106,12 +99,11 @@ def broken_bounds(form: Form, parity: Parity) -> list[str]:
         )
     if form in LARGEST_DIFFERENCE and parity.agreement < 1:
         broken.append(f"{1 - parity.agreement:.1%} of the clips get another label than by Keras")
-    ours, theirs = parity.uar, parity.keras_uar
-    if form not in LARGEST_DIFFERENCE and ours is not None and theirs is not None:
-        loss = theirs - ours
-        if loss > LARGEST_LOSS:
+    if form not in LARGEST_DIFFERENCE and parity.uar is not None and parity.keras_uar is not None:
+        loss = parity.keras_uar - parity.uar
+        if loss > LARGEST_UAR_LOSS:
             broken.append(
                 f"the UAR is {100 * loss:.1f} points below Keras's, allowed is "
-                f"{100 * LARGEST_LOSS:g}"
+                f"{100 * LARGEST_UAR_LOSS:g}"
             )
     return broken

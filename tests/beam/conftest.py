@@ -15,8 +15,8 @@ IN_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 def write_embeddings(tmp_path) -> Callable[..., Path]:
     """Returns a function that writes vectors by id as embedding records."""
 
-    def write(vectors: Mapping[str, np.ndarray], *, name: str = "embeddings") -> Path:
-        folder = tmp_path / name
+    def write(vectors: Mapping[str, np.ndarray]) -> Path:
+        folder = tmp_path / "embeddings"
         folder.mkdir()
         with ShardWriter(folder, "train", 3) as writer:
             for utterance_id, vector in vectors.items():
@@ -47,7 +47,7 @@ def write_features(tmp_path) -> Callable[..., Path]:
 
 @pytest.fixture
 def beam_here() -> Callable:
-    """`beam_graph` in this process, with as many workers as one."""
+    """`beam_graph` in this process, with one worker."""
     from ser_nsl.beam.run import beam_graph
 
     def run(*options: str, **settings):
@@ -74,7 +74,10 @@ def records_of() -> Callable[..., dict]:
 
     def read(folder: Path, split: str = "train") -> dict:
         examples = read_examples(sorted(folder.glob(f"{split}-*")))
-        return {each.features.feature["id"].bytes_list.value[0].decode(): each for each in examples}
+        return {
+            example.features.feature["id"].bytes_list.value[0].decode(): example
+            for example in examples
+        }
 
     return read
 

@@ -6,11 +6,11 @@ import pytest
 pytest.importorskip("apache_beam")
 
 from ser_nsl.beam.blocks import block_of, default_blocks
-from ser_nsl.beam.edges import vectors_of
+from ser_nsl.beam.edges import make_vectors
 from ser_nsl.graph.vectors import read_vectors
 
 
-def test_block_is_a_matter_of_the_id_alone():
+def test_block_depends_on_the_id_alone():
     digest = hashlib.blake2b("clip é1".encode(), digest_size=8).hexdigest()
 
     assert block_of("clip é1", 7) == int(digest, 16) % 7
@@ -31,14 +31,14 @@ def test_blocks_are_many_enough_for_memory_and_for_workers(clips, blocks):
     assert default_blocks(clips) == blocks
 
 
-def test_lengths_are_those_of_the_reader(write_embeddings):
+def test_norms_are_those_of_the_reader(write_embeddings):
     random = np.random.default_rng(0)
     values = random.normal(size=(50, 37)).astype(np.float32) * np.logspace(-8, 4, 50)[:, np.newaxis]
     values = values.astype(np.float32)
     ids = [f"{i:02d}" for i in range(50)]
     read = read_vectors(sorted(write_embeddings(dict(zip(ids, values, strict=True))).iterdir()))
 
-    made = vectors_of(ids, values.tobytes())
+    made = make_vectors(ids, values.tobytes())
 
     assert made.ids == read.ids
     np.testing.assert_array_equal(made.values, read.values)

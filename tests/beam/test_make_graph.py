@@ -25,13 +25,12 @@ def clustered_vectors() -> np.ndarray:
 
 
 def duplicated_vectors() -> np.ndarray:
-    """Each stands there about three times, so neighbours tie."""
+    """Each is there about three times, so neighbours tie."""
     random = np.random.default_rng(2)
     return random.normal(0, 1, (30, 24))[random.integers(30, size=90)]
 
 
 KINDS = {
-    "random": (random_vectors(), 0.3),
     "negative": (random_vectors(), -0.05),
     "clustered": (clustered_vectors(), 0.9),
     "duplicated": (duplicated_vectors(), 1.0),
@@ -63,17 +62,11 @@ def one_machine(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "blocks", "max_neighbors"),
     [
-        ("random", 1, None),
-        ("random", 4, None),
-        ("random", 4, 3),
-        ("negative", 3, 2),
-        ("clustered", 7, None),
-        ("clustered", 2, 1),
-        ("duplicated", 5, None),
         ("duplicated", 5, 1),
-        ("tied", 1, 3),
-        ("tied", 4, 3),
-        ("tied", 20, 3),
+        pytest.param("negative", 3, 2, marks=pytest.mark.slow),
+        pytest.param("clustered", 7, None, marks=pytest.mark.slow),
+        pytest.param("duplicated", 1, None, marks=pytest.mark.slow),
+        pytest.param("tied", 20, 3, marks=pytest.mark.slow),
     ],
 )
 def test_edges_are_those_of_one_machine(
@@ -98,22 +91,16 @@ def test_edges_are_those_of_one_machine(
     assert result.counts["blocks"] == blocks
 
 
-@pytest.mark.parametrize("kind", ["clustered", "tied"])
 def test_records_are_those_of_one_machine(
-    kind, beam_here, write_embeddings, write_features, one_machine, lines_of, records_of, tmp_path
+    beam_here, write_embeddings, write_features, one_machine, lines_of, records_of, tmp_path
 ):
-    vectors, threshold = KINDS[kind]
+    vectors, threshold = KINDS["tied"]
     embeddings = write_embeddings(by_id(vectors))
     labels = {name: i % 4 - 1 for i, name in enumerate(by_id(vectors))}
-    labels |= {"without embedding": 1, "with neither": -1}
-    features = write_features(labels)
+    features = write_features(labels | {"without embedding": 1, "with neither": -1})
     graph = one_machine(embeddings, threshold, 3)
     packed = pack_neighbors(
-        features=features,
-        graph=graph,
-        out=tmp_path / "packed",
-        max_neighbors=3,
-        form="official",
+        features=features, graph=graph, out=tmp_path / "packed", max_neighbors=3, form="official"
     )
 
     out = tmp_path / "out"
@@ -137,98 +124,73 @@ def test_records_are_those_of_one_machine(
     assert len(clips.labelled) == len(records) == packed.counts["labelled"]
     assert Description.load(out / "training") == Description.load(features)
 
-
-def test_outputs_are_sharded_and_recorded(beam_here, write_embeddings, write_features, tmp_path):
-    vectors = by_id(clustered_vectors())
-    embeddings, features = write_embeddings(vectors), write_features(dict.fromkeys(vectors, 0))
-    out = tmp_path / "out"
-
-    result = beam_here(
-        embeddings=embeddings, features=features, out=out, similarity_threshold=0.9, shards=3
-    )
-
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == {
-        *(f"graph/graph-{i:05d}-of-00003.tsv" for i in range(3)),
-        *(f"training/train-{i:05d}-of-00003.tfrecord" for i in range(3)),
+        *(f"graph/graph-{i:05d}-of-00002.tsv" for i in range(2)),
+        *(f"training/train-{i:05d}-of-00002.tfrecord" for i in range(2)),
         "dead_letters/graph-00000-of-00001.jsonl",
         "training/description.json",
         "stage.json",
     }
     record = read_record(out)
-    assert record["counts"] == result.counts | {
-        "clips_by_neighbors": {str(n): m for n, m in result.counts["clips_by_neighbors"].items()}
-    }
+    assert record["counts"]["edge_lines"] == result.counts["edge_lines"]
     assert record["settings"]["embeddings"] == str(embeddings)
-    assert "dead letters 0" in str(result)
 
 
-def test_failed_pipeline_leaves_earlier_output(beam_here, write_embeddings, tmp_path):
-    good = write_embeddings(by_id(clustered_vectors()))
-    cut = write_embeddings(by_id(random_vectors()), name="cut")
-    shard = max(cut.iterdir())
-    shard.write_bytes(shard.read_bytes()[:-1])
-    out = tmp_path / "out"
-    beam_here(embeddings=good, out=out, similarity_threshold=0.9, shards=1)
-    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-
-    with pytest.raises(InputError, match="file of records is cut off or damaged.*embeddings/Read"):
-        beam_here(embeddings=cut, out=out, similarity_threshold=0.9, shards=1)
-
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-    assert {path.name for path in tmp_path.iterdir()} == {"embeddings", "cut", "out"}
-
-
-def test_graph_without_edges_is_refused_and_earlier_output_stays(
-    beam_here, write_embeddings, tmp_path
-):
+def test_damaged_file_is_refused_and_earlier_output_stays(beam_here, write_embeddings, tmp_path):
     embeddings, out = write_embeddings(by_id(clustered_vectors())), tmp_path / "out"
-    beam_here(embeddings=embeddings, out=out, similarity_threshold=0.9, shards=1)
-    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    shard = max(embeddings.iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    out.mkdir()
+    (out / "stage.json").write_text("{}")
 
-    message = "similarity_threshold: no two of the 90 clips that could be used reach 0.9999, .* low"
-    with pytest.raises(InputError, match=message):
-        beam_here(embeddings=embeddings, out=out, similarity_threshold=0.9999, shards=1)
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    with pytest.raises(InputError, match="damaged.*'embeddings/read"):
+        beam_here(embeddings=embeddings, out=out, similarity_threshold=0.9, shards=1)
+
+    assert [path.read_text() for path in out.iterdir()] == ["{}"]
+    assert {path.name for path in tmp_path.iterdir()} == {"embeddings", "out"}
 
 
-def test_clips_without_features_are_told_where_no_edge_is_left(
+@pytest.mark.slow
+def test_graph_without_edges_is_refused_with_the_number_of_dead_letters(
     beam_here, write_embeddings, write_features, tmp_path
 ):
     embeddings = write_embeddings(by_id(clustered_vectors()))
+    features = write_features({"another corpus": 0})
 
-    message = r"of the 0 clips .* \(90 dead letters of joining embeddings and features\) reach 0.9,"
+    message = r"^similarity_threshold: .* 0 clips .*90 dead letters of joining.* 0\.9,"
     with pytest.raises(InputError, match=message):
         beam_here(
             embeddings=embeddings,
-            features=write_features({"another corpus": 0}),
+            features=features,
             out=tmp_path / "out",
             similarity_threshold=0.9,
         )
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_shard_is_refused(beam_here, write_embeddings, tmp_path):
     embeddings = write_embeddings(by_id(clustered_vectors()))
     min(embeddings.iterdir()).unlink()
 
-    with pytest.raises(InputError, match="shards of 'train' must be complete.* received 2 files"):
+    with pytest.raises(InputError, match="embeddings: .*'train'.* 2 files"):
         beam_here(embeddings=embeddings, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "manifest, embeddings: exactly one must be given"),
+        ({}, "manifest, embeddings: exactly one"),
         ({"embeddings": "e", "manifest": "m"}, "manifest, embeddings: exactly one"),
         ({"manifest": "m"}, "manifest: needs an upstream"),
         ({"embeddings": "e", "upstream": "u"}, "manifest: needs an upstream"),
-        ({"manifest": "m", "upstream": "u", "features": "f"}, "manifest: .* makes the features"),
-        ({"embeddings": "e", "features": "f", "max_neighbors": None}, "max_neighbors: None makes"),
-        ({"embeddings": "e", "max_neighbors": 0}, "max_neighbors: must be 1 or more; received 0"),
-        ({"embeddings": "e", "blocks": 0}, "blocks: must be 1 or more; received 0"),
-        ({"embeddings": "e", "shards": -1}, "shards: must be 0 or more; received -1"),
-        ({"embeddings": "e", "splits": ("train", "test")}, "the test split must have no part"),
-        ({"embeddings": "e", "similarity_threshold": "auto"}, "_threshold: auto works on one mach"),
-        ({"embeddings": "e", "similarity_threshold": 2.0}, "similarity_threshold: .* received 2.0"),
+        ({"manifest": "m", "upstream": "u", "features": "f"}, "manifest: .* features"),
+        ({"embeddings": "e", "features": "f", "max_neighbors": None}, "max_neighbors: None"),
+        ({"embeddings": "e", "max_neighbors": 0}, "max_neighbors: .* received 0"),
+        ({"embeddings": "e", "blocks": 0}, "blocks: .* received 0"),
+        ({"embeddings": "e", "shards": -1}, "shards: .* received -1"),
+        ({"embeddings": "e", "splits": ("train", "test")}, "splits: .*test"),
+        ({"embeddings": "e", "similarity_threshold": "auto"}, "similarity_threshold: auto"),
+        ({"embeddings": "e", "similarity_threshold": 2.0}, "similarity_threshold: .* 2.0"),
     ],
 )
 def test_settings_are_checked_first(settings, message, beam_here, tmp_path, monkeypatch):
@@ -242,5 +204,5 @@ def test_settings_are_checked_first(settings, message, beam_here, tmp_path, monk
 
 
 def test_runner_among_beams_options_is_refused(beam_here, tmp_path):
-    with pytest.raises(InputError, match="beam_options: .* before the two hyphens; received"):
+    with pytest.raises(InputError, match="beam_options: .*--runner=FlinkRunner"):
         beam_here("--runner=FlinkRunner", embeddings="e", out=tmp_path / "out")

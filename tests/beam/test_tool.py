@@ -1,4 +1,4 @@
-"""The whole way in processes of their own, as a user starts it."""
+"""The whole chain in worker processes, as a user starts it."""
 
 import os
 import re
@@ -17,6 +17,7 @@ from ser_nsl.graph.pack import pack_neighbors
 TOOL = Path(__file__).parents[2] / "tools" / "beam_graph.py"
 
 
+@pytest.mark.slow
 def test_manifest_becomes_records_in_two_worker_processes(
     tone_manifest, small_upstream, lines_of, records_of, tmp_path
 ):
@@ -29,7 +30,6 @@ def test_manifest_becomes_records_in_two_worker_processes(
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
-        timeout=900,
     )
 
     assert run.returncode == 0, run.stderr

@@ -45,6 +45,11 @@ def flatbuffer(model, description) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def other_flatbuffer(other_model, description) -> bytes:
+    return to_tflite(other_model, description)
+
+
+@pytest.fixture(scope="session")
 def card(description) -> Card:
     samples = description.clip_samples
     return Card("Tiny", "7", description.classes, 16_000, samples, "Ada", "Mind the corpus.")
@@ -57,14 +62,15 @@ def recogniser(flatbuffer, card, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def manifest(tmp_path) -> dict[str, Path]:
-    """Ten clips, of which every other one tests."""
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """A manifest of ten clips, train and test by turns, with their audio. Not to be changed."""
+    folder = tmp_path_factory.mktemp("corpus")
     random = np.random.default_rng(0)
     lines = ["utterance_id,path,speaker,gender,emotion,split,duration_seconds,corpus"]
     for i in range(10):
-        soundfile.write(tmp_path / f"{i}.wav", random.normal(0, 0.1, 4000 + 1000 * i), 16_000)
+        soundfile.write(folder / f"{i}.wav", random.normal(0, 0.1, 4000 + 1000 * i), 16_000)
         split = ("train", "test")[i % 2]
         lines.append(f"clip{i},{i}.wav,{split},female,angry,{split},0.5,tiny")
-    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
-    return {"manifest": tmp_path / "manifest.csv", "audio_dir": tmp_path}
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder

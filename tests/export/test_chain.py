@@ -24,7 +24,7 @@ def chained() -> bytes:
     )
 
 
-def test_each_hears_what_the_one_before_says(chained):
+def test_output_of_each_is_the_input_of_the_next(chained):
     weights = np.random.default_rng(0).normal(size=(3, 3)).astype("float32")
     x = np.array([[0.1, -0.2, 0.3]], np.float32)
     interpreter = tf.lite.Interpreter(model_content=chained)
@@ -43,5 +43,5 @@ def test_ends_are_those_of_first_and_last(chained):
     assert interpreter.get_signature_list() == {
         "serving_default": {"inputs": ["x"], "outputs": ["p"]}
     }
-    assert [each["shape"].tolist() for each in interpreter.get_input_details()] == [[1, 3]]
+    assert [details["shape"].tolist() for details in interpreter.get_input_details()] == [[1, 3]]
     assert len(interpreter.get_output_details()) == 1

@@ -7,23 +7,21 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
-
 import ser_nsl
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import StageResult, stage
 
 
-def anywhere(*, inputs: tuple[str, ...]) -> Callable:
+def local_or_remote_stage(*, inputs: tuple[str, ...]) -> Callable:
     """Turns a function that fills the folder `out` and returns counts into a stage.
 
-    A local folder appears whole or not at all, see `ser_nsl.pipeline.stage.stage`. Remote file
-    systems cannot rename a folder in one step, so there `out` must be new, and `stage.json` is
-    written last: a folder without it is what a failed run has left.
+    A local folder appears as a whole or not at all, see `ser_nsl.pipeline.stage.stage`. Remote
+    file systems cannot rename a folder in one step. There `out` must be new, and `stage.json` is
+    written last: a folder without it comes from a failed run.
 
     Args:
-        inputs: Names of the parameters whose files, where they are local, are hashed for the
-            record. This is the work of one machine: name small things only.
+        inputs: Names of the parameters whose files, if they are local, are hashed for the record.
+            One machine does this, so name small inputs only.
 
     Returns:
         A decorator. The decorated function returns a `StageResult`.
@@ -46,13 +44,15 @@ def anywhere(*, inputs: tuple[str, ...]) -> Callable:
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path names a file system, as gs://bucket/folder does."""
+    """Whether a path names its file system, like gs://bucket/folder."""
     return "://" in str(path)
 
 
 def _run_remotely(
     function: Callable[..., Mapping[str, Any]], bound: inspect.BoundArguments
 ) -> StageResult:
+    from apache_beam.io.filesystems import FileSystems
+
     out = bound.arguments["out"]
     (match,) = FileSystems.match([FileSystems.join(out, "**")], limits=[1])
     if match.metadata_list:
@@ -70,6 +70,6 @@ def _run_remotely(
         "counts": counts,
         "seconds": seconds,
     }
-    with FileSystems.create(FileSystems.join(out, "stage.json")) as opened:
-        opened.write(json.dumps(record, indent=2, default=vars).encode())
+    with FileSystems.create(FileSystems.join(out, "stage.json")) as file:
+        file.write(json.dumps(record, indent=2, default=vars).encode())
     return StageResult(function.__name__, out, counts, seconds)  # a Path would lose a slash

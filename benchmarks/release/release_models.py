@@ -1,16 +1,26 @@
-"""The stage that puts a run's recognisers into a folder, with a card, and the list of all such."""
+"""Exports a run's recognisers into a folder of models/.
+
+    python benchmarks/release/release_models.py --run runs/ravdess_to_emodb \
+        --benchmark results/tflite --out models/emodb --name "German speech emotions (EmoDB)"
+
+It writes the cards of all models, and models/README.md, which lists them, from the records of the
+releases.
+"""
 
 import json
 from collections.abc import Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from ser_nsl.audio.features import Description
+from ser_nsl.cli import run as run_command
 from ser_nsl.corpora.manifest import corpus_title, read_manifest, training_data_note
 from ser_nsl.edge import RUNTIMES
 from ser_nsl.errors import InputError
 from ser_nsl.export.clips import Clips
-from ser_nsl.export.convert import Form
 from ser_nsl.export.forms import Exported, make_forms
 from ser_nsl.export.metadata import Card
 from ser_nsl.pipeline.experiment import load_experiment
@@ -18,11 +28,10 @@ from ser_nsl.pipeline.plan import released_method
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, model_label
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.reports.facts import gather_facts
-from ser_nsl.reports.page import page_templates
 
-FORMS: tuple[Form, ...] = ("float16", "int8")
+FORMS = ("float16", "int8")
 RECORD_NAME = "release.json"
-_TOLD = ("bytes", "uar", "keras_uar", "label_agreement", "broken_bounds")
+_RECORDED = ("bytes", "uar", "keras_uar", "label_agreement", "broken_bounds")
 
 
 @stage(inputs=("benchmark",), makes="folder")
@@ -36,18 +45,18 @@ def release_recognisers(
     author: str = "",
     force: bool = False,
 ) -> Mapping[str, Any]:
-    """Exports every network of a finished run as float16 and int8; `write_cards` describes them.
+    """Exports every network of a finished run as float16 and int8, with a card.
 
-    Of each network the first seed is exported, by `nsl` if it is among the methods, else by
-    `base`, so that no test score chooses it.
+    The first seed of each network is exported, trained by `nsl` if the run has that method, else
+    by `base`, so that no test score influences the choice.
 
     Args:
         run: Folder of the run.
-        benchmark: What tools/benchmark_tflite.py has made of its models, for the latencies.
-        out: Folder for `NETWORK_FORM.tflite`, and `release.json` with what is known of them.
-        name: Of the recognisers, in their metadata and on the card.
-        model_version: Of the recognisers.
-        author: Who made them.
+        benchmark: Folder that benchmarks/tflite.py made from the run's models, for the latencies.
+        out: Folder for `NETWORK_FORM.tflite`, and `release.json` with the facts for the card.
+        name: Name of the recognisers, in their metadata and on the card.
+        model_version: Version of the recognisers.
+        author: Author of the recognisers.
         force: Release forms that break their bound too; the card says so.
 
     Returns:
@@ -59,16 +68,17 @@ def release_recognisers(
     """
     experiment = load_experiment(str(run / EXPERIMENT_NAME))
     facts = gather_facts(run)
-    latencies = _read_latencies(benchmark)
+    latencies = read_latencies(benchmark)
     method = released_method(experiment)
     if method is None:
         raise InputError(f"{run}: has no model of nsl or base, the methods that phones can run.")
-    rows = []
+    manifest = run / "target" / "manifest.csv"
+    note = training_data_note(read_manifest(manifest))
+    files = []
     for network in experiment.networks:
         model_dir = run / "models" / model_label(network, method, experiment.seeds[0])
-        card = _card(model_dir, run / "target" / "manifest.csv", name, model_version, author)
-        forms = _forms(model_dir, run / "target" / "manifest.csv", card)
-        rows += _export(model_dir, forms, network, latencies, out, force)
+        forms = export_forms(model_dir, manifest, (name, model_version, author, note))
+        files += write_files(model_dir, forms, network, latencies, out, force)
     results = {
         row["network"]: {key: row[key] for key in ("uar_mean", "uar_sd", "seeds", "clips")}
         for row in facts["results"]
@@ -79,9 +89,9 @@ def release_recognisers(
         "version": model_version,
         "corpus": corpus_title(experiment.target.corpus),
         "method": method,
-        "files": rows,
+        "files": files,
         "results": results,
-        "note": training_data_note(read_manifest(run / "target" / "manifest.csv")),
+        "note": note,
         "clip_seconds": facts["input"]["clip_seconds"],
         **{key: facts[key] for key in ("classes", "target", "upstream", "command", "machine")},
         "caution": experiment.caution,
@@ -89,57 +99,47 @@ def release_recognisers(
     (out / RECORD_NAME).write_text(json.dumps(record, indent=1) + "\n")
     return {
         "networks": len(experiment.networks),
-        "files": len(rows),
-        "bytes": sum(row["bytes"] for row in rows),
+        "files": len(files),
+        "bytes": sum(file["bytes"] for file in files),
     }
 
 
-def _read_latencies(benchmark: Path) -> dict[tuple[str, str], float]:
-    """Median milliseconds on one thread of LiteRT, by network and form."""
-    try:
-        measured = json.loads((benchmark / "benchmark.json").read_text())
-    except FileNotFoundError as error:
-        raise InputError(
-            f"benchmark: {benchmark} holds no benchmark.json; run tools/benchmark_tflite.py first."
-        ) from error
+def read_latencies(benchmark: Path) -> dict[tuple[str, str], float]:
+    """Reads the median milliseconds with one thread of LiteRT, by network and form."""
+    path = benchmark / "benchmark.json"
+    if not path.is_file():
+        raise InputError(f"benchmark: {path} does not exist; run benchmarks/tflite.py first.")
     return {
         (row["network"], row["form"]): row["median_ms"]
-        for row in measured["rows"]
+        for row in json.loads(path.read_text())["rows"]
         if row["threads"] == 1 and row["runtime"] == RUNTIMES[0]
     }
 
 
-def _card(model_dir: Path, manifest: Path, name: str, version: str, author: str) -> Card:
+def export_forms(
+    model_dir: Path, manifest: Path, about: tuple[str, str, str, str]
+) -> dict[str, Exported]:
+    """Exports a model with metadata about its name, version, author and licence."""
     description = Description.load(model_dir)
-    return Card(
-        name,
-        version,
-        description.classes,
-        description.front_end.sample_rate_hz,
-        description.clip_samples,
-        author,
-        training_data_note(read_manifest(manifest)),
-    )
-
-
-def _forms(model_dir: Path, manifest: Path, card: Card) -> dict[Form, Exported]:
-    description = Description.load(model_dir)
+    name, version, author, licence = about
+    rate, samples = description.front_end.sample_rate_hz, description.clip_samples
+    card = Card(name, version, description.classes, rate, samples, author, licence)
     training, tested = (
         Clips.of_split(split, manifest, None, description) for split in ("train", "test")
     )
     return make_forms(model_dir, card, training=training, tested=tested)
 
 
-def _export(
+def write_files(
     model_dir: Path,
-    forms: Mapping[Form, Exported],
+    forms: Mapping[str, Exported],
     network: str,
     latencies: Mapping[tuple[str, str], float],
     out: Path,
     force: bool,
 ) -> list[dict[str, Any]]:
-    """Writes the forms of one network, and says what stands on the card."""
-    rows = []
+    """Writes the forms of one network; returns the facts for the card."""
+    files = []
     for form in FORMS:
         report = forms[form].report
         if report["broken_bounds"] and not force:
@@ -149,29 +149,29 @@ def _export(
             )
         if (network, form) not in latencies:
             raise InputError(
-                f"benchmark: knows no {network} in {form}; run tools/benchmark_tflite.py on "
+                f"benchmark: has no latency of {network} in {form}; run benchmarks/tflite.py on "
                 f"{model_dir} too."
             )
         file = f"{network}_{form}.tflite"
         (out / file).write_bytes(forms[form].content)
-        rows.append(
+        files.append(
             {
                 "file": file,
                 "network": network,
                 "form": form,
                 "milliseconds": latencies[network, form],
-                **{key: report[key] for key in _TOLD},
+                **{key: report[key] for key in _RECORDED},
             }
         )
-    return rows
+    return files
 
 
 def write_cards(models: Path) -> None:
-    """Writes the card of each release, its `README.md`, and that of their folder, a list of all.
+    """Writes the card of each release, its `README.md`, and the `README.md` that lists them all.
 
     Args:
-        models: Folder whose subfolders hold recognisers with a `release.json`; those with a card
-            only are upstreams.
+        models: Folder of model folders. Those with a `release.json` hold recognisers; those with
+            only a card hold upstreams.
     """
     released = {
         path.parent.name: json.loads(path.read_text())
@@ -186,8 +186,23 @@ def write_cards(models: Path) -> None:
     (models / "README.md").write_text(page)
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}".replace("%", " %")
+@wraps(release_recognisers)
+def main(**arguments: Any) -> str:
+    """Releases a run's recognisers, and writes all cards."""
+    result = release_recognisers(**arguments)
+    write_cards(result.out.parent)
+    return str(result)
 
 
-_TEMPLATES = page_templates(percent=_percent)
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters["percent"] = lambda share: f"{share:.1%}".replace("%", " %")
+
+
+if __name__ == "__main__":
+    run_command(main)

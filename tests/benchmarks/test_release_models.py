@@ -1,0 +1,175 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmarks.release import release_models
+from benchmarks.release.release_models import release_recognisers, write_cards
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.corpora.settings import CorpusConfig
+from ser_nsl.errors import InputError
+from ser_nsl.export.forms import Exported
+from ser_nsl.pipeline.experiment import Experiment
+from ser_nsl.pipeline.settings import save_settings
+
+MODELS = Path(__file__).parents[2] / "models"
+FACTS = {
+    "results": [
+        {
+            "network": "cnn6",
+            "method": method,
+            "uar_mean": mean,
+            "uar_sd": 0.02,
+            "seeds": [0, 1],
+            "clips": 5,
+        }
+        for method, mean in (("base", 0.4), ("nsl", 0.612))
+    ],
+    "input": {"clip_seconds": 0.5},
+    "classes": ["angry", "happy", "sad"],
+    "target": {
+        "clips": {"train": 5},
+        "speakers": {"train": 3, "val": 2, "test": 1},
+        "split": "speaker-independent, seed 0",
+        "left_out": ["boredom"],
+    },
+    "upstream": {"name": "models/mini"},
+    "command": "python tools/run_pipeline.py --config tiny",
+    "machine": {"cpu": "A CPU", "cores": 2, "system": "Linux"},
+}
+REPORT = {"bytes": 9, "uar": 0.52, "keras_uar": 0.52, "label_agreement": 0.99}
+
+
+@pytest.fixture
+def broken_bounds() -> dict[str, list[str]]:
+    """The bounds that each form breaks; tests may add some."""
+    return {"float16": [], "int8": []}
+
+
+@pytest.fixture
+def arguments(tmp_path, monkeypatch, broken_bounds) -> dict:
+    """A finished run of one network, as far as a release reads it."""
+    run = tmp_path / "run"
+    model_dir = run / "models" / "cnn6-nsl-seed0"
+    model_dir.mkdir(parents=True)
+    front_end = FrontEndConfig(mel_bins=2)
+    Description(front_end, 8000, ("angry", "happy", "sad"), (0.0,) * 2, (1.0,) * 2).save(model_dir)
+    save_settings(
+        Experiment(
+            name="tiny",
+            title="Tiny",
+            target=CorpusConfig("emodb", audio_dir=tmp_path),
+            upstream="mini",
+            finetuning=None,
+            networks=("cnn6",),
+            methods=("base", "nsl"),
+            seeds=(0, 1),
+            caution="Two speakers.",
+        ),
+        run / "experiment.yaml",
+    )
+    (run / "target").mkdir()
+    lines = ["utterance_id,path,speaker,gender,emotion,split,duration_seconds,corpus"]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.wav").touch()
+        lines.append(f"{split},{split}.wav,{split},female,angry,{split},0.5,tiny")
+    (run / "target" / "manifest.csv").write_text("\n".join(lines) + "\n")
+    record = {"paths": {"audio_dir": str(tmp_path)}}
+    (run / "target" / "manifest.csv.stage.json").write_text(json.dumps(record))
+    rows = [
+        {
+            "network": "cnn6",
+            "form": form,
+            "threads": threads,
+            "runtime": runtime,
+            "median_ms": 0.25 if (threads, runtime) == (1, "ai_edge_litert") else 9.0,
+        }
+        for form in ("float16", "int8")
+        for threads in (1, 2)
+        for runtime in ("ai_edge_litert", "tflite_runtime")
+    ]
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "benchmark.json").write_text(json.dumps({"rows": rows}))
+
+    def make_forms(folder, card, *, training, tested):
+        assert (folder, len(training), len(tested)) == (model_dir, 1, 1)
+        content = f"{card.name} {card.version} by {card.author}".encode()
+        return {
+            form: Exported(content, REPORT | {"broken_bounds": broken})
+            for form, broken in broken_bounds.items()
+        }
+
+    monkeypatch.setattr(release_models, "make_forms", make_forms)
+    monkeypatch.setattr(release_models, "gather_facts", lambda run: FACTS)
+    return {
+        "run": run,
+        "benchmark": tmp_path / "bench",
+        "out": tmp_path / "models" / "tiny",
+        "name": "Tiny recogniser",
+    }
+
+
+def test_files_card_and_list(arguments):
+    result = release_recognisers(**arguments, author="Ada")
+    out = arguments["out"]
+    (out.parent / "upstream").mkdir()
+    (out.parent / "upstream" / "README.md").touch()
+    write_cards(out.parent)
+
+    card, page = ((folder / "README.md").read_text() for folder in (out, out.parent))
+    assert result.counts == {"networks": 1, "files": 2, "bytes": 18}
+    for form in ("float16", "int8"):
+        path = out / f"cnn6_{form}.tflite"
+        assert path.read_bytes() == b"Tiny recogniser 1 by Ada"
+        assert f"| [`{path.name}`]({path.name}) | cnn6 | {form} | " in card
+        assert f"| [Tiny recogniser](tiny/README.md) | [`{path.name}`](tiny/{path.name})" in page
+    assert card.count("| 0.25 |") == page.count("| 0.25 |") == 2
+    assert "| cnn6 | 61.2 % ± 2.0 | 2 | 5 |" in card
+    assert "Speakers: 3 for training, 2 for choosing the epoch, 1 for testing" in card
+    assert "Two speakers." in card
+    assert "5 clips of EmoDB (without boredom)" in card
+    assert "tiny (terms unknown)" in card
+    assert "--model models/tiny/cnn6_int8.tflite" in card
+    assert str(arguments["run"]) not in card + (out / "release.json").read_text()
+    assert "[upstream](upstream/README.md)" in page
+
+
+def test_form_that_loses_too_much_must_be_forced(arguments, broken_bounds):
+    broken_bounds["int8"].append("the UAR is 2.0 points lower")
+
+    with pytest.raises(InputError, match=r"as int8, the UAR is 2\.0 points lower.*--force"):
+        release_recognisers(**arguments)
+    assert not arguments["out"].exists()
+
+    release_recognisers(**arguments, force=True)
+    write_cards(arguments["out"].parent)
+    card = (arguments["out"] / "README.md").read_text()
+    assert "Forced: in `cnn6_int8.tflite` the UAR is 2.0 points lower (99.0 %" in card
+    assert "in `cnn6_float16.tflite`" not in card
+
+
+def test_benchmark_must_have_every_network(arguments):
+    path = arguments["benchmark"] / "benchmark.json"
+    path.write_text('{"rows": []}')
+    with pytest.raises(InputError, match=r"benchmark: .* cnn6 .* benchmarks/tflite\.py"):
+        release_recognisers(**arguments)
+
+    path.unlink()
+    with pytest.raises(InputError, match=r"benchmark: .*benchmark\.json .* benchmarks/tflite\.py"):
+        release_recognisers(**arguments)
+    assert not arguments["out"].exists()
+
+
+def test_committed_cards_are_what_the_code_writes(tmp_path):
+    for path in (*MODELS.glob("*/README.md"), *MODELS.glob("*/release.json")):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / path.parent.name)
+    released = [path.parent.name for path in tmp_path.glob("*/release.json")]
+
+    write_cards(tmp_path)
+
+    assert released
+    for name in ("README.md", *(f"{folder}/README.md" for folder in released)):
+        assert (tmp_path / name).read_text() == (MODELS / name).read_text(), name
