@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ser_nsl.cli import run as run_script
-from ser_nsl.pipeline.run_sweep import RESULTS_NAME
+from ser_nsl.pipeline.results import RESULTS_NAME
 from ser_nsl.pipeline.stage import StageResult
 from ser_nsl.reports.run import make_report
 from ser_nsl.reports.sweep import make_sweep_report

@@ -7,7 +7,7 @@ import tyro
 
 from ser_nsl.cli import run
 from ser_nsl.pipeline.experiment import load_experiment
-from ser_nsl.pipeline.plan import run_pipeline
+from ser_nsl.pipeline.run import run_pipeline
 
 
 def main(

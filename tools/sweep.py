@@ -6,8 +6,8 @@ from typing import Annotated
 import tyro
 
 from ser_nsl.cli import run
-from ser_nsl.pipeline.run_sweep import run_sweep
-from ser_nsl.pipeline.sweep import load_sweep
+from ser_nsl.pipeline.experiment import load_sweep
+from ser_nsl.pipeline.sweep import run_sweep
 
 
 def main(

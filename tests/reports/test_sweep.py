@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
+from ser_nsl.pipeline.sweep_results import add_result
 
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.arms import ARMS
 from ser_nsl.pipeline.sweep import Fold, Grid, Run, SweepConfig, list_runs
-from ser_nsl.pipeline.sweep_results import add_result
 from ser_nsl.reports import figures
 from ser_nsl.reports.sweep import make_sweep_report
 
