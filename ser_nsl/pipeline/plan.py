@@ -4,7 +4,8 @@
              └ embeddings ─ (centred, fused, probe) ─ graph ─ training records ┘
 
 `plan_run` plans an experiment in one folder. A sweep is the same over several folds: `plan_folds`
-gives a plan for each, in a folder of its own, and all share what does not depend on the fold.
+gives a plan for each, in a folder of its own. Features and embeddings of all clips are made for the
+first fold only; other folds divide these records as their speakers are divided.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ser_nsl.audio.features import extract_features
+from ser_nsl.audio.resplit import resplit_records
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
@@ -104,7 +106,8 @@ class Plan:
         centers: Whether the graph is built on embeddings centred by speaker.
         splits: Splits that are embedded.
         fold: Seed of random graphs; None for a run, which has one graph only.
-        all_clips: Plan of what all folds share; None where there is one fold only.
+        first: Plan of the first fold, whose records this fold divides again; None for a run and for
+            the first fold itself.
         steps: The steps by output.
     """
 
@@ -114,7 +117,7 @@ class Plan:
     centers: bool = True
     splits: tuple[Literal["train", "val", "test"], ...] = _SPLITS
     fold: int | None = None
-    all_clips: "Plan | None" = None
+    first: "Plan | None" = None
     steps: dict[Path, Step] = field(default_factory=dict)
 
     def add(self, function: Stage, out: Path, **arguments: Any) -> Path:
@@ -131,7 +134,7 @@ class Plan:
         settings = dict(vars(corpus))
         synthetic = settings.pop("synthetic")
         if synthetic is not None:
-            audio = (self.all_clips or self).folder / role / "audio"
+            audio = (self.first or self).folder / role / "audio"
             self.add(make_synthetic_corpus, audio, corpus=corpus.corpus, **vars(synthetic))
             settings["audio_dir"] = audio
         return self.add(prepare_corpus, self.folder / role / "manifest.csv", **settings)
@@ -139,7 +142,7 @@ class Plan:
     def features(self, training: Training | None = None) -> Path:
         """Log Mel records; those of a training may have pseudo-labels where labels are hidden."""
         setup = self.setup
-        features = self._records_of_clips(
+        features = self._clips(
             extract_features,
             "features",
             clip_seconds=setup.clip_seconds,
@@ -161,8 +164,8 @@ class Plan:
         if self.centers:
             folder = "uncentered" if kind == "upstream" else f"uncentered_{folder}"
         if kind == "mfcc":
-            return self._records_of_clips(extract_mfccs, folder, splits=self.splits)
-        return self._records_of_clips(
+            return self._clips(extract_mfccs, folder, splits=self.splits)
+        return self._clips(
             extract_embeddings,
             folder,
             upstream=self.upstream,
@@ -180,7 +183,6 @@ class Plan:
             self.folder / _FOLDERS[kind],
             embeddings=uncentered,
             manifest=self.manifest(),
-            by="speaker",
         )
 
     def fused(self) -> Path:
@@ -270,8 +272,21 @@ class Plan:
             compare_with=compare_with,
         )
 
-    def _records_of_clips(self, function: Stage, name: str, **settings: Any) -> Path:
-        return self.add(function, self.folder / name, manifest=self.manifest(), **settings)
+    def _clips(self, function: Stage, name: str, **settings: Any) -> Path:
+        """Records of clips, made once for all folds: they depend on the fold in their splits only.
+
+        The statistics of MFCCs are standardised over the training clips, so once more for each.
+        """
+        if self.first is None:
+            return self.add(function, self.folder / name, manifest=self.manifest(), **settings)
+        return self.add(
+            resplit_records,
+            self.folder / name,
+            records=self.first._clips(function, name, **settings),
+            manifest=self.manifest(),
+            splits=self.splits,
+            standardise=function is extract_mfccs,
+        )
 
     def _graph_embeddings(self, training: Training) -> Path:
         assert training.graph is not None
@@ -448,19 +463,19 @@ def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[in
         work: Folder for what trainings share.
 
     Returns:
-        Plans by fold, with the same steps: what does not depend on the fold is made once, in the
-        folder `all_clips`.
+        Plans by fold, which share their steps.
     """
     steps: dict[Path, Step] = {}
 
-    def start(number: int, folder: Path, **fields: Any) -> Plan:
-        lists = work / f"fold{number}" / "speakers.json"
-        split = config.folds[number].split or SplitConfig(method="lists", lists=lists)
+    def start(fold: int, first: Plan | None) -> Plan:
+        folder = work / f"fold{fold}"
+        lists = SplitConfig(method="lists", lists=folder / "speakers.json")
+        split = config.folds[fold].split or lists
         setup = replace(config, target=replace(config.target, split=split))
-        return Plan(setup, folder, config.upstream, steps=steps, **fields)
+        return Plan(setup, folder, config.upstream, fold=fold, first=first, steps=steps)
 
-    shared = start(0, work / "all_clips") if len(config.folds) > 1 else None
-    return {fold: start(fold, work / f"fold{fold}", fold=fold, all_clips=shared) for fold in folds}
+    first = start(0, None)
+    return {fold: start(fold, first) if fold else first for fold in folds}
 
 
 def sweep_training(config: SweepConfig, run: Run) -> Training:

@@ -169,7 +169,7 @@ def _judge(difference: Difference | None, reference: str) -> str:
     interval = f"(95{_SPACE}% interval {show_interval(difference)}, {chance}, {speakers})"
     if difference.direction:
         return f"is {points} {reference} {interval}"
-    return f"cannot be told from {reference}: {points} {interval}"
+    return f"cannot be distinguished from {reference}: {points} {interval}"
 
 
 def _summarize(comparisons: Sequence[Comparison]) -> str:

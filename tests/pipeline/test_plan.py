@@ -185,10 +185,9 @@ def fold_steps(sweep, *arms: str, folds: tuple[int, ...] = (0,), **grid) -> dict
 
 def test_only_what_the_arms_need_is_made(tiny):
     """Centring needs speakers; plain training, transfer and the paper's graph do not."""
-    one_fold = replace(tiny, folds=tiny.folds[:1], grids={}, default=())
 
     def made(*arms: str) -> set[str]:
-        return {step.function.__name__ for step in fold_steps(one_fold, *arms).values()}
+        return {step.function.__name__ for step in fold_steps(tiny, *arms).values()}
 
     always = {"prepare_corpus", "extract_features"}
     assert made("base") == always
@@ -219,6 +218,21 @@ def test_a_sweep_of_one_fold_makes_what_a_run_makes(tiny):
     of_fold = fold_steps(sweep, "base", "nsl", "add")
 
     assert {out: of_run[out] for out in alike} == {out: of_fold[f"fold0/{out}"] for out in alike}
+
+
+def test_folds_share_what_does_not_depend_on_them(tiny):
+    sweep = replace(tiny, grids={}, default=())
+    steps = fold_steps(sweep, "probe", "add", folds=(0, 1))
+    names = [step.function.__name__ for step in steps.values()]
+
+    once = ("extract_features", "extract_embeddings", "extract_mfccs")
+    assert [names.count(name) for name in once] == [1, 1, 1]
+    assert names.count("center_embeddings") == 4
+    divided = steps["fold1/uncentered_mfcc"]
+    assert divided.arguments["records"] == Path("work/fold0/uncentered_mfcc")
+    assert divided.arguments["manifest"] == Path("work/fold1/target/manifest.csv")
+    assert divided.arguments["standardise"]
+    assert not steps["fold1/uncentered"].arguments["standardise"]
 
 
 def test_arms_share_a_graph_and_differ_in_records(tiny):

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from omegaconf import OmegaConf
 
-from ser_nsl.audio.features import Description
+from ser_nsl.audio.features import Description, extract_features
 from ser_nsl.audio.records import UNLABELLED, read_embeddings, read_labels
 from ser_nsl.corpora.labels import known_labels
 from ser_nsl.corpora.settings import SplitConfig
@@ -35,6 +35,30 @@ def swept(tiny, tmp_path_factory):
     """All runs of the tiny sweep, with what they share."""
     folder = tmp_path_factory.mktemp("sweep")
     return folder, run_sweep(tiny, folder, grids=["all"], work=folder / "work", workers=2)
+
+
+@pytest.mark.slow
+def test_folds_share_features_and_embeddings(tiny, tmp_path):
+    """Each clip is embedded once, also where its length is that of the longest of all clips."""
+    sweep = replace(tiny, clip_seconds=None)
+    grid = Grid(arms=("fused",), networks=("cnn6",), seeds=(0,))
+    runs = list_runs(replace(sweep, grids={"main": grid}, default=("main",)))
+
+    module._prepare(sweep, runs, tmp_path)
+
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("stage.json")]
+    for stage in ("extract_features", "extract_embeddings", "extract_mfccs"):
+        (counts,) = (record["counts"] for record in records if record["stage"] == stage)
+        assert [counts[split] for split in ("train", "val", "test")] == [24, 6, 6]
+    fold = tmp_path / "fold1"
+    assert {each.split("-")[-1] for each in read_labels(fold / "features", "test")} == {"03", "04"}
+    direct = tmp_path / "direct"
+    extract_features(
+        manifest=fold / "target" / "manifest.csv", out=direct, front_end=tiny.front_end
+    )
+    for path in direct.iterdir():
+        if path.name != "stage.json":
+            assert (fold / "features" / path.name).read_bytes() == path.read_bytes()
 
 
 def results_of(swept) -> dict:
@@ -217,13 +241,13 @@ def test_a_layer_that_is_not_there_is_refused_at_once(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_that_fails_does_not_stop_the_others(tiny, tmp_path):
+def test_a_training_that_fails_does_not_stop_the_others(swept, tiny, tmp_path):
     """A weight beyond float32 makes the loss of `nsl` infinite; it comes first."""
     grid = replace(tiny.grids["main"], arms=("nsl", "base"), alpha=(1e39,))
     sweep = replace(tiny, grids={"main": grid})
 
     with pytest.raises(InputError, match=r"1 of 2 .*cnn6, nsl, fold 1, seed 0"):
-        run_sweep(sweep, tmp_path, work=tmp_path / "work")
+        run_sweep(sweep, tmp_path, work=swept[0] / "work")
     assert [run.method for run in read_results(tmp_path / "runs.jsonl")] == ["base"]
 
 
