@@ -85,5 +85,5 @@ def test_result_table_is_that_of_the_sweeps(corpus, share):
     }
     (row,) = re.findall(rf"^\| {corpus} \| {share} % \| (.*) \|$", README, flags=re.MULTILINE)
     cells = [cell.strip() for cell in row.split(" | ")]
-    methods = ["base", "nsl", "probe", "guessed", "random_agreeing"]
+    methods = ["base", "nsl", "probe", "pseudo_labels", "random_agreeing"]
     assert cells[:5] == [found.get(method, "") for method in methods]

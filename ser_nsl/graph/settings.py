@@ -28,7 +28,7 @@ class GraphConfig:
         edges: Which edges the file keeps: `all`, or the `nearest`, those only that training uses.
         packing: `official` or `indexed` training records, or `auto`: official up to 2,000 clips
             that all have labels, else indexed.
-        likeness: Who says what is alike: the `upstream`; the `mfcc`s; both, `fused`; or a linear
+        embeddings: What the graph is built on: `upstream`; `mfcc`; both, `fused`; or a linear
             `probe` that reads emotions from both with the labels that training knows.
         across_speakers: Whether edges within a speaker are dropped.
     """
@@ -42,12 +42,12 @@ class GraphConfig:
     target_degree: float | None = None
     edges: str = "all"
     packing: str = "auto"
-    likeness: str = "upstream"
+    embeddings: str = "upstream"
     across_speakers: bool = False
 
     def __post_init__(self) -> None:
         kinds = ("upstream", "mfcc", "fused", "probe")
-        check(self.likeness in kinds, "likeness", f"one of {kinds}", self.likeness)
+        check(self.embeddings in kinds, "embeddings", f"one of {kinds}", self.embeddings)
         nearest_across = self.across_speakers and self.edges == "nearest"
         check(not nearest_across, "edges", "'all' with across_speakers", self.edges)
         threshold, degree = self.similarity_threshold, self.target_degree

@@ -1,4 +1,9 @@
-"""Stages, their settings, and the plan of an experiment or a sweep."""
+"""Stages in a row: from settings in a YAML file to results.
+
+Read in this order: `stage` (what a stage is), `experiment` (all settings of a run or a sweep),
+`plan` (which stages lead from clips to scores), `run` and `sweep` (run what is not up to date),
+`results` and `comparison` (what came of it).
+"""
 
 import lazy_loader
 

@@ -1,15 +1,17 @@
-from .experiment import Experiment, load_experiment
-from .plan import run_pipeline
-from .run_sweep import run_sweep
+from .comparison import Comparison, compare, tabulate_runs
+from .experiment import Experiment, Run, SweepConfig, list_runs, load_experiment, load_sweep
+from .results import read_results
+from .run import run_pipeline
 from .stage import StageResult, is_current, read_record, trace
-from .sweep import Run, SweepConfig, list_runs, load_sweep
-from .sweep_results import read_results
+from .sweep import run_sweep
 
 __all__ = [
+    "Comparison",
     "Experiment",
     "Run",
     "StageResult",
     "SweepConfig",
+    "compare",
     "is_current",
     "list_runs",
     "load_experiment",
@@ -18,5 +20,6 @@ __all__ = [
     "read_results",
     "run_pipeline",
     "run_sweep",
+    "tabulate_runs",
     "trace",
 ]

@@ -1,87 +1,100 @@
-"""What a sweep compares: ways to train, and the graphs that they learn from."""
+"""What a sweep compares: ways to train, and the graphs that networks learn from."""
 
 import re
 from dataclasses import dataclass
 
 from ser_nsl.training.settings import Method
 
+__all__ = ["ARMS", "Arm", "find_arm"]
+
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to train.
+    """A way to train a network.
 
     Attributes:
-        title: What it learns from, in a few words.
-        method: Of `train_downstream`.
-        likeness: Which embeddings say who is alike: `upstream`, `mfcc`, `fused` or `probe`,
-            centred by speaker and with edges between speakers only; `paper`, the upstream's as
-            they are, with edges within speakers too; or none.
-        control: What is done to the graph: nothing, `random` or `oracle`.
-        edges: Of `TrainingConfig`.
+        title: What the network learns from, in a few words.
+        method: Method of `train_downstream`.
+        embeddings: Embeddings that the graph is built on: `upstream`, `mfcc`, `fused` or `probe`;
+            None without a graph.
+        paper: Whether the graph is the paper's: built on embeddings as they are, by the settings
+            `graph` of the sweep, with edges within speakers. Other arms centre embeddings by
+            speaker and keep edges between speakers only.
+        control: What replaces the graph: `random`, `oracle`, or None for the graph itself.
+        edges: Edges that training uses, `all` or `agreeing`, as in `TrainingConfig`.
         purity: Share of edges that join one emotion, for the oracle with wrong edges mixed in.
-        guessed: Whether hidden labels are those that the probe guesses.
+        pseudo_labels: Whether the probe's predictions replace the labels that are hidden.
     """
 
     title: str
     method: Method = "nsl"
-    likeness: str | None = "upstream"
+    embeddings: str | None = "upstream"
+    paper: bool = False
     control: str | None = None
     edges: str = "all"
     purity: float | None = None
-    guessed: bool = False
+    pseudo_labels: bool = False
 
     @property
-    def joins(self) -> bool:
+    def has_graph(self) -> bool:
+        """Whether training uses a graph, be it a control."""
+        return self.embeddings is not None
+
+    @property
+    def has_real_graph(self) -> bool:
+        """Whether training uses a graph that is no control."""
+        return self.has_graph and self.control is None
+
+    @property
+    def is_transfer(self) -> bool:
         """Whether the upstream's embedding joins the network, as in the paper's transfer."""
         return self.method in ("add", "max", "avg")
 
     @property
-    def probes(self) -> bool:
-        """Whether a probe, which reads training clips only, has a part in it."""
-        return self.likeness == "probe" or self.guessed
+    def uses_probe(self) -> bool:
+        """Whether training depends on a probe, which reads training clips only."""
+        return self.embeddings == "probe" or self.pseudo_labels
 
     @property
-    def random_twin(self) -> str:
-        """The control whose edges are chosen among in the same way."""
+    def random_control(self) -> str:
+        """Name of the random control whose edges are filtered in the same way."""
         return "random_agreeing" if self.edges == "agreeing" else "random"
 
 
 ARMS = {
     "base": Arm("labels only", "base", None),
-    "guessed": Arm(
-        "labels, the hidden ones guessed by the probe; no graph", "base", None, guessed=True
+    "pseudo_labels": Arm(
+        "labels, and the probe's pseudo-labels where they are hidden; no graph",
+        "base",
+        None,
+        pseudo_labels=True,
     ),
-    "paper": Arm("labels and the paper's graph", likeness="paper"),
+    "paper": Arm("labels and the paper's graph", paper=True),
     "nsl": Arm("labels and graph"),
     "agreeing": Arm("graph without edges between known, different labels", edges="agreeing"),
-    "mfcc": Arm("graph from MFCCs", likeness="mfcc"),
-    "fused": Arm("graph from upstream and MFCCs", likeness="fused"),
-    "fused_agreeing": Arm(
-        "graph from upstream and MFCCs without edges between known, different labels",
-        likeness="fused",
-        edges="agreeing",
-    ),
+    "mfcc": Arm("graph from MFCCs", embeddings="mfcc"),
+    "fused": Arm("graph from upstream and MFCCs", embeddings="fused"),
     "probe": Arm(
         "graph from what a linear probe, trained on the known labels, reads from both",
-        likeness="probe",
+        embeddings="probe",
         edges="agreeing",
     ),
-    "guessed_fused": Arm(
-        "hidden labels guessed by the probe, and a graph from upstream and MFCCs",
-        likeness="fused",
+    "pseudo_labels_fused": Arm(
+        "pseudo-labels where labels are hidden, and a graph from upstream and MFCCs",
+        embeddings="fused",
         edges="agreeing",
-        guessed=True,
+        pseudo_labels=True,
     ),
-    "guessed_probe": Arm(
-        "hidden labels guessed by the probe, and the probe's graph",
-        likeness="probe",
+    "pseudo_labels_probe": Arm(
+        "pseudo-labels where labels are hidden, and the probe's graph",
+        embeddings="probe",
         edges="agreeing",
-        guessed=True,
+        pseudo_labels=True,
     ),
-    "random": Arm("random graph of the degrees of nsl's", control="random"),
+    "random": Arm("random graph with the degrees of nsl's", control="random"),
     "random_agreeing": Arm(
-        "random graph of the degrees of probe's, without edges between known, different labels",
-        likeness="probe",
+        "random graph with the degrees of probe's, without edges between known, different labels",
+        embeddings="probe",
         control="random",
         edges="agreeing",
     ),
@@ -90,17 +103,17 @@ ARMS = {
     "max": Arm("labels; larger of fc1 and embedding", "max", None),
     "avg": Arm("labels; mean of fc1 and embedding", "avg", None),
 }
-"""By name, in the order of tables and figures; beside them `purity_40` and the like."""
+"""By name, in the order of tables and figures; `find_arm` knows `purity_40` and the like too."""
 
 
 def find_arm(name: str) -> Arm:
-    """Finds an arm by name.
+    """Returns an arm by name.
 
     Args:
-        name: One of `ARMS`, or `purity_` and a percentage.
+        name: A key of `ARMS`, or `purity_` and a percentage.
 
     Raises:
-        KeyError: If there is none.
+        KeyError: If there is no such arm.
     """
     mixed = re.fullmatch(r"purity_(\d{1,2}|100)", name)
     if mixed:

@@ -32,7 +32,7 @@ def run_pipeline(
         The plan, or the table of results and where they are.
     """
     from ser_nsl.pipeline.experiment import load_experiment
-    from ser_nsl.pipeline.plan import run_pipeline
+    from ser_nsl.pipeline.run import run_pipeline
 
     experiment = load_experiment(config, overrides, upstream=upstream)
     return run_pipeline(experiment, out or Path("runs") / experiment.name, dry_run=dry_run)
@@ -66,8 +66,8 @@ def sweep(
     Returns:
         A table of the runs.
     """
-    from ser_nsl.pipeline.run_sweep import run_sweep
-    from ser_nsl.pipeline.sweep import load_sweep
+    from ser_nsl.pipeline.experiment import load_sweep
+    from ser_nsl.pipeline.sweep import run_sweep
 
     settings = load_sweep(config, overrides)
     return run_sweep(
@@ -91,7 +91,7 @@ def make_report(*, run: Path, out: Path | None = None) -> StageResult:
     Returns:
         What was made.
     """
-    from ser_nsl.pipeline.run_sweep import RESULTS_NAME
+    from ser_nsl.pipeline.results import RESULTS_NAME
     from ser_nsl.reports.run import make_report
     from ser_nsl.reports.sweep import make_sweep_report
 

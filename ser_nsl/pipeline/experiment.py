@@ -1,96 +1,109 @@
-"""What an experiment is: frozen dataclasses, checked when made, read from one YAML file.
+"""Settings of a whole run, and of a sweep: the settings of every stage, read from one YAML file.
 
-The files in `ser_nsl/pipeline/configs` are experiments; `load_experiment` finds them by name.
+An `Experiment` is one run. A `SweepConfig` is the same chain over several folds of the corpus, with
+grids of trainings; `list_runs` lists them. The files of `ser_nsl/pipeline/configs` and its folder
+`sweeps` are found by name.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from itertools import product
+from typing import Any, cast, get_args
 
 from ser_nsl.audio.settings import FrontEndConfig
-from ser_nsl.corpora.settings import CorpusConfig
+from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
+from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
+from ser_nsl.pipeline.arms import find_arm
 from ser_nsl.pipeline.settings import check, read_settings
-from ser_nsl.training.settings import Method, TrainingConfig
+from ser_nsl.training.settings import Distance, Method, NeighborSource, TrainingConfig
 from ser_nsl.upstream.settings import PretrainingConfig, SmallUpstreamConfig, UpstreamConfig
 
-__all__ = ["Experiment", "load_experiment"]
+__all__ = [
+    "Experiment",
+    "Fold",
+    "Grid",
+    "Run",
+    "Setup",
+    "SweepConfig",
+    "list_runs",
+    "load_experiment",
+    "load_sweep",
+]
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """Everything that a run of the whole chain depends on.
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What experiments and sweeps have in common.
 
     Attributes:
-        name: Short name, which is also that of the run's folder.
+        name: Short name, which is also that of the folder.
         title: One line for the report.
         target: The corpus that the recogniser is for.
-        source: The corpus that teaches the upstream; read only where there is adaptation or
-            finetuning.
-        upstream: Hub name or folder of a wav2vec 2.0 checkpoint; None makes a small one with
-            random weights.
-        small_upstream: Its size, where `upstream` is None.
-        adaptation: How the upstream first learns from the training clips of target and source,
-            without labels; None leaves this out.
-        finetuning: How the upstream learns the source; None takes its emotion head as it is.
-        clip_seconds: Length of the target's clips; None for that of the longest.
-        center: What is taken out of embeddings before the graph is built: the mean over a
-            `speaker`'s clips, or over the `corpus`; None takes out nothing, as the paper.
+        upstream: Hub name or folder of a wav2vec 2.0 checkpoint.
+        clip_seconds: Length of the target's clips in seconds; None for that of the longest.
         front_end: From waveform to log Mel.
-        graph: How the graph is built and used.
-        networks: Light networks to train.
-        methods: `base`, `nsl`, `add`, `max`, `avg`; all are trained for each network and seed.
-        seeds: Of the trainings; results are means over them.
-        training: How the networks are trained; `seed` is replaced by each of `seeds`.
+        graph: How the graph is built and used; in a sweep that of the arm `paper`.
+        training: How networks are trained; what an experiment's `seeds` or a sweep's grids set
+            replaces the values here.
         caution: What a reader must know before trusting the figures.
     """
 
     name: str
     title: str
     target: CorpusConfig
-    source: CorpusConfig | None = None
     upstream: str | None = None
-    small_upstream: SmallUpstreamConfig = SmallUpstreamConfig()
-    adaptation: PretrainingConfig | None = None
-    finetuning: UpstreamConfig | None = UpstreamConfig()
     clip_seconds: float | None = None
-    center: str | None = None
     front_end: FrontEndConfig = FrontEndConfig()
     graph: GraphConfig = GraphConfig()
-    networks: tuple[str, ...] = ("resnet9",)
-    methods: tuple[str, ...] = ("base", "nsl")
-    seeds: tuple[int, ...] = (0,)
     training: TrainingConfig = TrainingConfig()
     caution: str = ""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Setup):
+    """Everything that a run of the whole chain depends on.
+
+    Attributes:
+        source: The corpus that teaches the upstream; read only where there is adaptation or
+            fine-tuning.
+        upstream: As in `Setup`; None makes a small one with random weights.
+        small_upstream: Size of the upstream where `upstream` is None.
+        adaptation: How the upstream first learns from the training clips of target and source,
+            without labels; None leaves this out.
+        finetuning: How the upstream learns the source; None uses its emotion head as it is.
+        center: `speaker` subtracts from each embedding the mean of its speaker's clips before the
+            graph is built; None leaves embeddings as they are, as the paper does.
+        networks: Light networks to train.
+        methods: `base`, `nsl`, `add`, `max`, `avg`; each is trained for each network and seed.
+        seeds: Seeds of the trainings; results are means over them.
+    """
+
+    source: CorpusConfig | None = None
+    small_upstream: SmallUpstreamConfig = SmallUpstreamConfig()
+    adaptation: PretrainingConfig | None = None
+    finetuning: UpstreamConfig | None = UpstreamConfig()
+    center: str | None = None
+    networks: tuple[str, ...] = ("resnet9",)
+    methods: tuple[str, ...] = ("base", "nsl")
+    seeds: tuple[int, ...] = (0,)
+
     def __post_init__(self) -> None:
-        check(
-            self.finetuning is None or self.source is not None,
-            "source",
-            "given where there is finetuning",
-            self.source,
-        )
-        check(
-            self.finetuning is not None or self.upstream is not None,
-            "upstream",
-            "given where there is no finetuning",
-            self.upstream,
-        )
-        centers = (None, "speaker", "corpus")
-        check(self.center in centers, "center", f"one of {centers}", self.center)
+        finetunes = self.finetuning is not None
+        rule = "given where there is finetuning"
+        check(not finetunes or self.source is not None, "source", rule, self.source)
+        rule = "given where there is no finetuning"
+        check(finetunes or self.upstream is not None, "upstream", rule, self.upstream)
+        rule = "given where there is adaptation, which the emotion head has to follow"
+        check(finetunes or self.adaptation is None, "finetuning", rule, self.finetuning)
+        check(self.center in (None, "speaker"), "center", "speaker or null", self.center)
         if self.clip_seconds is not None:
             samples = round(self.clip_seconds * self.front_end.sample_rate_hz)
             window = self.front_end.window_samples
             check(samples >= window, "clip_seconds", "one window or more", self.clip_seconds)
         known = set(get_args(Method))
-        check(set(self.methods) <= known, "methods", f"some of {sorted(known)}", self.methods)
-        check(
-            self.finetuning is not None or self.adaptation is None,
-            "finetuning",
-            "given where there is adaptation, which the emotion head has to follow",
-            self.finetuning,
-        )
-        drawn = self.graph.likeness == "probe" and self.training.label_share < 1
+        check(set(self.methods) <= known, "methods", f"among {sorted(known)}", self.methods)
+        drawn = self.graph.embeddings == "probe" and self.training.label_share < 1
         rule = "one where a probe knows a share of the labels, which the seed draws"
         check(not drawn or len(self.seeds) == 1, "seeds", rule, self.seeds)
         for name in ("networks", "methods", "seeds"):
@@ -103,6 +116,185 @@ class Experiment:
         return self.source is not None and (self.adaptation or self.finetuning) is not None
 
 
+@dataclass(frozen=True)
+class Fold:
+    """Speakers who test and who validate; the other speakers of all folds train.
+
+    Attributes:
+        test: Test speakers.
+        val: Validation speakers.
+        split: In place of these two, any way to divide speakers.
+    """
+
+    test: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    split: SplitConfig | None = None
+
+    def __post_init__(self) -> None:
+        listed = bool(self.test) and bool(self.val)
+        if listed == (self.split is not None) or bool(self.test) != bool(self.val):
+            raise ValueError("folds: each needs speakers of both test and val, or else a split")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations of some settings.
+
+    Attributes:
+        arms: Names of `ser_nsl.pipeline.arms`.
+        networks: Names of light networks.
+        n: Numbers of neighbours.
+        alpha: Weights of the graph's part of the loss.
+        layers: Layers whose outputs the graph makes similar.
+        distances: Distances between these outputs, as in `TrainingConfig`.
+        neighbors: Where neighbours come from: `packed`, `batch`, `bank`.
+        label_shares: Shares of the training labels that are used.
+        seeds: Seeds of weights, labels used and order.
+        folds: Numbers of folds, from 0; empty for all.
+        test: Whether test speakers are scored; false in a grid that chooses settings.
+    """
+
+    arms: tuple[str, ...] = ("base", "nsl")
+    networks: tuple[str, ...] = ("resnet9",)
+    n: tuple[int, ...] = (3,)
+    alpha: tuple[float, ...] = (0.1,)
+    layers: tuple[str, ...] = ("fc2",)
+    distances: tuple[str, ...] = ("cosine",)
+    neighbors: tuple[str, ...] = ("batch",)
+    label_shares: tuple[float, ...] = (1.0,)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    folds: tuple[int, ...] = ()
+    test: bool = True
+
+    def __post_init__(self) -> None:
+        from ser_nsl.networks import NETWORKS
+
+        for name in self.arms:
+            try:
+                find_arm(name)
+            except KeyError as error:
+                raise ValueError(f"arms: {name!r} is unknown") from error
+        unknown = [name for name in self.networks if name not in NETWORKS]
+        if unknown:
+            raise ValueError(f"networks: {unknown[0]!r} is unknown; known are {list(NETWORKS)}")
+        check(min(self.n, default=1) >= 1, "n", "at least 1", min(self.n, default=1))
+        settings = product(self.alpha, self.distances, self.neighbors, self.label_shares)
+        for alpha, distance, neighbors, share in settings:  # which has rules of its own
+            TrainingConfig(
+                alpha=alpha,
+                distance=cast(Distance, distance),
+                neighbors=cast(NeighborSource, neighbors),
+                label_share=share,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(Setup):
+    """Everything that a sweep depends on.
+
+    Attributes:
+        upstream: As in `Setup`; it has already learned its source.
+        folds: Who tests and validates; they replace the target's split.
+        grids: Grids by name.
+        default: Names of the grids that run unless others are named; the rest is for machines with
+            a GPU.
+        joined: Whether validation speakers train too in the runs that score test speakers, whose
+            last epoch is then kept, as for the paper's test figures.
+    """
+
+    folds: list[Fold]
+    grids: dict[str, Grid]
+    default: tuple[str, ...]
+    upstream: str = "models/wav2vec2-mini-ravdess"
+    joined: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.default if name not in self.grids]
+        if unknown:
+            raise ValueError(f"default: there is no grid {unknown[0]!r}")
+        for name, grid in self.grids.items():
+            if any(not 0 <= fold < len(self.folds) for fold in grid.folds):
+                raise ValueError(f"grids.{name}.folds: must be 0 to {len(self.folds) - 1}")
+            if self.joined and grid.test and any(find_arm(arm).uses_probe for arm in grid.arms):
+                raise ValueError(
+                    f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
+                )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a sweep, and its score.
+
+    Attributes:
+        corpus: Name of the corpus.
+        fold: Number of the fold, from 0.
+        network: Name of the network.
+        method: Name of the arm.
+        n: Most neighbours of a clip; 0 without a graph.
+        alpha: Weight of the graph's part of the loss; 0 without a graph.
+        layer: Layer whose outputs the graph makes similar; empty without a graph.
+        distance: Distance between these outputs; empty without a graph.
+        neighbors: Where neighbours come from; empty without a graph.
+        label_share: Share of the training labels that are used.
+        seed: Seed of weights, labels used and order.
+        test: Whether test speakers are scored.
+    """
+
+    corpus: str
+    fold: int
+    network: str
+    method: str
+    n: int
+    alpha: float
+    layer: str
+    distance: str
+    neighbors: str
+    label_share: float
+    seed: int
+    test: bool
+
+
+WITHOUT_GRAPH = (0, 0.0, "", "", "")
+"""`n`, `alpha`, `layer`, `distance` and `neighbors` of a run without a graph."""
+
+
+def list_runs(config: SweepConfig, grids: Sequence[str] = ()) -> list[Run]:
+    """Lists the runs of some grids, each once, quick and important ones first.
+
+    Args:
+        config: The sweep.
+        grids: Names of grids; empty for the default ones, `all` for every one.
+
+    Returns:
+        Runs by grid, then by seed and fold, so that a sweep that is stopped early leaves whole
+        comparisons.
+
+    Raises:
+        InputError: If there is no such grid.
+
+    Example:
+        >>> sweep = load_sweep("emodb")
+        >>> runs = list_runs(sweep, ["small_full"])
+        >>> len(runs), runs[0].method, runs[1].method
+        (60, 'base', 'nsl')
+    """
+    names = [*config.grids] if "all" in grids else [*(grids or config.default)]
+    for name in names:
+        if name not in config.grids:
+            raise InputError(f"grids: {name!r} is unknown; known are {', '.join(config.grids)}.")
+    return [*dict.fromkeys(run for name in names for run in _runs(config, config.grids[name]))]
+
+
+def _runs(config: SweepConfig, grid: Grid) -> Iterator[Run]:
+    folds = grid.folds or range(len(config.folds))
+    for seed, fold, share, network, arm in product(
+        grid.seeds, folds, grid.label_shares, grid.networks, grid.arms
+    ):
+        graphs = product(grid.n, grid.alpha, grid.layers, grid.distances, grid.neighbors)
+        for graph in graphs if find_arm(arm).has_graph else [WITHOUT_GRAPH]:
+            yield Run(config.target.corpus, fold, network, arm, *graph, share, seed, grid.test)
+
+
 def load_experiment(
     config: str, overrides: Sequence[str] = (), *, upstream: str | None = None
 ) -> Experiment:
@@ -113,17 +305,44 @@ def load_experiment(
             file.
         overrides: Settings to change, as `training.epochs=5` or `seeds=[0,1]`.
         upstream: Hub name or folder of another upstream, to be fine-tuned on the source: as the
-            file says, or as the paper says if the file's own upstream needs no fine-tuning.
+            file says, or as the paper does if the file's own upstream needs no fine-tuning.
 
     Returns:
         The experiment, checked.
 
     Raises:
         InputError: If there is no such file, a key is unknown, or a value breaks its rule.
+
+    Example:
+        >>> experiment = load_experiment("smoke", ["training.epochs=5", "seeds=[0,1,2]"])
+        >>> experiment.target.corpus, experiment.training.epochs, experiment.seeds
+        ('demos', 5, (0, 1, 2))
     """
-    another: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     if upstream:
-        another = {"upstream": upstream, "adaptation": None, "finetuning": {}}
+        changes = {"upstream": upstream, "adaptation": None, "finetuning": {}}
     return read_settings(
-        Experiment, config, folder="pipeline/configs", overrides=overrides, changes=another
+        Experiment, config, folder="pipeline/configs", overrides=overrides, changes=changes
     )
+
+
+def load_sweep(config: str, overrides: Sequence[str] = ()) -> SweepConfig:
+    """Reads a sweep.
+
+    Args:
+        config: Name of a file in `ser_nsl/pipeline/configs/sweeps`, without suffix, or path of a
+            YAML file.
+        overrides: Settings to change, as `training.epochs=5`.
+
+    Returns:
+        The sweep, checked.
+
+    Raises:
+        InputError: If there is no such file, a key is unknown, or a value breaks its rule.
+
+    Example:
+        >>> sweep = load_sweep("emovo", ["training.epochs=5"])
+        >>> len(sweep.folds), sweep.grids["small"].arms
+        (6, ('base', 'pseudo_labels', 'probe', 'random_agreeing'))
+    """
+    return read_settings(SweepConfig, config, folder="pipeline/configs/sweeps", overrides=overrides)

@@ -1,14 +1,23 @@
-"""All stages of an experiment, in order; those that are up to date are skipped."""
+"""The planner: which stages lead from a corpus to scores, in which order, and where each writes.
 
-from collections.abc import Generator, Iterator
-from dataclasses import replace
+    manifest ┬ features ───────────────────────────────────────┬ model ─ scores
+             └ embeddings ─ (centred, fused, probe) ─ graph ─ training records ┘
+
+`plan_run` plans an experiment in one folder. A sweep is the same over several folds: `plan_folds`
+gives a plan for each, in a folder of its own. Features and embeddings of all clips are made for the
+first fold only; other folds divide these records as their speakers are divided.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
-
-from tabulate import tabulate
+from typing import Any, Literal
 
 from ser_nsl.audio.features import extract_features
+from ser_nsl.audio.resplit import resplit_records
 from ser_nsl.corpora import prepare_corpus
-from ser_nsl.corpora.settings import CorpusConfig
+from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
 from ser_nsl.embeddings.center import center_embeddings
 from ser_nsl.embeddings.fuse import fuse_embeddings
@@ -17,188 +26,427 @@ from ser_nsl.embeddings.probe import probe_embeddings
 from ser_nsl.evaluation.model import evaluate
 from ser_nsl.export import export_tflite
 from ser_nsl.graph.build import build_graph
+from ser_nsl.graph.controls import control_graph
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.graph.select import select_edges
-from ser_nsl.pipeline.experiment import Experiment
-from ser_nsl.pipeline.results import EXPERIMENT_NAME, model_label, result_table
-from ser_nsl.pipeline.settings import save_settings
-from ser_nsl.pipeline.steps import Step, pending, run_steps
-from ser_nsl.reports.run import make_report
+from ser_nsl.graph.settings import GraphConfig
+from ser_nsl.pipeline.arms import ARMS, Arm, find_arm
+from ser_nsl.pipeline.experiment import Experiment, Run, Setup, SweepConfig
+from ser_nsl.pipeline.results import model_label
+from ser_nsl.pipeline.stage import Stage
+from ser_nsl.pipeline.steps import Step
+from ser_nsl.training.pseudo_labels import pseudo_label
 from ser_nsl.training.settings import TrainingConfig
-from ser_nsl.training.train import check_networks, train_downstream
+from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
 from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.make import make_upstream
 from ser_nsl.upstream.pretrain import pretrain_upstream
 
-_OF_GRAPH = (
-    "alpha",
-    "layer",
-    "distance",
-    "neighbors",
-    "edges",
-    "update_statistics",
-)  # settings of training
+__all__ = [
+    "Plan",
+    "Training",
+    "exported_model",
+    "plan_folds",
+    "plan_run",
+    "released_method",
+    "sweep_training",
+    "trained_upstream",
+]
+
+_SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+_OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
+_SPARE = 10  # neighbours packed for each that is used, where training leaves some edges out
+_FOLDERS = {"upstream": "embeddings", "mfcc": "mfcc"}
 
 
-def plan(experiment: Experiment, run: Path) -> Iterator[Step]:
-    """Lists the stages of an experiment.
+@dataclass(frozen=True)
+class Training:
+    """One network to train.
+
+    Attributes:
+        network: Name of the network.
+        arm: What it learns from.
+        settings: How it is trained; `label_share` and `seed` are also those of the probe.
+        graph: How the graph is built and how many neighbours are packed; None without a graph.
+        neighbors: Most neighbours of a clip that are used; 0 without a graph.
+        splits: Whose clips train.
+    """
+
+    network: str
+    arm: Arm
+    settings: TrainingConfig
+    graph: GraphConfig | None = None
+    neighbors: int = 0
+    splits: tuple[Literal["train", "val"], ...] = ("train",)
+
+    @property
+    def known_labels(self) -> dict[str, Any]:
+        """The labels that a probe knows: the share, and the seed that draws them."""
+        share = self.settings.label_share
+        return {"label_share": share, "seed": self.settings.seed if share < 1 else 0}
+
+    @property
+    def probe_name(self) -> str:
+        """Name of the probe that knows these labels."""
+        share = self.settings.label_share
+        return f"probe_{share:g}_{self.settings.seed}" if share < 1 else "probe"
+
+
+@dataclass
+class Plan:
+    """Steps of one folder, in the order in which they can run, each output once.
+
+    Each method adds the steps that make one thing, unless they are there, and returns its path.
+
+    Attributes:
+        setup: Corpus, front end and lengths; its target has the split of this folder.
+        folder: Folder for everything that is made.
+        upstream: Folder or hub name of the checkpoint that embeds clips.
+        centers: Whether the graph is built on embeddings centred by speaker.
+        splits: Splits that are embedded.
+        fold: Seed of random graphs; None for a run, which has one graph only.
+        first: Plan of the first fold, whose records this fold divides again; None for a run and for
+            the first fold itself.
+        steps: The steps by output.
+    """
+
+    setup: Setup
+    folder: Path
+    upstream: str
+    centers: bool = True
+    splits: tuple[Literal["train", "val", "test"], ...] = _SPLITS
+    fold: int | None = None
+    first: "Plan | None" = None
+    steps: dict[Path, Step] = field(default_factory=dict)
+
+    def add(self, function: Stage, out: Path, **arguments: Any) -> Path:
+        """Adds a step, unless one with this output is there, and returns the output."""
+        self.steps.setdefault(out, Step(function, {**arguments, "out": out}))
+        return out
+
+    def manifest(self) -> Path:
+        """List of the target's clips with their splits."""
+        return self.corpus(self.setup.target, "target")
+
+    def corpus(self, corpus: CorpusConfig, role: str) -> Path:
+        """List of the clips of a corpus, which is made on the spot if it is synthetic."""
+        settings = dict(vars(corpus))
+        synthetic = settings.pop("synthetic")
+        if synthetic is not None:
+            audio = (self.first or self).folder / role / "audio"
+            self.add(make_synthetic_corpus, audio, corpus=corpus.corpus, **vars(synthetic))
+            settings["audio_dir"] = audio
+        return self.add(prepare_corpus, self.folder / role / "manifest.csv", **settings)
+
+    def features(self, training: Training | None = None) -> Path:
+        """Log Mel records; those of a training may have pseudo-labels where labels are hidden."""
+        setup = self.setup
+        features = self._clips(
+            extract_features,
+            "features",
+            clip_seconds=setup.clip_seconds,
+            front_end=setup.front_end,
+        )
+        if training is None or not training.arm.pseudo_labels:
+            return features
+        return self.add(
+            pseudo_label,
+            self.folder / "pseudo_labels" / training.probe_name,
+            features=features,
+            embeddings=self.probe(training),
+            **training.known_labels,
+        )
+
+    def uncentered(self, kind: str) -> Path:
+        """Embeddings as they are, `upstream` or `mfcc`; centring needs speakers."""
+        folder = _FOLDERS[kind]
+        if self.centers:
+            folder = "uncentered" if kind == "upstream" else f"uncentered_{folder}"
+        if kind == "mfcc":
+            return self._clips(extract_mfccs, folder, splits=self.splits)
+        return self._clips(
+            extract_embeddings,
+            folder,
+            upstream=self.upstream,
+            clip_seconds=self.setup.clip_seconds,
+            splits=self.splits,
+        )
+
+    def centered(self, kind: str) -> Path:
+        """Embeddings less the mean of each speaker's clips, where the plan centres them."""
+        uncentered = self.uncentered(kind)
+        if not self.centers:
+            return uncentered
+        return self.add(
+            center_embeddings,
+            self.folder / _FOLDERS[kind],
+            embeddings=uncentered,
+            manifest=self.manifest(),
+        )
+
+    def fused(self) -> Path:
+        """Embeddings of the upstream beside MFCCs."""
+        both = (self.centered("upstream"), self.centered("mfcc"))
+        return self.add(fuse_embeddings, self.folder / "fused", embeddings=both)
+
+    def probe(self, training: Training) -> Path:
+        """Probabilities of emotions, from a probe that knows the labels that training knows."""
+        return self.add(
+            probe_embeddings,
+            self.folder / training.probe_name,
+            embeddings=self.fused(),
+            manifest=self.manifest(),
+            **training.known_labels,
+        )
+
+    def graph(self, training: Training) -> Path:
+        """The graph of a training, or its control."""
+        assert training.graph is not None
+        config, folder = training.graph, self._graph_folder("graph", training)
+        graph = folder / "graph.tsv"
+        built = folder / "all.tsv" if config.across_speakers else graph
+        self.add(
+            build_graph,
+            built,
+            embeddings=self._graph_embeddings(training),
+            splits=training.splits,
+            **config.building,
+        )
+        if config.across_speakers:
+            self.add(
+                select_edges, graph, graph=built, manifest=self.manifest(), across_speakers=True
+            )
+        return graph if training.arm.control is None else self._control(graph, training)
+
+    def training_records(self, training: Training) -> Path:
+        """Clips packed with their neighbours."""
+        assert training.graph is not None
+        arm = training.arm
+        changes = [arm.control or "", f"{arm.purity:.0%}".rstrip("%") if arm.purity else ""]
+        changes.append(f"pseudo_labels_{training.probe_name}" if arm.pseudo_labels else "")
+        return self.add(
+            pack_neighbors,
+            self._graph_folder("training", training, *changes, f"{training.neighbors}"),
+            features=self.features(training),
+            graph=self.graph(training),
+            max_neighbors=training.graph.max_neighbors,
+            splits=training.splits,
+            form=training.graph.packing,
+        )
+
+    def inputs(self, training: Training) -> dict[str, Path | None]:
+        """What a training reads: arguments of `train_downstream`."""
+        return {
+            "features": self.features(training),
+            "training_records": self.training_records(training) if training.graph else None,
+            "embeddings": self.uncentered("upstream") if training.arm.is_transfer else None,
+        }
+
+    def model(self, training: Training, out: Path) -> Path:
+        """The trained network."""
+        settings = training.settings
+        if training.arm.pseudo_labels:  # no label is hidden any more
+            settings = replace(settings, label_share=1.0)
+        return self.add(
+            train_downstream,
+            out,
+            **self.inputs(training),
+            model=training.network,
+            method=training.arm.method,
+            max_neighbors=training.neighbors,
+            splits=training.splits,
+            training=settings,
+        )
+
+    def scores(
+        self, training: Training, model: Path, out: Path, compare_with: Path | None = None
+    ) -> Path:
+        """Scores of a trained network on the test split."""
+        return self.add(
+            evaluate,
+            out,
+            model_dir=model,
+            records=self.features(),
+            embeddings=self.inputs(training)["embeddings"],
+            compare_with=compare_with,
+        )
+
+    def _clips(self, function: Stage, name: str, **settings: Any) -> Path:
+        """Records of clips, made once for all folds: they depend on the fold in their splits only.
+
+        The statistics of MFCCs are standardised over the training clips, so once more for each.
+        """
+        if self.first is None:
+            return self.add(function, self.folder / name, manifest=self.manifest(), **settings)
+        return self.add(
+            resplit_records,
+            self.folder / name,
+            records=self.first._clips(function, name, **settings),
+            manifest=self.manifest(),
+            splits=self.splits,
+            standardise=function is extract_mfccs,
+        )
+
+    def _graph_embeddings(self, training: Training) -> Path:
+        assert training.graph is not None
+        kind = training.graph.embeddings
+        if training.arm.paper:
+            return self.uncentered(kind)
+        if kind == "probe":
+            return self.probe(training)
+        return self.fused() if kind == "fused" else self.centered(kind)
+
+    def _graph_folder(self, role: str, training: Training, *changes: str) -> Path:
+        """Folder of a graph or of its records: in a run there is one, in a fold one for each."""
+        if self.fold is None:
+            return self.folder / role
+        assert training.graph is not None
+        kind = "paper" if training.arm.paper else training.graph.embeddings
+        kind = training.probe_name if kind == "probe" else kind
+        name = "_".join(filter(None, [kind, *changes]))
+        return self.folder / "-".join([role, *training.splits[1:]]) / name
+
+    def _control(self, graph: Path, training: Training) -> Path:
+        """A random graph with as many edges a clip, or one that knows all labels."""
+        assert training.graph is not None
+        arm, nearest, folder = training.arm, training.graph.max_neighbors, graph.parent
+        settings = {"manifest": self.manifest(), "kind": arm.control, "seed": self.fold}
+        if arm.control == "oracle":
+            graph = self.add(control_graph, folder / "oracle.tsv", graph=graph, **settings)
+        chosen = self.add(
+            select_edges,
+            folder / f"{graph.stem}_{nearest}.tsv",
+            graph=graph,
+            manifest=self.manifest(),
+            nearest=nearest,
+        )
+        if arm.control == "random":
+            out = folder / f"random_{nearest}.tsv"
+            return self.add(control_graph, out, graph=chosen, **settings)
+        if arm.purity is None:
+            return chosen
+        out = folder / f"oracle_{nearest}_purity_{100 * arm.purity:.0f}.tsv"
+        return self.add(control_graph, out, graph=chosen, purity=arm.purity, **settings)
+
+
+def plan_run(experiment: Experiment, run: Path) -> list[Step]:
+    """Plans an experiment.
 
     Args:
         experiment: The experiment.
         run: Folder for everything that it makes.
 
-    Yields:
+    Returns:
         Steps in the order in which they can run.
+
+    Example:
+        >>> from ser_nsl.pipeline import load_experiment
+        >>> for step in plan_run(load_experiment("ravdess_to_emodb"), Path("run"))[:3]:
+        ...     print(step.function.__name__, step.out)
+        prepare_corpus run/target/manifest.csv
+        extract_features run/features
+        extract_embeddings run/uncentered
     """
-    source, target = run / "source" / "manifest.csv", run / "target" / "manifest.csv"
+    transfers = any(ARMS[method].is_transfer for method in experiment.methods)
+    plan = Plan(
+        experiment,
+        run,
+        trained_upstream(experiment, run),
+        centers=experiment.center is not None,
+        splits=_SPLITS if transfers else ("train",),
+    )
+    _plan_upstream(plan, experiment)
+    plan.features()
+    plan.centered("upstream")
+    plan.training_records(_training(experiment, "", "nsl", experiment.seeds[0]))
+    # Base first, to compare the others with.
+    methods = sorted(experiment.methods, key=lambda method: method != "base")
+    for network, seed, method in product(experiment.networks, experiment.seeds, methods):
+        label, base = model_label(network, method, seed), model_label(network, "base", seed)
+        training = _training(experiment, network, method, seed)
+        model = plan.model(training, run / "models" / label)
+        compared = method != "base" and "base" in methods
+        plan.scores(
+            training,
+            model,
+            run / "results" / f"{label}.json",
+            compare_with=run / "results" / f"{base}.json" if compared else None,
+        )
+    exported = exported_model(experiment, run)
+    if exported is not None:
+        out = run / "recogniser.tflite"
+        plan.add(export_tflite, out, model_dir=exported, manifest=plan.manifest())
+    return [*plan.steps.values()]
+
+
+def _training(experiment: Experiment, network: str, method: str, seed: int) -> Training:
+    settings, graph = replace(experiment.training, seed=seed), experiment.graph
+    if method == "nsl":
+        return Training(network, ARMS[method], settings, graph, graph.max_neighbors)
+    # A change of the graph's loss leaves networks without a graph up to date.
+    unused = {name: getattr(TrainingConfig(), name) for name in (*_OF_GRAPH, "edges")}
+    return Training(network, ARMS[method], replace(settings, **unused))
+
+
+def _plan_upstream(plan: Plan, experiment: Experiment) -> None:
+    """Plans both corpora and what the upstream learns."""
+    source = None
     if experiment.source is not None and experiment.reads_source:
-        yield from _corpus_steps(experiment.source, source)
-    yield from _corpus_steps(experiment.target, target)
-    yield from _upstream_steps(experiment, run, source, target)
-    features, embeddings = run / "features", run / "embeddings"
-    embedded = _as_embedded(experiment, run)
-    yield Step(
-        extract_features,
-        {
-            "manifest": target,
-            "out": features,
-            "clip_seconds": experiment.clip_seconds,
-            "front_end": experiment.front_end,
-        },
-    )
-    transfers = {"add", "max", "avg"} & set(experiment.methods)
-    yield Step(
-        extract_embeddings,
-        {
-            "manifest": target,
-            "upstream": trained_upstream(experiment, run),
-            "out": embedded,
-            "clip_seconds": experiment.clip_seconds,
-            "splits": ("train", "val", "test") if transfers else ("train",),
-        },
-    )
-    if experiment.center:
-        yield Step(
-            center_embeddings,
-            {
-                "embeddings": embedded,
-                "manifest": target,
-                "out": embeddings,
-                "by": experiment.center,
-            },
-        )
-    alike = yield from _likeness_steps(experiment, run, target, embeddings)
-    graph, packed = run / "graph" / "graph.tsv", run / "training"
-    built = graph.with_name("all.tsv") if experiment.graph.across_speakers else graph
-    yield Step(build_graph, {"embeddings": alike, "out": built, **experiment.graph.building})
-    if experiment.graph.across_speakers:
-        yield Step(
-            select_edges,
-            {"graph": built, "manifest": target, "out": graph, "across_speakers": True},
-        )
-    yield Step(
-        pack_neighbors,
-        {
-            "features": features,
-            "graph": graph,
-            "out": packed,
-            "max_neighbors": experiment.graph.max_neighbors,
-            "form": experiment.graph.packing,
-        },
-    )
-    for network in experiment.networks:
-        yield from _training_steps(experiment, network, run)
-    model_dir = exported_model(experiment, run)
-    if model_dir is not None:
-        yield Step(
-            export_tflite,
-            {"model_dir": model_dir, "manifest": target, "out": run / "recogniser.tflite"},
-        )
-
-
-def _likeness_steps(
-    experiment: Experiment, run: Path, target: Path, embeddings: Path
-) -> Generator[Step, None, Path]:
-    """What says which clips are alike; returns its folder."""
-    likeness, folder = experiment.graph.likeness, run / "likeness"
-    if likeness == "upstream":
-        return embeddings
-    mfcc = folder / "mfcc"
-    heard = folder / "uncentered" if experiment.center else mfcc
-    yield Step(extract_mfccs, {"manifest": target, "out": heard})
-    if experiment.center:
-        yield Step(
-            center_embeddings,
-            {"embeddings": heard, "manifest": target, "out": mfcc, "by": experiment.center},
-        )
-    if likeness == "mfcc":
-        return mfcc
-    fused, probe = folder / "fused", folder / "probe"
-    yield Step(fuse_embeddings, {"embeddings": (embeddings, mfcc), "out": fused})
-    if likeness == "fused":
-        return fused
-    labels = {"label_share": experiment.training.label_share, "seed": experiment.seeds[0]}
-    yield Step(probe_embeddings, {"embeddings": fused, "manifest": target, "out": probe, **labels})
-    return probe
-
-
-def _upstream_steps(
-    experiment: Experiment, run: Path, source: Path, target: Path
-) -> Iterator[Step]:
-    upstream = experiment.upstream
+        source = plan.corpus(experiment.source, "source")
+    target, upstream = plan.manifest(), experiment.upstream
+    folder = plan.folder / "upstream"
     if upstream is None:
-        upstream = str(run / "upstream" / "random")
-        yield Step(make_upstream, {"out": Path(upstream), **vars(experiment.small_upstream)})
+        size = vars(experiment.small_upstream)
+        upstream = str(plan.add(make_upstream, folder / "random", **size))
     if experiment.adaptation is not None:
-        adapted = run / "upstream" / "adapted"
-        yield Step(
+        adapted = plan.add(
             pretrain_upstream,
-            {
-                "audio": (target, source),
-                "upstream": upstream,
-                "out": adapted,
-                "config": experiment.adaptation,
-            },
+            folder / "adapted",
+            audio=(target, source),
+            upstream=upstream,
+            config=experiment.adaptation,
         )
         upstream = str(adapted)
     if experiment.finetuning is not None:
-        yield Step(
+        plan.add(
             finetune_upstream,
-            {
-                "manifest": source,
-                "upstream": upstream,
-                "out": run / "upstream" / "finetuned",
-                "config": experiment.finetuning,
-            },
+            folder / "finetuned",
+            manifest=source,
+            upstream=upstream,
+            config=experiment.finetuning,
         )
 
 
 def trained_upstream(experiment: Experiment, run: Path) -> str:
-    """Names the checkpoint that embeds the target.
-
-    Args:
-        experiment: The experiment.
-        run: Folder of the run.
-
-    Returns:
-        A folder or hub name.
-    """
+    """Returns the folder or hub name of the checkpoint that embeds the target in a run."""
     if experiment.finetuning is not None:
         return str(run / "upstream" / "finetuned")
     return str(experiment.upstream)  # which is given where there is no fine-tuning
 
 
+def released_method(experiment: Experiment) -> str | None:
+    """Returns the method of the models that go to devices, so that no score chooses it.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        `nsl` if it is among the methods, else `base`; None with neither, since the others need the
+        upstream on the device.
+    """
+    return next((name for name in ("nsl", "base") if name in experiment.methods), None)
+
+
 def exported_model(experiment: Experiment, run: Path) -> Path | None:
-    """Names the model that becomes `recogniser.tflite`, so that no score chooses it.
+    """Returns the model that becomes `recogniser.tflite`, so that no score chooses it.
 
     Args:
         experiment: The experiment.
         run: Folder of the run.
 
     Returns:
-        The model of the first network and seed, by `nsl` if it is among the methods, else by
-        `base`; None with neither, since the others need the upstream on the device.
+        The model of `released_method`, first network and first seed; None where there is none.
     """
     method = released_method(experiment)
     if method is None:
@@ -206,124 +454,54 @@ def exported_model(experiment: Experiment, run: Path) -> Path | None:
     return run / "models" / model_label(experiment.networks[0], method, experiment.seeds[0])
 
 
-def released_method(experiment: Experiment) -> str | None:
-    """Names the method of the models that go to devices, so that no score chooses it.
+def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[int, Plan]:
+    """Starts the plans of some folds of a sweep; `Plan.inputs` of a training adds its steps.
 
     Args:
-        experiment: The experiment.
+        config: The sweep.
+        folds: Numbers of folds, from 0.
+        work: Folder for what trainings share.
 
     Returns:
-        `nsl` if it is among the methods, else `base`; None with neither.
+        Plans by fold, which share their steps.
     """
-    return next((name for name in ("nsl", "base") if name in experiment.methods), None)
+    steps: dict[Path, Step] = {}
+
+    def start(fold: int, first: Plan | None) -> Plan:
+        folder = work / f"fold{fold}"
+        lists = SplitConfig(method="lists", lists=folder / "speakers.json")
+        split = config.folds[fold].split or lists
+        setup = replace(config, target=replace(config.target, split=split))
+        return Plan(setup, folder, config.upstream, fold=fold, first=first, steps=steps)
+
+    first = start(0, None)
+    return {fold: start(fold, first) if fold else first for fold in folds}
 
 
-def _corpus_steps(corpus: CorpusConfig, manifest: Path) -> Iterator[Step]:
-    audio_dir = corpus.audio_dir
-    if corpus.synthetic is not None:
-        audio_dir = manifest.parent / "audio"
-        settings = vars(corpus.synthetic) | {"corpus": corpus.corpus}
-        yield Step(make_synthetic_corpus, {"out": audio_dir, **settings})
-    yield Step(
-        prepare_corpus,
-        {
-            "corpus": corpus.corpus,
-            "audio_dir": audio_dir,
-            "out": manifest,
-            "table": corpus.table,
-            "leave_out": corpus.leave_out,
-            "split": corpus.split,
-            "skip_bad": corpus.skip_bad,
-        },
+def sweep_training(config: SweepConfig, run: Run) -> Training:
+    """Returns the training of a run of a sweep.
+
+    Args:
+        config: The sweep.
+        run: The run.
+    """
+    arm = find_arm(run.method)
+    settings = replace(config.training, label_share=run.label_share, seed=run.seed)
+    splits: tuple[Literal["train", "val"], ...] = ("train",)
+    if config.joined and run.test:
+        splits = ("train", "val")
+        settings = replace(settings, keep="last", patience=0)
+    if arm.embeddings is None:
+        return Training(run.network, arm, settings, splits=splits)
+    of_graph = {name: getattr(run, name) for name in _OF_GRAPH}
+    settings = replace(settings, edges=arm.edges, **of_graph)
+    # Within a speaker, clips are similar whatever they express.
+    across = GraphConfig(similarity_threshold=0.0, builder="exact", across_speakers=True)
+    packed = run.n if arm.control and arm.edges == "all" else run.n * _SPARE
+    graph = replace(
+        config.graph if arm.paper else across,
+        embeddings=arm.embeddings,
+        max_neighbors=packed,
+        packing="indexed",
     )
-
-
-def _as_embedded(experiment: Experiment, run: Path) -> Path:
-    """Embeddings before centring, which asks for all clips of a speaker: not so transfer's."""
-    return run / "uncentered" if experiment.center else run / "embeddings"
-
-
-def _training_steps(experiment: Experiment, network: str, run: Path) -> Iterator[Step]:
-    """Trains and scores every method with every seed; base first, to compare the others with."""
-    methods = sorted(experiment.methods, key=lambda method: method != "base")
-    for seed in experiment.seeds:
-        for method in methods:
-            label = model_label(network, method, seed)
-            model, result = run / "models" / label, run / "results" / f"{label}.json"
-            transfers = method in ("add", "max", "avg")
-            embeddings = _as_embedded(experiment, run) if transfers else None
-            training = replace(experiment.training, seed=seed)
-            if method != "nsl":  # a change of the graph's loss leaves the others up to date
-                unused = TrainingConfig()
-                training = replace(training, **{name: getattr(unused, name) for name in _OF_GRAPH})
-            yield Step(
-                train_downstream,
-                {
-                    "features": run / "features",
-                    "out": model,
-                    "model": network,
-                    "method": method,
-                    "training_records": run / "training" if method == "nsl" else None,
-                    "max_neighbors": experiment.graph.max_neighbors if method == "nsl" else 0,
-                    "embeddings": embeddings,
-                    "training": training,
-                },
-            )
-            compare = "base" in methods and method != "base"
-            base = run / "results" / f"{model_label(network, 'base', seed)}.json"
-            yield Step(
-                evaluate,
-                {
-                    "model_dir": model,
-                    "records": run / "features",
-                    "out": result,
-                    "embeddings": embeddings,
-                    "compare_with": base if compare else None,
-                },
-            )
-
-
-def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) -> str:
-    """Runs the stages that are not up to date.
-
-    Args:
-        experiment: The experiment.
-        run: Folder for everything that it makes.
-        dry_run: Only say what would run.
-
-    Returns:
-        The plan (`dry_run`), or the result table and the places of the results.
-
-    Raises:
-        InputError: As the stages.
-    """
-    layers = [experiment.training.layer] if "nsl" in experiment.methods else []
-    check_networks(experiment.networks, layers, experiment.front_end, experiment.clip_seconds)
-    steps = list(plan(experiment, run))
-    if dry_run:
-        return _describe_plan(steps, run)
-    run.mkdir(parents=True, exist_ok=True)
-    save_settings(experiment, run / EXPERIMENT_NAME)
-    run_steps(steps)
-    make_report(run=run, out=run / "report")  # always: it is quick and measures latency anew
-    return _describe_results(experiment, run)
-
-
-def _describe_plan(steps: list[Step], run: Path) -> str:
-    rows = [
-        (step.function.__name__, "will run" if waits else "up to date", step.out)
-        for step, waits in zip(steps, pending(steps), strict=True)
-    ]
-    rows.append((make_report.__name__, "will run", run / "report"))
-    return tabulate(rows, headers=("stage", "", "output"))
-
-
-def _describe_results(experiment: Experiment, run: Path) -> str:
-    table = tabulate(result_table(run), headers="keys", showindex=False, disable_numparse=True)
-    lines = ["", f"{experiment.title}: test split", table, ""]
-    if exported_model(experiment, run) is not None:
-        lines.append(f"recogniser  {run / 'recogniser.tflite'}")
-    lines.append(f"report      {run / 'report' / 'report.html'}")
-    if experiment.caution:
-        lines.append(f"note        {experiment.caution}")
-    return "\n".join(lines)
+    return Training(run.network, arm, settings, graph, run.n, splits)

@@ -1,4 +1,4 @@
-"""Stages in a row: each runs unless its result is up to date."""
+"""Stages with their arguments, in a row: each runs unless its result is up to date."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +22,19 @@ class Step:
 
     @property
     def out(self) -> Path:
-        """Where the stage writes."""
+        """Path of the stage's output."""
         return self.arguments["out"]
 
+    def run(self) -> stage.StageResult:
+        """Runs the stage, up to date or not."""
+        return self.function(**self.arguments)
+
     def depends_on(self, outs: set[Path]) -> bool:
-        """Whether one of the stage's inputs is among these paths."""
+        """Returns whether one of the stage's inputs is among these paths."""
         return any(Path(value) in outs for value in self._inputs())
 
     def is_current(self) -> bool:
-        """Whether the stage has run with these settings and inputs, which must exist for that."""
+        """Returns whether all inputs exist, and the stage has run with them and these settings."""
         if any(isinstance(path, Path) and not path.exists() for path in self._inputs()):
             return False
         return stage.is_current(self.function, self.arguments)
@@ -45,13 +49,13 @@ class Step:
 
 
 def pending(steps: Sequence[Step]) -> list[bool]:
-    """Which steps are not up to date, or wait for one before them that is not.
+    """Returns for each step whether it would run.
 
     Args:
-        steps: In the order in which they can run.
+        steps: Steps in the order in which they can run.
 
     Returns:
-        For each step whether it would run.
+        True for a step that is not up to date, or depends on one before it that is not.
     """
     remade: set[Path] = set()
     waits = []
@@ -63,10 +67,10 @@ def pending(steps: Sequence[Step]) -> list[bool]:
 
 
 def run_steps(steps: Sequence[Step]) -> None:
-    """Runs the steps that are not up to date, and says so.
+    """Runs the steps that are not up to date, and prints what is done.
 
     Args:
-        steps: In the order in which they can run.
+        steps: Steps in the order in which they can run.
 
     Raises:
         InputError: As the stages.
@@ -75,6 +79,6 @@ def run_steps(steps: Sequence[Step]) -> None:
         title = f"[{number}/{len(steps)}] {step.function.__name__} -> {step.out}"
         if waits:
             print(title, flush=True)
-            print(f"    {step.function(**step.arguments).summary}", flush=True)
+            print(f"    {step.run().summary}", flush=True)
         else:
             print(f"{title}: up to date")

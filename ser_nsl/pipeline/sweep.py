@@ -1,236 +1,334 @@
-"""What a sweep is: a corpus in folds, and grids of trainings."""
+"""Runs a sweep: every training that it lists and that is not done yet, each a line of the results.
 
+What trainings share (features, embeddings, graphs, training records) is made first, in this
+process; the trainings then go to worker processes.
+"""
+
+import json
+import os
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import product
-from typing import Literal, cast
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, replace
+from functools import partialmethod
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Any
 
-from ser_nsl.audio.settings import FrontEndConfig
-from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ser_nsl.audio.features import Description
+from ser_nsl.audio.records import UNLABELLED, read_labels
+from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.graph.settings import GraphConfig
-from ser_nsl.networks import NETWORKS
-from ser_nsl.pipeline.arms import find_arm
-from ser_nsl.pipeline.settings import read_settings
-from ser_nsl.training.settings import Distance, NeighborSource, TrainingConfig
+from ser_nsl.evaluation.model import read_metrics
+from ser_nsl.pipeline.experiment import Run, SweepConfig, list_runs, load_sweep
+from ser_nsl.pipeline.plan import Plan, Training, plan_folds, sweep_training
+from ser_nsl.pipeline.results import (
+    RESULTS_NAME,
+    SETTINGS_NAME,
+    Results,
+    add_result,
+    read_results,
+)
+from ser_nsl.pipeline.settings import save_settings
+from ser_nsl.pipeline.steps import run_steps
+from ser_nsl.training.train import check_networks
+
+__all__ = ["run_sweep"]
+
+_SET_BY_RUNS = ("alpha", "layer", "distance", "neighbors", "edges", "label_share", "seed")
+_RUNS_A_PROCESS = 10  # TensorFlow keeps some 150 MB of every training
+_KIND = ("corpus", "network", "neighbors", "label_share", "n")
+"""What the duration of a run depends on, the first most."""
 
 
-@dataclass(frozen=True)
-class Fold:
-    """Who tests and who validates; the other speakers of all folds train.
+def run_sweep(
+    config: SweepConfig,
+    out: Path,
+    *,
+    grids: Sequence[str] = (),
+    work: Path,
+    workers: int = 1,
+    dry_run: bool = False,
+) -> str:
+    """Runs the trainings that are not done, and adds each to the results file.
 
-    Attributes:
-        test: Speakers.
-        val: Speakers.
-        split: In place of these two, any way to divide speakers.
-    """
-
-    test: tuple[str, ...] = ()
-    val: tuple[str, ...] = ()
-    split: SplitConfig | None = None
-
-    def __post_init__(self) -> None:
-        listed = bool(self.test) and bool(self.val)
-        if listed == (self.split is not None) or bool(self.test) != bool(self.val):
-            raise ValueError("folds: each needs speakers of both test and val, or else a split")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """All combinations of some settings.
-
-    Attributes:
-        arms: Names of `ser_nsl.pipeline.arms`.
-        networks: Names of the registry.
-        n: Numbers of neighbours.
-        alpha: Weights of the graph's part of the loss.
-        layers: Layers whose outputs are made alike.
-        distances: What is measured there, of `TrainingConfig`.
-        neighbors: Where neighbours come from: `packed`, `batch`, `bank`.
-        label_shares: Shares of the training labels that are used.
-        seeds: Of weights, labels used and order.
-        folds: Numbers of folds, from 0; empty for all.
-        test: Whether the test speakers are scored; not in a grid that chooses settings.
-    """
-
-    arms: tuple[str, ...] = ("base", "nsl")
-    networks: tuple[str, ...] = ("resnet9",)
-    n: tuple[int, ...] = (3,)
-    alpha: tuple[float, ...] = (0.1,)
-    layers: tuple[str, ...] = ("fc2",)
-    distances: tuple[str, ...] = ("cosine",)
-    neighbors: tuple[str, ...] = ("batch",)
-    label_shares: tuple[float, ...] = (1.0,)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    folds: tuple[int, ...] = ()
-    test: bool = True
-
-    def __post_init__(self) -> None:
-        for name in self.arms:
-            try:
-                find_arm(name)
-            except KeyError as error:
-                raise ValueError(f"arms: {name!r} is unknown") from error
-        unknown = [name for name in self.networks if name not in NETWORKS]
-        if unknown:
-            raise ValueError(f"networks: {unknown[0]!r} is unknown; known are {list(NETWORKS)}")
-        if min(self.n, default=1) < 1:
-            raise ValueError(f"n must be at least 1; received {min(self.n)}")
-        settings = product(self.alpha, self.distances, self.neighbors, self.label_shares)
-        for alpha, distance, neighbors, share in settings:  # which has rules of its own
-            TrainingConfig(
-                alpha=alpha,
-                distance=cast(Distance, distance),
-                neighbors=cast(NeighborSource, neighbors),
-                label_share=share,
-            )
-
-
-@dataclass(frozen=True)
-class SweepConfig:
-    """Everything that a sweep depends on.
-
-    Attributes:
-        name: Short name, which is also that of the folders.
-        title: One line for the report.
-        target: The corpus; its split is that of the folds.
-        folds: Who tests and validates.
-        grids: By name.
-        default: Names of the grids that run unless others are named; the rest is for machines with
-            a GPU.
-        upstream: Hub name or folder of a wav2vec 2.0 checkpoint that has learned its source.
-        clip_seconds: Length of the target's clips; None for that of the longest.
-        front_end: From waveform to log Mel.
-        graph: How the arm `paper` builds its graph.
-        joined: Whether validation speakers train too in the runs that score test speakers, whose
-            last epoch is then kept, as for the paper's test figures.
-        training: What the grids do not set. All runs take as many steps an epoch as show every
-            training clip once, however few labels are used.
-        caution: What a reader must know before trusting the figures.
-    """
-
-    name: str
-    title: str
-    target: CorpusConfig
-    folds: list[Fold]
-    grids: dict[str, Grid]
-    default: tuple[str, ...]
-    upstream: str = "models/wav2vec2-mini-ravdess"
-    clip_seconds: float | None = None
-    front_end: FrontEndConfig = FrontEndConfig()
-    graph: GraphConfig = GraphConfig()
-    joined: bool = False
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    caution: str = ""
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.default if name not in self.grids]
-        if unknown:
-            raise ValueError(f"default: there is no grid {unknown[0]!r}")
-        for name, grid in self.grids.items():
-            if any(not 0 <= fold < len(self.folds) for fold in grid.folds):
-                raise ValueError(f"grids.{name}.folds: must be 0 to {len(self.folds) - 1}")
-            if self.joined and grid.test and any(find_arm(arm).probes for arm in grid.arms):
-                raise ValueError(
-                    f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
-                )
-
-    def splits(self, run: "Run") -> tuple[Literal["train", "val"], ...]:
-        """Whose clips a run trains on, `train` or `train` and `val`."""
-        return ("train", "val") if self.joined and run.test else ("train",)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training and its score.
-
-    Attributes:
-        corpus: Name of the corpus.
-        fold: From 0.
-        network: Name of the network.
-        method: Name of the arm.
-        n: Most neighbours of a clip; 0 without a graph.
-        alpha: Weight of the graph's part of the loss; 0 without a graph.
-        layer: Layer whose outputs are made alike; empty without a graph.
-        distance: What is measured there; empty without a graph.
-        neighbors: Where they come from; empty without a graph.
-        label_share: Share of the training labels that are used.
-        seed: Of weights, labels used and order.
-        test: Whether the test speakers are scored.
-    """
-
-    corpus: str
-    fold: int
-    network: str
-    method: str
-    n: int
-    alpha: float
-    layer: str
-    distance: str
-    neighbors: str
-    label_share: float
-    seed: int
-    test: bool
-
-
-def list_runs(config: SweepConfig, grids: Sequence[str] = ()) -> list[Run]:
-    """Lists the runs of some grids, each once, cheap and telling ones first.
+    A sweep may be stopped at any time; run again, it goes on.
 
     Args:
         config: The sweep.
-        grids: Their names; empty for the default ones, `all` for every one.
+        out: Folder of the results file `runs.jsonl`.
+        grids: Names of grids; empty for the default ones, `all` for every one.
+        work: Folder for what trainings share: features, embeddings, graphs.
+        workers: Number of trainings at a time; the cores are divided among them.
+        dry_run: Whether to say only what would run, and how long that would take.
 
     Returns:
-        By grid, then by seed and fold, so that a sweep that is stopped early leaves whole
-        comparisons.
+        How many runs there are of each kind, how many of them are done, and the hours that the
+        others are expected to take.
 
     Raises:
-        InputError: If there is no such grid.
+        InputError: As the stages, or if the results file is damaged, a network lacks the layer, or
+            trainings failed; the other trainings are done all the same.
+
+    Example:
+        >>> from ser_nsl.pipeline import load_sweep
+        >>> emovo = load_sweep("emovo")
+        >>> plan = run_sweep(emovo, Path("out"), work=Path("work"), dry_run=True)
+        >>> plan.splitlines()[-1].split()
+        ['all', '306', '0', 'unknown']
     """
-    names = [*config.grids] if "all" in grids else [*(grids or config.default)]
-    for name in names:
-        if name not in config.grids:
-            raise InputError(f"grids: {name!r} is unknown; known are {', '.join(config.grids)}.")
-    return [*dict.fromkeys(run for name in names for run in _runs(config, config.grids[name]))]
+    if workers < 1:
+        raise InputError(f"workers: must be at least 1; received {workers}.")
+    path = out / RESULTS_NAME
+    runs = list_runs(config, grids)
+    done = read_results(path)
+    if (out / SETTINGS_NAME).exists():
+        _check_settings(config, out / SETTINGS_NAME)
+    left = [run for run in runs if run not in done]
+    if dry_run or not left:
+        return _describe(runs, done, workers)
+    layers = {run.layer for run in left if run.layer}
+    check_networks({run.network for run in left}, layers, config.front_end, config.clip_seconds)
+    out.mkdir(parents=True, exist_ok=True)
+    save_settings(config, out / SETTINGS_NAME)
+    _prepare(config, left, work)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    failed: list[tuple[Run, BaseException]] = []
+    with tqdm(total=len(left), desc="sweep", unit="run") as bar:
+        for start in range(0, len(left), workers * _RUNS_A_PROCESS):
+            batch = left[start : start + workers * _RUNS_A_PROCESS]
+            for run, result in _run_in_processes(config, batch, work, workers, threads):
+                if isinstance(result, BaseException):
+                    failed.append((run, result))
+                else:
+                    done[run] = result
+                    add_result(path, run, result)
+                bar.set_postfix_str(f"{_hours(left, done, workers)} left")
+                bar.update()
+    if failed:
+        run, error = failed[0]
+        raise InputError(
+            f"{len(failed)} of {len(left)} trainings failed; the others are in {path}. The first "
+            f"was {run.network}, {run.method}, fold {run.fold}, seed {run.seed}: {_reason(error)}"
+        )
+    return _describe(runs, done, workers)
 
 
-def _runs(config: SweepConfig, grid: Grid) -> Iterator[Run]:
-    folds = grid.folds or range(len(config.folds))
-    for seed, fold, share, network, name in product(
-        grid.seeds, folds, grid.label_shares, grid.networks, grid.arms
-    ):
-        graphless = find_arm(name).likeness is None
-        settings = product(grid.n, grid.alpha, grid.layers, grid.distances, grid.neighbors)
-        none = (0, 0.0, "", "", "")
-        for n, alpha, layer, distance, neighbors in [none] if graphless else settings:
-            yield Run(
-                corpus=config.target.corpus,
-                fold=fold,
-                network=network,
-                method=name,
-                n=n,
-                alpha=alpha,
-                layer=layer,
-                distance=cast(Distance, distance),
-                neighbors=cast(NeighborSource, neighbors),
-                label_share=share,
-                seed=seed,
-                test=grid.test,
+def _prepare(config: SweepConfig, runs: Sequence[Run], work: Path) -> None:
+    """Makes what the trainings of these runs read."""
+    _write_speakers(config, work)
+    plans = plan_folds(config, sorted({run.fold for run in runs}), work)
+    for fold, plan in plans.items():
+        plan.features()
+        for run in runs:
+            if run.fold == fold:
+                plan.inputs(sweep_training(config, run))
+    run_steps([*next(iter(plans.values())).steps.values()])
+
+
+def _write_speakers(config: SweepConfig, work: Path) -> None:
+    """Writes who trains, validates and tests in each fold, as `prepare_corpus` reads it."""
+    everyone = dict.fromkeys(s for fold in config.folds for s in (*fold.test, *fold.val))
+    for number, fold in enumerate(config.folds):
+        if fold.split is None:
+            train = [speaker for speaker in everyone if speaker not in (*fold.test, *fold.val)]
+            lists = {"train": train, "val": [*fold.val], "test": [*fold.test]}
+            folder = work / f"fold{number}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "speakers.json").write_text(json.dumps(lists, indent=1) + "\n")
+
+
+def _run_in_processes(
+    config: SweepConfig, runs: Sequence[Run], work: Path, workers: int, threads: int
+) -> Iterator[tuple[Run, dict[str, Any] | BaseException]]:
+    """Yields runs with their results, or why there are none, each when it is done.
+
+    The processes end with the last one. Executors that renew theirs by themselves
+    (`max_tasks_per_child`) may wait for ever when one is due, as of Python 3.11.
+    """
+    with _processes(workers, threads) as pool:
+        waiting = {pool.submit(train_and_score, config, run, work): run for run in runs}
+        try:
+            for future in as_completed(waiting):
+                error = future.exception()
+                known = error is not None and _is_failure(error)
+                yield waiting[future], error if known and error else future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _processes(workers: int, threads: int) -> ProcessPoolExecutor:
+    """Processes that train with TensorFlow's own Keras.
+
+    transformers has asked for tf-keras in this one; AutoGraph converts all of that as if a user had
+    written it, which took 15 s in the first training of a process and 2 s in every other.
+    """
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    spawn = get_context("spawn")  # TensorFlow does not survive a fork
+    return ProcessPoolExecutor(workers, spawn, _prepare_worker, (threads,))
+
+
+def _prepare_worker(threads: int) -> None:
+    import tensorflow as tf
+
+    Thread(target=_end_with_parent, daemon=True).start()
+    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # one bar is enough
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _end_with_parent() -> None:
+    """Ends a worker whose sweep was killed; it would wait for work, with its memory, for ever."""
+    parent = parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
+    os._exit(1)
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether one training failed; any other error is a fault of the program."""
+    import tensorflow as tf
+
+    return isinstance(error, InputError | BrokenProcessPool | MemoryError | tf.errors.OpError)
+
+
+def _reason(error: BaseException) -> str:
+    import tensorflow as tf
+
+    if isinstance(error, BrokenProcessPool | MemoryError | tf.errors.ResourceExhaustedError):
+        return "memory ran out, or its process was killed; run again with fewer --workers"
+    return str(error)
+
+
+def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]:
+    """Trains a network and scores it.
+
+    Args:
+        config: The sweep.
+        run: The run.
+        work: Folder of the sweep, where the inputs of its trainings are.
+
+    Returns:
+        A result, as `ser_nsl.pipeline.results.Results` says.
+    """
+    start = time.monotonic()
+    plan, training = plan_folds(config, [run.fold], work)[run.fold], sweep_training(config, run)
+    # However few labels are used, an epoch has as many steps as show every training clip once.
+    clips = len(read_labels(plan.features(), *training.splits))
+    steps = -(-clips // training.settings.batch_size)
+    training = replace(training, settings=replace(training.settings, epoch_steps=steps))
+    with TemporaryDirectory() as temporary:
+        model = plan.model(training, Path(temporary) / "model")
+        scores = plan.scores(training, model, Path(temporary) / "scores.json")
+        trained = plan.steps[model].run()
+        result = {"kept_epoch": trained.counts["kept_epoch"]}
+        if "val" not in training.splits:
+            history = json.loads((model / "history.json").read_text())
+            result["val_uar"] = history[result["kept_epoch"] - 1]["val_uar"]
+        if training.graph is not None:
+            result["purity"] = _purity(plan, training)
+        if run.test:
+            plan.steps[scores].run()
+            result |= _by_speaker(read_metrics(scores), plan.features(), plan.manifest())
+    return result | {"seconds": round(time.monotonic() - start, 1)}
+
+
+def _purity(plan: Plan, training: Training) -> float | None:
+    """Share of the edges used that join clips of one emotion, whether training knows it or not."""
+    from ser_nsl.training.data import training_clips
+
+    features, settings = plan.features(), training.settings
+    clips = training_clips(
+        plan.training_records(training),
+        ("train",),
+        Description.load(features),
+        neighbors=training.neighbors,
+        source="batch",
+        agreeing=settings.edges == "agreeing",
+        label_share=1.0 if training.arm.pseudo_labels else settings.label_share,
+        seed=settings.seed,
+    )
+    emotion_of = read_labels(features, *training.splits)
+    emotions = np.array([emotion_of[utterance_id] for utterance_id in clips.ids])
+    own, others = emotions[:, np.newaxis], emotions[clips.neighbors]
+    counted = (clips.weights > 0) & (own != UNLABELLED) & (others != UNLABELLED)
+    if settings.neighbors != "batch":  # clips without a label have no loss of their own then
+        counted[clips.unlabelled] = False
+    return float((own == others)[counted].mean()) if counted.any() else None
+
+
+def _by_speaker(scores: dict[str, Any], features: Path, manifest: Path) -> dict[str, Any]:
+    from ser_nsl.evaluation.scores import score
+
+    speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
+    classes = Description.load(features).classes
+    labels, ids_of = read_labels(features, "test"), defaultdict(list)
+    for utterance_id in scores["predictions"]:
+        ids_of[speakers[utterance_id]].append(utterance_id)
+    by_speaker = {}
+    for speaker, ids in sorted(ids_of.items()):
+        predicted = np.array([classes.index(scores["predictions"][each]) for each in ids])
+        result = score(np.array([labels[each] for each in ids]), predicted, classes)
+        by_speaker[speaker] = {name: result[name] for name in ("uar", "clips")}
+    names = ("uar", "accuracy", "clips", "classes", "confusion_matrix")
+    return {name: scores[name] for name in names} | {"speakers": by_speaker}
+
+
+def _check_settings(config: SweepConfig, path: Path) -> None:
+    """Refuses to put runs beside those of other settings; grids and what runs set may change.
+
+    A setting that is newer than the runs had its default then.
+    """
+    may_change = {"title", "caution", *(f"training.{name}" for name in _SET_BY_RUNS)}
+    now, before = (
+        pd.json_normalize(asdict(each)).iloc[0] for each in (config, load_sweep(str(path)))
+    )
+    for name, value in now.items():
+        if name in may_change or name.split(".")[0] in ("grids", "default"):
+            continue
+        if before.get(name) != value:
+            raise InputError(
+                f"{path.parent}: its runs were made with other settings ({name}: "
+                f"{before.get(name)}, not {value}); give another --out."
             )
 
 
-def load_sweep(config: str, overrides: Sequence[str] = ()) -> SweepConfig:
-    """Reads a sweep.
+def _describe(runs: Sequence[Run], done: Results, workers: int) -> str:
+    groups = defaultdict(list)
+    for run in runs:
+        groups[run.network, run.method, run.neighbors, run.n, run.label_share].append(run)
+    rows = [
+        (*kind, len(own), sum(run in done for run in own), _hours(own, done, workers))
+        for kind, own in [*groups.items(), (("all", "", "", "", ""), runs)]
+    ]
+    headers = ("network", "arm", "neighbours from", "n", "labels", "runs", "done", "hours left")
+    return tabulate(rows, headers=headers, disable_numparse=True)
 
-    Args:
-        config: Name of a file in `ser_nsl/pipeline/configs/sweeps`, without suffix, or path of a
-            YAML file.
-        overrides: Settings to change, as `training.epochs=5`.
 
-    Returns:
-        The sweep, checked.
+def _hours(runs: Sequence[Run], done: Results, workers: int) -> str:
+    """How long the runs that are not done will take, going by similar ones that are."""
+    seconds = [_expected_seconds(run, done) for run in runs if run not in done]
+    known = [each for each in seconds if each is not None]
+    return f"{sum(known) / workers / 3600:.1f}" if len(known) == len(seconds) else "unknown"
 
-    Raises:
-        InputError: If there is no such file, a key is unknown, or a value breaks its rule.
-    """
-    return read_settings(SweepConfig, config, folder="pipeline/configs/sweeps", overrides=overrides)
+
+def _expected_seconds(run: Run, done: Results) -> float | None:
+    for kind in (_KIND, _KIND[:4], _KIND[:3], _KIND[:2]):
+        similar = [
+            result["seconds"]
+            for other, result in done.items()
+            if all(getattr(run, name) == getattr(other, name) for name in kind)
+        ]
+        if similar:
+            return median(similar)
+    return None

@@ -18,14 +18,9 @@ from ser_nsl.corpora.manifest import SPLITS, corpus_title, read_manifest
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
-from ser_nsl.graph.statistics import (
-    GraphStatistics,
-    graph_statistics,
-    or_none,
-    read_clip_graph,
-)
+from ser_nsl.graph.statistics import GraphStatistics, graph_statistics, or_none, read_clip_graph
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
-from ser_nsl.pipeline.results import read_results, result_table
+from ser_nsl.pipeline.results import EXPERIMENT_NAME, read_scores, result_table
 from ser_nsl.pipeline.stage import read_record, require_record
 
 _STAGES = (
@@ -47,12 +42,12 @@ _STAGES = (
     "evaluate",
     "export_tflite",
 )
-_LIKENESS = {
+_EMBEDDINGS = {
     "upstream": "the upstream's embeddings",
     "mfcc": "MFCCs",
     "fused": "the upstream's embeddings and MFCCs",
-    "probe": "what a linear probe on the training labels reads from the upstream's embeddings and "
-    "MFCCs",
+    "probe": "the emotions that a linear probe, trained on the training labels, reads from the "
+    "upstream's embeddings and MFCCs",
 }
 _SHARES = ("within_class", "within_speaker", "within_class_across_speakers")
 _WARM_UP_RUNS, _TIMED_RUNS = 3, 30
@@ -61,7 +56,7 @@ _WARM_UP_RUNS, _TIMED_RUNS = 3, 30
 def gather_facts(run: Path) -> dict[str, Any]:
     """Gathers what a report states, and measures the recogniser's latency.
 
-    Shares, UAR and accuracy are in [0, 1]; None stands for what is unknown, as the spread over
+    Shares, UAR and accuracy are in [0, 1]; None stands for what is unknown, such as the spread over
     a single seed. No path of the machine is among the facts.
 
     Args:
@@ -73,10 +68,10 @@ def gather_facts(run: Path) -> dict[str, Any]:
     Raises:
         InputError: If the run has no results, lacks a file, or holds a malformed one.
     """
-    results = read_results(run)
+    models = read_scores(run)
     _check_finished(run)
-    experiment = load_experiment(str(run / "experiment.yaml"))
-    labels = list(results["label"])
+    experiment = load_experiment(str(run / EXPERIMENT_NAME))
+    labels = list(models["label"])
     scores = {
         label: json.loads((run / "results" / f"{label}.json").read_text()) for label in labels
     }
@@ -86,7 +81,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
         "caution": experiment.caution,
         "command": repeat_command(experiment),
         "classes": scores[labels[0]]["classes"],
-        "results": _sum_up(results, result_table(run)),
+        "results": _sum_up(models, result_table(run)),
         "confusion_matrices": {label: scores[label]["confusion_matrix"] for label in labels},
         "source": _describe_corpus(
             experiment.source, run / "source" / "manifest.csv", read=experiment.reads_source
@@ -103,26 +98,25 @@ def gather_facts(run: Path) -> dict[str, Any]:
 
 
 def _check_finished(run: Path) -> None:
-    needed = (
-        "target/manifest.csv",
-        "graph/graph.tsv.stage.json",
-    )
-    lacking = [name for name in needed if not (run / name).is_file()]
-    if lacking:
-        raise InputError(
-            f"{run}: is no finished run, {', '.join(lacking)} is missing; run "
-            "tools/run_pipeline.py first."
-        )
+    for name in ("target/manifest.csv", "graph/graph.tsv.stage.json"):
+        if not (run / name).is_file():
+            raise InputError(
+                f"{run}: is no finished run, {name} is missing; run tools/run_pipeline.py first."
+            )
 
 
 def repeat_command(experiment: Experiment) -> str:
-    """Finds the command that repeats a run.
+    """Returns the command that repeats a run.
 
     Args:
-        experiment: The run's.
+        experiment: The experiment of the run.
 
     Returns:
-        `run_pipeline.py` with the experiment of that name, and `--set` for what differs from it.
+        `run_pipeline.py` with the shipped experiment of that name, and `--set` for what differs.
+
+    Example:
+        >>> repeat_command(load_experiment("smoke", ["seeds=[3]"]))
+        'python tools/run_pipeline.py --config smoke --set seeds=[3]'
     """
     try:
         known = dict(_leaves(asdict(load_experiment(experiment.name))))
@@ -154,13 +148,13 @@ def _as_override(value: Any) -> str:
 
 
 def portable(name: str) -> str:
-    """A path without the machine's own folders; other names as they are."""
+    """Returns a path without the machine's own folders; other names as they are."""
     return f"PATH/TO/{Path(name).name}" if Path(name).is_absolute() else name
 
 
-def _sum_up(results: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
+def _sum_up(models: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of the result table as numbers."""
-    groups = dict(list(results.groupby(["network", "method"])))
+    groups = dict(list(models.groupby(["network", "method"])))
     rows = []
     for network, method in table[["network", "method"]].to_numpy():
         group = groups[network, method]
@@ -196,7 +190,7 @@ def _describe_corpus(
     return {
         "corpus": corpus_title(config.corpus),
         "synthetic": config.synthetic is not None,
-        "split": _describe_split(config.split),
+        "split": describe_split(config.split),
         "clips": {split: int((table["split"] == split).sum()) for split in SPLITS},
         "speakers": {split: int(speakers.get(split, 0)) for split in SPLITS},
         "emotions": sorted(set(table["emotion"]) - {""}),
@@ -205,7 +199,8 @@ def _describe_corpus(
     }
 
 
-def _describe_split(config: SplitConfig) -> str:
+def describe_split(config: SplitConfig) -> str:
+    """Returns how speakers are divided, in words."""
     details = {
         "speaker-independent": f", seed {config.seed}",
         "clips": f", seed {config.seed} (speakers unknown, so one may stand on both sides)",
@@ -216,7 +211,7 @@ def _describe_split(config: SplitConfig) -> str:
 
 
 def _describe_upstream(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    """Where the upstream is from and what it has learned in this run."""
+    """Where the upstream comes from and what it has learned in this run."""
     small = experiment.small_upstream
     facts = {
         "name": portable(experiment.upstream)
@@ -251,7 +246,7 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
     used = graph_statistics(edges.take(edges.nearest_edges(max_neighbors)))
     return {
         "clips": every.clips,
-        "likeness": _LIKENESS[experiment.graph.likeness],
+        "embeddings": _EMBEDDINGS[experiment.graph.embeddings],
         "across_speakers": experiment.graph.across_speakers,
         "similarity_threshold": counts.get(
             "similarity_threshold", experiment.graph.similarity_threshold
@@ -298,7 +293,7 @@ def _describe_recogniser(path: Path) -> dict[str, Any] | None:
 
 
 def _time_predictions(recognizer: Recognizer) -> np.ndarray:
-    """Seconds of each of some predictions on a clip of noise."""
+    """Seconds of each timed prediction on a clip of noise."""
     noise = np.random.default_rng(0).normal(0, 0.1, recognizer.clip_samples).astype(np.float32)
     seconds = []
     for _ in range(_WARM_UP_RUNS + _TIMED_RUNS):
@@ -309,7 +304,7 @@ def _time_predictions(recognizer: Recognizer) -> np.ndarray:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Model of the CPU, number of cores, and the system."""
+    """Returns the model of the CPU, the number of cores, and the system."""
     return {"cpu": _cpu_model(), "cores": os.cpu_count(), "system": platform.system()}
 
 

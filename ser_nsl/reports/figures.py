@@ -35,62 +35,42 @@ __all__ = [
     "weight_histogram",
 ]
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_METHOD_COLOURS = {
-    "base": "#0072B2",
-    "guessed": "#332288",
-    "paper": "#7A4A2B",
-    "nsl": "#D55E00",
-    "agreeing": "#E69F00",
-    "mfcc": "#009E73",
-    "fused": "#CC79A7",
-    "fused_agreeing": "#56B4E9",
-    "probe": "#222222",
-    "guessed_fused": "#AA4499",
-    "guessed_probe": "#44AA99",
-    "random": "#888888",
-    "random_agreeing": "#999933",
-    "oracle": "#222222",
-    "add": "#009E73",
-    "max": "#CC79A7",
-    "avg": "#E69F00",
-}
-_METHOD_MARKERS = {
-    "base": "o",
-    "guessed": "P",
-    "paper": ">",
-    "nsl": "s",
-    "agreeing": "D",
-    "mfcc": "^",
-    "fused": "v",
-    "fused_agreeing": "<",
-    "probe": "X",
-    "guessed_fused": "d",
-    "guessed_probe": "*",
-    "random": "X",
-    "random_agreeing": "h",
-    "oracle": "p",
-    "add": "^",
-    "max": "v",
-    "avg": "D",
-}
-_EDGE_COLOURS = ("#56B4E9", "#0072B2")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
-"""Okabe and Ito's, in the order in which figures use them."""
+"""Okabe and Ito's, which colour-blind readers can tell apart, in the order of the figures."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-"""They go with the colours, for those who cannot tell these apart."""
-_MOST_NAMES = 21  # then colours come again with the next marker
+"""They go with the colours."""
+
+_ARMS = {
+    "base": ("#0072B2", "o"),
+    "pseudo_labels": ("#332288", "P"),
+    "paper": ("#7A4A2B", ">"),
+    "nsl": ("#D55E00", "s"),
+    "agreeing": ("#E69F00", "D"),
+    "mfcc": ("#009E73", "^"),
+    "fused": ("#CC79A7", "v"),
+    "probe": ("#222222", "X"),
+    "pseudo_labels_fused": ("#AA4499", "d"),
+    "pseudo_labels_probe": ("#44AA99", "*"),
+    "random": ("#888888", "X"),
+    "random_agreeing": ("#999933", "h"),
+    "oracle": ("#222222", "p"),
+    "add": ("#009E73", "^"),
+    "max": ("#CC79A7", "v"),
+    "avg": ("#E69F00", "D"),
+}
+"""Colour and marker of each arm."""
+_EDGE_COLOURS = ("#56B4E9", "#0072B2")
 _EDGE_LINES = (("#666666", "solid"), ("#D55E00", (0, (2, 1.2))))
-_REST_COLOUR = "#bbbbbb"
-_LEGEND_COLUMNS = 4
-_AROUND_CHANCE = LinearSegmentedColormap.from_list("chance", ["#D55E00", "#ffffff", "#0072B2"])
 _EDGE_KINDS = {
     "within_class": "one emotion",
     "within_speaker": "one speaker",
     "within_class_across_speakers": "one emotion,\ntwo speakers",
     "within_class_within_speaker": "one emotion,\none speaker",
 }
-_INK = "#222222"
+_MOST_NAMES = 21  # then colours come again with the next marker
+_LEGEND_COLUMNS = 4
+_AROUND_CHANCE = LinearSegmentedColormap.from_list("chance", ["#D55E00", "#ffffff", "#0072B2"])
+_INK, _GREY = "#222222", "#bbbbbb"
 _WIDTH = 4.1  # inches, 394 px
 
 STYLE: dict[Any, Any] = {
@@ -129,41 +109,33 @@ def learning_curve(
     """Draws one quantity over the epochs.
 
     Args:
-        title: What is drawn.
-        curves: For each method its values; one row an epoch, from 1, one column a seed.
-        kept: For each method the epoch kept, by seed.
-        chance: What guessing gives; makes the values shares, shown in percent from 0 to 100.
+        title: The quantity.
+        curves: Values by method; one row an epoch, from 1, one column a seed.
+        kept: Epochs kept, by method and seed.
+        chance: Value by chance; makes the values shares, shown in percent from 0 to 100.
 
     Returns:
         SVG: thin lines for seeds, thick ones for their mean, markers at the kept epochs.
     """
     figure, axes = _figure(height=2.9)
     for method, values in curves.items():
-        colour = _METHOD_COLOURS[method]
+        colour, marker = _ARMS[method]
         if values.shape[1] > 1:
             axes.plot(values.index, values, color=colour, linewidth=0.8, alpha=0.5)
         axes.plot(values.index, values.mean(axis=1), color=colour, linewidth=2, label=method)
-        axes.plot(
-            [kept[method][seed] for seed in values],
-            [values.at[kept[method][seed], seed] for seed in values],
-            linestyle="none",
-            marker=_METHOD_MARKERS[method],
-            markersize=6,
-            markerfacecolor=colour,
-            markeredgecolor="white",
-        )
+        epochs = [kept[method][seed] for seed in values]
+        at_kept = [values.at[epoch, seed] for epoch, seed in zip(epochs, values, strict=True)]
+        axes.plot(epochs, at_kept, **_points(marker, colour, size=6))
     if chance is not None:
         axes.axhline(chance, color=_INK, linewidth=1.2, linestyle=":", label="chance")
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     else:
         axes.set_ylim(bottom=0)
-    axes.set_title(title)
-    axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
-    figure.legend(loc="outside lower center", ncols=4, handlelength=1.4, columnspacing=1.4)
-    return _svg(figure)
+    axes.set(title=title, xlabel="epoch")
+    return _svg(figure, legend=4)
 
 
 @_styled
@@ -171,7 +143,7 @@ def confusion_matrix(title: str, counts: np.ndarray, classes: Sequence[str]) -> 
     """Draws a confusion matrix.
 
     Args:
-        title: Of which network and method.
+        title: Network and method.
         counts: int, shape `(classes, classes)`, rows true.
         classes: Names in the order of the indices.
 
@@ -182,24 +154,11 @@ def confusion_matrix(title: str, counts: np.ndarray, classes: Sequence[str]) -> 
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     figure, axes = _figure(height=3.9)
     axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
-    for (row, column), share in np.ndenumerate(shares):
-        colour = "white" if share > 0.62 else _INK
-        place: dict[str, Any] = {"x": column + 0.5, "ha": "center", "color": colour}
-        if counts[row, column]:
-            axes.text(y=row + 0.48, s=f"{share:.0%}", va="bottom", fontsize=8, **place)
-            axes.text(y=row + 0.58, s=str(counts[row, column]), va="top", fontsize=6.5, **place)
-        else:
-            axes.text(y=row + 0.5, s="·", va="center", fontsize=8, **place)
-    ticks = np.arange(len(classes)) + 0.5
-    axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, classes)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.invert_yaxis()
-    axes.set_aspect("equal")
-    axes.set_title(title)
-    axes.set_xlabel("recognised")
-    axes.set_ylabel("true")
+    for place, share in np.ndenumerate(shares):
+        text, below = (f"{share:.0%}", str(counts[place])) if counts[place] else ("·", "")
+        _write_cell(axes, place, text, below, dark=share > 0.62)
+    _label_cells(axes, classes, classes)
+    axes.set(title=title, xlabel="recognised", ylabel="true")
     return _svg(figure)
 
 
@@ -208,7 +167,7 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
     """Draws what edges join, beside chance.
 
     Args:
-        title: What is drawn.
+        title: Title of the figure.
         shares: In [0, 1]; one row a kind of edge, its name or one of
             `ser_nsl.graph.statistics.SHARES`; columns two sets of edges, and last `chance`.
 
@@ -227,15 +186,13 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
             axes.annotate(
                 f"{share:.0%}", (1.02, height), xycoords=("axes fraction", "data"), va="center"
             )
-    axes.vlines(
-        shares["chance"],
-        kinds - 0.42,
-        kinds + 0.42,
-        colors=_INK,
-        linewidth=2,
-        linestyle=(0, (2, 1)),
-        label="chance",
-    )
+    dashes: dict[str, Any] = {
+        "colors": _INK,
+        "linewidth": 2,
+        "linestyle": (0, (2, 1)),
+        "label": "chance",
+    }
+    axes.vlines(shares["chance"], kinds - 0.42, kinds + 0.42, **dashes)
     axes.set_yticks(kinds, [_EDGE_KINDS.get(kind, kind) for kind in shares.index])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
@@ -244,8 +201,7 @@ def edge_shares(title: str, shares: pd.DataFrame) -> str:
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(axis="x")
     axes.set_title(title)
-    figure.legend(loc="outside lower center", ncols=3, handlelength=1.4, columnspacing=1.4)
-    return _svg(figure)
+    return _svg(figure, legend=3)
 
 
 @_styled
@@ -253,8 +209,8 @@ def degree_histogram(title: str, degrees: Mapping[str, Sequence[int] | np.ndarra
     """Draws how many edges the clips have.
 
     Args:
-        title: What is drawn.
-        degrees: For each of two sets of edges the degree of every clip.
+        title: Title of the figure.
+        degrees: Degree of every clip, for each of two sets of edges.
 
     Returns:
         SVG: one histogram a set, below each other.
@@ -271,7 +227,7 @@ def degree_histogram(title: str, degrees: Mapping[str, Sequence[int] | np.ndarra
         axes.grid(axis="y")
         axes.annotate(name, (1, 0.97), xycoords="axes fraction", ha="right", va="top")
     panels[0].set_title(title)
-    panels[-1].set_xlabel("edges of a clip")
+    panels[-1].set_xlabel("edges per clip")
     return _svg(figure)
 
 
@@ -280,8 +236,8 @@ def weight_histogram(title: str, weights: Mapping[str, np.ndarray]) -> str:
     """Draws how similar the ends of edges are.
 
     Args:
-        title: What is drawn.
-        weights: For each of two sets of edges the weights; the second set is part of the first.
+        title: Title of the figure.
+        weights: Weights of two sets of edges; the second set is part of the first.
 
     Returns:
         SVG: the second histogram in front of the first.
@@ -296,19 +252,16 @@ def weight_histogram(title: str, weights: Mapping[str, np.ndarray]) -> str:
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.ticklabel_format(useOffset=False)
     axes.grid(axis="y")
-    axes.set_title(title)
-    axes.set_xlabel("cosine similarity")
-    axes.set_ylabel("edges")
-    figure.legend(loc="outside lower center", ncols=2, handlelength=1.4, columnspacing=1.4)
-    return _svg(figure)
+    axes.set(title=title, xlabel="cosine similarity", ylabel="edges")
+    return _svg(figure, legend=2)
 
 
 @_styled
 def shares_and_chance(title: str, shares: pd.DataFrame, chance: pd.DataFrame) -> str:
-    """Draws which group's edges go to which, as many times as often as by chance.
+    """Draws which group's edges go to which, beside chance.
 
     Args:
-        title: What is drawn.
+        title: Title of the figure.
         shares: In [0, 1] or NaN; one row and one column a group, rows add up to 1.
         chance: The same by chance.
 
@@ -322,23 +275,11 @@ def shares_and_chance(title: str, shares: pd.DataFrame, chance: pd.DataFrame) ->
     # Paler below chance, where most cells are and least is to be seen.
     shade = TwoSlopeNorm(0, vmin=-5, vmax=2.2)
     axes.pcolormesh(doublings, cmap=_AROUND_CHANCE, norm=shade, edgecolors="white", linewidth=1)
-    for (row, column), share in np.ndenumerate(shares.to_numpy()):
-        colour = "white" if doublings[row, column] > 1.3 else _INK
-        place: dict[str, Any] = {"x": column + 0.5, "ha": "center", "color": colour}
+    for place, share in np.ndenumerate(shares.to_numpy()):
         text = "–" if np.isnan(share) else f"{share:.0%}"
-        by_chance = f"{chance.iat[row, column]:.0%}"
-        axes.text(y=row + 0.5, s=text, va="bottom", fontsize=8, **place)
-        axes.text(y=row + 0.58, s=by_chance, va="top", fontsize=6.5, **place)
-    ticks = np.arange(len(shares)) + 0.5
-    axes.set_xticks(ticks, shares.columns, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, shares.index)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    axes.invert_yaxis()
-    axes.set_aspect("equal")
-    axes.set_title(title)
-    axes.set_xlabel("to clips of")
-    axes.set_ylabel("edges from clips of")
+        _write_cell(axes, place, text, f"{chance.iat[place]:.0%}", dark=doublings[place] > 1.3)
+    _label_cells(axes, shares.columns, shares.index)
+    axes.set(title=title, xlabel="to clips of", ylabel="edges from clips of")
     return _svg(figure)
 
 
@@ -356,9 +297,9 @@ def labelled_map(
     Args:
         title: What the labels are.
         points: float, shape `(clips, 2)`.
-        labels: Of each clip, `""` where unknown.
-        unknown: How the legend names these.
-        edges: Of one kind or two, by name: which points they join, int, shape `(2, edges)`.
+        labels: Label of each clip, `""` where unknown.
+        unknown: Name of unknown labels in the legend.
+        edges: Which points the edges join, int, shape `(2, edges)`; one kind or two, by name.
 
     Returns:
         SVG, the points as pixels so that thousands stay small. The 21 labels with the most clips
@@ -384,36 +325,23 @@ def labelled_map(
     }
     lines = []
     for (name, ends), (colour, dashes) in zip(edges.items(), _EDGE_LINES, strict=False):
-        lines.append(
-            LineCollection(
-                points[ends.T],
-                colors=colour,
-                linestyles=[dashes],
-                linewidths=0.8,
-                alpha=0.6,
-                zorder=1,
-                rasterized=True,
-                label=name,
-            )
-        )
-        axes.add_collection(lines[-1], autolim=False)
+        line: dict[str, Any] = {"colors": colour, "linestyles": [dashes], "linewidths": 0.8}
+        line |= {"alpha": 0.6, "zorder": 1, "rasterized": True, "label": name}
+        lines.append(axes.add_collection(LineCollection(points[ends.T], **line), autolim=False))
     for chosen, name in (
         (of_clip == "", unknown),
         (~np.isin(of_clip, [*named, ""]), f"{rest} more"),
     ):
         if chosen.any():
-            axes.plot(*points[chosen].T, marker="o", color=_REST_COLOUR, label=name, **style)
+            axes.plot(*points[chosen].T, marker="o", color=_GREY, label=name, **style)
     for place, name in enumerate(named):
         turn, which = divmod(place, len(COLOURS))
         marker, colour = MARKERS[(which + turn) % len(MARKERS)], COLOURS[which]
         chosen = points[of_clip == name]
         axes.plot(*chosen.T, marker=marker, color=colour, alpha=0.8, label=name, **style)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(True)
-    axes.spines[:].set_color("#dddddd")
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.spines[:].set(visible=True, color="#dddddd")
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_title(title)
     dots = axes.get_lines()
     legend = figure.legend(
         handles=[*dots[-len(named) :], *dots[: -len(named)], *lines],  # the grey ones last
@@ -433,7 +361,7 @@ def share_curves(title: str, curves: Mapping[str, pd.DataFrame]) -> str:
     """Draws UAR against the share of labels.
 
     Args:
-        title: What is drawn.
+        title: Title of the figure.
         curves: For each method its `mean` and `sd` in [0, 1], NaN where unknown, by share, above 0
             and at most 1.
 
@@ -443,37 +371,19 @@ def share_curves(title: str, curves: Mapping[str, pd.DataFrame]) -> str:
     figure, axes = _figure(height=3.6)
     shares = sorted({share for values in curves.values() for share in values.index})
     for method, values in curves.items():
-        colour = _METHOD_COLOURS[method]
-        axes.fill_between(
-            values.index,
-            values["mean"] - values["sd"],
-            values["mean"] + values["sd"],
-            color=colour,
-            alpha=0.15,
-            linewidth=0,
-        )
-        axes.plot(
-            values.index,
-            values["mean"],
-            color=colour,
-            linewidth=1.8,
-            marker=_METHOD_MARKERS[method],
-            markersize=6,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            label=method,
-        )
+        colour, marker = _ARMS[method]
+        mean, sd = values["mean"], values["sd"]
+        axes.fill_between(values.index, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+        style = _points(marker, colour, size=6) | {"linestyle": "-", "markeredgewidth": 0.6}
+        axes.plot(values.index, mean, **style, linewidth=1.8, label=method)
     axes.set_xscale("log")
     axes.set_xticks(shares, [f"{100 * share:g}%" for share in shares])
     axes.set_xticks([], minor=True)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_title(title)
-    axes.set_xlabel("labels used")
-    axes.set_ylabel("UAR")
     axes.grid(axis="y")
-    figure.legend(loc="outside lower center", ncols=3, handlelength=1.6, columnspacing=1.4)
-    return _svg(figure)
+    axes.set(title=title, xlabel="labels used", ylabel="UAR")
+    return _svg(figure, legend=3, handlelength=1.6)
 
 
 @_styled
@@ -481,7 +391,7 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
     """Draws differences in UAR with their intervals.
 
     Args:
-        title: What is drawn.
+        title: Title of the figure.
         rows: For each row, from the top, and each of three references at most the difference and
             the ends of its interval, in [-1, 1]; None or NaN for unknown ends. A row may lack a
             reference.
@@ -495,25 +405,12 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
     for place, (reference, colour, marker) in enumerate(
         zip(references, COLOURS, ("o", "s", "D"), strict=False)
     ):
-        shown = [
-            (y, row[reference])
-            for y, row in zip(places, rows.values(), strict=True)
-            if reference in row
-        ]
-        y = np.array([each for each, _ in shown]) + 0.24 * (place - (len(references) - 1) / 2)
-        mean, low, high = 100 * np.array([values for _, values in shown], dtype=float).T
+        shown = {y: row[reference] for y, row in enumerate(rows.values()) if reference in row}
+        y = np.array([*shown]) + 0.24 * (place - (len(references) - 1) / 2)
+        mean, low, high = 100 * np.array([*shown.values()], dtype=float).T
         axes.hlines(y, low, high, color=colour, linewidth=2)
-        axes.plot(
-            mean,
-            y,
-            linestyle="none",
-            marker=marker,
-            markersize=5.5,
-            color=colour,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            label=reference,
-        )
+        style = _points(marker, colour, size=5.5) | {"markeredgewidth": 0.6}
+        axes.plot(mean, y, **style, label=reference)
     axes.axvline(0, color=_INK, linewidth=1.2)
     axes.set_yticks(places, list(rows))
     axes.tick_params(axis="y", length=0)
@@ -523,8 +420,7 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
     # Over the whole figure: beside long names of rows the axes are narrow.
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     axes.set_xlabel("difference in UAR, points")
-    figure.legend(loc="outside lower center", ncols=3, handlelength=1.4, columnspacing=1.4)
-    return _svg(figure)
+    return _svg(figure, legend=3)
 
 
 @_styled
@@ -532,7 +428,7 @@ def gain_by_purity(title: str, gains: pd.DataFrame) -> str:
     """Draws what graphs gain against how many of their edges are right.
 
     Args:
-        title: What is drawn.
+        title: Title of the figure.
         gains: By name of the method: `purity` in [0, 1], NaN where unknown, and the difference in
             UAR from training without a graph with the ends of its interval, `mean`, `low` and
             `high`, in [-1, 1], NaN where unknown.
@@ -543,37 +439,31 @@ def gain_by_purity(title: str, gains: pd.DataFrame) -> str:
     """
     figure, axes = _figure(height=3.3)
     points = 100 * gains
-    made = points[~points.index.isin(_METHOD_COLOURS) | (points.index == "oracle")]
+    made = points[~points.index.isin(_ARMS) | (points.index == "oracle")]
     made = made.sort_values("purity")
     axes.axhline(0, color=_INK, linewidth=1.2)
     axes.plot(made["purity"], made["mean"], color=_INK, linewidth=1.2)
     axes.vlines(made["purity"], made["low"], made["high"], color=_INK, linewidth=1)
     axes.plot(made["purity"], made["mean"], "o", color=_INK, markersize=5, label="made to a purity")
     for method, values in points.drop(made.index).iterrows():
-        colour = _METHOD_COLOURS[method]
-        style = {"color": colour, "label": method}
+        colour, marker = _ARMS[method]
         if np.isnan(values["purity"]):
-            axes.axhline(values["mean"], linestyle="--", linewidth=1.6, **style)
+            level = {"linestyle": "--", "linewidth": 1.6, "color": colour, "label": method}
+            axes.axhline(values["mean"], **level)
         else:
             axes.vlines(values["purity"], values["low"], values["high"], color=colour, linewidth=1)
-            axes.plot(
-                values["purity"],
-                values["mean"],
-                linestyle="none",
-                marker=_METHOD_MARKERS[method],
-                markersize=7,
-                markeredgecolor="white",
-                **style,
-            )
+            style = _points(marker, colour, size=7)
+            axes.plot(values["purity"], values["mean"], **style, label=method)
     axes.set_xlim(0, 103)
     axes.xaxis.set_major_formatter(PercentFormatter(100, decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.set_title(title)
-    axes.set_xlabel("edges that join one emotion")
-    axes.set_ylabel("gain in UAR over base, points")
     axes.grid(axis="y")
-    figure.legend(loc="outside lower center", ncols=3, handlelength=1.4, columnspacing=1.4)
-    return _svg(figure)
+    axes.set(
+        title=title,
+        xlabel="edges that join one emotion",
+        ylabel="gain in UAR over base, points",
+    )
+    return _svg(figure, legend=3)
 
 
 @_styled
@@ -581,7 +471,7 @@ def setting_map(title: str, scores: pd.DataFrame, *, low: float, high: float) ->
     """Draws scores over two settings.
 
     Args:
-        title: What is drawn.
+        title: Title of the figure.
         scores: In [0, 1] or NaN; a row for each value of one setting, a column for each of the
             other, whose names are those of the index and the columns.
         low: Score of the palest colour, the same for all maps that are compared.
@@ -593,23 +483,15 @@ def setting_map(title: str, scores: pd.DataFrame, *, low: float, high: float) ->
     figure, axes = _figure(height=0.9 + 0.42 * len(scores))
     shade = Normalize(low, high if high > low else low + 0.01)
     axes.pcolormesh(scores.to_numpy(), cmap="Blues", norm=shade, edgecolors="white", linewidth=1)
-    for (row, column), score in np.ndenumerate(scores.to_numpy()):
+    for place, score in np.ndenumerate(scores.to_numpy()):
+        text = "–" if np.isnan(score) else f"{100 * score:.1f}"
         dark = not np.isnan(score) and shade(score) > 0.62
-        axes.text(
-            column + 0.5,
-            row + 0.5,
-            "–" if np.isnan(score) else f"{100 * score:.1f}",
-            ha="center",
-            va="center",
-            color="white" if dark else _INK,
-        )
+        _write_cell(axes, place, text, dark=dark, fontsize=9)
     axes.set_xticks(np.arange(scores.shape[1]) + 0.5, [f"{value:g}" for value in scores.columns])
     axes.set_yticks(np.arange(scores.shape[0]) + 0.5, [f"{value:g}" for value in scores.index])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(title)
-    axes.set_xlabel(scores.columns.name)
-    axes.set_ylabel(scores.index.name)
+    axes.set(title=title, xlabel=scores.columns.name, ylabel=scores.index.name)
     return _svg(figure)
 
 
@@ -618,7 +500,7 @@ def uar_by_latency(title: str, rows: pd.DataFrame) -> str:
     """Draws how good and how fast recognisers are; areas grow with the size of their files.
 
     Args:
-        title: What is drawn.
+        title: Title of the figure.
         rows: One a recogniser: `network`, `form`, `median_ms`, `uar` in [0, 1], `bytes`.
 
     Returns:
@@ -628,30 +510,20 @@ def uar_by_latency(title: str, rows: pd.DataFrame) -> str:
     forms = dict(zip(rows["form"].unique(), ("o", "s", "^", "D"), strict=False))
     for (network, own), colour in zip(rows.groupby("network", sort=False), COLOURS, strict=False):
         for row in own.itertuples():
-            axes.scatter(
-                row.median_ms,
-                row.uar,
-                s=20 + 12 * row.bytes / 1e6,
-                color=colour,
-                marker=forms[row.form],
-                alpha=0.6,
-                edgecolor="white",
-            )
+            style = {"color": colour, "marker": forms[row.form], "edgecolor": "white"}
+            axes.scatter(row.median_ms, row.uar, s=20 + 12 * row.bytes / 1e6, alpha=0.6, **style)
         axes.scatter([], [], color=colour, label=network)
     for form, marker in forms.items():
-        axes.scatter([], [], color=_REST_COLOUR, marker=marker, label=form)
+        axes.scatter([], [], color=_GREY, marker=marker, label=form)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
     axes.tick_params(axis="x", which="minor", labelsize=7)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.margins(0.15)
-    axes.set_title(title)
-    axes.set_xlabel("milliseconds a clip, median")
-    axes.set_ylabel("UAR, test speakers")
     axes.grid()
-    figure.legend(loc="outside lower center", ncols=4, handlelength=1.2, columnspacing=1.2)
-    return _svg(figure)
+    axes.set(title=title, xlabel="milliseconds per clip, median", ylabel="UAR, test speakers")
+    return _svg(figure, legend=4, handlelength=1.2, columnspacing=1.2)
 
 
 def _figure(*, height: float) -> tuple[Figure, Axes]:
@@ -659,7 +531,47 @@ def _figure(*, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _svg(figure: Figure) -> str:
+def _points(marker: str, colour: str, *, size: float) -> dict[str, Any]:
+    """Style of markers with a white edge and no line."""
+    style = {"marker": marker, "color": colour, "markersize": size, "markeredgecolor": "white"}
+    return style | {"linestyle": "none"}
+
+
+def _write_cell(
+    axes: Axes,
+    place: tuple[int, ...],
+    text: str,
+    below: str = "",
+    *,
+    dark: bool,
+    fontsize: float = 8,
+) -> None:
+    """Writes a text into a cell of a matrix, and a smaller one below it."""
+    row, column = place
+    style: dict[str, Any] = {"ha": "center", "color": "white" if dark else _INK}
+    if below:
+        axes.text(column + 0.5, row + 0.48, text, va="bottom", fontsize=fontsize, **style)
+        axes.text(column + 0.5, row + 0.58, below, va="top", fontsize=6.5, **style)
+    else:
+        axes.text(column + 0.5, row + 0.5, text, va="center", fontsize=fontsize, **style)
+
+
+def _label_cells(axes: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
+    """Names the columns and rows of a square matrix, and puts its first row on top."""
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, **slanted)
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+
+
+def _svg(figure: Figure, *, legend: int = 0, **spacing: float) -> str:
+    """The figure as text, with a legend of so many columns below it."""
+    if legend:
+        spacing = {"handlelength": 1.4, "columnspacing": 1.4} | spacing
+        figure.legend(loc="outside lower center", ncols=legend, **spacing)
     text = io.StringIO()
     figure.savefig(text, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""What all pages share, those of runs, of graphs, of sweeps, and the cards of models."""
+"""What all pages share: reports of runs, graphs and sweeps, and cards of models."""
 
 import base64
 from collections.abc import Callable
@@ -12,9 +12,9 @@ class Plot:
     """A figure of a page.
 
     Attributes:
-        name: Of its file, without suffix.
+        name: Name of its file, without suffix.
         alt: What it shows, for those who cannot see it.
-        svg: The figure.
+        svg: The figure as text.
     """
 
     name: str
@@ -23,15 +23,15 @@ class Plot:
 
     @property
     def uri(self) -> str:
-        """The figure as a `data:` address, so that one page can hold it."""
+        """The figure as a `data:` address, so that it lies within the page."""
         return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
 
 
 def page_templates(**filters: Callable) -> jinja2.Environment:
-    """The templates of `ser_nsl/reports/templates`; those of HTML escape what is put in.
+    """Returns the templates of `ser_nsl/reports/templates`; those of HTML escape what is put in.
 
     Args:
-        **filters: For use in the templates, by name.
+        **filters: Filters of the templates by name.
     """
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("ser_nsl.reports"),

@@ -1,248 +1,56 @@
-"""Runs made by hand, small enough to compare them on paper."""
-
-from dataclasses import replace
+"""Differences of speakers, few enough to count flips and resamples on paper."""
 
 import numpy as np
 import pytest
 
-from ser_nsl.evaluation.statistics import compare, compare_validation, pair, tabulate_runs
-from ser_nsl.pipeline.sweep import Run
-
-BASE = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, True)
-NSL = replace(BASE, method="nsl", n=3, alpha=0.1, layer="fc2", neighbors="batch")
-RANDOM = replace(NSL, method="random")
-
-
-def scored(**hits: tuple[int, int]) -> dict:
-    """Scores of speakers who said ten clips of either class, from how many were recognised."""
-    right = np.sum([*hits.values()], axis=0)
-    confusion = [[right[0], 10 * len(hits) - right[0]], [10 * len(hits) - right[1], right[1]]]
-    uar = float(right.sum()) / 20 / len(hits)
-    return {
-        "val_uar": 0.5,
-        "seconds": 10.0,
-        "uar": uar,
-        "accuracy": uar,
-        "clips": 20 * len(hits),
-        "confusion_matrix": np.array(confusion).tolist(),
-        "speakers": {name: {"uar": sum(own) / 20, "clips": 20} for name, own in hits.items()},
-    }
-
-
-def at(run: Run, fold: int, seed: int) -> Run:
-    return replace(run, fold=fold, seed=seed)
-
-
-def many(run: Run, hits: list[int]) -> dict[Run, dict]:
-    """One run, in which each speaker has so many clips of the first class right."""
-    return {run: scored(**{f"s{number}": (own, 10) for number, own in enumerate(hits)})}
-
-
-def test_differences_are_means_over_seeds_then_speakers():
-    results = {
-        at(BASE, 0, 0): scored(a=(5, 5), b=(5, 5)),
-        at(BASE, 0, 1): scored(a=(5, 5), b=(5, 5)),
-        at(BASE, 1, 0): scored(c=(5, 5)),
-        at(NSL, 0, 0): scored(a=(6, 6), b=(5, 5)),
-        at(NSL, 0, 1): scored(a=(8, 8), b=(4, 5)),
-        at(NSL, 1, 0): scored(c=(10, 10)),
-    }
-    base, nsl = compare(results, [])
-
-    difference = nsl.against_base
-    assert difference.by_speaker == pytest.approx({"a": 0.2, "b": -0.025, "c": 0.5})
-    assert difference.mean == pytest.approx(0.225)
-    assert (difference.pairs, difference.low, difference.high) == (3, None, None)
-    assert (base.against_base, base.against_random, nsl.against_random) == (None, None, None)
-    assert (nsl.runs, nsl.folds, nsl.seeds) == (3, [0, 1], [0, 1])
-
-
-def test_only_pairs_count():
-    results = {
-        at(BASE, 0, 0): scored(a=(5, 5)),
-        at(BASE, 0, 1): scored(a=(0, 0)),
-        at(NSL, 0, 0): scored(a=(6, 6)),
-        at(NSL, 1, 0): scored(b=(10, 10)),
-    }
-    difference = compare(results, [])[1].against_base
-
-    assert (difference.pairs, difference.by_speaker) == (1, pytest.approx({"a": 0.1}))
-    assert difference.p_better == pytest.approx(0.2625, abs=1e-4)  # 12 against 10 of 20: z = 0.636
-
-
-def test_the_random_graph_is_one_used_in_the_same_way():
-    results = {
-        BASE: scored(a=(5, 5)),
-        NSL: scored(a=(8, 8)),
-        replace(NSL, n=6): scored(a=(9, 9)),
-        replace(NSL, label_share=0.5): scored(a=(9, 9)),
-        RANDOM: scored(a=(7, 7)),
-    }
-    half, base, three, six, random = compare(results, [])
-
-    assert (half.setting.label_share, base.setting.method, six.setting.n) == (0.5, "base", 6)
-    assert three.against_random.mean == pytest.approx(0.1)
-    assert six.against_random is None
-    assert (half.against_base, half.against_random, random.against_random) == (None, None, None)
-    assert random.against_base.mean == pytest.approx(0.2)
-
-
-def test_random_twins_are_chosen_among_in_the_same_way():
-    """A filter by labels makes any graph purer, so that of `probe` is of both."""
-    methods = ("probe", "agreeing", "nsl", "random", "random_agreeing", "guessed_probe")
-    hits = {"probe": 8, "agreeing": 7, "nsl": 6, "random": 5, "random_agreeing": 4}
-    results = {
-        replace(NSL, method=name): scored(a=(hits.get(name, 9), hits.get(name, 9)))
-        for name in methods
-    }
-    found = {each.setting.method: each.against_random for each in compare(results, [])}
-
-    gains = {name: each and round(each.mean, 3) for name, each in found.items()}
-    assert gains == {
-        "nsl": 0.1,
-        "agreeing": 0.3,
-        "probe": 0.4,
-        "guessed_probe": None,
-        "random": None,
-        "random_agreeing": None,
-    }
-
-
-def test_runs_without_test_scores_count_once_for_validation():
-    twin = replace(NSL, test=False)
-    results = {
-        NSL: scored(a=(5, 5)) | {"val_uar": 0.5},
-        twin: {"val_uar": 0.5, "seconds": 1.0},
-        replace(NSL, seed=1): scored(a=(5, 5)) | {"val_uar": 0.8},
-    }
-
-    assert compare(results, [])[0].val_uar == pytest.approx(0.65)
+from ser_nsl.evaluation.scores import score
+from ser_nsl.evaluation.statistics import bootstrap_interval, pool_folds, sign_flip_test
 
 
 def test_interval_of_the_bootstrap_over_speakers():
     # One of six speakers gains 0.5: of means over resamples, 0.5 / 6 times a binomial count, the
     # middle 95 % go from 0 to three draws of that speaker.
-    results = many(BASE, [0] * 6) | many(NSL, [10] + [0] * 5)
-    difference = compare(results, [])[1].against_base
-
-    assert difference.mean == pytest.approx(0.5 / 6)
-    assert (difference.low, difference.high) == pytest.approx((0, 0.25))
+    assert bootstrap_interval([0.5, 0, 0, 0, 0, 0]) == pytest.approx((0, 0.25))
+    assert bootstrap_interval([0.1] * 6) == pytest.approx((0.1, 0.1))
 
 
-def test_interval_of_equal_differences_is_their_value():
-    results = many(BASE, [1, 2, 3, 4, 5, 6]) | many(NSL, [3, 4, 5, 6, 7, 8])
-    difference = compare(results, [])[1].against_base
-
-    assert (difference.low, difference.high) == pytest.approx((0.1, 0.1))
-    assert difference.p_flips == pytest.approx(2 / 2**6)  # all six up, or all six down
-
-
-def test_a_direction_needs_both_interval_and_flips():
-    base = many(BASE, [1] * 6)
-    # Of the signs of 4, 4, 4, 4, 4 and -1, two of 64 give a sum of 19 or more, two -19 or less.
-    unsure, up, down = (
-        compare(base | many(NSL, hits), [])[1].against_base
-        for hits in ([5] * 5 + [0], [5] * 6, [0] * 6)
-    )
-
-    assert unsure.low > 0
-    assert unsure.p_flips == pytest.approx(4 / 64)
-    assert [each.direction for each in (unsure, up, down)] == [0, 1, -1]
+@pytest.mark.parametrize(
+    ("differences", "flips"),
+    [
+        ([1, 2, 3, 4, 5, 6], 2),  # all six up, or all down
+        # Two of the 64 give a sum of 19 or more, two -19 or less.
+        ([4, 4, 4, 4, 4, -1], 4),
+        ([0] * 6, 64),
+    ],
+)
+def test_flips_of_signs(differences, flips):
+    assert sign_flip_test(differences) == pytest.approx(flips / 64)
+    assert sign_flip_test(-np.array(differences)) == pytest.approx(flips / 64)
 
 
-def test_gains_that_cancel_out_are_zero():
-    """In floats the mean of -0.2, 0.1 and 0.1, as differences from 0.25, is not."""
-    results = {}
-    for seed, hits in enumerate((1, 7, 7)):
-        results |= {at(BASE, 0, seed): scored(**{f"s{number}": (5, 0) for number in range(6)})}
-        results |= {at(NSL, 0, seed): scored(**{f"s{number}": (hits, 0) for number in range(6)})}
-    difference = compare(results, [])[1].against_base
-
-    assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
+def test_neither_is_given_for_few_speakers():
+    assert bootstrap_interval([1, 2, 3, 4, 5]) is None
+    assert sign_flip_test([1, 2, 3, 4, 5]) is None
 
 
-def test_no_interval_over_few_speakers():
-    difference = compare(many(BASE, [0] * 5) | many(NSL, [1, 2, 3, 4, 5]), [])[1].against_base
+def test_pooled_scores_count_every_clip_once():
+    once = [[[5, 5], [5, 5]]]
+    better = [[[10, 0], [0, 10]]]
 
-    assert (difference.low, difference.high, difference.p_flips) == (None, None, None)
-    assert difference.direction == 0
-
-
-def test_z_test_counts_every_clip_once():
-    folds = {0: (5, 5), 1: (10, 10)}
-    results = {at(NSL, fold, 0): scored(**{f"s{fold}": own}) for fold, own in folds.items()}
-    results |= {at(BASE, fold, 0): scored(**{f"s{fold}": (5, 5)}) for fold in folds}
-    once = compare(results, [])[1].against_base.p_better
-    again = {replace(run, seed=seed): own for run, own in results.items() for seed in range(3)}
-
-    assert once == pytest.approx(0.01046, abs=1e-5)  # 30 against 20 of 40: z = 2.309
-    assert compare(again, [])[1].against_base.p_better == pytest.approx(once)
+    assert pool_folds([once, better]) == {"clips": 40, "accuracy": 0.75, "uar": 0.75}
+    assert pool_folds([once * 3, better * 2]) == pool_folds([once, better])
 
 
-def test_spread_over_folds_and_seeds():
-    uars = {(0, 0): 0.4, (1, 0): 0.6, (0, 1): 0.6, (1, 1): 0.8, (0, 2): 1.0}
-    results = {
-        at(BASE, fold, seed): scored(a=(5, 5)) | {"uar": uar} for (fold, seed), uar in uars.items()
-    }
-    (base,) = compare(results, [])
-
-    assert base.uar == pytest.approx(0.68)
-    assert base.uar_sd == pytest.approx(np.std([*uars.values()], ddof=1))
-    assert base.uar_sd_of_seeds == pytest.approx(0.2 / 2**0.5)  # of 0.5 and 0.7; seed 2 lacks one
-
-
-def test_missing_runs_are_told():
-    planned = [at(arm, fold, 0) for arm in (BASE, NSL, RANDOM) for fold in (0, 1)]
-    planned += [replace(run, test=False, n=9) for run in planned]
-    results = {BASE: scored(a=(5, 5)), at(BASE, 1, 0): scored(b=(5, 5)), NSL: scored(a=(5, 5))}
-    comparisons = compare(results, planned)
-
-    assert [(each.setting.method, each.runs, each.missing) for each in comparisons] == [
-        ("base", 2, 0),
-        ("nsl", 1, 1),
-        ("random", 0, 2),
-    ]
-    assert (comparisons[2].uar, comparisons[2].against_base) == (None, None)
-    assert (comparisons[1].uar_sd, comparisons[1].uar_sd_of_seeds) == (None, None)
-
-
-def test_arms_stand_in_their_order():
-    names = ["avg", "purity_40", "oracle", "random", "purity_20", "nsl", "base"]
-    runs = [replace(BASE if name in ("avg", "base") else NSL, method=name) for name in names]
-
-    assert [each.setting.method for each in compare({}, runs)] == [
-        *("base", "nsl", "random", "oracle", "purity_20", "purity_40", "avg")
+def test_pooled_scores_are_those_of_all_clips():
+    random = np.random.default_rng(0)
+    labels, predicted = random.integers(0, 2, 90), random.integers(0, 3, 90)  # class 2 has no clip
+    classes = ("a", "b", "c")
+    folds = [
+        [score(labels[fold], predicted[fold], classes)["confusion_matrix"]]
+        for fold in np.array_split(np.arange(90), 4)
     ]
 
+    pooled = pool_folds(folds)
 
-def test_purity_is_measured_or_nominal():
-    results = {
-        NSL: scored(a=(5, 5)) | {"purity": 0.61},
-        RANDOM: scored(a=(5, 5)),
-        replace(NSL, method="oracle"): scored(a=(5, 5)),
-        replace(NSL, method="purity_40"): scored(a=(5, 5)),
-    }
-
-    assert [each.purity for each in compare(results, [])] == [0.61, None, 1.0, 0.4]
-
-
-def test_validation_scores_by_setting():
-    runs = [replace(at(arm, fold, 0), test=False) for arm in (NSL, BASE) for fold in (0, 1, 2)]
-    scores = [0.5, 0.7, 0.9, 0.2]
-    results = {run: {"val_uar": own} for run, own in zip(runs, scores, strict=False)}
-    base, nsl = compare_validation(results, runs).to_dict("records")
-
-    assert (nsl["method"], nsl["n"], nsl["runs"], nsl["missing"]) == ("nsl", 3, 3, 0)
-    assert (nsl["mean"], nsl["sd"]) == pytest.approx((0.7, 0.2))
-    assert (base["mean"], base["runs"], base["missing"]) == (0.2, 1, 2)
-    assert np.isnan(base["sd"])
-
-
-def test_pairs_stand_in_the_same_order():
-    results = {at(arm, 0, seed): scored(a=(5, 5)) for arm in (BASE, NSL) for seed in (0, 2, 1)}
-    del results[at(BASE, 0, 1)]
-    runs = tabulate_runs(dict(reversed(results.items())))
-    ours, theirs = pair(runs[runs["method"] == "nsl"], runs[runs["method"] == "base"])
-
-    assert [*ours["seed"]] == [*theirs["seed"]] == [0, 2]
-    assert set(ours["method"]) == {"nsl"} and set(theirs["method"]) == {"base"}
+    expected = score(labels, predicted, classes)
+    assert pooled == pytest.approx({name: expected[name] for name in pooled})

@@ -4,7 +4,7 @@ import pytest
 
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig
-from ser_nsl.pipeline.sweep import Fold, Grid, SweepConfig
+from ser_nsl.pipeline.experiment import Fold, Grid, SweepConfig
 from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.upstream.make import make_upstream
 
@@ -22,7 +22,7 @@ def tiny(tone_corpus, tmp_path_factory) -> SweepConfig:
         grids={
             "main": Grid(arms=("base", "nsl"), networks=("cnn6",), seeds=(0,), folds=(1,)),
             "controls": Grid(
-                arms=("guessed", "guessed_probe", "random", "purity_50"),
+                arms=("pseudo_labels_probe", "random", "purity_50"),
                 networks=("cnn6",),
                 n=(2,),
                 label_shares=(0.5,),

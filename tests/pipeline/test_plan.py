@@ -1,170 +1,82 @@
-import json
-from dataclasses import replace
+"""Plans of runs and of folds; nothing is run here."""
+
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from ser_nsl.audio.records import has_split
-from ser_nsl.audio.settings import FrontEndConfig
-from ser_nsl.corpora.settings import CorpusConfig, SyntheticConfig
-from ser_nsl.edge import Recognizer
+from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
 from ser_nsl.graph.settings import GraphConfig
-from ser_nsl.pipeline.experiment import Experiment, load_experiment
-from ser_nsl.pipeline.plan import exported_model, plan, run_pipeline
-from ser_nsl.pipeline.stage import read_record
-from ser_nsl.training.settings import TrainingConfig
-from ser_nsl.upstream.settings import PretrainingConfig, SmallUpstreamConfig, UpstreamConfig
+from ser_nsl.pipeline.experiment import Experiment, Fold, Grid, list_runs
+from ser_nsl.pipeline.plan import exported_model, plan_folds, plan_run, sweep_training
+from ser_nsl.pipeline.steps import Step
+from ser_nsl.upstream.settings import PretrainingConfig
 
-# A man and a woman for each split.
-SPEECH = SyntheticConfig(speakers=6, clips_per_emotion=1)
 TINY = Experiment(
     name="tiny",
     title="Tiny",
-    source=CorpusConfig("ravdess", synthetic=SPEECH),
-    target=CorpusConfig("demos", synthetic=SPEECH),
-    small_upstream=SmallUpstreamConfig(hidden_size=16, layers=1, channels=8),
-    finetuning=UpstreamConfig(epochs=1, clip_seconds=0.3, freeze_feature_encoder=False),
-    clip_seconds=0.6,
-    front_end=FrontEndConfig(mel_bins=16),
+    source=CorpusConfig("ravdess", audio_dir=Path("clips"), leave_out=("calm",), skip_bad=True),
+    target=CorpusConfig("demos", synthetic=SyntheticConfig(speakers=6)),
+    upstream="mini",
     graph=GraphConfig(similarity_threshold=0.5),
     networks=("cnn6",),
-    training=TrainingConfig(epochs=1),
-    caution="Nothing can be learnt here.",
 )
 
-BEFORE_TRAINING = [
-    "source/audio",
-    "source/manifest.csv",
-    "target/audio",
-    "target/manifest.csv",
-    "upstream/random",
-    "upstream/finetuned",
-    "features",
-    "embeddings",
-    "graph/graph.tsv",
-    "training",
-]
-FROM_TRAINING_ON = [
-    "models/cnn6-base-seed0",
-    "results/cnn6-base-seed0.json",
-    "models/cnn6-nsl-seed0",
-    "results/cnn6-nsl-seed0.json",
-    "recogniser.tflite",
-]
+
+def planned(experiment: Experiment, run: Path = Path("run")) -> dict[str, Step]:
+    """Steps by output."""
+    return {step.out.relative_to(run).as_posix(): step for step in plan_run(experiment, run)}
 
 
-def planned(experiment: Experiment, run: Path) -> dict[str, bool]:
-    """Whether each output is up to date, as a dry run tells it."""
-    _, _, *rows = run_pipeline(experiment, run, dry_run=True).splitlines()
-    return {
-        str(Path(row.split()[-1]).relative_to(run)): "up to date" in row
-        for row in rows
-        if not row.startswith("make_report")
-    }
+def inputs(step: Step) -> list[Path]:
+    values = [step.arguments.get(name) for name in step.function.inputs]
+    each = [v for value in values for v in (value if isinstance(value, tuple) else [value])]
+    return [Path(value) for value in each if value is not None]
 
 
-def snapshot(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    return {
-        path: (path.stat().st_mtime_ns, path.read_bytes())
-        for path in folder.rglob("*")
-        if path.is_file() and "report" not in path.relative_to(folder).parts
-    }
+EXPERIMENTS = {
+    "as it is": TINY,
+    "random upstream": replace(TINY, upstream=None),
+    "adapted": replace(TINY, adaptation=PretrainingConfig(epochs=3)),
+    "learned before": replace(TINY, finetuning=None, center="speaker"),
+    "transfer": replace(TINY, methods=("max", "base"), networks=("cnn6", "vgg15"), seeds=(3, 4)),
+    "probe": replace(
+        TINY, graph=GraphConfig(embeddings="probe", across_speakers=True), center="speaker"
+    ),
+}
 
 
-def remade(before: dict, after: dict, run: Path) -> set[str]:
-    """Outputs of which a file is new or was written again."""
-    changed = {path.relative_to(run) for path in after if after[path] != before.get(path)}
-    outs = BEFORE_TRAINING + FROM_TRAINING_ON
-    return {out for out in outs if any(path.is_relative_to(out) for path in changed)}
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_steps_come_after_those_that_make_their_inputs(experiment):
+    made: set[Path] = set()
+    for step in plan_run(experiment, Path("run")):
+        here = {path for path in inputs(step) if path.parts[0] == "run"}
+        assert here <= made, step
+        assert step.out not in made
+        made.add(step.out)
 
 
-def test_whole_chain_on_synthetic_speech(tmp_path, capsys):
-    pytest.importorskip("espeakng_loader")
-    run = tmp_path / "run"
-
-    assert planned(TINY, run) == dict.fromkeys(BEFORE_TRAINING + FROM_TRAINING_ON, False)
-    assert not run.exists()
-
-    summary = run_pipeline(TINY, run)
-
-    # What DESIGN.md promises, each with its record.
-    for out in BEFORE_TRAINING + FROM_TRAINING_ON:
-        assert (run / out).exists(), out
-        assert read_record(run / out) is not None, out
-    for folder, splits in {
-        "features": ("train", "val", "test"),
-        "embeddings": ("train",),
-        "training": ("train",),
-    }.items():
-        assert all(has_split(run / folder, split) for split in splits)
-    assert not has_split(run / "embeddings", "test")
-    for model in ("base", "nsl"):
-        names = {path.name for path in (run / f"models/cnn6-{model}-seed0").iterdir()}
-        assert names == {
-            *("model.h5", "last.weights.h5", "description.json", "history.json", "logs"),
-            "stage.json",
-        }
-    recogniser = Recognizer(run / "recogniser.tflite")
-    assert set(recogniser.labels) == {
-        *("anger", "disgust", "fear", "guilt", "happiness", "sadness", "surprise")
-    }
-    assert read_record(run / "recogniser.tflite")["paths"]["model_dir"].endswith("cnn6-nsl-seed0")
-    assert "p_better" in json.loads((run / "results/cnn6-nsl-seed0.json").read_text())
-    assert "Tiny: test split" in summary
-    assert TINY.caution in summary
-    assert (run / "report" / "report.html").is_file()
-    assert load_experiment(str(run / "experiment.yaml")) == TINY
-
-    # Again: nothing to do.
-    before = snapshot(run)
-    capsys.readouterr()
-    run_pipeline(TINY, run)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 15
-    assert all(line.endswith(": up to date") for line in lines)
-    again = snapshot(run)
-    assert remade(before, again, run) == set()
-
-    # Settings decide what is made again.
-    longer = replace(TINY, training=replace(TINY.training, epochs=2))
-    expected = dict.fromkeys(BEFORE_TRAINING, True) | dict.fromkeys(FROM_TRAINING_ON, False)
-    assert planned(longer, run) == expected
-    stronger = replace(TINY, training=replace(TINY.training, alpha=2.0))
-    changed = {"models/cnn6-nsl-seed0", "results/cnn6-nsl-seed0.json", "recogniser.tflite"}
-    assert {out for out, current in planned(stronger, run).items() if not current} == changed
-    sparser = replace(TINY, graph=replace(TINY.graph, similarity_threshold=0.6))
-    changed |= {"graph/graph.tsv", "training"}
-    assert {out for out, current in planned(sparser, run).items() if not current} == changed
-    assert snapshot(run) == again
-
-    run_pipeline(longer, run)
-    assert remade(again, snapshot(run), run) == set(FROM_TRAINING_ON)
-    assert read_record(run / "models/cnn6-nsl-seed0")["counts"]["epochs"] == 2
-
-    # So do files: a clip that has changed makes all anew that comes after it.
-    clip = min((run / "target" / "audio").rglob("*.wav"))
-    clip.write_bytes(clip.read_bytes()[:-2] + b"\1\1")
-    untouched = {"source/audio", "source/manifest.csv", "target/audio"}
-    untouched |= {"upstream/random", "upstream/finetuned"}
-    assert {out for out, current in planned(longer, run).items() if current} == untouched
+def test_run_in_its_order():
+    assert [*planned(replace(TINY, upstream=None))] == [
+        *("source/manifest.csv", "target/audio", "target/manifest.csv"),
+        *("upstream/random", "upstream/finetuned"),
+        *("features", "embeddings", "graph/graph.tsv", "training"),
+        *("models/cnn6-base-seed0", "results/cnn6-base-seed0.json"),
+        *("models/cnn6-nsl-seed0", "results/cnn6-nsl-seed0.json"),
+        "recogniser.tflite",
+    ]
 
 
-def test_plan_of_transfer_learning(tmp_path):
-    experiment = replace(
-        TINY,
-        source=CorpusConfig("ravdess", audio_dir=Path("clips")),
-        upstream="facebook/wav2vec2-base",
-        methods=("max", "base"),
-        networks=("cnn6", "vgg15"),
-        seeds=(3, 4),
-    )
+def test_every_setting_of_a_corpus_is_passed_on():
+    arguments = planned(TINY)["source/manifest.csv"].arguments
 
-    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(experiment, tmp_path)}
+    assert (arguments["audio_dir"], arguments["skip_bad"]) == (Path("clips"), True)
+    assert {field.name for field in fields(CorpusConfig)} - {"synthetic"} <= arguments.keys()
 
-    assert "source/audio" not in steps
-    assert steps["source/manifest.csv"].arguments["audio_dir"] == Path("clips")
-    assert "upstream/random" not in steps
-    assert steps["upstream/finetuned"].arguments["upstream"] == "facebook/wav2vec2-base"
+
+def test_transfer_learning():
+    steps = planned(EXPERIMENTS["transfer"])
+
     assert steps["embeddings"].arguments["splits"] == ("train", "val", "test")
     assert [out for out in steps if out.startswith("models")] == [
         f"models/{network}-{method}-seed{seed}"
@@ -174,57 +86,63 @@ def test_plan_of_transfer_learning(tmp_path):
     ]
     training = steps["models/vgg15-max-seed4"].arguments
     assert (training["model"], training["method"], training["training"].seed) == ("vgg15", "max", 4)
-    assert training["embeddings"] == tmp_path / "embeddings"
+    assert training["embeddings"] == Path("run/embeddings")
     assert training["training_records"] is None
     scoring = steps["results/vgg15-max-seed4.json"].arguments
     assert scoring["model_dir"] == training["out"]
-    assert scoring["compare_with"] == tmp_path / "results/vgg15-base-seed4.json"
+    assert scoring["compare_with"] == Path("run/results/vgg15-base-seed4.json")
     assert steps["results/vgg15-base-seed4.json"].arguments["compare_with"] is None
-    assert steps["recogniser.tflite"].arguments["model_dir"].name == "cnn6-base-seed3"
 
 
-def test_plan_of_an_upstream_that_has_learned_before(tmp_path):
-    experiment = replace(TINY, upstream="mini", finetuning=None, center="speaker")
+def test_settings_of_the_graph_leave_other_methods_up_to_date():
+    stronger = replace(TINY, training=replace(TINY.training, alpha=9.0, layer="fc1"))
+    before, after = planned(TINY), planned(stronger)
 
-    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(experiment, tmp_path)}
+    assert [out for out in before if before[out] != after[out]] == ["models/cnn6-nsl-seed0"]
+
+
+def test_upstream_that_has_learned_before():
+    steps = planned(EXPERIMENTS["learned before"])
 
     assert not [out for out in steps if out.startswith(("source", "upstream"))]
     assert steps["uncentered"].arguments["upstream"] == "mini"
-    assert steps["embeddings"].arguments["embeddings"] == tmp_path / "uncentered"
-    assert steps["embeddings"].arguments["by"] == "speaker"
-    assert steps["graph/graph.tsv"].arguments["embeddings"] == tmp_path / "embeddings"
+    assert steps["embeddings"].arguments["embeddings"] == Path("run/uncentered")
+    assert steps["graph/graph.tsv"].arguments["embeddings"] == Path("run/embeddings")
 
 
-def test_plan_of_a_probe(tmp_path):
-    graph = replace(TINY.graph, likeness="probe", across_speakers=True)
-    experiment = replace(TINY, graph=graph, center="speaker")
+def test_adaptation():
+    steps = planned(EXPERIMENTS["adapted"])
+    adapted = steps["upstream/adapted"].arguments
 
-    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(experiment, tmp_path)}
+    assert adapted["audio"] == (Path("run/target/manifest.csv"), Path("run/source/manifest.csv"))
+    assert (adapted["upstream"], adapted["config"].epochs) == ("mini", 3)
+    assert steps["upstream/finetuned"].arguments["upstream"] == "run/upstream/adapted"
+    assert steps["embeddings"].arguments["upstream"] == "run/upstream/finetuned"
 
-    likeness = tmp_path / "likeness"
-    fused = (tmp_path / "embeddings", likeness / "mfcc")
-    assert steps["likeness/fused"].arguments["embeddings"] == fused
-    assert steps["likeness/probe"].arguments["embeddings"] == likeness / "fused"
-    assert steps["graph/all.tsv"].arguments["embeddings"] == likeness / "probe"
+
+def test_graph_of_a_probe():
+    steps = planned(EXPERIMENTS["probe"])
+
+    assert steps["fused"].arguments["embeddings"] == (Path("run/embeddings"), Path("run/mfcc"))
+    assert steps["mfcc"].arguments["embeddings"] == Path("run/uncentered_mfcc")
+    assert steps["probe"].arguments["embeddings"] == Path("run/fused")
+    assert steps["graph/all.tsv"].arguments["embeddings"] == Path("run/probe")
     assert steps["graph/graph.tsv"].arguments["across_speakers"]
-    assert steps["training"].arguments["graph"] == tmp_path / "graph" / "graph.tsv"
+    assert steps["training"].arguments["graph"] == Path("run/graph/graph.tsv")
 
 
-@pytest.mark.parametrize(("likeness", "embeddings"), [("mfcc", "mfcc"), ("fused", "fused")])
-def test_plan_of_another_likeness(likeness, embeddings, tmp_path):
-    experiment = replace(TINY, graph=replace(TINY.graph, likeness=likeness))
+@pytest.mark.parametrize("kind", ["mfcc", "fused"])
+def test_graph_of_other_embeddings(kind):
+    steps = planned(replace(TINY, graph=replace(TINY.graph, embeddings=kind)))
 
-    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(experiment, tmp_path)}
-
-    assert steps["graph/graph.tsv"].arguments["embeddings"] == tmp_path / "likeness" / embeddings
-    assert "likeness/uncentered" not in steps
+    assert steps["graph/graph.tsv"].arguments["embeddings"] == Path("run") / kind
+    assert "uncentered_mfcc" not in steps
 
 
-def test_plan_of_a_large_graph(tmp_path):
+def test_large_graph():
     def arguments(**graph) -> tuple[dict, dict]:
-        steps = plan(replace(TINY, graph=replace(TINY.graph, **graph)), tmp_path)
-        by_name = {step.function.__name__: step.arguments for step in steps}
-        return by_name["build_graph"], by_name["pack_neighbors"]
+        steps = planned(replace(TINY, graph=replace(TINY.graph, **graph)))
+        return steps["graph/graph.tsv"].arguments, steps["training"].arguments
 
     build, pack = arguments()
     assert (build["builder"], build["max_neighbors"]) == ("auto", None)
@@ -234,34 +152,133 @@ def test_plan_of_a_large_graph(tmp_path):
     assert (pack["form"], pack["max_neighbors"]) == ("indexed", 6)
 
 
-def test_plan_of_adaptation(tmp_path):
-    experiment = replace(TINY, upstream="mini", adaptation=PretrainingConfig(epochs=3))
-    manifests = {name: tmp_path / name / "manifest.csv" for name in ("source", "target")}
-
-    steps = {str(step.out.relative_to(tmp_path)): step for step in plan(experiment, tmp_path)}
-
-    adapted = steps["upstream/adapted"].arguments
-    assert adapted["audio"] == (manifests["target"], manifests["source"])
-    assert (adapted["upstream"], adapted["config"].epochs) == ("mini", 3)
-    assert steps["upstream/finetuned"].arguments["upstream"] == str(adapted["out"])
-    with pytest.raises(ValueError, match="finetuning must be given where there is adaptation"):
-        replace(experiment, finetuning=None)
-
-
 @pytest.mark.parametrize(
     ("methods", "expected"),
     [
         (("base", "nsl"), "cnn6-nsl-seed0"),
         (("base", "add"), "cnn6-base-seed0"),
-        (("nsl",), "cnn6-nsl-seed0"),
         (("add", "max"), None),
     ],
 )
-def test_exported_model_needs_no_upstream(methods, expected, tmp_path):
+def test_exported_model_needs_no_upstream(methods, expected):
     experiment = replace(TINY, methods=methods)
-
-    found = exported_model(experiment, tmp_path)
+    found, export = exported_model(experiment, Path("run")), planned(experiment)
 
     assert (found and found.name) == expected
-    exports = [step for step in plan(experiment, tmp_path) if "recogniser" in step.out.name]
-    assert [step.arguments["model_dir"] for step in exports] == ([found] if found else [])
+    if expected:
+        assert export["recogniser.tflite"].arguments["model_dir"] == found
+    else:
+        assert "recogniser.tflite" not in export
+
+
+def fold_steps(sweep, *arms: str, folds: tuple[int, ...] = (0,), **grid) -> dict[str, Step]:
+    """Steps before the trainings of some arms, by output."""
+    grids = {"main": Grid(arms=arms, folds=folds, seeds=(0,), **grid)}
+    sweep = replace(sweep, grids=grids, default=("main",))
+    plans = plan_folds(sweep, folds, Path("work"))
+    for run in list_runs(sweep):
+        plans[run.fold].features()
+        plans[run.fold].inputs(sweep_training(sweep, run))
+    steps = plans[folds[0]].steps
+    return {out.relative_to("work").as_posix(): step for out, step in steps.items()}
+
+
+def test_only_what_the_arms_need_is_made(tiny):
+    """Centring needs speakers; plain training, transfer and the paper's graph do not."""
+
+    def made(*arms: str) -> set[str]:
+        return {step.function.__name__ for step in fold_steps(tiny, *arms).values()}
+
+    always = {"prepare_corpus", "extract_features"}
+    assert made("base") == always
+    assert made("add") == always | {"extract_embeddings"}
+    assert made("paper") == always | {"extract_embeddings", "build_graph", "pack_neighbors"}
+    assert made("mfcc") & {"extract_embeddings", "fuse_embeddings"} == set()
+    assert made("pseudo_labels") >= {"fuse_embeddings", "probe_embeddings", "pseudo_label"}
+
+
+def test_a_sweep_of_one_fold_makes_what_a_run_makes(tiny):
+    """In the same folders, except that a fold may have several graphs."""
+    run = Experiment(
+        name="tiny",
+        title="Tiny",
+        target=replace(tiny.target, split=SplitConfig(method="paper")),
+        upstream=tiny.upstream,
+        finetuning=None,
+        clip_seconds=tiny.clip_seconds,
+        front_end=tiny.front_end,
+        center="speaker",
+        methods=("base", "add"),
+    )
+    folds = [Fold(split=run.target.split)]
+    sweep = replace(tiny, folds=folds, grids={}, default=())
+    alike = ["target/manifest.csv", "features", "uncentered", "embeddings"]
+
+    of_run = planned(run, Path("work/fold0"))
+    of_fold = fold_steps(sweep, "base", "nsl", "add")
+
+    assert {out: of_run[out] for out in alike} == {out: of_fold[f"fold0/{out}"] for out in alike}
+
+
+def test_folds_share_what_does_not_depend_on_them(tiny):
+    sweep = replace(tiny, grids={}, default=())
+    steps = fold_steps(sweep, "probe", "add", folds=(0, 1))
+    names = [step.function.__name__ for step in steps.values()]
+
+    once = ("extract_features", "extract_embeddings", "extract_mfccs")
+    assert [names.count(name) for name in once] == [1, 1, 1]
+    assert names.count("center_embeddings") == 4
+    divided = steps["fold1/uncentered_mfcc"]
+    assert divided.arguments["records"] == Path("work/fold0/uncentered_mfcc")
+    assert divided.arguments["manifest"] == Path("work/fold1/target/manifest.csv")
+    assert divided.arguments["standardise"]
+    assert not steps["fold1/uncentered"].arguments["standardise"]
+
+
+def test_arms_share_a_graph_and_differ_in_records(tiny):
+    steps = fold_steps(
+        tiny, *("nsl", "agreeing", "random", "oracle", "purity_50", "probe"), label_shares=(0.5,)
+    )
+
+    graph = Path("work/fold0/graph")
+    packed = {
+        out.removeprefix("fold0/training/"): (
+            step.arguments["graph"].relative_to(graph).as_posix(),
+            step.arguments["max_neighbors"],
+        )
+        for out, step in steps.items()
+        if "/training/" in out
+    }
+    assert packed == {
+        "upstream_3": ("upstream/graph.tsv", 30),
+        "upstream_random_3": ("upstream/random_3.tsv", 3),
+        "upstream_oracle_3": ("upstream/oracle_3.tsv", 3),
+        "upstream_oracle_50_3": ("upstream/oracle_3_purity_50.tsv", 3),
+        "probe_0.5_0_3": ("probe_0.5_0/graph.tsv", 30),
+    }
+    probe = steps["fold0/probe_0.5_0"].arguments
+    assert (probe["label_share"], probe["seed"]) == (0.5, 0)
+
+
+def test_a_probe_of_all_labels_is_the_same_for_every_seed(tiny):
+    runs = [
+        replace(list_runs(tiny)[1], method="probe", label_share=share, seed=seed)
+        for share in (1.0, 0.5)
+        for seed in (1, 2)
+    ]
+
+    assert [sweep_training(tiny, run).probe_name for run in runs] == [
+        *("probe", "probe", "probe_0.5_1", "probe_0.5_2")
+    ]
+
+
+def test_pseudo_labels_hide_no_label_from_training(tiny):
+    (run,) = (each for each in list_runs(tiny, ["controls"]) if "pseudo" in each.method)
+    plan = plan_folds(tiny, [1], Path("work"))[1]
+
+    arguments = plan.steps[plan.model(sweep_training(tiny, run), Path("model"))].arguments
+
+    assert arguments["training"].label_share == 1.0
+    assert arguments["features"] == Path("work/fold1/pseudo_labels/probe_0.5_0")
+    packed = plan.steps[arguments["training_records"]].arguments
+    assert packed["features"] == arguments["features"]

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from math import isnan
 
 import pytest
 
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.results import read_results, result_table
+from ser_nsl.pipeline.experiment import Run
+from ser_nsl.pipeline.results import add_result, read_results, read_scores, result_table
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def run(tmp_path):
 
 
 def test_one_row_a_model_of_the_experiment(run):
-    rows = read_results(run).set_index(["network", "method", "seed"])
+    rows = read_scores(run).set_index(["network", "method", "seed"])
 
     assert len(rows) == 6
     assert rows.loc[("cnn6", "nsl", 1)].to_dict() == {
@@ -64,9 +66,33 @@ def test_means_over_seeds_with_their_spread(run):
 def test_model_without_a_result_is_named(run):
     (run / "results" / "cnn6-add-seed1.json").unlink()
     with pytest.raises(InputError, match="has no result of cnn6-add-seed1"):
-        read_results(run)
+        read_scores(run)
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="is no run; run tools/run_pipeline.py first"):
         result_table(tmp_path)
+
+
+RUN = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, True)
+
+
+def test_results_of_a_sweep_are_read_as_they_were_added(tmp_path):
+    path = tmp_path / "new" / "runs.jsonl"
+    results = {RUN: {"uar": 0.5}, replace(RUN, seed=1): {"uar": 0.75, "speakers": {"a": {}}}}
+    for run, result in results.items():
+        add_result(path, run, result)
+
+    assert [*read_results(path).items()] == [*results.items()]
+    assert read_results(tmp_path / "none.jsonl") == {}
+
+
+@pytest.mark.parametrize("line", ['{"corpus": "emodb"}', "[]", '{"corpus'])
+def test_damaged_line_is_named(line, tmp_path):
+    path = tmp_path / "runs.jsonl"
+    add_result(path, RUN, {})
+    with path.open("a") as file:
+        file.write(line)
+
+    with pytest.raises(InputError, match=r"runs\.jsonl: line 2"):
+        read_results(path)

@@ -3,22 +3,19 @@
 import json
 import re
 import runpy
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.arms import ARMS
-from ser_nsl.pipeline.sweep import Fold, Grid, Run, SweepConfig, list_runs
-from ser_nsl.pipeline.sweep_results import add_result
+from ser_nsl.pipeline.experiment import Fold, Grid, Run, SweepConfig, list_runs
 from ser_nsl.reports import figures
 from ser_nsl.reports.sweep import make_sweep_report
 
@@ -115,6 +112,12 @@ def report(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _quick_figures(monkeypatch):
+    """Figures are drawn but not written, except in `report`."""
+    monkeypatch.setattr(figures, "_svg", lambda figure, **_: "<svg/>")
+
+
 def section(page: str, title: str) -> str:
     """What stands below a heading of the Markdown page."""
     return page.partition(f" {title}\n")[2].partition("\n#")[0]
@@ -130,7 +133,7 @@ def test_sentences_say_what_intervals_allow(report):
     sure = "is 20.0 points above base (95 % interval 20.0 to 20.0, p 0.031, 6 speakers)"
     # Of six gains of 0.2 or -0.1, half each, resamples have one to five high ones in 95 %.
     unsure = (
-        "cannot be told from base: 5.0 points above "
+        "cannot be distinguished from base: 5.0 points above "
         "(95 % interval -5.0 to 15.0, p 0.625, 6 speakers)"
     )
 
@@ -141,16 +144,14 @@ def test_sentences_say_what_intervals_allow(report):
         )
         assert sure in half[0]
         assert unsure in half[2]
-        assert "cannot be told from base: 0.0 points above (95 % interval 0.0 to 0.0" in full[0]
+        assert (
+            "cannot be distinguished from base: 0.0 points above (95 % interval 0.0 to 0.0"
+            in full[0]
+        )
         # Of four settings on resnet9 one is above base, and cnn6's is not.
         assert "by more than chance explains: 1 of 5 graph settings are above, 0 below" in page
         assert "by more than chance explains: 1 of 4 graph settings are above, 0 below" in page
-
-
-def test_sentences_of_other_networks_stand_by_their_tables(report):
-    markdown = read(report)[1]
-
-    assert "`nsl` cannot be told from base" in section(markdown, "cnn6, 100 % of the labels")
+    assert "`nsl` cannot be distinguished" in section(markdown, "cnn6, 100 % of the labels")
     assert "it has no runs to compare with the random graph." in markdown
 
 
@@ -165,8 +166,69 @@ def test_table_of_scores(report):
     assert nsl == ["75.0 ± 5.5", "7.1", "75.0", gain, gain, "6"]
     order = re.findall(r"^\| (\w+) \(", table, re.MULTILINE)
     assert order == ["base", "nsl", "fused", "random", "oracle", "purity_20", "purity_60", "add"]
-    assert "guessing gives 50.0 %" in markdown
+    assert "by chance it is 50.0 %" in markdown
     assert "20.0 to 20.0" in html
+
+
+def made(folder: Path, **grid) -> tuple[str, str, dict]:
+    """The report of a sweep with one grid."""
+    config = sweep(folder)
+    grids = {"main": replace(config.grids["main"], **grid)}
+    write_sweep(folder, replace(config, grids=grids, default=("main",)))
+    make_sweep_report(run=folder, out=folder)
+    return read(folder)
+
+
+def test_sentences_of_pseudo_labels(tmp_path):
+    arms = ("base", "pseudo_labels", "probe", "pseudo_labels_probe")
+    html, markdown, metrics = made(tmp_path, arms=arms, label_shares=(0.5,))
+
+    assert "- `pseudo_labels` cannot be distinguished from base: 0.0 points above" in markdown
+    assert "with what the probe knows but without a graph." in markdown
+    assert "| Against pseudo-labels | Runs |" in markdown
+    assert html.count("Against pseudo-labels</th>") == 1
+    text = "it cannot be distinguished from pseudo-labels without a graph: 0.0 points above"
+    sentences = [line for line in markdown.splitlines() if text in line]
+    assert [line.split("`")[1] for line in sentences] == ["probe", "pseudo_labels_probe"]
+    assert "the random graph" not in sentences[1]
+    found = [each["against_pseudo_labels"] for each in metrics["comparisons"]]
+    assert [bool(each) for each in found] == [False, False, True, True]
+
+
+def test_sentences_of_a_graph_without_weight(tmp_path):
+    markdown = made(tmp_path, arms=("base", "nsl"), alpha=(0.0, 0.1))[1]
+
+    assert "of 2 graph settings are above" in markdown  # at either share of the labels
+    sentences = [line for line in markdown.splitlines() if line.startswith("- `nsl α 0`")]
+    assert len(sentences) == 2
+    for line in sentences:
+        assert line.endswith("with unlabelled clips in the batch but no weight on the graph.")
+
+
+def test_settings_of_one_arm_are_distinct(tmp_path):
+    grid = {"n": (3, 6), "alpha": (0.1, 1.0), "seeds": (0,), "label_shares": (1.0,)}
+    markdown = made(tmp_path, arms=("base", "nsl"), **grid)[1]
+
+    labels = re.findall(r"^- `(nsl.+?)`", markdown, re.MULTILINE)
+    assert labels == ["nsl n 3, α 0.1", "nsl n 3, α 1", "nsl n 6, α 0.1", "nsl n 6, α 1"]
+    assert (tmp_path / "figures" / "main_resnet9_100_nsl_batch_fc2_cosine.svg").is_file()
+
+
+def test_embeddings_are_described_as_the_arms_use_them(tmp_path):
+    markdown = made(tmp_path, arms=("base", "paper", "add"))[1]
+
+    (line,) = (line for line in markdown.splitlines() if line.startswith("- Upstream:"))
+    assert "subtracted" not in line
+    assert "edges within speakers too; transfer has embeddings as they are" in line
+
+
+def test_arms_that_are_below(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "gain", lambda run, _: -3 * (run.method == "nsl"))
+    markdown = made(tmp_path, arms=("base", "nsl", "fused"))[1]
+
+    assert "`nsl` is 30.0 points below base (95 % interval -30.0 to -30.0" in markdown
+    assert "Against base, by more than chance explains: 0 of 4 graph settings are" in markdown
+    assert "above, 2 below. Against the random graph" in markdown
 
 
 def test_networks_side_by_side(report):
@@ -281,21 +343,6 @@ def test_unfinished_sweep(tmp_path):
     assert "Grid `choose`" not in markdown
 
 
-def test_arms_that_are_below(tmp_path):
-    folder = write_sweep(tmp_path)
-    config, lines = sweep(tmp_path), []
-    for run in list_runs(config):
-        worse = replace(run, method="oracle") if run.method == "base" else run
-        lines.append(json.dumps(asdict(run) | result_of(worse, config)))
-    (folder / "runs.jsonl").write_text("\n".join(lines))
-    make_sweep_report(run=folder, out=folder)
-
-    markdown = read(folder)[1]
-    assert "`nsl` is 20.0 points below base (95 % interval -20.0 to -20.0" in markdown
-    assert "Against base, by more than chance explains: 0 of 5 graph settings are" in markdown
-    assert "above, 2 below. Against the random graph" in markdown
-
-
 @pytest.mark.parametrize(
     "keep",
     [
@@ -318,28 +365,6 @@ def test_absent_pieces(tmp_path, keep):
     assert "nan" not in re.sub(r"base64,\S+", "", html + markdown).lower()
 
 
-def test_lines_without_names_of_classes(tmp_path):
-    config = sweep(tmp_path)
-    write_sweep(tmp_path, keep=lambda _: False)
-    for run in list_runs(config, ["networks"]):
-        result = result_of(run, config)
-        del result["classes"]
-        add_result(tmp_path / "runs.jsonl", run, result)
-    make_sweep_report(run=tmp_path, out=tmp_path)
-
-    assert "- Emotions: 1, 2\n" in read(tmp_path)[1]
-
-
-def test_settings_of_one_arm_are_told_apart(tmp_path):
-    grid = Grid(**USED | {"n": (3, 6)}, alpha=(0.1, 1.0), seeds=(0,))
-    config = replace(sweep(tmp_path), grids={"all": grid}, default=("all",))
-    make_sweep_report(run=write_sweep(tmp_path, config), out=tmp_path)
-
-    labels = re.findall(r"^- `(nsl.+?)`", read(tmp_path)[1], re.MULTILINE)
-    assert labels == ["nsl n 3, α 0.1", "nsl n 3, α 1", "nsl n 6, α 0.1", "nsl n 6, α 1"]
-    assert (tmp_path / "figures" / "all_resnet9_100_nsl_batch_fc2_cosine.svg").is_file()
-
-
 def test_without_runs_it_is_refused(tmp_path):
     folder = write_sweep(tmp_path, keep=lambda _: False)
 
@@ -355,83 +380,3 @@ def test_figures_of_others_are_kept(tmp_path):
     with pytest.raises(InputError, match=r"figures is of no report"):
         make_sweep_report(run=folder, out=tmp_path / "mine")
     assert [*(tmp_path / "mine").iterdir()] == [tmp_path / "mine" / "figures"]
-
-
-def texts(svg: str) -> list[str]:
-    """Letters are drawn as outlines; matplotlib notes the text above each."""
-    return re.findall(r"<!-- (.+) -->", svg)
-
-
-def test_every_arm_has_a_line():
-    curve = pd.DataFrame({"mean": [0.4, 0.6], "sd": [0.1, np.nan]}, index=[0.125, 1.0])
-    svg = figures.share_curves("UAR", dict.fromkeys(ARMS, curve))
-
-    assert {*ARMS, "12.5%", "100%"} <= set(texts(svg))
-
-
-def test_graph_of_known_purity_is_a_point():
-    gains = pd.DataFrame(
-        {"purity": [0.4, 1.0, 0.6, np.nan], "mean": [0.01, 0.1, 0.05, -0.01]},
-        index=["purity_40", "oracle", "nsl", "random"],
-    ).assign(low=np.nan, high=np.nan)
-    svg = figures.gain_by_purity("Gain", gains)
-
-    assert {"made to a purity", "nsl", "random", "100%"} <= set(texts(svg))
-
-
-def test_what_the_probe_knows_without_a_graph_is_told(tmp_path):
-    config = sweep(tmp_path)
-    grid = replace(config.grids["main"], arms=("base", "guessed"), label_shares=(0.5,))
-    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
-
-    make_sweep_report(run=folder, out=folder)
-
-    _, markdown, _ = read(folder)
-    assert "- `guessed` cannot be told from base: 0.0 points above" in markdown
-    assert "with what the probe knows but without a graph." in markdown
-
-
-def test_what_a_graph_adds_to_guesses_is_told(tmp_path):
-    config = sweep(tmp_path)
-    arms = ("base", "guessed", "probe", "guessed_probe")
-    grid = replace(config.grids["main"], arms=arms, label_shares=(0.5,))
-    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
-
-    make_sweep_report(run=folder, out=folder)
-
-    html, markdown, metrics = read(folder)
-    assert "| Against guessed | Runs |" in markdown
-    assert html.count("Against guessed</th>") == 1
-    told = "it cannot be told from guessed labels without a graph: 0.0 points above"
-    sentences = [line for line in markdown.splitlines() if told in line]
-    assert [line.split("`")[1] for line in sentences] == ["probe", "guessed_probe"]
-    assert "the random graph" not in sentences[1]
-    known = {each["setting"]["method"]: each["against_guessed"] for each in metrics["comparisons"]}
-    assert [name for name, found in known.items() if found] == ["probe", "guessed_probe"]
-
-
-def test_what_unlabelled_clips_do_without_a_graph_is_told(tmp_path):
-    config = sweep(tmp_path)
-    grid = replace(config.grids["main"], arms=("base", "nsl"), alpha=(0.0, 0.1))
-    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
-
-    make_sweep_report(run=folder, out=folder)
-
-    markdown = read(folder)[1]
-    assert "of 2 graph settings are above" in markdown  # at either share of the labels
-    told = [line for line in markdown.splitlines() if line.startswith("- `nsl α 0`")]
-    assert len(told) == 2
-    for line in told:
-        assert line.endswith("with unlabelled clips in the batch but no weight on the graph.")
-
-
-def test_embeddings_are_told_as_the_arms_use_them(tmp_path):
-    config = sweep(tmp_path)
-    grid = replace(config.grids["main"], arms=("base", "paper", "add"))
-    folder = write_sweep(tmp_path, replace(config, grids={"main": grid}, default=("main",)))
-
-    make_sweep_report(run=folder, out=folder)
-
-    (told,) = (line for line in read(folder)[1].splitlines() if line.startswith("- Upstream:"))
-    assert "taken away" not in told
-    assert "edges within speakers too; transfer has embeddings as they are" in told

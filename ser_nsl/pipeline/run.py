@@ -1,0 +1,69 @@
+"""Runs an experiment: all stages of its plan that are not up to date, then the report."""
+
+from pathlib import Path
+
+from tabulate import tabulate
+
+from ser_nsl.pipeline.experiment import Experiment
+from ser_nsl.pipeline.plan import exported_model, plan_run
+from ser_nsl.pipeline.results import EXPERIMENT_NAME, result_table
+from ser_nsl.pipeline.settings import save_settings
+from ser_nsl.pipeline.steps import Step, pending, run_steps
+from ser_nsl.reports.run import make_report
+from ser_nsl.training.train import check_networks
+
+__all__ = ["run_pipeline"]
+
+
+def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) -> str:
+    """Runs the stages that are not up to date.
+
+    Args:
+        experiment: The experiment.
+        run: Folder for everything that it makes.
+        dry_run: Whether to print only what would run.
+
+    Returns:
+        The plan (`dry_run`), or the result table and the places of the results.
+
+    Raises:
+        InputError: As the stages.
+
+    Example:
+        >>> from ser_nsl.pipeline import load_experiment
+        >>> plan = run_pipeline(load_experiment("smoke"), Path("run"), dry_run=True)
+        >>> for line in plan.splitlines()[2:4]:
+        ...     print(line)
+        make_synthetic_corpus  will run  run/source/audio
+        prepare_corpus         will run  run/source/manifest.csv
+    """
+    layers = [experiment.training.layer] if "nsl" in experiment.methods else []
+    check_networks(experiment.networks, layers, experiment.front_end, experiment.clip_seconds)
+    steps = plan_run(experiment, run)
+    if dry_run:
+        return _describe_plan(steps, run)
+    run.mkdir(parents=True, exist_ok=True)
+    save_settings(experiment, run / EXPERIMENT_NAME)
+    run_steps(steps)
+    make_report(run=run, out=run / "report")  # always: it is quick and measures latency again
+    return _describe_results(experiment, run)
+
+
+def _describe_plan(steps: list[Step], run: Path) -> str:
+    rows = [
+        (step.function.__name__, "will run" if waits else "up to date", step.out)
+        for step, waits in zip(steps, pending(steps), strict=True)
+    ]
+    rows.append((make_report.__name__, "will run", run / "report"))
+    return tabulate(rows, headers=("stage", "", "output"))
+
+
+def _describe_results(experiment: Experiment, run: Path) -> str:
+    table = tabulate(result_table(run), headers="keys", showindex=False, disable_numparse=True)
+    lines = ["", f"{experiment.title}: test split", table, ""]
+    if exported_model(experiment, run) is not None:
+        lines.append(f"recogniser  {run / 'recogniser.tflite'}")
+    lines.append(f"report      {run / 'report' / 'report.html'}")
+    if experiment.caution:
+        lines.append(f"note        {experiment.caution}")
+    return "\n".join(lines)

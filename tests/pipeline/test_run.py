@@ -1,0 +1,132 @@
+"""The whole chain of an experiment, run for real."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ser_nsl.audio.records import has_split
+from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.corpora.settings import CorpusConfig, SyntheticConfig
+from ser_nsl.edge import Recognizer
+from ser_nsl.graph.settings import GraphConfig
+from ser_nsl.pipeline.experiment import Experiment, load_experiment
+from ser_nsl.pipeline.run import run_pipeline
+from ser_nsl.pipeline.stage import read_record
+from ser_nsl.training.settings import TrainingConfig
+from ser_nsl.upstream.settings import SmallUpstreamConfig, UpstreamConfig
+
+# A man and a woman for each split.
+SPEECH = SyntheticConfig(speakers=6, clips_per_emotion=1)
+TINY = Experiment(
+    name="tiny",
+    title="Tiny",
+    source=CorpusConfig("ravdess", synthetic=SPEECH),
+    target=CorpusConfig("demos", synthetic=SPEECH),
+    small_upstream=SmallUpstreamConfig(hidden_size=16, layers=1, channels=8),
+    finetuning=UpstreamConfig(epochs=1, clip_seconds=0.3, freeze_feature_encoder=False),
+    clip_seconds=0.6,
+    front_end=FrontEndConfig(mel_bins=16),
+    graph=GraphConfig(similarity_threshold=0.5),
+    networks=("cnn6",),
+    training=TrainingConfig(epochs=1),
+    caution="Nothing can be learnt here.",
+)
+BEFORE_TRAINING = [
+    "source/audio",
+    "source/manifest.csv",
+    "target/audio",
+    "target/manifest.csv",
+    "upstream/random",
+    "upstream/finetuned",
+    "features",
+    "embeddings",
+    "graph/graph.tsv",
+    "training",
+]
+FROM_TRAINING_ON = [
+    "models/cnn6-base-seed0",
+    "results/cnn6-base-seed0.json",
+    "models/cnn6-nsl-seed0",
+    "results/cnn6-nsl-seed0.json",
+    "recogniser.tflite",
+]
+
+
+def planned(experiment: Experiment, run: Path) -> dict[str, bool]:
+    """Whether each output is up to date, as a dry run says."""
+    _, _, *rows = run_pipeline(experiment, run, dry_run=True).splitlines()
+    return {
+        str(Path(row.split()[-1]).relative_to(run)): "up to date" in row
+        for row in rows
+        if not row.startswith("make_report")
+    }
+
+
+def snapshot(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file() and "report" not in path.relative_to(folder).parts
+    }
+
+
+def remade(before: dict, after: dict, run: Path) -> set[str]:
+    """Outputs of which a file is new or was written again."""
+    changed = {path.relative_to(run) for path in after if after[path] != before.get(path)}
+    outs = BEFORE_TRAINING + FROM_TRAINING_ON
+    return {out for out in outs if any(path.is_relative_to(out) for path in changed)}
+
+
+@pytest.mark.slow
+def test_whole_chain_on_synthetic_speech(tmp_path, capsys):
+    pytest.importorskip("espeakng_loader")
+    run = tmp_path / "run"
+
+    assert planned(TINY, run) == dict.fromkeys(BEFORE_TRAINING + FROM_TRAINING_ON, False)
+    assert not run.exists()
+
+    summary = run_pipeline(TINY, run)
+
+    for out in BEFORE_TRAINING + FROM_TRAINING_ON:
+        assert read_record(run / out) is not None, out
+    assert [has_split(run / "embeddings", split) for split in ("train", "test")] == [True, False]
+    assert has_split(run / "features", "test")
+    recogniser = Recognizer(run / "recogniser.tflite")
+    assert set(recogniser.labels) == {
+        *("anger", "disgust", "fear", "guilt", "happiness", "sadness", "surprise")
+    }
+    assert read_record(run / "recogniser.tflite")["paths"]["model_dir"].endswith("cnn6-nsl-seed0")
+    assert "p_better" in json.loads((run / "results/cnn6-nsl-seed0.json").read_text())
+    assert "Tiny: test split" in summary
+    assert TINY.caution in summary
+    assert (run / "report" / "report.html").is_file()
+    assert load_experiment(str(run / "experiment.yaml")) == TINY
+
+    # Again: nothing to do.
+    before = snapshot(run)
+    capsys.readouterr()
+    run_pipeline(TINY, run)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 15
+    assert all(line.endswith(": up to date") for line in lines)
+    assert remade(before, snapshot(run), run) == set()
+
+    # Settings decide what is made again.
+    longer = replace(TINY, training=replace(TINY.training, epochs=2))
+    expected = dict.fromkeys(BEFORE_TRAINING, True) | dict.fromkeys(FROM_TRAINING_ON, False)
+    assert planned(longer, run) == expected
+    sparser = replace(TINY, graph=replace(TINY.graph, similarity_threshold=0.6))
+    changed = {"graph/graph.tsv", "training", *FROM_TRAINING_ON[2:]}
+    assert {out for out, current in planned(sparser, run).items() if not current} == changed
+
+    run_pipeline(longer, run)
+    assert remade(before, snapshot(run), run) == set(FROM_TRAINING_ON)
+
+    # So do files: all that comes after a clip that has changed is made again.
+    clip = min((run / "target" / "audio").rglob("*.wav"))
+    clip.write_bytes(clip.read_bytes()[:-2] + b"\1\1")
+    untouched = {"source/audio", "source/manifest.csv", "target/audio"}
+    untouched |= {"upstream/random", "upstream/finetuned"}
+    assert {out for out, current in planned(longer, run).items() if current} == untouched

@@ -1,0 +1,59 @@
+"""Figures: what is written in them."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from ser_nsl.pipeline.arms import ARMS
+from ser_nsl.reports import figures
+
+
+def texts(svg: str) -> list[str]:
+    """Letters are drawn as outlines; matplotlib notes the text above each."""
+    return re.findall(r"<!-- (.+) -->", svg)
+
+
+def test_confusion_matrix_shows_shares_of_rows_and_counts():
+    svg = figures.confusion_matrix("base", np.array([[1, 3], [0, 0]]), ("anger", "joy"))
+
+    assert [text for text in texts(svg) if text in ("25%", "1", "75%", "3", "·")] == (
+        ["25%", "1", "75%", "3", "·", "·"]
+    )
+
+
+def test_learning_curve_of_one_epoch():
+    curve = pd.DataFrame({0: [0.5]}, index=[1])
+    svg = figures.learning_curve("UAR", {"nsl": curve}, {"nsl": {0: 1}}, chance=0.2)
+
+    assert {"UAR", "nsl", "chance", "epoch", "100%"} <= set(texts(svg))
+
+
+def test_edge_shares_beside_chance():
+    shares = pd.DataFrame({"all": [0.5], "used": [0.7], "chance": [0.1]}, index=["one emotion"])
+
+    assert {"50%", "70%", "chance", "one emotion"} <= set(texts(figures.edge_shares("x", shares)))
+
+
+def test_many_degrees_share_bars():
+    svg = figures.degree_histogram("x", {"all": range(1000), "used": [0, 1]})
+
+    assert svg.count('<g id="patch_') < 40
+
+
+def test_every_arm_has_a_line():
+    curve = pd.DataFrame({"mean": [0.4, 0.6], "sd": [0.1, np.nan]}, index=[0.125, 1.0])
+    svg = figures.share_curves("UAR", dict.fromkeys(ARMS, curve))
+
+    assert {*ARMS, "12.5%", "100%"} <= set(texts(svg))
+    assert svg == figures.share_curves("UAR", dict.fromkeys(ARMS, curve))
+
+
+def test_graph_of_known_purity_is_a_point():
+    gains = pd.DataFrame(
+        {"purity": [0.4, 1.0, 0.6, np.nan], "mean": [0.01, 0.1, 0.05, -0.01]},
+        index=["purity_40", "oracle", "nsl", "random"],
+    ).assign(low=np.nan, high=np.nan)
+    svg = figures.gain_by_purity("Gain", gains)
+
+    assert {"made to a purity", "nsl", "random", "100%"} <= set(texts(svg))
