@@ -12,7 +12,7 @@ from mediapipe.tasks.python.core.base_options import BaseOptions
 from ser_nsl.edge import Recognizer
 
 RATE = 16_000
-WINDOW = 8000  # samples that the recogniser hears
+WINDOW = 8000  # samples of the recogniser's input
 
 
 @pytest.fixture
@@ -49,18 +49,18 @@ def classify_stream(
     recogniser: Path, chunks: list[np.ndarray], rate: int
 ) -> list[tuple[float, dict]]:
     """The same in mode `AUDIO_STREAM`."""
-    heard = []
+    results = []
     options = audio.AudioClassifierOptions(
         BaseOptions(str(recogniser)),
         running_mode=audio.RunningMode.AUDIO_STREAM,
-        result_callback=lambda result, ms: heard.append((ms / 1000, by_name(result))),
+        result_callback=lambda result, ms: results.append((ms / 1000, by_name(result))),
     )
     milliseconds = 0.0
     with audio.AudioClassifier.create_from_options(options) as classifier:
         for chunk in chunks:
             classifier.classify_async(AudioData.create_from_array(chunk, rate), int(milliseconds))
             milliseconds += 1000 * len(chunk) / rate
-    return heard
+    return results
 
 
 def test_clips(recogniser, recognizer, tmp_path):
@@ -87,7 +87,7 @@ def test_stream(recogniser, recognizer, tmp_path):
 
 
 def test_other_rates_and_channels(recogniser, recognizer, tmp_path):
-    """MediaPipe has a resampler of its own, so the answers are alike only."""
+    """MediaPipe has its own resampler, so the answers are only similar."""
     samples = read(tmp_path / "clip.wav", noises(0.5, 44_100), 44_100)
     theirs = classify(recogniser, samples, 44_100)[0][1]
 
