@@ -307,12 +307,17 @@ class Batch(NamedTuple):
 def read_batches(
     paths: Iterable[Path],
     schema: Mapping[str, tf.io.FixedLenFeature | tf.io.RaggedFeature],
+    *,
+    id_feature: str = "id",
+    size: int = _RECORDS,
 ) -> Iterator[Batch]:
     """Reads records many at a time, faster than `read_examples`, refusing damage and doubled ids.
 
     Args:
         paths: TFRecord files.
-        schema: Features to read besides `id`, as `tf.io.parse_example` takes them.
+        schema: Features to read besides the id, as `tf.io.parse_example` takes them.
+        id_feature: Name of the feature with the id.
+        size: Number of records that are parsed at a time.
 
     Yields:
         The records, in order.
@@ -322,12 +327,12 @@ def read_batches(
             or doubled.
     """
     seen: set[str] = set()
-    schema = {"id": tf.io.FixedLenFeature([], tf.string, ""), **schema}
+    schema = {id_feature: tf.io.FixedLenFeature([], tf.string, ""), **schema}
     for path in paths:
         try:
-            for records in tf.data.TFRecordDataset(str(path)).batch(_RECORDS).prefetch(1):
+            for records in tf.data.TFRecordDataset(str(path)).batch(size).prefetch(1):
                 features = tf.io.parse_example(records, schema)
-                ids = [each.decode() for each in features["id"].numpy()]
+                ids = [each.decode() for each in features[id_feature].numpy()]
                 for utterance_id in ids:
                     _check_new(utterance_id, seen, path)
                 yield Batch(path, ids, records.numpy(), features)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import lazy_loader
 import numpy as np
 
+from ser_nsl.audio.records import Batch, read_batches
 from ser_nsl.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 else:
     tf = lazy_loader.load("tensorflow")
 
-_IN_MEMORY_BYTES = 2**31
-_ONCE_BYTES = 2**27  # of files that are read only once
 _RECORDS = 1_024  # parsed at a time
 _PAIRS = 1_024  # compared at a time; more would leave the processor's cache
 _LEAST_NORM = 1e-6  # as in the official builder
@@ -34,7 +30,7 @@ class Vectors:
 
     Attributes:
         ids: In rising order.
-        values: float32, shape `(clips, width)`; above 2 GiB in a file that is mapped to memory.
+        values: float32, shape `(clips, width)`.
         norms: Lengths, float64, shape `(clips,)`.
     """
 
@@ -89,26 +85,10 @@ def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.matmul(a[:, np.newaxis, :], b[:, :, np.newaxis])[:, 0, 0]
 
 
-class _Batch(NamedTuple):
-    path: Path
-    ids: list[str]
-    example: dict[str, tf.Tensor | tf.RaggedTensor]
-
-    def check(self, holds: Iterable[bool], rule: str, next_step: str) -> None:
-        faulty = [each for each, good in zip(self.ids, holds, strict=True) if not good]
-        if faulty:
-            raise InputError(
-                f"{self.path}: every embedding must {rule}; received {len(faulty)} that do not "
-                f"(first: {', '.join(map(repr, faulty[:3]))}). {next_step}"
-            )
-
-
 def read_vectors(
     paths: Sequence[str | Path], *, id_feature: str = "id", embedding_feature: str = "embedding"
 ) -> Vectors:
-    """Reads embeddings: first the ids, then the vectors straight to their places.
-
-    Small files are kept between the two, large ones read twice.
+    """Reads embeddings: the ids first, then the vectors straight to their places.
 
     Args:
         paths: TFRecord files.
@@ -124,119 +104,65 @@ def read_vectors(
             width, upstream or layer than the first.
     """
     files = [Path(path) for path in paths]
-    schema = {
-        embedding_feature: tf.io.RaggedFeature(tf.float32),
-        "upstream": tf.io.FixedLenFeature([], tf.string, ""),
-    }
-    batches = _read_batches(files, id_feature, schema)
-    if sum(path.stat().st_size for path in files if path.exists()) <= _ONCE_BYTES:
-        at_once = list(batches)
-        ids, batches = _check_ids(at_once, files), iter(at_once)
-    else:
-        ids = _check_ids(_read_batches(files, id_feature), files)
-    place = {utterance_id: i for i, utterance_id in enumerate(sorted(ids))}
-    first = next(batches)
-    width = int(first.example[embedding_feature].row_lengths()[0])
-    upstream = first.example["upstream"][0].numpy()
-    values, norms = _allocate(len(place), width), np.empty(len(place))
-    for batch in chain([first], batches):
-        _check_upstream(batch, upstream)
-        vectors = _checked_vectors(batch, embedding_feature, width)
-        rows = [place[utterance_id] for utterance_id in batch.ids]
-        values[rows] = vectors
-        doubles = _aligned(vectors)
-        norms[rows] = np.maximum(np.sqrt(_dots(doubles, doubles)), _LEAST_NORM)
-    return Vectors(list(place), values, norms)
-
-
-def _check_ids(batches: Iterable[_Batch], files: Sequence[Path]) -> set[str]:
-    """The ids of all batches."""
-    known: set[str] = set()
-    again = "Make the records again."
-    for batch in batches:
-        batch.check(map(bool, batch.ids), "have an id", again)
-        fit = (_UNFIT.isdisjoint(utterance_id) for utterance_id in batch.ids)
-        batch.check(fit, "have an id without tab or line break", "Rename the clips.")
-        batch.check(_are_new(batch.ids, known), "have an id of its own", again)
-    if not known:
+    ids: list[str] = []
+    for batch in read_batches(files, {}, id_feature=id_feature, size=_RECORDS):
+        fit = np.array([_UNFIT.isdisjoint(utterance_id) for utterance_id in batch.ids])
+        batch.check(fit, "every id must be without tab and line break; rename the clips.")
+        ids += batch.ids
+    if not ids:
         raise InputError(
             f"{files[0] if files else 'embeddings'}: at least one embedding is needed; received "
             f"none in {len(files)} files. Embed some clips."
         )
-    return known
+    ids.sort()
+    place = {utterance_id: i for i, utterance_id in enumerate(ids)}
+    schema = {
+        embedding_feature: tf.io.RaggedFeature(tf.float32),
+        "upstream": tf.io.FixedLenFeature([], tf.string, ""),
+    }
+    values, norms, upstream = np.empty((0, 0), np.float32), np.empty(len(ids)), None
+    for batch in read_batches(files, schema, id_feature=id_feature, size=_RECORDS):
+        if upstream is None:
+            width = int(batch.features[embedding_feature].row_lengths()[0])
+            values = np.empty((len(ids), width), np.float32)
+            upstream = batch.features["upstream"].numpy()[0]
+        _check_upstream(batch, upstream)
+        vectors = _checked_vectors(batch, embedding_feature, values.shape[1])
+        rows = [place[utterance_id] for utterance_id in batch.ids]
+        doubles = _aligned(vectors)
+        values[rows], norms[rows] = vectors, np.sqrt(_dots(doubles, doubles))
+    return Vectors(ids, values, np.maximum(norms, _LEAST_NORM))
 
 
-def _are_new(ids: Iterable[str], known: set[str]) -> Iterator[bool]:
-    for utterance_id in ids:
-        yield utterance_id not in known
-        known.add(utterance_id)
+def _check_upstream(batch: Batch, first: bytes) -> None:
+    names = batch.features["upstream"].numpy()
+    others = [name for name in names if name != first]
+    if others:
+        one, other = (name.decode(errors="replace") or "unknown" for name in (first, others[0]))
+        rule = f"all embeddings must come from one upstream and layer, {one} like the first, not "
+        batch.check(names == first, f"{rule}{other}. Embed all clips with one upstream.")
 
 
-def _check_upstream(batch: _Batch, first: bytes) -> None:
-    same = batch.example["upstream"].numpy() == first
-    if not same.all():
-        names = [first, batch.example["upstream"].numpy()[~same][0]]
-        one, other = (name.decode(errors="replace") or "unknown" for name in names)
-        batch.check(
-            same,
-            f"come from one upstream and layer, {one} as the first, not {other}",
-            "Embed all clips with one upstream.",
-        )
-
-
-def _checked_vectors(batch: _Batch, embedding_feature: str, width: int) -> np.ndarray:
-    """The vectors of a batch, shape `(records, width)`."""
-    widths = batch.example[embedding_feature].row_lengths().numpy()
-    if not widths.all():
-        _refuse_features(batch.path)
-    batch.check(widths > 0, "have numbers", "Embed the clips again.")
-    rule = f"have {width} numbers, as the first has"
-    batch.check(widths == width, rule, "Embed all clips with one upstream.")
-    vectors = batch.example[embedding_feature].flat_values.numpy().reshape(-1, width)
-    batch.check(np.isfinite(vectors).all(axis=1), "be finite", "Embed the clips again.")
+def _checked_vectors(batch: Batch, embedding_feature: str, width: int) -> np.ndarray:
+    """Returns the vectors of a batch, shape `(records, width)`."""
+    vectors = batch.features[embedding_feature]
+    widths = vectors.row_lengths().numpy()
     batch.check(
-        vectors.any(axis=1),
-        "have a direction, so not be all zero",
-        "Train the upstream longer or embed another layer.",
+        widths > 0,
+        f"every record must have numbers in the feature {embedding_feature!r}; give the folder of "
+        "extract_embeddings or center_embeddings, not one of features.",
     )
-    return vectors
-
-
-def _refuse_features(path: Path) -> None:
-    """Raises if a file's first record is one of features."""
-    first = tf.train.Example.FromString(next(_iterate_records(path)))
-    if "logmel" in first.features.feature:
-        raise InputError(
-            f"{path}: holds features, not embeddings; give the folder that "
-            "tools/extract_embeddings.py or tools/center_embeddings.py has made."
-        )
-
-
-def _allocate(clips: int, width: int) -> np.ndarray:
-    """Room for vectors; where it is large, a file without a name that ends with its use."""
-    if clips * width * np.dtype(np.float32).itemsize <= _IN_MEMORY_BYTES:
-        return np.empty((clips, width), np.float32)
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, np.float32, "w+", shape=(clips, width))
-
-
-def _iterate_records(path: Path) -> Iterator[bytes]:
-    """Yields the records of a file; a tf.data pipeline would take longer to start than to read."""
-    return inspect.unwrap(tf.compat.v1.io.tf_record_iterator)(str(path))  # not its deprecation
-
-
-def _read_batches(
-    files: Sequence[Path], id_feature: str, more: Mapping[str, Any] | None = None
-) -> Iterator[_Batch]:
-    schema = {id_feature: tf.io.FixedLenFeature([], tf.string, ""), **(more or {})}
-    for path in files:
-        try:
-            every = _iterate_records(path)
-            while records := list(islice(every, _RECORDS)):
-                example = tf.io.parse_example(records, schema)
-                ids = [each.decode() for each in example[id_feature].numpy()]
-                yield _Batch(path, ids, example)
-        except (tf.errors.OpError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{path}: is cut off or damaged, or holds no embeddings; make it again."
-            ) from error
+    batch.check(
+        widths == width,
+        f"every embedding must have {width} numbers, like the first; embed all clips with one "
+        "upstream.",
+    )
+    values = vectors.flat_values.numpy().reshape(-1, width)
+    finite = np.isfinite(values).all(axis=1)
+    batch.check(finite, "every embedding must be finite; embed the clips again.")
+    batch.check(
+        values.any(axis=1),
+        "every embedding must have a direction, so not be all zero; train the upstream longer or "
+        "embed another layer.",
+    )
+    return values

@@ -227,19 +227,6 @@ def test_what_a_pair_must_reach_leaves_room_for_ties(monkeypatch):
     assert edges[edges.sources == 0].targets.tolist() == [3]
 
 
-def test_vectors_beyond_the_limit_lie_in_a_file(write_embeddings, monkeypatch):
-    files = all_files(write_embeddings(by_id(clustered_vectors())))
-    in_memory = read_vectors(files)
-    monkeypatch.setattr("ser_nsl.graph.vectors._IN_MEMORY_BYTES", 100)
-    monkeypatch.setattr("ser_nsl.graph.vectors._ONCE_BYTES", 100)
-    mapped = read_vectors(files)
-
-    assert isinstance(mapped.values, np.memmap)
-    assert not isinstance(in_memory.values, np.memmap)
-    np.testing.assert_array_equal(mapped.values, in_memory.values)
-    assert len(find_edges(mapped, 0.9)) == len(find_edges(in_memory, 0.9)) > 0
-
-
 def test_error_of_float32_is_bounded(write_embeddings):
     vectors = read_vectors(all_files(write_embeddings(by_id(vectors_near(0.99)))))
     units = vectors.units(slice(None))
