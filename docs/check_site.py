@@ -1,4 +1,4 @@
-"""Checks a built site, without a network: every link leads somewhere, every public name is there.
+"""Checks a built site without a network: every link works, every public name is described.
 
 python docs/check_site.py build/docs
 """
@@ -26,7 +26,7 @@ class Page(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Notes what a tag links to, and its id."""
+        """Collects the links and the id of a tag."""
         for name, value in attributes:
             if name in ("href", "src") and value:
                 self.links.append(value)
@@ -35,13 +35,13 @@ class Page(HTMLParser):
 
 
 def dead_links(site: Path) -> Iterator[str]:
-    """Follows all links that stay within the site.
+    """Finds links within the site that lead nowhere.
 
     Args:
-        site: Its folder.
+        site: Folder of the site.
 
     Yields:
-        Page and link, of each that leads nowhere.
+        Page and link.
     """
     pages = {path.resolve(): Page(path) for path in sorted(site.rglob("*.html"))}
     for path, page in pages.items():
@@ -57,7 +57,7 @@ def dead_links(site: Path) -> Iterator[str]:
 
 
 def public_names() -> Iterator[str]:
-    """Lists what modules and packages name in `__all__`.
+    """Lists the names in `__all__` of modules and packages.
 
     Yields:
         Full names.
@@ -71,13 +71,13 @@ def public_names() -> Iterator[str]:
 
 
 def missing_names(site: Path) -> Iterator[str]:
-    """Looks public names up in the site's index.
+    """Finds public names that no page describes.
 
     Args:
-        site: Its folder.
+        site: Folder of the site.
 
     Yields:
-        Those that no page describes.
+        Full names.
     """
     index = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="").data
     described = {name for kind, names in index.items() if kind.startswith("py:") for name in names}
@@ -86,6 +86,6 @@ def missing_names(site: Path) -> Iterator[str]:
 
 if __name__ == "__main__":
     site = Path(sys.argv[1])
-    faults = [f"dead link in {each}" for each in dead_links(site)]
-    faults += [f"no page describes {each}" for each in missing_names(site)]
+    faults = [f"dead link in {link}" for link in dead_links(site)]
+    faults += [f"no page describes {name}" for name in missing_names(site)]
     sys.exit("\n".join(faults) or 0)

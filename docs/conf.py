@@ -55,10 +55,10 @@ toc_object_entries_show_parents = "hide"
 
 
 def link_to_pages(app: Sphinx, page: str, source: list[str]) -> None:
-    """Makes of links to folders links to their README, or text where there is none."""
+    """Turns links to folders into links to their README, or into text where there is none."""
     here = (ROOT / page).parent
 
-    def mended(link: re.Match) -> str:
+    def to_readme(link: re.Match) -> str:
         text, target = link.groups()
         if not (here / target).is_dir():
             return link[0]
@@ -66,17 +66,17 @@ def link_to_pages(app: Sphinx, page: str, source: list[str]) -> None:
         return f"[{text}]({target.rstrip('/')}/README.md)" if readme.is_file() else text
 
     if page.split("/")[0] != "notebooks":
-        source[0] = re.sub(r"(?<!!)\[([^]\n]+)\]\(([^)#:\s]+)\)", mended, source[0])
+        source[0] = re.sub(r"(?<!!)\[([^]\n]+)\]\(([^)#:\s]+)\)", to_readme, source[0])
 
 
-def leave_out_what_is_empty(app: Sphinx, page: str, source: list[str]) -> None:
-    """Leaves the notebooks out of the contents while there are none."""
+def leave_out_missing_notebooks(app: Sphinx, page: str, source: list[str]) -> None:
+    """Leaves notebooks out of the contents if there are none."""
     if page == root_doc and not any((ROOT / "notebooks").glob("*.ipynb")):
         source[0] = source[0].replace("../notebooks/*\n", "")
 
 
 def tables_in_rst(app: Sphinx, what: str, name: str, _: Any, __: Any, lines: list[str]) -> None:
-    """Makes list tables of the Markdown tables in docstrings."""
+    """Turns Markdown tables in docstrings into list tables."""
     lines[:] = _converted(lines)
 
 
@@ -97,11 +97,11 @@ def _converted(lines: list[str]) -> Iterator[str]:
 def describe_constants(
     app: Sphinx, what: str, name: str, item: Any, _: Any, lines: list[str]
 ) -> None:
-    """Finds the text on a constant in the module from which a package takes it."""
+    """Takes the text on a constant from the module that defines it."""
     if what != "data":
         return
     package, _, short = name.rpartition(".")
-    for module in (each for each in sys.modules if each.startswith(f"{package}.")):
+    for module in [name for name in sys.modules if name.startswith(f"{package}.")]:
         found = ModuleAnalyzer.for_module(module).find_attr_docs().get(("", short))
         if found:
             lines[:] = found
@@ -111,20 +111,20 @@ def describe_constants(
 def signature_of_keras(
     app: Sphinx, what: str, name: str, item: Any, _: Any, signature: str | None, returns: str | None
 ) -> tuple[str, None] | None:
-    """Takes the arguments of Keras classes from `__init__`, since their `__new__` takes any."""
+    """Shows the arguments of `__init__` for Keras classes, whose `__new__` accepts any."""
     if what != "class" or signature != "(*args, **kwargs)":
         return None
-    own = inspect.signature(item.__init__, bound_method=True).replace(return_annotation=None)
+    signature_of_init = inspect.signature(item.__init__, bound_method=True)
     text = inspect.stringify_signature(
-        own, unqualified_typehints=True, show_return_annotation=False
+        signature_of_init, unqualified_typehints=True, show_return_annotation=False
     )
     return text, None
 
 
 def setup(app: Sphinx) -> None:
-    """Connects what this file adds."""
+    """Connects the functions of this file."""
     app.connect("source-read", link_to_pages)
-    app.connect("source-read", leave_out_what_is_empty)
+    app.connect("source-read", leave_out_missing_notebooks)
     app.connect("autodoc-process-docstring", tables_in_rst, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", describe_constants, priority=300)
     app.connect("autodoc-process-signature", signature_of_keras)

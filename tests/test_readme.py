@@ -1,66 +1,123 @@
-"""The README's commands name scripts, flags and settings that exist."""
+"""README and docs: commands parse, links lead somewhere, the table shows what was measured."""
 
+import ast
+import functools
 import json
 import re
-import runpy
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tyro
 
-from ser_nsl.pipeline.experiment import load_experiment
+from ser_nsl.cli import COMMANDS
+from ser_nsl.corpora import known_corpora, load_corpus
+from ser_nsl.pipeline import load_experiment, load_sweep
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [
-    shlex.split(line, comments=True)
-    for block in BLOCKS
-    for line in block.replace("\\\n", " ").splitlines()
-    if "tools/" in line
+DOCS = ROOT / "docs"
+PAGES = [
+    *(
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "results/README.md")
+    ),
+    *sorted(DOCS.glob("*.md")),
 ]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text() for path in PAGES}
 
 
-def help_of(script: str, monkeypatch, capsys) -> str:
-    monkeypatch.setattr("sys.argv", [script, "--help"])
-    monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / script), run_name="__main__")
-    assert stop.value.code == 0
-    return capsys.readouterr().out
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[1])
-def test_commands_parse(command, monkeypatch, capsys):
-    _, script, *arguments = command
-    text = help_of(script, monkeypatch, capsys)
-    flags = [argument for argument in arguments if argument.startswith("--")]
-    missing = [flag for flag in flags if not re.search(rf"{flag}(?![\w.-])", text)]
-    assert not missing
+def commands() -> Iterator[tuple[str, ...]]:
+    """The words of each whole `ser-nsl ...` in a block of shell, the page before them."""
+    for page, text in TEXTS.items():
+        for block in blocks(text, "sh"):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["ser-nsl"] and "..." not in words:
+                    yield page, *words[1:]
 
 
-def test_every_script_and_experiment_is_told_of():
-    readme = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("words", [*commands()], ids=lambda words: " ".join(words[:2]))
+def test_commands_parse(words):
+    _, *words = words
+    if words == ["--help"]:
+        return
+    function = COMMANDS[words[0]].load()
+
+    @functools.wraps(function)
+    def do_nothing(*_, **__):
+        pass
+
+    tyro.cli(do_nothing, args=words[1:])  # exits where a flag is unknown, missing or ill-typed
+
+    if words[0] == "sweep":
+        load_sweep(words[words.index("--config") + 1])
+    if words[0] == "run-pipeline":
+        overrides = words[words.index("--set") + 1 :] if "--set" in words else []
+        changes = [override for override in overrides if not override.startswith("--")]
+        load_experiment(words[words.index("--config") + 1], changes)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_commands_in_sentences_exist(page):
+    named = set(re.findall(r"`ser-nsl\s+([a-z][a-z-]+)", TEXTS[page]))
+    assert named <= {*COMMANDS}
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_examples_in_python_import_what_exists(page):
+    for block in blocks(TEXTS[page], "python"):
+        imports = [node for node in ast.parse(block).body if "Import" in type(node).__name__]
+        exec(ast.unparse(ast.Module(imports, [])))
+
+
+def test_readme_is_short():
+    assert len(TEXTS["README.md"].splitlines()) <= 150
+
+
+def test_every_command_script_experiment_and_corpus_is_described():
     scripts = [path.name for path in (ROOT / "tools").glob("*.py")]
-    assert [name for name in scripts if f"`{name}`" not in readme] == []
-    experiments = [path.stem for path in (ROOT / "ser_nsl" / "configs").glob("ravdess*.yaml")]
-    assert [name for name in experiments if f"`{name}`" not in readme] == []
-    assert all(load_experiment(name).name == name for name in experiments)
+    missing = [
+        name for name in [*COMMANDS, *scripts] if f"`{name}`" not in TEXTS["docs/commands.md"]
+    ]
+    assert missing == []
+    configs = (ROOT / "ser_nsl" / "pipeline" / "configs").glob("*.yaml")
+    assert [path.stem for path in configs if f"`{path.stem}`" not in TEXTS["docs/chain.md"]] == []
+    for name in known_corpora():
+        corpus = load_corpus(name)
+        classes = len({*corpus.labels.values()} - {None})
+        row = f"| `{name}` | {corpus.title}"
+        (line,) = [line for line in TEXTS["docs/corpora.md"].splitlines() if line.startswith(row)]
+        assert f"| {corpus.language} | {classes} |" in line
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page):
+    prose = re.sub(r"```.*?```", "", TEXTS[page], flags=re.DOTALL)
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", prose)
+    for target, anchor in links:
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
 
 
 def shown(value: float) -> str:
-    """In percent, as the README writes it, without -0.0."""
+    """In percent, as the table shows it, without -0.0."""
     return f"{round(100 * value, 1) + 0.0:.1f}".replace("-", "−")
 
 
 def cell_of(row: dict) -> str:
-    """UAR, and how far above plain training; in bold where chance does not explain that."""
+    """UAR, and the gain over plain training; in bold where chance does not explain it."""
     text, gain = f"{shown(row['uar'])} ± {shown(row['uar_sd'])}", row["against_base"]
     if gain is None:
         return text
@@ -75,15 +132,16 @@ def cell_of(row: dict) -> str:
 def test_result_table_is_that_of_the_sweeps(corpus, share):
     path = ROOT / "results" / f"sweep_{corpus.lower()}" / "metrics.json"
     found = {
-        each["setting"]["method"]: cell_of(each)
-        for each in json.loads(path.read_text())["comparisons"]
-        if each["setting"]["network"] == "resnet9_quarter"
-        and each["setting"]["label_share"] == share / 100
-        and (each["setting"]["n"], each["setting"]["alpha"]) in ((0, 0), (3, 1))
-        and each["setting"]["distance"] in ("", "jensen_shannon")
-        and each["uar"] is not None
+        row["setting"]["method"]: cell_of(row)
+        for row in json.loads(path.read_text())["comparisons"]
+        if row["setting"]["network"] == "resnet9_quarter"
+        and row["setting"]["label_share"] == share / 100
+        and (row["setting"]["n"], row["setting"]["alpha"]) in ((0, 0), (3, 1))
+        and row["setting"]["distance"] in ("", "jensen_shannon")
+        and row["uar"] is not None
     }
-    (row,) = re.findall(rf"^\| {corpus} \| {share} % \| (.*) \|$", README, flags=re.MULTILINE)
-    cells = [cell.strip() for cell in row.split(" | ")]
+    pattern = rf"^\| {corpus} \| {share} % \| (.*) \|$"
+    (line,) = re.findall(pattern, TEXTS["docs/results.md"], flags=re.MULTILINE)
+    cells = [cell.strip() for cell in line.split(" | ")]
     methods = ["base", "nsl", "probe", "pseudo_labels", "random_agreeing"]
     assert cells[:5] == [found.get(method, "") for method in methods]
