@@ -14,17 +14,6 @@ from ser_nsl.pipeline.arms import ARMS, find_arm
 from ser_nsl.pipeline.experiment import WITHOUT_GRAPH, Run
 from ser_nsl.pipeline.results import Results
 
-__all__ = [
-    "Comparison",
-    "Difference",
-    "Setting",
-    "arm_order",
-    "compare",
-    "compare_validation",
-    "pair",
-    "tabulate_runs",
-]
-
 _NUMBERS = ("val_uar", "seconds", "uar", "accuracy", "purity")
 _COLUMNS = (
     *(field.name for field in fields(Run)),
