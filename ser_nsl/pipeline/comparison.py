@@ -112,6 +112,13 @@ class Comparison:
             in the same way.
         against_pseudo_labels: Difference of a graph arm that knows what the probe knows from plain
             training on the probe's pseudo-labels.
+
+    Example:
+        >>> from ser_nsl.pipeline import list_runs, load_sweep
+        >>> for comparison in compare({}, list_runs(load_sweep("emodb"), ["small"]))[:2]:
+        ...     print(comparison.setting.method, comparison.runs, comparison.missing)
+        base 0 15
+        pseudo_labels 0 15
     """
 
     setting: Setting

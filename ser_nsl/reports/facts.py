@@ -113,8 +113,8 @@ def repeat_command(experiment: Experiment) -> str:
         `run_pipeline.py` with the shipped experiment of that name, and `--set` for what differs.
 
     Example:
-        >>> repeat_command(load_experiment("smoke", ["seeds=[3]"]))
-        'python tools/run_pipeline.py --config smoke --set seeds=[3]'
+        >>> repeat_command(load_experiment("smoke", ["training.epochs=3"]))
+        'python tools/run_pipeline.py --config smoke --set training.epochs=3'
     """
     try:
         known = _settings(load_experiment(experiment.name))
