@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FEWEST_SPEAKERS", "bootstrap_interval", "pool_folds", "sign_flip_test"]
-
 FEWEST_SPEAKERS = 6
 """Fewest speakers for an interval and a test: the differences of fewer all have one sign by chance
 more often than one time in twenty."""

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from ser_nsl.training.settings import Method
 
-__all__ = ["ARMS", "Arm", "find_arm"]
-
 
 @dataclass(frozen=True)
 class Arm:

@@ -14,17 +14,6 @@ from ser_nsl.pipeline.arms import ARMS, find_arm
 from ser_nsl.pipeline.experiment import WITHOUT_GRAPH, Run
 from ser_nsl.pipeline.results import Results
 
-__all__ = [
-    "Comparison",
-    "Difference",
-    "Setting",
-    "arm_order",
-    "compare",
-    "compare_validation",
-    "pair",
-    "tabulate_runs",
-]
-
 _NUMBERS = ("val_uar", "seconds", "uar", "accuracy", "purity")
 _COLUMNS = (
     *(field.name for field in fields(Run)),
@@ -123,6 +112,13 @@ class Comparison:
             in the same way.
         against_pseudo_labels: Difference of a graph arm that knows what the probe knows from plain
             training on the probe's pseudo-labels.
+
+    Example:
+        >>> from ser_nsl.pipeline import list_runs, load_sweep
+        >>> for comparison in compare({}, list_runs(load_sweep("emodb"), ["small"]))[:2]:
+        ...     print(comparison.setting.method, comparison.runs, comparison.missing)
+        base 0 15
+        pseudo_labels 0 15
     """
 
     setting: Setting

@@ -77,6 +77,12 @@ class Experiment(Setup):
         networks: Light networks to train.
         methods: `base`, `nsl`, `add`, `max`, `avg`; each is trained for each network and seed.
         seeds: Seeds of the trainings; results are means over them.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> experiment = replace(load_experiment("smoke"), seeds=(0, 1, 2))
+        >>> experiment.networks, experiment.methods, experiment.seeds
+        (('resnet9',), ('base', 'nsl'), (0, 1, 2))
     """
 
     source: CorpusConfig | None = None
@@ -200,6 +206,13 @@ class SweepConfig(Setup):
             a GPU.
         joined: Whether validation speakers train too in the runs that score test speakers, whose
             last epoch is then kept, as for the paper's test figures.
+
+    Example:
+        >>> sweep = load_sweep("emodb")
+        >>> sweep.folds[0]
+        Fold(test=('03', '08'), val=('10', '09'), split=None)
+        >>> sweep.grids["small"].networks
+        ('resnet9_quarter',)
     """
 
     folds: list[Fold]
@@ -238,6 +251,11 @@ class Run:
         label_share: Share of the training labels that are used.
         seed: Seed of weights, labels used and order.
         test: Whether test speakers are scored.
+
+    Example:
+        >>> run = list_runs(load_sweep("emodb"), ["small"])[0]
+        >>> run.fold, run.network, run.method, run.label_share
+        (0, 'resnet9_quarter', 'base', 0.25)
     """
 
     corpus: str

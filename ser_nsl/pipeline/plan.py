@@ -43,21 +43,11 @@ from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.make import make_upstream
 from ser_nsl.upstream.pretrain import pretrain_upstream
 
-__all__ = [
-    "Plan",
-    "Training",
-    "exported_model",
-    "plan_folds",
-    "plan_run",
-    "released_method",
-    "sweep_training",
-    "trained_upstream",
-]
-
 _SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 _OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
 _SPARE = 10  # neighbours packed for each that is used, where training leaves some edges out
 _FOLDERS = {"upstream": "embeddings", "mfcc": "mfcc"}
+_UNCENTERED = {"upstream": "uncentered", "mfcc": "uncentered_mfcc"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ class Training:
         network: Name of the network.
         arm: What it learns from.
         settings: How it is trained; `label_share` and `seed` are also those of the probe.
-        graph: How the graph is built and how many neighbours are packed; None without a graph.
+        graph: How the arm's graph is built, and how many neighbours are packed.
         neighbors: Most neighbours of a clip that are used; 0 without a graph.
         splits: Whose clips train.
     """
@@ -76,7 +66,7 @@ class Training:
     network: str
     arm: Arm
     settings: TrainingConfig
-    graph: GraphConfig | None = None
+    graph: GraphConfig = GraphConfig()
     neighbors: int = 0
     splits: tuple[Literal["train", "val"], ...] = ("train",)
 
@@ -120,8 +110,9 @@ class Plan:
     first: "Plan | None" = None
     steps: dict[Path, Step] = field(default_factory=dict)
 
-    def add(self, function: Stage, out: Path, **arguments: Any) -> Path:
+    def add(self, function: Stage, name: str | Path, **arguments: Any) -> Path:
         """Adds a step, unless one with this output is there, and returns the output."""
+        out = self.folder / name
         self.steps.setdefault(out, Step(function, {**arguments, "out": out}))
         return out
 
@@ -134,67 +125,47 @@ class Plan:
         settings = dict(vars(corpus))
         synthetic = settings.pop("synthetic")
         if synthetic is not None:
-            audio = (self.first or self).folder / role / "audio"
-            self.add(make_synthetic_corpus, audio, corpus=corpus.corpus, **vars(synthetic))
-            settings["audio_dir"] = audio
-        return self.add(prepare_corpus, self.folder / role / "manifest.csv", **settings)
+            settings["audio_dir"] = (self.first or self).add(
+                make_synthetic_corpus, f"{role}/audio", corpus=corpus.corpus, **vars(synthetic)
+            )
+        return self.add(prepare_corpus, f"{role}/manifest.csv", **settings)
 
     def features(self, training: Training | None = None) -> Path:
         """Log Mel records; those of a training may have pseudo-labels where labels are hidden."""
-        setup = self.setup
-        features = self._clips(
-            extract_features,
-            "features",
-            clip_seconds=setup.clip_seconds,
-            front_end=setup.front_end,
-        )
+        setup, name = self.setup, "features"
+        length = {"clip_seconds": setup.clip_seconds}
+        features = self._clips(extract_features, name, front_end=setup.front_end, **length)
         if training is None or not training.arm.pseudo_labels:
             return features
-        return self.add(
-            pseudo_label,
-            self.folder / "pseudo_labels" / training.probe_name,
-            features=features,
-            embeddings=self.probe(training),
-            **training.known_labels,
-        )
+        name, known = f"pseudo_labels/{training.probe_name}", training.known_labels
+        probe = self.probe(training)
+        return self.add(pseudo_label, name, features=features, embeddings=probe, **known)
 
     def uncentered(self, kind: str) -> Path:
         """Embeddings as they are, `upstream` or `mfcc`; centring needs speakers."""
-        folder = _FOLDERS[kind]
-        if self.centers:
-            folder = "uncentered" if kind == "upstream" else f"uncentered_{folder}"
+        name = (_UNCENTERED if self.centers else _FOLDERS)[kind]
         if kind == "mfcc":
-            return self._clips(extract_mfccs, folder, splits=self.splits)
-        return self._clips(
-            extract_embeddings,
-            folder,
-            upstream=self.upstream,
-            clip_seconds=self.setup.clip_seconds,
-            splits=self.splits,
-        )
+            return self._clips(extract_mfccs, name, splits=self.splits)
+        settings = {"upstream": self.upstream, "clip_seconds": self.setup.clip_seconds}
+        return self._clips(extract_embeddings, name, splits=self.splits, **settings)
 
     def centered(self, kind: str) -> Path:
         """Embeddings less the mean of each speaker's clips, where the plan centres them."""
-        uncentered = self.uncentered(kind)
+        embeddings, name = self.uncentered(kind), _FOLDERS[kind]
         if not self.centers:
-            return uncentered
-        return self.add(
-            center_embeddings,
-            self.folder / _FOLDERS[kind],
-            embeddings=uncentered,
-            manifest=self.manifest(),
-        )
+            return embeddings
+        return self.add(center_embeddings, name, embeddings=embeddings, manifest=self.manifest())
 
     def fused(self) -> Path:
         """Embeddings of the upstream beside MFCCs."""
         both = (self.centered("upstream"), self.centered("mfcc"))
-        return self.add(fuse_embeddings, self.folder / "fused", embeddings=both)
+        return self.add(fuse_embeddings, "fused", embeddings=both)
 
     def probe(self, training: Training) -> Path:
         """Probabilities of emotions, from a probe that knows the labels that training knows."""
         return self.add(
             probe_embeddings,
-            self.folder / training.probe_name,
+            training.probe_name,
             embeddings=self.fused(),
             manifest=self.manifest(),
             **training.known_labels,
@@ -202,28 +173,23 @@ class Plan:
 
     def graph(self, training: Training) -> Path:
         """The graph of a training, or its control."""
-        assert training.graph is not None
         config, folder = training.graph, self._graph_folder("graph", training)
-        graph = folder / "graph.tsv"
-        built = folder / "all.tsv" if config.across_speakers else graph
-        self.add(
+        name = f"{folder}/graph.tsv"
+        graph = self.add(
             build_graph,
-            built,
+            f"{folder}/all.tsv" if config.across_speakers else name,
             embeddings=self._graph_embeddings(training),
             splits=training.splits,
             **config.building,
         )
         if config.across_speakers:
-            self.add(
-                select_edges, graph, graph=built, manifest=self.manifest(), across_speakers=True
-            )
-        return graph if training.arm.control is None else self._control(graph, training)
+            graph = self._select(graph, name, across_speakers=True)
+        return self._control(graph, folder, training)
 
     def training_records(self, training: Training) -> Path:
         """Clips packed with their neighbours."""
-        assert training.graph is not None
         arm = training.arm
-        changes = [arm.control or "", f"{arm.purity:.0%}".rstrip("%") if arm.purity else ""]
+        changes = [arm.control or "", f"{100 * arm.purity:.0f}" if arm.purity else ""]
         changes.append(f"pseudo_labels_{training.probe_name}" if arm.pseudo_labels else "")
         return self.add(
             pack_neighbors,
@@ -239,18 +205,18 @@ class Plan:
         """What a training reads: arguments of `train_downstream`."""
         return {
             "features": self.features(training),
-            "training_records": self.training_records(training) if training.graph else None,
+            "training_records": self.training_records(training) if training.arm.has_graph else None,
             "embeddings": self.uncentered("upstream") if training.arm.is_transfer else None,
         }
 
-    def model(self, training: Training, out: Path) -> Path:
+    def model(self, training: Training, name: str | Path) -> Path:
         """The trained network."""
         settings = training.settings
         if training.arm.pseudo_labels:  # no label is hidden any more
             settings = replace(settings, label_share=1.0)
         return self.add(
             train_downstream,
-            out,
+            name,
             **self.inputs(training),
             model=training.network,
             method=training.arm.method,
@@ -260,16 +226,16 @@ class Plan:
         )
 
     def scores(
-        self, training: Training, model: Path, out: Path, compare_with: Path | None = None
+        self, training: Training, model: Path, name: str | Path, base: Path | None = None
     ) -> Path:
-        """Scores of a trained network on the test split."""
+        """Scores of a trained network on the test split, and whether they are above base's."""
         return self.add(
             evaluate,
-            out,
+            name,
             model_dir=model,
             records=self.features(),
             embeddings=self.inputs(training)["embeddings"],
-            compare_with=compare_with,
+            compare_with=base,
         )
 
     def _clips(self, function: Stage, name: str, **settings: Any) -> Path:
@@ -278,10 +244,10 @@ class Plan:
         The statistics of MFCCs are standardised over the training clips, so once more for each.
         """
         if self.first is None:
-            return self.add(function, self.folder / name, manifest=self.manifest(), **settings)
+            return self.add(function, name, manifest=self.manifest(), **settings)
         return self.add(
             resplit_records,
-            self.folder / name,
+            name,
             records=self.first._clips(function, name, **settings),
             manifest=self.manifest(),
             splits=self.splits,
@@ -289,7 +255,6 @@ class Plan:
         )
 
     def _graph_embeddings(self, training: Training) -> Path:
-        assert training.graph is not None
         kind = training.graph.embeddings
         if training.arm.paper:
             return self.uncentered(kind)
@@ -297,37 +262,37 @@ class Plan:
             return self.probe(training)
         return self.fused() if kind == "fused" else self.centered(kind)
 
-    def _graph_folder(self, role: str, training: Training, *changes: str) -> Path:
+    def _graph_folder(self, role: str, training: Training, *changes: str) -> str:
         """Folder of a graph or of its records: in a run there is one, in a fold one for each."""
         if self.fold is None:
-            return self.folder / role
-        assert training.graph is not None
+            return role
         kind = "paper" if training.arm.paper else training.graph.embeddings
         kind = training.probe_name if kind == "probe" else kind
         name = "_".join(filter(None, [kind, *changes]))
-        return self.folder / "-".join([role, *training.splits[1:]]) / name
+        return "-".join([role, *training.splits[1:]]) + f"/{name}"
 
-    def _control(self, graph: Path, training: Training) -> Path:
-        """A random graph with as many edges a clip, or one that knows all labels."""
-        assert training.graph is not None
-        arm, nearest, folder = training.arm, training.graph.max_neighbors, graph.parent
-        settings = {"manifest": self.manifest(), "kind": arm.control, "seed": self.fold}
-        if arm.control == "oracle":
-            graph = self.add(control_graph, folder / "oracle.tsv", graph=graph, **settings)
-        chosen = self.add(
-            select_edges,
-            folder / f"{graph.stem}_{nearest}.tsv",
-            graph=graph,
-            manifest=self.manifest(),
-            nearest=nearest,
-        )
+    def _select(self, graph: Path, name: str, **settings: Any) -> Path:
+        return self.add(select_edges, name, graph=graph, manifest=self.manifest(), **settings)
+
+    def _control(self, graph: Path, folder: str, training: Training) -> Path:
+        """The graph itself, or a random one of its degrees, or one that knows all labels."""
+        arm, nearest = training.arm, training.graph.max_neighbors
+
+        def control(graph: Path, name: str, **settings: Any) -> Path:
+            settings |= {"manifest": self.manifest(), "kind": arm.control, "seed": self.fold}
+            return self.add(control_graph, f"{folder}/{name}.tsv", graph=graph, **settings)
+
+        if arm.control is None:
+            return graph
         if arm.control == "random":
-            out = folder / f"random_{nearest}.tsv"
-            return self.add(control_graph, out, graph=chosen, **settings)
+            chosen = self._select(graph, f"{folder}/nearest_{nearest}.tsv", nearest=nearest)
+            return control(chosen, f"random_{nearest}")
+        oracle = control(graph, "oracle")
+        chosen = self._select(oracle, f"{folder}/oracle_{nearest}.tsv", nearest=nearest)
         if arm.purity is None:
             return chosen
-        out = folder / f"oracle_{nearest}_purity_{100 * arm.purity:.0f}.tsv"
-        return self.add(control_graph, out, graph=chosen, purity=arm.purity, **settings)
+        percent = f"{100 * arm.purity:.0f}"
+        return control(chosen, f"oracle_{nearest}_purity_{percent}", purity=arm.purity)
 
 
 def plan_run(experiment: Experiment, run: Path) -> list[Step]:
@@ -362,21 +327,17 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
     plan.training_records(_training(experiment, "", "nsl", experiment.seeds[0]))
     # Base first, to compare the others with.
     methods = sorted(experiment.methods, key=lambda method: method != "base")
-    for network, seed, method in product(experiment.networks, experiment.seeds, methods):
-        label, base = model_label(network, method, seed), model_label(network, "base", seed)
-        training = _training(experiment, network, method, seed)
-        model = plan.model(training, run / "models" / label)
-        compared = method != "base" and "base" in methods
-        plan.scores(
-            training,
-            model,
-            run / "results" / f"{label}.json",
-            compare_with=run / "results" / f"{base}.json" if compared else None,
-        )
+    for network, seed in product(experiment.networks, experiment.seeds):
+        base = None
+        for method in methods:
+            label = model_label(network, method, seed)
+            training = _training(experiment, network, method, seed)
+            model = plan.model(training, f"models/{label}")
+            scores = plan.scores(training, model, f"results/{label}.json", base)
+            base = scores if method == "base" else base
     exported = exported_model(experiment, run)
     if exported is not None:
-        out = run / "recogniser.tflite"
-        plan.add(export_tflite, out, model_dir=exported, manifest=plan.manifest())
+        plan.add(export_tflite, "recogniser.tflite", model_dir=exported, manifest=plan.manifest())
     return [*plan.steps.values()]
 
 
@@ -395,27 +356,16 @@ def _plan_upstream(plan: Plan, experiment: Experiment) -> None:
     if experiment.source is not None and experiment.reads_source:
         source = plan.corpus(experiment.source, "source")
     target, upstream = plan.manifest(), experiment.upstream
-    folder = plan.folder / "upstream"
     if upstream is None:
         size = vars(experiment.small_upstream)
-        upstream = str(plan.add(make_upstream, folder / "random", **size))
+        upstream = str(plan.add(make_upstream, "upstream/random", **size))
     if experiment.adaptation is not None:
-        adapted = plan.add(
-            pretrain_upstream,
-            folder / "adapted",
-            audio=(target, source),
-            upstream=upstream,
-            config=experiment.adaptation,
-        )
+        learn = {"audio": (target, source), "config": experiment.adaptation}
+        adapted = plan.add(pretrain_upstream, "upstream/adapted", upstream=upstream, **learn)
         upstream = str(adapted)
     if experiment.finetuning is not None:
-        plan.add(
-            finetune_upstream,
-            folder / "finetuned",
-            manifest=source,
-            upstream=upstream,
-            config=experiment.finetuning,
-        )
+        learn = {"manifest": source, "config": experiment.finetuning}
+        plan.add(finetune_upstream, "upstream/finetuned", upstream=upstream, **learn)
 
 
 def trained_upstream(experiment: Experiment, run: Path) -> str:

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ser_nsl.errors import InputError
+from ser_nsl.graph.statistics import or_none
 from ser_nsl.pipeline.experiment import Run, load_experiment
 
 EXPERIMENT_NAME = "experiment.yaml"
@@ -68,45 +69,72 @@ def read_scores(run: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def result_table(run: Path) -> pd.DataFrame:
-    """Returns the results of a run as people read them.
+def summarize(run: Path) -> list[dict[str, Any]]:
+    """Returns the results of a run by network and method, over seeds.
 
     Args:
         run: Folder of a run.
 
     Returns:
-        One row a network and method, as text: UAR and accuracy as mean ± standard deviation over
-        seeds in percent, the difference in UAR from `base`, seeds, clips.
+        For each network and method, base first, then nsl: `network`, `method`, `seeds`, `clips`,
+        `uar_by_seed`, mean and standard deviation of UAR and accuracy in [0, 1] (None for one
+        seed), `uar_gain` over base (None for base), and smallest and largest `p_uar`.
 
     Raises:
         InputError: As `read_scores`.
     """
-    scores = read_scores(run)
+    models = read_scores(run)
     order = {"base": 0, "nsl": 1}
-    base = scores[scores["method"] == "base"].groupby("network")["uar"].mean()
+    groups = dict(list(models.groupby(["network", "method"])))
     rows = []
-    for (network, method), group in scores.groupby(["network", "method"]):
-        gain = group["uar"].mean() - base.get(network, float("nan"))
+    for network, method in sorted(groups, key=lambda key: (key[0], order.get(key[1], 2), key[1])):
+        group = groups[network, method]
+        base = None if method == "base" else groups.get((network, "base"))
+        p_values = group["p_uar"].dropna().tolist()
         rows.append(
             {
                 "network": network,
                 "method": method,
-                "UAR %": _mean_and_spread(group["uar"]),
-                "accuracy %": _mean_and_spread(group["accuracy"]),
-                "UAR against base": ""
-                if method == "base" or pd.isna(gain)
-                else f"{100 * gain:+.1f}",
-                "seeds": len(group),
-                "test clips": int(group["clips"].iloc[0]),
+                "seeds": group["seed"].tolist(),
+                "clips": int(group["clips"].iloc[0]),
+                "uar_by_seed": group["uar"].tolist(),
+                "uar_mean": group["uar"].mean(),
+                "uar_sd": or_none(group["uar"].std()),
+                "accuracy_mean": group["accuracy"].mean(),
+                "accuracy_sd": or_none(group["accuracy"].std()),
+                "uar_gain": None if base is None else group["uar"].mean() - base["uar"].mean(),
+                "p_uar": [min(p_values), max(p_values)] if p_values else None,
             }
         )
-    rows.sort(key=lambda row: (row["network"], order.get(row["method"], 2), row["method"]))
-    return pd.DataFrame(rows)
+    return rows
 
 
-def _mean_and_spread(values: pd.Series) -> str:
-    mean = f"{100 * values.mean():.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {100 * values.std():.1f}"
+def result_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns results as people read them.
+
+    Args:
+        rows: What `summarize` returns.
+
+    Returns:
+        Rows as text: UAR and accuracy as mean ± standard deviation over seeds in percent, the
+        difference in UAR from `base` in points, seeds, clips.
+    """
+    return [
+        {
+            "network": row["network"],
+            "method": row["method"],
+            "UAR %": _mean_and_spread(row["uar_mean"], row["uar_sd"]),
+            "accuracy %": _mean_and_spread(row["accuracy_mean"], row["accuracy_sd"]),
+            "UAR against base": "" if row["uar_gain"] is None else f"{100 * row['uar_gain']:+.1f}",
+            "seeds": len(row["seeds"]),
+            "test clips": row["clips"],
+        }
+        for row in rows
+    ]
+
+
+def _mean_and_spread(mean: float, sd: float | None) -> str:
+    return f"{100 * mean:.1f}" if sd is None else f"{100 * mean:.1f} ± {100 * sd:.1f}"
 
 
 def read_results(path: Path) -> Results:

@@ -6,13 +6,11 @@ from tabulate import tabulate
 
 from ser_nsl.pipeline.experiment import Experiment
 from ser_nsl.pipeline.plan import exported_model, plan_run
-from ser_nsl.pipeline.results import EXPERIMENT_NAME, result_table
+from ser_nsl.pipeline.results import EXPERIMENT_NAME, result_table, summarize
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import Step, pending, run_steps
 from ser_nsl.reports.run import make_report
 from ser_nsl.training.train import check_networks
-
-__all__ = ["run_pipeline"]
 
 
 def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) -> str:
@@ -59,7 +57,7 @@ def _describe_plan(steps: list[Step], run: Path) -> str:
 
 
 def _describe_results(experiment: Experiment, run: Path) -> str:
-    table = tabulate(result_table(run), headers="keys", showindex=False, disable_numparse=True)
+    table = tabulate(result_table(summarize(run)), headers="keys", disable_numparse=True)
     lines = ["", f"{experiment.title}: test split", table, ""]
     if exported_model(experiment, run) is not None:
         lines.append(f"recogniser  {run / 'recogniser.tflite'}")

@@ -1,4 +1,4 @@
-"""Settings from YAML files: named ones of the package, or anybody's own."""
+"""Settings from YAML files: those of the package by name, or a user's own."""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -14,7 +14,7 @@ from ser_nsl.errors import InputError
 Settings = TypeVar("Settings")
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-"""In what trainings can compute, as Keras names it."""
+"""Precisions of training, as Keras names them."""
 
 
 def check(holds: bool, name: str, rule: str, value: object) -> None:
@@ -22,9 +22,9 @@ def check(holds: bool, name: str, rule: str, value: object) -> None:
 
     Args:
         holds: Whether the rule holds.
-        name: Of the setting.
-        rule: What it must be, e.g. `0 or more`.
-        value: What was received.
+        name: Name of the setting.
+        rule: What the setting must be, e.g. `0 or more`.
+        value: Value received.
 
     Raises:
         ValueError: If it does not hold.
@@ -44,11 +44,11 @@ def read_settings(
     """Reads settings and checks them.
 
     Args:
-        kind: The dataclass that they are, whose `__post_init__` raises ValueError for bad ones.
+        kind: Their dataclass, whose `__post_init__` raises ValueError for bad values.
         config: Name of a file in `folder`, without suffix, or path of a YAML file.
-        folder: Of the package's own files, as `configs`.
+        folder: Folder of the package's own files, e.g. `pipeline/configs`.
         overrides: Settings to change, as `training.epochs=5` or `seeds=[0,1]`.
-        changes: Others to change, before these.
+        changes: Other settings to change, before these.
 
     Returns:
         The settings.
@@ -60,7 +60,7 @@ def read_settings(
     if path.suffix not in (".yaml", ".yml"):
         path = own / f"{config}.yaml"
     if not path.is_file():
-        known = sorted(each.stem for each in own.glob("*.yaml"))
+        known = sorted(file.stem for file in own.glob("*.yaml"))
         raise InputError(
             f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
         )
@@ -80,5 +80,5 @@ def read_settings(
 
 
 def save_settings(settings: Any, path: Path) -> None:
-    """Writes settings, every default spelt out, as a file that `read_settings` reads."""
+    """Writes settings with all defaults to a file that `read_settings` reads."""
     OmegaConf.save(OmegaConf.structured(settings), path)

@@ -1,10 +1,10 @@
 """What all stages share: outputs that appear whole or not at all, and `stage.json` beside them.
 
 A stage is a function that reads some input paths and writes its result at `out`. The `stage`
-decorator hands it a temporary path in place of `out`, renames this when the function has
-returned, and writes down what was done: settings, hashes of the inputs, versions, counts,
-seconds. A stage that can go on from unfinished work gets the temporary folder of its killed or
-failed run again, as long as settings and inputs are still the same.
+decorator passes it a temporary path in place of `out`, renames this when the function has
+returned, and records what was done: settings, hashes of the inputs, versions, counts, seconds. A
+stage that can resume gets the temporary folder of its killed or failed run again, as long as
+settings and inputs are still the same.
 """
 
 import errno
@@ -45,11 +45,16 @@ class StageResult:
     """What a stage did.
 
     Attributes:
-        name: The stage's name, e.g. `extract_features`.
+        name: Name of the stage, e.g. `extract_features`.
         out: Path of the result.
-        counts: What was read, written and dropped, in the stage's own words.
-        seconds: Wall time.
+        counts: Numbers of what was read, written and dropped.
+        seconds: Wall time in seconds.
         replaced: Whether an earlier result lay at `out`.
+
+    Example:
+        >>> print(StageResult("shout", Path("loud.txt"), {"letters": 5, "dropped": []}, 0.04))
+        shout: letters 5 (0.0 s)
+          -> loud.txt
     """
 
     name: str
@@ -70,7 +75,7 @@ class StageResult:
         return f"{', '.join(shown)} ({self.seconds:.1f} s){dropped}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """How notebooks show it: as a script prints it."""
+        """Prints the same in a notebook as in a script."""
         printer.text(str(self))
 
     def __str__(self) -> str:
@@ -82,7 +87,7 @@ Parameters = ParamSpec("Parameters")
 
 
 class Stage(Protocol[Parameters]):
-    """A function that `stage` has decorated: it takes what it took before.
+    """A function that `stage` has decorated, with the same parameters.
 
     Attributes:
         inputs: Names of the parameters that are input paths.
@@ -107,11 +112,10 @@ def stage(
         makes: Whether `out` becomes a file (its record is `<name>.stage.json` beside it) or a
             folder (its record is `stage.json` inside).
         resumes: Whether the function, which then makes a folder, goes on from what it finds in
-            `out`. What it had written there when it failed or was killed is kept, and is handed
-            to the next call with the same `out`, settings, input hashes and version of this
-            package; any other call says what differs and gets an empty folder. Only what was
-            written and renamed is whole. What shall not be in the result the function removes
-            before it returns.
+            `out`. What it had written there when it failed or was killed is kept for the next call
+            with the same `out`, settings, input hashes and version of this package; any other call
+            prints what differs and gets an empty folder. Only files that were written and renamed
+            are whole. The function removes what does not belong to the result before it returns.
 
     Returns:
         A decorator. The decorated function returns a `StageResult` and raises `InputError` if
@@ -168,10 +172,9 @@ def stage(
 
 
 def _make_paths(bound: inspect.BoundArguments) -> None:
-    """Makes paths of texts where a parameter is a path, or a tuple of them, and cannot be a text.
+    """Turns texts into paths where a parameter is a path, or a tuple of them, and no text.
 
-    Who calls a stage from Python writes `out="features"`. Left a text, an input would be missing
-    among the recorded paths.
+    Users write `out="features"` in Python; an input that stays a text would not be recorded.
     """
     for name, parameter in bound.signature.parameters.items():
         kinds = get_args(parameter.annotation) or (parameter.annotation,)
@@ -185,17 +188,25 @@ def _make_paths(bound: inspect.BoundArguments) -> None:
 
 
 def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
-    """Whether the stage has already run with these very settings and inputs.
+    """Returns whether the stage has already run with these settings and inputs.
 
     Args:
         function: A stage.
         arguments: Its keyword arguments.
 
     Returns:
-        True if `out` exists and its record tells of equal settings and equal input hashes.
+        True if `out` exists and its record has equal settings, version and input hashes.
 
     Raises:
         InputError: If an input does not exist.
+
+    Example:
+        >>> from ser_nsl.graph import build_graph
+        >>> arguments = {"embeddings": "embeddings", "out": "graph.tsv"}
+        >>> is_current(build_graph, arguments | {"similarity_threshold": 0.0})
+        True
+        >>> is_current(build_graph, arguments | {"similarity_threshold": 0.5})
+        False
     """
     bound = inspect.signature(function, eval_str=True).bind(**arguments)
     bound.apply_defaults()
@@ -217,6 +228,11 @@ def read_record(out: Path) -> dict[str, Any] | None:
         Its record with keys `stage`, `version` (of this package), `settings`, `inputs` (hashes),
         `paths` (of the inputs, lists where there are several), `versions`, `counts` and `seconds`;
         None where there is none.
+
+    Example:
+        >>> record = read_record(Path("graph.tsv"))
+        >>> record["stage"], record["settings"]["similarity_threshold"]
+        ('build_graph', 0.0)
     """
     out = Path(out).resolve()
     for path in (out / "stage.json", _record_beside(out)):
@@ -250,11 +266,15 @@ def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         out: What the stage made.
 
     Yields:
-        This and everything that it was made from, each path with its record, as far as records
-        are still where the stages read and wrote.
+        This output and everything that it was made from, each path with its record, as far as
+        records are still where the stages read and wrote.
 
     Raises:
-        InputError: If what a stage has made is no longer what another was made from.
+        InputError: If an output was made again after another had been made from it.
+
+    Example:
+        >>> [record["stage"] for _, record in trace(Path("graph.tsv"))]
+        ['build_graph', 'extract_mfccs', 'prepare_corpus']
     """
     record = read_record(out)
     if record is not None:
@@ -266,13 +286,13 @@ def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
                 known = read_record(Path(path)) is not None and Path(path).exists()
                 if known and _hash(Path(path), argument) != former:
                     raise InputError(
-                        f"{path}: was made anew after {out} was made from it; make {out} again."
+                        f"{path}: was made again after {out} was made from it; make {out} again."
                     )
                 yield from trace(Path(path))
 
 
 def _brief(value: Any) -> str:
-    """A count as people read it; of a list its length."""
+    """A count as people read it, the length of a list."""
     if isinstance(value, list):
         return str(len(value))
     if isinstance(value, dict):
@@ -314,7 +334,7 @@ def _agrees(record: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> bool:
 def _hash_input(
     value: Path | str | tuple[Path, ...] | None, argument: str
 ) -> str | list[str] | None:
-    """Hash of what lies at a path; names of things elsewhere stand for themselves."""
+    """Hash of the file or folder at a path; other names stand for themselves."""
     if isinstance(value, tuple):
         return [_hash(path, argument) for path in value]
     if value is None or (isinstance(value, str) and not Path(value).exists()):
@@ -357,7 +377,7 @@ def _make_partial(out: Path, makes: str, resumable: dict[str, Any] | None) -> Pa
     """Makes the place for unfinished work, on the same disk as `out`.
 
     What a killed run has left there is removed, unless its record agrees with the fingerprint
-    `resumable`; whoever typed a wrong setting should know why work starts anew.
+    `resumable`; a user who changed a setting by mistake should know why work starts again.
     """
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
     try:
@@ -367,7 +387,7 @@ def _make_partial(out: Path, makes: str, resumable: dict[str, Any] | None) -> Pa
             return partial
         if resumable and _holds_work(partial):
             others = ", ".join(_differing(_read_unfinished(partial), resumable))
-            print(f"{out}: starts anew; what was unfinished there had other {others}", flush=True)
+            print(f"{out}: starts again; unfinished work there had other {others}", flush=True)
         _remove(partial)
         if makes == "folder":
             partial.mkdir()
@@ -422,7 +442,7 @@ def _check_replaceable(out: Path, makes: str) -> None:
 
 
 def _publish(partial: Path, out: Path, record: str, makes: str) -> None:
-    """Gives finished work its name; the former output goes only now."""
+    """Renames finished work to `out`; the former output is removed only now."""
     if makes == "folder":
         (partial / "stage.json").write_text(record)
         former = out.with_name(f".{out.name}.former")
@@ -432,7 +452,7 @@ def _publish(partial: Path, out: Path, record: str, makes: str) -> None:
         partial.rename(out)
         _remove(former)
     else:
-        # An old record beside a new file would vouch for work it does not describe.
+        # An old record beside a new file would describe other work.
         _record_beside(out).unlink(missing_ok=True)
         partial.replace(out)
         partial.write_text(record)
@@ -440,7 +460,7 @@ def _publish(partial: Path, out: Path, record: str, makes: str) -> None:
 
 
 def _is_disk_full(error: Exception) -> bool:
-    """Whether an error says so by its number, or in words as those of TensorFlow and HDF5."""
+    """Whether the disk is full, by error number or in the words of TensorFlow and HDF5."""
     return getattr(error, "errno", None) in _DISK_FULL or any(
         os.strerror(number) in str(error) for number in _DISK_FULL
     )

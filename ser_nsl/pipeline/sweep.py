@@ -43,12 +43,8 @@ from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import run_steps
 from ser_nsl.training.train import check_networks
 
-__all__ = ["run_sweep"]
-
 _SET_BY_RUNS = ("alpha", "layer", "distance", "neighbors", "edges", "label_share", "seed")
 _RUNS_A_PROCESS = 10  # TensorFlow keeps some 150 MB of every training
-_KIND = ("corpus", "network", "neighbors", "label_share", "n")
-"""What the duration of a run depends on, the first most."""
 
 
 def run_sweep(
@@ -235,7 +231,7 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
         if "val" not in training.splits:
             history = json.loads((model / "history.json").read_text())
             result["val_uar"] = history[result["kept_epoch"] - 1]["val_uar"]
-        if training.graph is not None:
+        if training.arm.has_graph:
             result["purity"] = _purity(plan, training)
         if run.test:
             plan.steps[scores].run()
@@ -304,6 +300,7 @@ def _check_settings(config: SweepConfig, path: Path) -> None:
 
 
 def _describe(runs: Sequence[Run], done: Results, workers: int) -> str:
+    """A table of what is planned, what is done, and how long the rest will take."""
     groups = defaultdict(list)
     for run in runs:
         groups[run.network, run.method, run.neighbors, run.n, run.label_share].append(run)
@@ -317,18 +314,15 @@ def _describe(runs: Sequence[Run], done: Results, workers: int) -> str:
 
 def _hours(runs: Sequence[Run], done: Results, workers: int) -> str:
     """How long the runs that are not done will take, going by similar ones that are."""
-    seconds = [_expected_seconds(run, done) for run in runs if run not in done]
-    known = [each for each in seconds if each is not None]
-    return f"{sum(known) / workers / 3600:.1f}" if len(known) == len(seconds) else "unknown"
+    seconds = defaultdict(list)
+    for run, result in done.items():
+        seconds[_kind(run)].append(result["seconds"])
+    left = [_kind(run) for run in runs if run not in done]
+    if any(kind not in seconds for kind in left):
+        return "unknown"
+    return f"{sum(median(seconds[kind]) for kind in left) / workers / 3600:.1f}"
 
 
-def _expected_seconds(run: Run, done: Results) -> float | None:
-    for kind in (_KIND, _KIND[:4], _KIND[:3], _KIND[:2]):
-        similar = [
-            result["seconds"]
-            for other, result in done.items()
-            if all(getattr(run, name) == getattr(other, name) for name in kind)
-        ]
-        if similar:
-            return median(similar)
-    return None
+def _kind(run: Run) -> tuple:
+    """What the duration of a run depends on."""
+    return run.corpus, run.network, run.neighbors, run.label_share, run.n

@@ -5,7 +5,6 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +19,7 @@ from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.graph.statistics import GraphStatistics, graph_statistics, or_none, read_clip_graph
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
-from ser_nsl.pipeline.results import EXPERIMENT_NAME, read_scores, result_table
+from ser_nsl.pipeline.results import EXPERIMENT_NAME, read_scores, summarize
 from ser_nsl.pipeline.stage import read_record, require_record
 
 _STAGES = (
@@ -68,10 +67,9 @@ def gather_facts(run: Path) -> dict[str, Any]:
     Raises:
         InputError: If the run has no results, lacks a file, or holds a malformed one.
     """
-    models = read_scores(run)
+    labels = list(read_scores(run)["label"])
     _check_finished(run)
     experiment = load_experiment(str(run / EXPERIMENT_NAME))
-    labels = list(models["label"])
     scores = {
         label: json.loads((run / "results" / f"{label}.json").read_text()) for label in labels
     }
@@ -81,7 +79,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
         "caution": experiment.caution,
         "command": repeat_command(experiment),
         "classes": scores[labels[0]]["classes"],
-        "results": _sum_up(models, result_table(run)),
+        "results": summarize(run),
         "confusion_matrices": {label: scores[label]["confusion_matrix"] for label in labels},
         "source": _describe_corpus(
             experiment.source, run / "source" / "manifest.csv", read=experiment.reads_source
@@ -115,67 +113,36 @@ def repeat_command(experiment: Experiment) -> str:
         `run_pipeline.py` with the shipped experiment of that name, and `--set` for what differs.
 
     Example:
-        >>> repeat_command(load_experiment("smoke", ["seeds=[3]"]))
-        'python tools/run_pipeline.py --config smoke --set seeds=[3]'
+        >>> repeat_command(load_experiment("smoke", ["training.epochs=3"]))
+        'python tools/run_pipeline.py --config smoke --set training.epochs=3'
     """
     try:
-        known = dict(_leaves(asdict(load_experiment(experiment.name))))
+        known = _settings(load_experiment(experiment.name))
     except InputError:
         return f"python tools/run_pipeline.py --config {shlex.quote(experiment.name)}.yaml"
     changes = [
-        shlex.quote(f"{key}={_as_override(value)}")
-        for key, value in _leaves(asdict(experiment))
-        if key not in ("title", "caution") and (key not in known or known[key] != value)
+        shlex.quote(f"{key}={value}")
+        for key, value in _settings(experiment).items()
+        if key not in ("title", "caution") and known.get(key) != value
     ]
     command = f"python tools/run_pipeline.py --config {shlex.quote(experiment.name)}"
     return f"{command} --set {' '.join(changes)}" if changes else command
 
 
-def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the settings of nested dictionaries under dotted keys."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{key}.{name}" if key else name)
-    else:
-        yield key, value
-
-
-def _as_override(value: Any) -> str:
-    """A setting as `--set` reads it."""
-    if isinstance(value, str | Path):
-        return portable(str(value))
-    return json.dumps(value, separators=(",", ":"))
+def _settings(experiment: Experiment) -> dict[str, str]:
+    """Settings under dotted keys, as `--set` reads them."""
+    flat = pd.json_normalize(asdict(experiment)).iloc[0]
+    return {
+        key: portable(str(value))
+        if isinstance(value, str | Path)
+        else json.dumps(value, separators=(",", ":"), default=np.generic.item)
+        for key, value in flat.items()
+    }
 
 
 def portable(name: str) -> str:
     """Returns a path without the machine's own folders; other names as they are."""
     return f"PATH/TO/{Path(name).name}" if Path(name).is_absolute() else name
-
-
-def _sum_up(models: pd.DataFrame, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of the result table as numbers."""
-    groups = dict(list(models.groupby(["network", "method"])))
-    rows = []
-    for network, method in table[["network", "method"]].to_numpy():
-        group = groups[network, method]
-        base = None if method == "base" else groups.get((network, "base"))
-        p_values = group["p_uar"].dropna().tolist()
-        rows.append(
-            {
-                "network": network,
-                "method": method,
-                "seeds": group["seed"].tolist(),
-                "clips": int(group["clips"].iloc[0]),
-                "uar_by_seed": group["uar"].tolist(),
-                "uar_mean": group["uar"].mean(),
-                "uar_sd": or_none(group["uar"].std()),
-                "accuracy_mean": group["accuracy"].mean(),
-                "accuracy_sd": or_none(group["accuracy"].std()),
-                "uar_gain": None if base is None else group["uar"].mean() - base["uar"].mean(),
-                "p_uar": [min(p_values), max(p_values)] if p_values else None,
-            }
-        )
-    return rows
 
 
 def _describe_corpus(

@@ -13,8 +13,6 @@ from ser_nsl.pipeline.stage import stage
 from ser_nsl.reports.facts import gather_facts
 from ser_nsl.reports.page import page_templates
 
-__all__ = ["make_report"]
-
 
 @stage(inputs=(), makes="folder")
 def make_report(*, run: Path, out: Path) -> Mapping[str, Any]:
@@ -50,7 +48,7 @@ def make_report(*, run: Path, out: Path) -> Mapping[str, Any]:
     for plot in drawn:
         (out / "figures" / f"{plot.name}.svg").write_text(plot.svg, encoding="utf-8")
     content = facts | {
-        "table": [*zip(facts["results"], result_table(run).to_dict("records"), strict=True)],
+        "table": [*zip(facts["results"], result_table(facts["results"]), strict=True)],
         "seconds": _sum_seconds(facts["stages"]),
         "methods": {name: arm.title for name, arm in ARMS.items()},
         "plots": plots,

@@ -13,8 +13,6 @@ from ser_nsl.pipeline.stage import require_record
 from ser_nsl.reports import figures
 from ser_nsl.reports.page import Plot
 
-__all__ = ["draw_run"]
-
 _CURVES = {
     "uar": "UAR in training",
     "val_uar": "UAR in validation",

@@ -23,8 +23,6 @@ from ser_nsl.reports.sweep_facts import (
     show_probability,
 )
 
-__all__ = ["make_sweep_report"]
-
 
 def make_sweep_report(*, run: Path, out: Path) -> StageResult:
     """Makes the report of a sweep, finished or not.

@@ -26,8 +26,6 @@ from ser_nsl.pipeline.stage import versions
 from ser_nsl.reports.facts import describe_machine, describe_split, portable
 from ser_nsl.training.settings import TrainingConfig
 
-__all__ = ["Section", "gather_sweep_facts"]
-
 _SPACE = "\N{NO-BREAK SPACE}"
 _GRAPH = ["n", "alpha", "layer", "distance", "neighbors"]
 _NAMED = {"epochs", "batch_size", "learning_rate", "decay", "decay_epochs", "keep", "precision"}

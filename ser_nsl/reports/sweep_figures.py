@@ -17,8 +17,6 @@ from ser_nsl.reports import figures
 from ser_nsl.reports.page import Plot
 from ser_nsl.reports.sweep_facts import Section
 
-__all__ = ["draw_sweep"]
-
 _GROUPS = {
     "graphs": [
         name

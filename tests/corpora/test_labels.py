@@ -102,9 +102,9 @@ def test_a_probe_that_was_made_again_speaks_for_nothing_made_before(records):
     probed = records.parent / "probed"
     probe_embeddings(made_from=records.parent / "heard", out=probed, label_share=0.25, seed=1)
 
-    with pytest.raises(InputError, match=r"probed: was made anew after .*graph was made from it"):
+    with pytest.raises(InputError, match=r"probed: was made again after .*graph was made from it"):
         check_hidden(records, 0.25, 1, argument="training_records")
-    with pytest.raises(InputError, match=r"probed: was made anew"):
+    with pytest.raises(InputError, match=r"probed: was made again"):
         check_hidden(records, 0.5, 1, argument="training_records")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.experiment import Run
-from ser_nsl.pipeline.results import add_result, read_results, read_scores, result_table
+from ser_nsl.pipeline.results import add_result, read_results, read_scores, result_table, summarize
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_one_row_a_model_of_the_experiment(run):
 
 
 def test_means_over_seeds_with_their_spread(run):
-    table = result_table(run).to_dict("records")
+    table = result_table(summarize(run))
 
     # Two values a tenth apart have a standard deviation of 0.1 / sqrt(2).
     columns = ("network", "method", "UAR %", "accuracy %", "UAR against base", "seeds")
@@ -71,7 +71,7 @@ def test_model_without_a_result_is_named(run):
 
 def test_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="is no run; run tools/run_pipeline.py first"):
-        result_table(tmp_path)
+        summarize(tmp_path)
 
 
 RUN = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, True)

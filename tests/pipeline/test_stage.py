@@ -533,9 +533,7 @@ def test_unfinished_work_of_another_call_is_not_used(
     if other == "stage":  # one that cannot go on from anything
         assert shown == ""
     else:
-        assert shown.endswith(
-            f"starts anew; what was unfinished there had other {differs[other]}\n"
-        )
+        assert shown.endswith(f"starts again; unfinished work there had other {differs[other]}\n")
 
 
 def test_nothing_is_left_where_nothing_was_done(folder, tmp_path, monkeypatch):
