@@ -1,7 +1,7 @@
 """The stage that shows a graph: what its edges join, which are wrong, and a map of the clips."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -26,15 +26,12 @@ from ser_nsl.graph.statistics import (
 )
 from ser_nsl.graph.vectors import Vectors, read_vectors
 from ser_nsl.pipeline.stage import read_record, stage
-from ser_nsl.reports import figures
-from ser_nsl.reports.page import Plot, page_templates
+from ser_nsl.reports.page import page_templates
 
-_SETS = {"all_edges": "all edges", "training_edges": "used in training"}
 _WRONG_WRITTEN, _WRONG_SHOWN = 1_000, 30
 _COMPONENTS_SHOWN = 10
 _WEIGHTS_COMPARED = 10_000
 _SAME_WEIGHT = 1e-4  # a graph's weights have six decimals, other tools may compute in float32
-_UNLABELLED = "no emotion"
 
 
 @stage(inputs=("graph", "manifest", "embeddings"), makes="folder")
@@ -77,6 +74,8 @@ def inspect_graph(
             not in these splits of the manifest, or embeddings are damaged, missing for a node, or
             of clips that are not in the manifest.
     """
+    from ser_nsl.reports.inspection_figures import SETS, draw_inspection
+
     _check_least(max_neighbors=max_neighbors, shuffles=shuffles, map_clips=map_clips)
     of_graph = _find_splits(graph, splits)
     clips = read_manifest(manifest)
@@ -88,7 +87,7 @@ def inspect_graph(
     every = read_clip_graph(graph, nodes, where=f"{manifest} ({', '.join(of_graph)})")
     vectors = _read_embeddings(embeddings, clips, nodes, manifest)
     used = every.take(every.nearest_edges(max_neighbors))
-    sets = dict(zip(_SETS, (every, used), strict=True))
+    sets = dict(zip(SETS, (every, used), strict=True))
     wrong = wrong_edges(every, max_neighbors=max_neighbors)
     on_map = draw_sample(len(vectors), map_clips, seed)
     points = lay_out(vectors.values[on_map], seed=seed)
@@ -116,16 +115,10 @@ def inspect_graph(
     wrong[:_WRONG_WRITTEN].to_csv(
         out / "wrong_edges.csv", index=False, float_format="%.6f", lineterminator="\n"
     )
-    plots = {
-        "edges": list(_draw_edges(sets)),
-        "shares": list(_draw_shares(facts)),
-        "emotions": list(_draw_emotions(facts)),
-        "map": list(_draw_map(mapped, points)),
-    }
     content = facts | {
-        "plots": plots,
+        "plots": draw_inspection(facts, sets, mapped, points),
         "worst": _choose_worst(wrong),
-        "sets": _SETS,
+        "sets": SETS,
         "same_weight": _SAME_WEIGHT,
     }
     page = _TEMPLATES.get_template("inspection.html.j2").render(content)
@@ -286,77 +279,6 @@ def _describe_map(
         "by_split": {split: int((clips["split"] == split).sum()) for split in SPLITS},
         "points": dict(zip(clips.index, rounded, strict=True)),
     }
-
-
-def _draw_edges(sets: Mapping[str, ClipGraph]) -> Iterator[Plot]:
-    if not len(sets["all_edges"]):
-        return
-    yield Plot(
-        "degrees",
-        "Histograms: edges of each clip, of all edges and of those used in training.",
-        figures.degree_histogram(
-            "Edges of each clip", {label: sets[name].degrees for name, label in _SETS.items()}
-        ),
-    )
-    yield Plot(
-        "weights",
-        "Histogram: similarity of the ends of edges, all edges and those used in training.",
-        figures.weight_histogram(
-            "Similarity of the ends", {label: sets[name].weights for name, label in _SETS.items()}
-        ),
-    )
-
-
-def _draw_shares(facts: Mapping[str, Any]) -> Iterator[Plot]:
-    sets = {
-        label: {each: facts[name]["shares"][each]["share"] for each in SHARES}
-        for name, label in _SETS.items()
-    }
-    shares = pd.DataFrame(sets, dtype=float)
-    shares["chance"] = pd.Series(facts["chance"], dtype=float)
-    shares = shares[shares["chance"] > 0].dropna()
-    if len(shares):
-        yield Plot(
-            "shares",
-            "Bars: share of the edges that join clips of one emotion and of one speaker, each "
-            "beside chance.",
-            figures.edge_shares("What edges join", shares),
-        )
-
-
-def _draw_emotions(facts: Mapping[str, Any]) -> Iterator[Plot]:
-    if not facts["labelled"] or not facts["all_edges"]["edges"]:
-        return
-    emotions = facts["emotions"]
-    names = [name or _UNLABELLED for name in emotions["names"]]
-    chance = pd.DataFrame(emotions["chance"], names, names)
-    for name, label in _SETS.items():
-        counts = pd.DataFrame(emotions[name], names, names)
-        totals = counts.sum(axis=1)
-        yield Plot(
-            f"emotions_{name}",
-            f"Matrix: from clips of each emotion, which share of the edges, {label}, goes to "
-            "clips of which, and below it the share by chance.",
-            figures.shares_and_chance(
-                label.capitalize(), counts.div(totals.where(totals > 0), axis=0), chance
-            ),
-        )
-
-
-def _draw_map(clips: pd.DataFrame, points: np.ndarray | None) -> Iterator[Plot]:
-    if points is None:
-        return
-    for column, unknown in (
-        ("emotion", _UNLABELLED),
-        ("speaker", "unknown"),
-        ("split", ""),
-    ):
-        if clips[column].any():
-            yield Plot(
-                f"map_{column}",
-                f"Map of the clips' embeddings, coloured by {column}.",
-                figures.labelled_map(f"By {column}", points, clips[column], unknown=unknown),
-            )
 
 
 def _percent(share: float | None) -> str:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import runpy
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -428,24 +427,6 @@ def test_no_or_useless_embeddings(write, tmp_path):
     with pytest.raises(InputError, match="have a direction"):
         inspect(write(vectors=vectors))
     assert not (tmp_path / "inspection").exists()
-
-
-def test_script(write):
-    script = Path(__file__).parents[2] / "tools" / "inspect_graph.py"
-    result = runpy.run_path(str(script))["inspect_graph"](**write(), shuffles=10)
-
-    assert result.counts == {
-        "clips": 7,
-        "edges": 6,
-        "edges_between_emotions": 2,
-        "clips_on_map": 9,
-    }
-    assert {path.name for path in result.out.iterdir()} == {
-        "inspection.html",
-        "inspection.json",
-        "wrong_edges.csv",
-        "stage.json",
-    }
 
 
 def texts(svg: str) -> list[str]:
