@@ -23,6 +23,7 @@ from .records import (
     read_logmels,
     shard_paths,
 )
+from .resplit import resplit_records
 from .settings import FrontEndConfig
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "read_examples",
     "read_labels",
     "read_logmels",
+    "resplit_records",
     "shard_paths",
     "to_mono",
 ]
