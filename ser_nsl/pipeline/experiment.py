@@ -12,7 +12,7 @@ from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.settings import check, read_settings
 from ser_nsl.training.settings import Method, TrainingConfig
-from ser_nsl.upstream.settings import PretrainingConfig, SmallUpstreamConfig, UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig, PretrainingConfig, SmallUpstreamConfig
 
 __all__ = ["Experiment", "load_experiment"]
 
@@ -52,7 +52,7 @@ class Experiment:
     upstream: str | None = None
     small_upstream: SmallUpstreamConfig = SmallUpstreamConfig()
     adaptation: PretrainingConfig | None = None
-    finetuning: UpstreamConfig | None = UpstreamConfig()
+    finetuning: FineTuningConfig | None = FineTuningConfig()
     clip_seconds: float | None = None
     center: str | None = None
     front_end: FrontEndConfig = FrontEndConfig()

@@ -122,7 +122,7 @@ def stage(
     def decorate(function: Callable[Parameters, Mapping[str, Any]]) -> Stage[Parameters]:
         @functools.wraps(function)
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> StageResult:
-            bound = inspect.signature(function).bind(*args, **kwargs)
+            bound = inspect.signature(function, eval_str=True).bind(*args, **kwargs)
             bound.apply_defaults()
             _make_paths(bound)
             out = Path(bound.arguments["out"])
@@ -197,7 +197,7 @@ def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
     Raises:
         InputError: If an input does not exist.
     """
-    bound = inspect.signature(function).bind(**arguments)
+    bound = inspect.signature(function, eval_str=True).bind(**arguments)
     bound.apply_defaults()
     _make_paths(bound)
     out = Path(bound.arguments["out"])

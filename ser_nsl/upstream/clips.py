@@ -10,7 +10,7 @@ import pandas as pd
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches
 from ser_nsl.upstream.augment import write_copies
 from ser_nsl.upstream.frame_cache import FrameCache
-from ser_nsl.upstream.settings import UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 from ser_nsl.upstream.tuner import Tuner
 
 
@@ -26,7 +26,7 @@ class Clips:
         self,
         train: pd.DataFrame,
         val: pd.DataFrame,
-        config: UpstreamConfig,
+        config: FineTuningConfig,
         tuner: Tuner,
         work: Path,
     ) -> None:
@@ -101,7 +101,7 @@ class Clips:
 
 
 def _reader(
-    paths: Sequence[Path], config: UpstreamConfig, tuner: Tuner, work: Path
+    paths: Sequence[Path], config: FineTuningConfig, tuner: Tuner, work: Path
 ) -> Callable[[np.ndarray], Iterator[np.ndarray]]:
     """From indices of clips to batches of what the tuner takes."""
     samples = round(config.clip_seconds * SAMPLE_RATE_HZ)

@@ -18,7 +18,7 @@ from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.clips import Clips
 from ser_nsl.upstream.encoder import LEAST_SAMPLES
 from ser_nsl.upstream.progress import Progress, check_finite
-from ser_nsl.upstream.settings import UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 from ser_nsl.upstream.tuner import Tuner, all_devices
 
 _LEAST_SECONDS = LEAST_SAMPLES / SAMPLE_RATE_HZ
@@ -31,7 +31,7 @@ def finetune_upstream(
     upstream: str,
     out: Path,
     audio_dir: Path | None = None,
-    config: UpstreamConfig = UpstreamConfig(),  # noqa: B008 (frozen)
+    config: FineTuningConfig = FineTuningConfig(),  # noqa: B008 (frozen)
 ) -> Mapping[str, Any]:
     """Fine-tunes a wav2vec 2.0 checkpoint on the emotions of the source corpus.
 
@@ -89,7 +89,7 @@ def finetune_upstream(
 
 
 def _train(
-    tuner: Tuner, clips: Clips, progress: Progress, config: UpstreamConfig, out: Path
+    tuner: Tuner, clips: Clips, progress: Progress, config: FineTuningConfig, out: Path
 ) -> None:
     """Runs the epochs that are still to be run, with a bar over all of them."""
     done = len(progress.history)
@@ -125,7 +125,7 @@ def _check_clips(
     rows: Mapping[str, pd.DataFrame],
     classes: tuple[str, ...],
     manifest: Path,
-    config: UpstreamConfig,
+    config: FineTuningConfig,
 ) -> None:
     if config.keep == "best" and rows["val"].empty:
         raise InputError(
@@ -152,7 +152,7 @@ def _check_clips(
 def _stop(
     loss: float,
     ids: Sequence[str],
-    config: UpstreamConfig,
+    config: FineTuningConfig,
     progress: Progress,
     tuner: Tuner,
     out: Path,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ser_nsl.pipeline.settings import PRECISIONS, check
 
-__all__ = ["PretrainingConfig", "SmallUpstreamConfig", "UpstreamConfig"]
+__all__ = ["PretrainingConfig", "SmallUpstreamConfig", "FineTuningConfig"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class PretrainingConfig:
 
 
 @dataclass(frozen=True)
-class UpstreamConfig:
+class FineTuningConfig:
     """How the upstream is fine-tuned.
 
     Attributes:

@@ -19,7 +19,7 @@ from ser_nsl.upstream.encoder import (
     random_spans,
 )
 from ser_nsl.upstream.position import mend_position_convolution
-from ser_nsl.upstream.settings import UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 
 _WARM_UP_SHARE = 0.1
 
@@ -50,7 +50,7 @@ class Tuner:
         self,
         upstream: str,
         classes: tuple[str, ...],
-        config: UpstreamConfig,
+        config: FineTuningConfig,
         *,
         steps: int,
         strategy: tf.distribute.Strategy,

@@ -11,7 +11,7 @@ from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.training.settings import TrainingConfig
-from ser_nsl.upstream.settings import UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 
 CONFIGS = Path(str(resources.files("ser_nsl.pipeline") / "configs"))
 MINIMAL = """
@@ -65,7 +65,7 @@ def test_file_gives_values_and_defaults(mine):
 
 
 def test_defaults_are_the_papers():
-    front_end, training, upstream = FrontEndConfig(), TrainingConfig(), UpstreamConfig()
+    front_end, training, upstream = FrontEndConfig(), TrainingConfig(), FineTuningConfig()
 
     assert front_end == FrontEndConfig(16_000, 512, 256, 64, 0.0, 8_000.0)
     assert (training.epochs, training.batch_size, training.learning_rate) == (50, 16, 1e-3)
@@ -109,7 +109,7 @@ def test_another_upstream_is_finetuned():
     )
 
     assert other.upstream == "facebook/wav2vec2-base"
-    assert other.finetuning == UpstreamConfig(epochs=2)
+    assert other.finetuning == FineTuningConfig(epochs=2)
 
 
 def test_finetuning_needs_a_source_and_an_upstream_without_it_weights(mine):

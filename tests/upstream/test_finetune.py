@@ -18,11 +18,11 @@ from ser_nsl.corpora.manifest import audio_paths, read_manifest, write_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.finetune import finetune_upstream
-from ser_nsl.upstream.settings import UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 from ser_nsl.upstream.tuner import Tuner
 
 # Three tones are told apart within a few steps.
-CONFIG = UpstreamConfig(
+CONFIG = FineTuningConfig(
     epochs=6,
     batch_size=5,
     learning_rate=0.005,
@@ -221,7 +221,7 @@ def test_killed_run_ends_as_one_that_was_not(hard_to_repeat, tmp_path):
     finetune_upstream(**hard_to_repeat, out=tmp_path / "whole")
     script = f"""
 from pathlib import PosixPath
-from ser_nsl.pipeline.experiment import UpstreamConfig
+from ser_nsl.pipeline.experiment import FineTuningConfig
 from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream import tuner
 real = tuner.Tuner.uar
@@ -257,7 +257,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import PosixPath
-from ser_nsl.pipeline.experiment import UpstreamConfig
+from ser_nsl.pipeline.experiment import FineTuningConfig
 from ser_nsl.upstream import finetune
 finetune.all_devices = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 print(finetune.all_devices().num_replicas_in_sync)
