@@ -150,12 +150,8 @@ def cached_epochs(folder: Path, clips: int, epochs: int) -> list[dict[str, objec
     labels = np.arange(clips, dtype=np.int32) % len(_EMOTIONS)
     samples = round(config.clip_seconds * _SAMPLE_RATE_HZ)
     rows = []
-    for kept, memory, share in (
-        ("nothing", 0, 0.0),
-        ("on disk", 0, 1.0),
-        ("in memory", frame_cache._MEMORY_BYTES, 0.0),
-    ):
-        frame_cache._MEMORY_BYTES, frame_cache._DISK_SHARE = memory, share
+    for kept, share in (("nothing", 0.0), ("on disk", 1.0)):
+        frame_cache._DISK_SHARE = share
         tuner = Tuner(
             str(folder / "small"), _EMOTIONS, config, steps=1, strategy=tf.distribute.get_strategy()
         )

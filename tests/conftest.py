@@ -25,7 +25,7 @@ def shared_reference() -> Path:
 
 @pytest.fixture(scope="session")
 def small_upstream(tmp_path_factory) -> Path:
-    """A wav2vec 2.0 with 12,546 random weights. Tests must not change it."""
+    """A wav2vec 2.0 with 13,074 random weights. Tests must not change it."""
     from ser_nsl.upstream.make import make_upstream
 
     out = tmp_path_factory.mktemp("upstream") / "random"
