@@ -112,10 +112,10 @@ def base_step(base: Path, precision: str, accumulate: int) -> dict[str, object]:
     """
     import tensorflow as tf
 
-    from ser_nsl.upstream.settings import UpstreamConfig
+    from ser_nsl.upstream.settings import FineTuningConfig
     from ser_nsl.upstream.tuner import Tuner
 
-    config = UpstreamConfig(precision=precision, accumulate=accumulate)
+    config = FineTuningConfig(precision=precision, accumulate=accumulate)
     tuner = Tuner(str(base), _EMOTIONS, config, steps=2, strategy=tf.distribute.get_strategy())
     inputs = noise(config.batch_size, config.clip_seconds)
     labels = np.arange(config.batch_size, dtype=np.int32) % len(_EMOTIONS)
@@ -139,23 +139,19 @@ def cached_epochs(folder: Path, clips: int, epochs: int) -> list[dict[str, objec
 
     from ser_nsl.upstream import frame_cache
     from ser_nsl.upstream.make import make_upstream
-    from ser_nsl.upstream.settings import UpstreamConfig
+    from ser_nsl.upstream.settings import FineTuningConfig
     from ser_nsl.upstream.tuner import Tuner
 
     paths = [folder / f"{i}.wav" for i in range(clips)]
-    config = UpstreamConfig()
+    config = FineTuningConfig()
     for path, waveform in zip(paths, noise(clips, config.clip_seconds), strict=True):
         soundfile.write(path, 0.1 * waveform, _SAMPLE_RATE_HZ)
     make_upstream(out=folder / "small")
     labels = np.arange(clips, dtype=np.int32) % len(_EMOTIONS)
     samples = round(config.clip_seconds * _SAMPLE_RATE_HZ)
     rows = []
-    for kept, memory, share in (
-        ("nothing", 0, 0.0),
-        ("on disk", 0, 1.0),
-        ("in memory", frame_cache._MEMORY_BYTES, 0.0),
-    ):
-        frame_cache._MEMORY_BYTES, frame_cache._DISK_SHARE = memory, share
+    for kept, share in (("nothing", 0.0), ("on disk", 1.0)):
+        frame_cache._DISK_SHARE = share
         tuner = Tuner(
             str(folder / "small"), _EMOTIONS, config, steps=1, strategy=tf.distribute.get_strategy()
         )

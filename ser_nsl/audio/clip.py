@@ -1,8 +1,7 @@
 """One clip: decode, mono, 16 kHz, fixed length.
 
-libsndfile decodes and soxr resamples, on the training side and on the device alike, so that a
-recogniser hears the same samples in both places. `benchmarks/decoding.py` compares them
-with tensorflow-io.
+libsndfile decodes and soxr resamples, in training and on the device alike, so that a recogniser
+gets the same samples in both places. `benchmarks/decoding.py` compares them with tensorflow-io.
 """
 
 import functools
@@ -20,27 +19,17 @@ import soxr
 
 from ser_nsl.errors import InputError
 
-__all__ = [
-    "SAMPLE_RATE_HZ",
-    "SILENCE_PEAK",
-    "SUFFIXES",
-    "cut_windows",
-    "fit_length",
-    "read_audio",
-    "to_mono",
-]
-
 SAMPLE_RATE_HZ = 16_000
-"""What wav2vec 2.0 and, by default, the front end hear."""
+"""Sample rate of wav2vec 2.0 and, by default, of the front end."""
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-"""Of the files that are read."""
+"""Suffixes of the audio files that can be read."""
 
 SILENCE_PEAK = 1e-4
-"""Below it audio is silent: -80 dB of full scale, about three steps of 16 bits."""
+"""Audio with a lower peak is silent: -80 dB of full scale, about three steps of 16 bits."""
 
 _LAST_OGG_PAGE_BYTES = 70_000  # an Ogg page has at most 65,307 bytes
-_OGG_HEADER_BYTES = 27  # the last of them counts the segments
+_OGG_HEADER_BYTES = 27  # the last of them is the number of segments
 _BATCHES_AHEAD = 3
 
 
@@ -57,9 +46,16 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
         float32, shape `(samples,)`, nominally in [-1, 1].
 
     Raises:
-        InputError: If the file is missing, not audio, cut off (in MP3 only where the file tells
+        InputError: If the file is missing, not audio, cut off (in MP3 only where the file states
             its length), of zero length, silent (peak below 1e-4 after mixing), or holds NaN or
             infinite samples.
+
+    Example:
+        >>> waveform = read_audio(Path("audio/Actor_01/03-01-05-01-01-01-01.wav"))
+        >>> waveform.dtype, waveform.ndim
+        (dtype('float32'), 1)
+        >>> 0.4 < abs(waveform).max() < 0.6
+        True
     """
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be UTF-8
@@ -68,7 +64,7 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
     except (soundfile.LibsndfileError, OSError) as error:
         if not Path(path).exists():
             raise InputError(f"{path}: does not exist; check the path.") from error
-        # libsndfile's own words, without the name in bytes that soundfile puts before them.
+        # The message of libsndfile, without the name in bytes that soundfile puts before it.
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise InputError(
             f"{path}: cannot be decoded ({reason}); the file must be WAV, FLAC, OGG or MP3. "
@@ -101,10 +97,16 @@ def to_mono(
 
     Returns:
         float32, shape `(samples,)`.
+
+    Example:
+        >>> to_mono(np.array([[0.5, 0.1], [0.2, 0.4]]), 16_000)
+        array([0.3, 0.3], dtype=float32)
+        >>> to_mono(np.zeros(48_000), 48_000).shape
+        (16000,)
     """
     mono = samples.mean(axis=1) if samples.ndim == 2 else samples
     resampled = soxr.resample(mono, rate, sample_rate_hz)
-    # soxr rounds the number of samples, librosa rounds it up and fills with zeros.
+    # soxr rounds the number of samples, librosa rounds it up and appends zeros.
     missing = math.ceil(len(mono) * sample_rate_hz / rate) - len(resampled)
     return np.pad(resampled, (0, missing)).astype(np.float32, copy=False)
 
@@ -127,7 +129,7 @@ def fit_length(waveform: np.ndarray, samples: int) -> np.ndarray:
 
 
 def _is_cut_off(path: Path) -> bool:
-    """Whether a container announces more than the file holds.
+    """Returns whether a container announces more than the file holds.
 
     libsndfile reads such WAV and OGG files without complaint.
     """
@@ -145,7 +147,7 @@ def _is_cut_off(path: Path) -> bool:
 
 
 def _ends_ogg_stream(tail: bytes) -> bool:
-    """Whether the last Ogg page has the flag "end of stream" and is whole (RFC 3533, part 6)."""
+    """Returns whether the last Ogg page ends the stream and is whole (RFC 3533, section 6)."""
     page = tail[tail.rfind(b"OggS") :]
     if len(page) < _OGG_HEADER_BYTES:
         return False
@@ -157,11 +159,11 @@ def _ends_ogg_stream(tail: bytes) -> bool:
 def read_clips(
     paths: Sequence[Path], *, ahead: int = 64, sample_rate_hz: int = SAMPLE_RATE_HZ
 ) -> Iterator[np.ndarray]:
-    """Reads clips, some of them ahead of the one who uses them.
+    """Reads clips in threads, ahead of their use.
 
     Args:
-        paths: The clips.
-        ahead: How many clips are read ahead.
+        paths: Audio files.
+        ahead: Number of clips to read ahead.
         sample_rate_hz: Sample rate of the result.
 
     Yields:
@@ -184,12 +186,12 @@ def read_clips(
 def read_batches(
     paths: Sequence[Path], samples: int, *, batch: int, sample_rate_hz: int = SAMPLE_RATE_HZ
 ) -> Iterator[np.ndarray]:
-    """Reads clips of one length, a few batches ahead of the one who uses them.
+    """Reads clips of one length in batches, a few batches ahead of their use.
 
     Args:
-        paths: The clips.
+        paths: Audio files.
         samples: Length of every clip; see `fit_length`.
-        batch: Clips a batch; the last one may have fewer.
+        batch: Clips per batch; the last batch may have fewer.
         sample_rate_hz: Sample rate of the result.
 
     Yields:
@@ -204,7 +206,7 @@ def read_batches(
 
 
 def cut_windows(waveform: np.ndarray, samples: int) -> np.ndarray:
-    """Covers a clip with as few windows of one length as can be, at even distances.
+    """Covers a clip with the fewest windows of one length, at even distances.
 
     Args:
         waveform: Shape `(any number of samples,)`, not empty.
@@ -212,6 +214,12 @@ def cut_windows(waveform: np.ndarray, samples: int) -> np.ndarray:
 
     Returns:
         Same dtype, shape `(windows, samples)`; the last window ends where the clip ends.
+
+    Example:
+        >>> cut_windows(np.arange(10), 4)
+        array([[0, 1, 2, 3],
+               [3, 4, 5, 6],
+               [6, 7, 8, 9]])
     """
     waveform = fit_length(waveform, max(samples, len(waveform)))
     starts = window_starts(len(waveform), samples)
@@ -219,7 +227,7 @@ def cut_windows(waveform: np.ndarray, samples: int) -> np.ndarray:
 
 
 def window_starts(length: int, samples: int) -> np.ndarray:
-    """Finds where the fewest windows that cover a clip begin, at even distances.
+    """Returns where the fewest windows that cover a clip begin, at even distances.
 
     Args:
         length: Samples of the clip, at least `samples`.

@@ -1,15 +1,12 @@
-"""The stage from clips to log Mel records, and the description that lies beside the records."""
-
-from __future__ import annotations
+"""The stage from clips to log Mel records, and the description beside the records."""
 
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import lazy_loader
 import numpy as np
 from tqdm import tqdm
 
@@ -21,27 +18,27 @@ from ser_nsl.corpora.manifest import SPLITS, audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
-
-__all__ = ["Description", "extract_features"]
-
 _BATCH = 16
-_LEAST_DEVIATION_DB = 1e-3  # a band without any energy is left at its mean
+_LEAST_DEVIATION_DB = 1e-3  # a band without any energy stays at its mean
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the numbers in feature records mean; it goes with every model made from them.
+    """The meaning of the numbers in feature records; it goes with every model made from them.
 
     Attributes:
-        front_end: From waveform to log Mel.
+        front_end: Settings from waveform to log Mel.
         clip_samples: Length of every clip.
         classes: Emotions in the order of the labels.
         mean: Mean of each Mel band over the training split, in dB.
         deviation: Standard deviation of each Mel band over the training split, in dB.
+
+    Example:
+        >>> description = Description.load(Path("features"))
+        >>> description.classes
+        ('anger', 'neutral', 'sadness')
+        >>> description.logmel_shape
+        (36, 64)
     """
 
     front_end: FrontEndConfig
@@ -60,17 +57,17 @@ class Description:
         (Path(folder) / "description.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
-    def load(cls, folder: Path) -> Description:
+    def load(cls, folder: Path) -> "Description":
         """Reads `description.json` of a folder of features or of a model.
 
         Args:
-            folder: Made by `extract_features`, `train_downstream` or `save_model`.
+            folder: Folder made by `extract_features`, `train_downstream` or `save_model`.
 
         Returns:
-            What it says.
+            The description.
 
         Raises:
-            InputError: If it is missing or not of this form.
+            InputError: If the file is missing or has another form.
         """
         path = Path(folder) / "description.json"
         try:
@@ -82,8 +79,8 @@ class Description:
             )
         except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(
-                f"{folder}: description.json is missing, the folder is incomplete; make it again "
-                "with tools/extract_features.py (features) or tools/train_downstream.py (model)."
+                f"{folder}: description.json is missing, so the folder is incomplete; make it "
+                "again with ser-nsl extract-features (features) or train-downstream (model)."
             ) from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: is not a description of features ({error}).") from error
@@ -101,24 +98,33 @@ def extract_features(
 ) -> Mapping[str, Any]:
     """Writes log Mel records of every clip.
 
-    Clips are cut or self-repeated to one length. Records hold log Mel in dB; the mean and
-    deviation of each band, from the training split only, go to `description.json` and from
-    there into the first layer of every network.
+    All clips are brought to one length: longer ones are cut, shorter ones repeated. Records hold
+    log Mel in dB. The mean and deviation of each band, from the training split only, go to
+    `description.json` and from there into the first layer of every network.
 
     Args:
-        manifest: The clips.
+        manifest: Manifest of the corpus.
         out: Folder for `{split}-00000-of-00004.tfrecord` and `description.json`.
         audio_dir: Audio root; by default the one recorded beside the manifest.
         clip_seconds: Length of every clip in seconds; by default that of the longest clip.
         front_end: Window, hop and bands.
-        shards: Files a split.
+        shards: Files per split.
 
     Returns:
-        Number of clips a split, frames a clip, and hours of audio.
+        Number of clips of each split, frames per clip, and hours of audio.
 
     Raises:
         InputError: If the manifest or a clip breaks a rule, or clips are shorter than one window.
+
+    Example:
+        >>> made = extract_features(
+        ...     manifest=Path("manifest.csv"), out=Path("short"), clip_seconds=0.1
+        ... )
+        >>> made.counts
+        {'train': 12, 'val': 12, 'test': 12, 'frames': 5, 'hours': 0.001}
     """
+    import tensorflow as tf
+
     table = read_manifest(manifest)
     seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
     clip_samples = round(seconds * front_end.sample_rate_hz)
@@ -141,44 +147,41 @@ def extract_features(
             if rows.empty:
                 continue
             writer = opened.enter_context(ShardWriter(out, split, shards))
-            keys = iter(zip(rows["utterance_id"], rows["emotion"], strict=True))
+            clips = iter(zip(rows["utterance_id"], rows["emotion"], strict=True))
+            rate = front_end.sample_rate_hz
             for waveforms in read_batches(
-                list(rows["audio"]),
-                clip_samples,
-                batch=_BATCH,
-                sample_rate_hz=front_end.sample_rate_hz,
+                list(rows["audio"]), clip_samples, batch=_BATCH, sample_rate_hz=rate
             ):
                 for logmel in compute(waveforms).numpy():
-                    utterance_id, emotion = next(keys)
+                    utterance_id, emotion = next(clips)
                     writer.write(feature_example(utterance_id, logmel, labels[emotion]))
                     if split == "train":
                         moments.update(logmel)
                 bar.update(len(waveforms))
             counts[split] = writer.written
-    mean, deviation = moments.result()
-    Description(front_end, clip_samples, tuple(classes), mean, deviation).save(out)
+    Description(front_end, clip_samples, tuple(classes), *moments.result()).save(out)
     hours = len(table) * clip_samples / front_end.sample_rate_hz / 3600
     return {**counts, "frames": frames, "hours": round(hours, 3)}
 
 
 class Moments:
-    """Mean and deviation of Mel bands, gathered clip by clip."""
+    """Mean and standard deviation of each Mel band, gathered clip by clip."""
 
     def __init__(self, mel_bins: int) -> None:
-        """Starts from nothing.
+        """Starts without clips.
 
         Args:
-            mel_bins: Number of bands.
+            mel_bins: Number of Mel bands.
         """
         self._frames = 0
         self._sum = np.zeros(mel_bins)
         self._squares = np.zeros(mel_bins)
 
     def update(self, logmel: np.ndarray) -> None:
-        """Takes a clip in.
+        """Adds a clip.
 
         Args:
-            logmel: float, shape `(frames, mel_bins)`.
+            logmel: float, shape `(frames, mel_bins)`, in dB.
         """
         values = logmel.astype(np.float64)
         self._frames += len(values)
@@ -186,7 +189,7 @@ class Moments:
         self._squares += (values**2).sum(axis=0)
 
     def result(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each band, in dB."""
+        """Returns mean and standard deviation of each band, in dB."""
         mean = self._sum / self._frames
         variance = self._squares / self._frames - mean**2
         deviation = np.sqrt(np.maximum(variance, _LEAST_DEVIATION_DB**2))

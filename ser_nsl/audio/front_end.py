@@ -1,4 +1,4 @@
-"""Waveform to log Mel: one TensorFlow definition, used in training and inside the exported file."""
+"""Waveform to log Mel: one TensorFlow function, used in training and inside the exported file."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import functools
 from typing import TYPE_CHECKING
 
 import lazy_loader
-import librosa
 import numpy as np
 
 from ser_nsl.audio.settings import FrontEndConfig
 
 if TYPE_CHECKING:
+    import librosa
     import tensorflow as tf
 else:
+    librosa = lazy_loader.load("librosa")
     tf = lazy_loader.load("tensorflow")
-
-__all__ = ["POWER_FLOOR", "log_mel", "mel_filters"]
 
 POWER_FLOOR = 1e-10
 """-100 dB, the floor of `librosa.power_to_db`."""
@@ -31,6 +30,13 @@ def mel_filters(config: FrontEndConfig) -> np.ndarray:
 
     Returns:
         float32, shape `(window_samples // 2 + 1, mel_bins)`.
+
+    Example:
+        >>> filters = mel_filters(FrontEndConfig())
+        >>> filters.shape
+        (257, 64)
+        >>> int(filters[:, 20].argmax()) * 16_000 // 512  # Hz, where the 21st band is highest
+        968
     """
     return librosa.filters.mel(
         sr=config.sample_rate_hz,
@@ -59,6 +65,14 @@ def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
 
     Raises:
         ValueError: If `waveform` is not float32 of rank 2.
+
+    Example:
+        >>> tone = np.sin(2 * np.pi * 1_000 * np.arange(8_000) / 16_000)
+        >>> logmel = log_mel(tone[np.newaxis].astype(np.float32), FrontEndConfig())
+        >>> logmel.shape
+        TensorShape([1, 30, 64])
+        >>> int(logmel[0, 0].numpy().argmax())  # the band around 1 kHz
+        21
     """
     waveform = tf.convert_to_tensor(waveform)
     if waveform.dtype != tf.float32 or waveform.shape.rank != 2:
@@ -82,23 +96,26 @@ def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
 
 
 def _shape_of_window(samples: int) -> tuple[int, int]:
-    """Rows and columns of a window, such that the two matrix products are small together."""
+    """Returns rows and columns of a window that make the two matrix products the cheapest."""
     shapes = [(rows, samples // rows) for rows in range(1, samples + 1) if samples % rows == 0]
     return min(shapes, key=lambda shape: samples * (shape[0] + 2 * shape[1]))
 
 
 @functools.cache
 def _matrices(config: FrontEndConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The Fourier transform of real windows as two products, and the Mel filters of its bins.
+    """Returns the matrices that turn windows into Mel power.
 
-    Sample `columns * i + j` and bin `k + rows * l` (Cooley and Tukey, 1965) make the transform one
-    over `i`, then one over `j` for each `k`. As a real signal's bins come in conjugate pairs,
-    `k` up to `rows / 2` will do. TFLite runs this four times as fast as its own transform.
+    TFLite multiplies matrices four times as fast as it computes its own Fourier transform. A
+    window of `rows * columns` samples is written as a matrix, sample `columns * i + j` in row `i`
+    and column `j`. The transform then takes two steps (Cooley and Tukey, 1965): one over the rows,
+    which gives a value for each `k` below `rows`, then one over the columns for each `k`, which
+    gives the bins `k + rows * l`. The bins of a real signal come in conjugate pairs, so `k` from 0
+    to `rows // 2` is enough.
 
     Returns:
-        float32: over `i`, shape `(rows, 2 * ks)`, cosines, then sines; over `j`, shape
-        `(ks, 2 * columns, 2 * columns)`, from and to real parts, then imaginary ones; filters,
-        shape `(ks * columns, mel_bins)`, 0 where the other bin of a pair counts.
+        Three float32 matrices: first step, shape `(rows, 2 * ks)`, cosines, then sines; second
+        step, shape `(ks, 2 * columns, 2 * columns)`, from and to real parts, then imaginary ones;
+        Mel filters, shape `(ks * columns, mel_bins)`, with zeros for the second bin of each pair.
     """
     size = config.window_samples
     rows, columns = _shape_of_window(size)

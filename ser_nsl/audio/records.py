@@ -1,4 +1,4 @@
-"""The tf.Example schemas of the project: sharded writing, checked reading, tf.data.
+"""Reads and writes the records between stages: `tf.Example` in sharded TFRecord files.
 
 | Folder | Features of an example | Type |
 |---|---|---|
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import lazy_loader
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from ser_nsl.errors import InputError
 
@@ -28,37 +27,27 @@ if TYPE_CHECKING:
 else:
     tf = lazy_loader.load("tensorflow")
 
-__all__ = [
-    "UNLABELLED",
-    "Batch",
-    "ShardWriter",
-    "embedding_example",
-    "feature_example",
-    "has_split",
-    "read_batches",
-    "read_embeddings",
-    "read_examples",
-    "read_labels",
-    "read_logmels",
-    "shard_paths",
-]
-
 UNLABELLED = -1
 """The label of clips without an emotion."""
 
-_RECORDS = 64  # parsed at a time; with 256, features were read at two thirds of the speed
+_RECORDS = 64  # per batch; with 256, features were read at two thirds of the speed
 
 
 def feature_example(utterance_id: str, logmel: np.ndarray, label: int) -> tf.train.Example:
     """Makes the record of a clip's features.
 
     Args:
-        utterance_id: The clip.
+        utterance_id: Id of the clip.
         logmel: float32, shape `(frames, mels)`.
         label: Index of the class, or `UNLABELLED`.
 
     Returns:
-        `id` (bytes), `logmel` (floats, frame by frame) and `label` (int64).
+        Example with `id` (bytes), `logmel` (floats, frame by frame) and `label` (int64).
+
+    Example:
+        >>> example = feature_example("clip", np.zeros((2, 3), np.float32), label=1)
+        >>> sorted(example.features.feature), example.ByteSize()
+        (['id', 'label', 'logmel'], 74)
     """
     return _example(utterance_id, logmel=logmel.ravel(), label=label)
 
@@ -66,16 +55,21 @@ def feature_example(utterance_id: str, logmel: np.ndarray, label: int) -> tf.tra
 def embedding_example(
     utterance_id: str, embedding: np.ndarray, upstream: str = ""
 ) -> tf.train.Example:
-    """Makes the record of a clip's embedding, as `nsl.tools.build_graph` reads it.
+    """Makes the record of a clip's embedding, in the form that `nsl.tools.build_graph` reads.
 
     Args:
-        utterance_id: The clip.
+        utterance_id: Id of the clip.
         embedding: float32, shape `(width,)`.
-        upstream: Hash of the checkpoint and the layer, e.g. `0123456789abcdef:fc1`; without it
-            the record is like those of other tools.
+        upstream: Hash of the checkpoint and the layer, e.g. `0123456789abcdef:fc1`. If empty, the
+            record looks like those of other tools.
 
     Returns:
-        `id` (bytes), `embedding` (floats) and, where it is told, `upstream` (bytes).
+        Example with `id` (bytes), `embedding` (floats) and, unless it is empty, `upstream` (bytes).
+
+    Example:
+        >>> example = embedding_example("clip", np.array([0.5, 2.0]), "0123456789abcdef:fc1")
+        >>> example.features.feature["embedding"].float_list.value
+        [0.5, 2.0]
     """
     made_by = {"upstream": upstream} if upstream else {}
     return _example(utterance_id, embedding=embedding, **made_by)
@@ -96,12 +90,19 @@ def _example(utterance_id: str, **values: np.ndarray | int | str) -> tf.train.Ex
 
 
 class ShardWriter(ExitStack):
-    """Writes `{split}-00000-of-00004.tfrecord` files, examples in turn.
+    """Writes examples to `{split}-00000-of-00004.tfrecord` files, in turn.
 
     A context manager: `with ShardWriter(folder, "train", 4) as writer: writer.write(example)`.
 
     Attributes:
         written: Number of examples so far.
+
+    Example:
+        >>> with ShardWriter(Path("."), "val", shards=2) as writer:
+        ...     for name in ("a", "b", "c"):
+        ...         writer.write(embedding_example(name, np.array([1.0])))
+        >>> [list(read_embeddings(Path("."), ["val"])), writer.written]
+        [['a', 'c', 'b'], 3]
     """
 
     def __init__(self, folder: Path, split: str, shards: int, *, keep: int = 0) -> None:
@@ -111,8 +112,8 @@ class ShardWriter(ExitStack):
             folder: Existing folder.
             split: First part of the names.
             shards: Number of files, 1 to 99,999.
-            keep: How many examples stay of those that a killed run has written, at most
-                `whole_examples`; the next one goes after them.
+            keep: Number of examples of a killed run to keep, at most `whole_examples`; the next
+                example goes after them.
 
         Raises:
             InputError: If `shards` is out of range.
@@ -132,13 +133,13 @@ class ShardWriter(ExitStack):
         self.written += 1
 
     def flush(self) -> None:
-        """Hands all examples so far to the system, so that they outlive this process."""
+        """Passes all examples so far to the system, so that they outlive this process."""
         for writer in self._writers:
             writer.flush()
 
 
 def whole_examples(folder: Path, split: str, shards: int) -> int:
-    """Counts what a killed `ShardWriter` has left: the examples before the first that is missing.
+    """Counts the examples that a killed `ShardWriter` left, up to the first that is missing.
 
     Args:
         folder: Existing folder, where files may be missing or cut off.
@@ -158,10 +159,10 @@ def whole_examples(folder: Path, split: str, shards: int) -> int:
 
 
 def new_shard_paths(folder: Path, split: str, shards: int) -> list[Path]:
-    """Names the shards of a split that is to be written.
+    """Returns the paths of the shards of a split that is to be written.
 
     Args:
-        folder: Where they shall lie.
+        folder: Folder of the shards.
         split: First part of the names.
         shards: Number of files, 1 to 99,999.
 
@@ -173,11 +174,11 @@ def new_shard_paths(folder: Path, split: str, shards: int) -> list[Path]:
     """
     if not 1 <= shards <= 99_999:
         raise InputError(f"shards: must be 1 to 99,999; received {shards}.")
-    return [folder / _shard_name(split, i, shards) for i in range(shards)]
+    return [folder / f"{split}-{i:05d}-of-{shards:05d}.tfrecord" for i in range(shards)]
 
 
 def _writer_after(path: Path, kept: int) -> tf.io.TFRecordWriter:
-    """Opens a file for writing after its first records, of which no kill can rob it."""
+    """Opens a file for writing after its first records, which are safe from another kill."""
     begun = path.with_name(f".{path.name}")
     writer = tf.io.TFRecordWriter(str(begun))  # it cannot append
     for record in islice(_whole_records(path), kept):
@@ -197,7 +198,7 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
     """Finds the shards of a split.
 
     Args:
-        folder: A folder of records.
+        folder: Folder of records.
         split: `train`, `val` or `test`.
 
     Returns:
@@ -205,14 +206,17 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
 
     Raises:
         InputError: If there is none, or the set is not complete.
+
+    Example:
+        >>> [path.name for path in shard_paths(Path("features"), "train")][:2]
+        ['train-00000-of-00004.tfrecord', 'train-00001-of-00004.tfrecord']
     """
     paths = sorted(Path(folder).glob(f"{split}-*-of-*.tfrecord"))
     if not paths:
         raise InputError(
             f"{folder}: holds no records of the split {split!r} ({split}-00000-of-....tfrecord)."
         )
-    names = [_shard_name(split, i, len(paths)) for i in range(len(paths))]
-    if [path.name for path in paths] != names:
+    if paths != new_shard_paths(Path(folder), split, len(paths)):
         raise InputError(
             f"{folder}: the shards of {split!r} are not complete: {len(paths)} files, from "
             f"{paths[0].name} to {paths[-1].name}. Make them again."
@@ -220,65 +224,36 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
     return paths
 
 
-def _shard_name(split: str, number: int, shards: int) -> str:
-    return f"{split}-{number:05d}-of-{shards:05d}.tfrecord"
-
-
 def has_split(folder: Path, split: str) -> bool:
-    """Looks whether a folder of records has a split.
+    """Returns whether a folder of records has a split.
 
     Args:
         folder: The folder, which need not exist.
         split: `train`, `val` or `test`.
 
     Returns:
-        True if there is a file of it.
+        True if there is a shard of the split.
+
+    Example:
+        >>> has_split(Path("embeddings"), "train"), has_split(Path("embeddings"), "test")
+        (True, False)
     """
     return any(Path(folder).glob(f"{split}-*-of-*.tfrecord"))
 
 
-def read_examples(paths: Iterable[Path]) -> Iterator[tf.train.Example]:
-    """Reads examples, in order, refusing damage and doubled ids.
-
-    Args:
-        paths: TFRecord files.
-
-    Yields:
-        Examples with a feature `id`.
-
-    Raises:
-        InputError: If a file is cut or damaged, or an id is missing or doubled.
-    """
-    seen: set[str] = set()
-    for path in paths:
-        try:
-            for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-                example = tf.train.Example.FromString(raw)
-                utterance_id = example_id(example)
-                _check_new(utterance_id, seen, path)
-                yield example
-        except (DecodeError, tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-            raise InputError(
-                f"{path}: is cut off or damaged after {len(seen)} clips; make it again."
-            ) from error
-
-
-def _check_new(utterance_id: str, seen: set[str], path: Path) -> None:
-    if not utterance_id or utterance_id in seen:
-        raise InputError(
-            f"{path}: the id {utterance_id!r} is missing or doubled; make the records again."
-        )
-    seen.add(utterance_id)
-
-
 class Batch(NamedTuple):
-    """Some records of one file, in order.
+    """Consecutive records of one file.
 
     Attributes:
         path: The file.
-        ids: Of the records.
+        ids: Ids of the records.
         records: The serialised examples, shape `(records,)`.
-        features: What was asked for of them, by name.
+        features: The features that were asked for, by name.
+
+    Example:
+        >>> shards = shard_paths(Path("features"), "train")
+        >>> batch = next(read_batches(shards, {}))
+        >>> batch.check(np.array([len(name) == 20 for name in batch.ids]), "ids have 20 letters.")
     """
 
     path: Path
@@ -291,16 +266,16 @@ class Batch(NamedTuple):
 
         Args:
             holds: bool, shape `(records,)`.
-            rule: What every record must do, and what to do about it.
+            rule: The rule and what to do about a record that breaks it.
 
         Raises:
             InputError: If it does not hold for all; the message names the first three ids.
         """
-        faulty = [each for each, good in zip(self.ids, holds, strict=True) if not good]
+        faulty = [name for name, good in zip(self.ids, holds, strict=True) if not good]
         if faulty:
             raise InputError(
-                f"{self.path}: {rule} Not so the record of {', '.join(faulty[:3])}"
-                f"{' and others' if len(faulty) > 3 else ''}."
+                f"{self.path}: {rule} {len(faulty)} of {len(self.ids)} records break this rule "
+                f"(first: {', '.join(faulty[:3])})."
             )
 
 
@@ -311,11 +286,11 @@ def read_batches(
     id_feature: str = "id",
     size: int = _RECORDS,
 ) -> Iterator[Batch]:
-    """Reads records many at a time, faster than `read_examples`, refusing damage and doubled ids.
+    """Reads records in batches, and refuses damaged files and duplicate ids.
 
     Args:
         paths: TFRecord files.
-        schema: Features to read besides the id, as `tf.io.parse_example` takes them.
+        schema: Features to parse besides the id, as `tf.io.parse_example` takes them.
         id_feature: Name of the feature with the id.
         size: Number of records that are parsed at a time.
 
@@ -323,8 +298,16 @@ def read_batches(
         The records, in order.
 
     Raises:
-        InputError: If a file is cut or damaged, a feature is of another type, or an id is missing
-            or doubled.
+        InputError: If a file is cut or damaged, a feature has another type, or an id is missing
+            or a duplicate.
+
+    Example:
+        >>> schema = {"label": tf.io.FixedLenFeature([], tf.int64)}
+        >>> batch = next(read_batches(shard_paths(Path("features"), "train"), schema))
+        >>> batch.ids
+        ['03-01-01-01-01-01-03', '03-01-04-01-01-01-03', '03-01-05-01-01-01-03']
+        >>> batch.features["label"].numpy()
+        array([1, 2, 0])
     """
     seen: set[str] = set()
     schema = {id_feature: tf.io.FixedLenFeature([], tf.string, ""), **schema}
@@ -332,9 +315,14 @@ def read_batches(
         try:
             for records in tf.data.TFRecordDataset(str(path)).batch(size).prefetch(1):
                 features = tf.io.parse_example(records, schema)
-                ids = [each.decode() for each in features[id_feature].numpy()]
+                ids = [name.decode() for name in features[id_feature].numpy()]
                 for utterance_id in ids:
-                    _check_new(utterance_id, seen, path)
+                    if not utterance_id or utterance_id in seen:
+                        raise InputError(
+                            f"{path}: the id {utterance_id!r} is missing or a duplicate; make the "
+                            "records again."
+                        )
+                    seen.add(utterance_id)
                 yield Batch(path, ids, records.numpy(), features)
         except (tf.errors.OpError, UnicodeDecodeError) as error:
             raise InputError(
@@ -342,10 +330,31 @@ def read_batches(
             ) from error
 
 
+def read_examples(paths: Iterable[Path]) -> Iterator[tf.train.Example]:
+    """Reads whole examples, one by one, with the checks of `read_batches`.
+
+    Args:
+        paths: TFRecord files.
+
+    Yields:
+        Examples with a feature `id`, in order.
+
+    Raises:
+        InputError: If a file is cut or damaged, or an id is missing or a duplicate.
+
+    Example:
+        >>> examples = read_examples(shard_paths(Path("embeddings"), "train"))
+        >>> len(next(examples).features.feature["embedding"].float_list.value)
+        60
+    """
+    for batch in read_batches(paths, {}):
+        yield from map(tf.train.Example.FromString, batch.records)
+
+
 def read_logmels(
     paths: Iterable[Path], logmel_shape: tuple[int, int]
 ) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Reads features many at a time.
+    """Reads features in batches.
 
     Args:
         paths: TFRecord files of features.
@@ -356,6 +365,11 @@ def read_logmels(
 
     Raises:
         InputError: If a record is damaged or of another size.
+
+    Example:
+        >>> batch, logmel = next(read_logmels(shard_paths(Path("features"), "val"), (36, 64)))
+        >>> logmel.shape
+        (3, 36, 64)
     """
     frames, mels = logmel_shape
     for batch in read_batches(paths, {"logmel": tf.io.RaggedFeature(tf.float32)}):
@@ -369,34 +383,37 @@ def read_logmels(
 
 
 def example_id(example: tf.train.Example) -> str:
-    """The id of an example, empty where it has none."""
+    """Returns the id of an example, empty where it has none."""
     values = example.features.feature["id"].bytes_list.value
     return values[0].decode() if values else ""
 
 
 def read_labels(folder: Path, *splits: str) -> dict[str, int]:
-    """Reads the labels of some splits, and with them every record once.
+    """Reads the labels of splits, and with them every record once.
 
     Args:
-        folder: Features or training records.
-        *splits: Some of `train`, `val`, `test`.
+        folder: Folder of features or training records.
+        *splits: `train`, `val` or `test`.
 
     Returns:
-        From id to label, in the order of the records.
+        From id to label, in the order of the records; `UNLABELLED` for clips without an emotion.
 
     Raises:
-        InputError: If a record is damaged or has no label, or an id is doubled.
+        InputError: If a record is damaged or has no label, or an id is a duplicate.
+
+    Example:
+        >>> labels = read_labels(Path("features"), "train")
+        >>> len(labels), labels["03-01-05-01-01-01-03"]
+        (12, 0)
     """
     paths = [path for split in splits for path in shard_paths(folder, split)]
     labels: dict[str, int] = {}
     for batch in read_batches(paths, {"label": tf.io.RaggedFeature(tf.int64)}):
         label = batch.features["label"]
-        for utterance_id, values in zip(batch.ids, label.row_lengths().numpy(), strict=True):
-            if values != 1:
-                raise InputError(
-                    f"{folder}: the record of {utterance_id} has no label; give a folder that "
-                    "tools/extract_features.py has made."
-                )
+        batch.check(
+            label.row_lengths().numpy() == 1,
+            "every record must have a label; give a folder that ser-nsl extract-features made.",
+        )
         labels.update(zip(batch.ids, label.flat_values.numpy().tolist(), strict=True))
     return labels
 
@@ -405,65 +422,70 @@ def read_embeddings(folder: Path, splits: Iterable[str]) -> dict[str, np.ndarray
     """Reads embeddings.
 
     Args:
-        folder: Embeddings.
-        splits: Some of `train`, `val`, `test`.
+        folder: Folder of embeddings.
+        splits: `train`, `val` or `test`.
 
     Returns:
-        From id to float32 vector, all of one width.
+        From id to float32 vector, shape `(width,)`, in the order of the records.
 
     Raises:
-        InputError: If a record is damaged, was made by another upstream or layer than those
-            before it, or a vector has another width, NaN or infinity.
+        InputError: If a record is damaged, was made by another upstream or layer than the first,
+            or a vector has another width, NaN or infinity.
+
+    Example:
+        >>> embeddings = read_embeddings(Path("embeddings"), ["train"])
+        >>> len(embeddings), embeddings["03-01-05-01-01-01-03"].shape
+        (12, (60,))
     """
+    schema = {
+        "embedding": tf.io.RaggedFeature(tf.float32),
+        "upstream": tf.io.FixedLenFeature([], tf.string, ""),
+    }
     embeddings: dict[str, np.ndarray] = {}
-    width = upstream = None
-    paths = [path for split in splits for path in shard_paths(folder, split)]
-    for example in read_examples(paths):
-        feature = example.features.feature
-        made_by = _upstream_of(example) or "unknown"
-        upstream = upstream or made_by
-        if made_by != upstream:
-            raise InputError(
-                f"{folder}: mixes embeddings of two upstreams: {upstream}, and {made_by} of "
-                f"{example_id(example)}; embed all clips with one upstream and layer."
-            )
-        vector = np.array(feature["embedding"].float_list.value, dtype=np.float32)
-        width = width or len(vector)
-        where = f"{folder}: the embedding of {example_id(example)}"
-        if len(vector) != width or not width:
-            raise InputError(
-                f"{where} has {len(vector)} numbers, those before it have {width}; "
-                "embed all clips with one upstream."
-            )
-        if not np.isfinite(vector).all():
-            raise InputError(f"{where} holds NaN or infinity; embed the clips again.")
-        embeddings[example_id(example)] = vector
+    width, upstream = 0, b""
+    for batch in read_batches([p for split in splits for p in shard_paths(folder, split)], schema):
+        vectors, makers = batch.features["embedding"], batch.features["upstream"].numpy()
+        widths = vectors.row_lengths().numpy()
+        if not embeddings:
+            width, upstream = widths[0], makers[0]
+        batch.check(
+            makers == upstream,
+            f"all embeddings must come from one upstream and layer, here "
+            f"{upstream.decode(errors='replace') or 'unknown'}; embed all clips again.",
+        )
+        batch.check(
+            (widths == width) & (width > 0),
+            f"all embeddings must have one width, here {width}, and not 0; embed all clips again.",
+        )
+        values = vectors.flat_values.numpy().reshape(-1, width)
+        batch.check(
+            np.isfinite(values).all(axis=1),
+            "no embedding may hold NaN or infinity; embed the clips again.",
+        )
+        embeddings |= zip(batch.ids, values, strict=True)
     return embeddings
 
 
 def read_upstream(folder: Path, split: str) -> str:
-    """Reads what made a folder's embeddings.
+    """Reads the name of the upstream that made a folder's embeddings.
 
     Args:
-        folder: Embeddings.
-        split: One of those that it has.
+        folder: Folder of embeddings.
+        split: A split that it has.
 
     Returns:
-        Hash of the checkpoint and the layer, of the first record; empty where it tells nothing.
+        Hash of the checkpoint and the layer, from the first record; empty if it has none.
 
     Raises:
         InputError: If the record is damaged.
     """
-    return _upstream_of(next(read_examples(shard_paths(folder, split)), tf.train.Example()))
-
-
-def _upstream_of(example: tf.train.Example) -> str:
-    values = example.features.feature["upstream"].bytes_list.value
+    first = next(read_examples(shard_paths(folder, split)), tf.train.Example())
+    values = first.features.feature["upstream"].bytes_list.value
     return b"".join(values).decode(errors="replace")
 
 
 def parsed(paths: Iterable[Path], logmel_shape: tuple[int, int]) -> tf.data.Dataset:
-    """Reads features or training records as tensors, in order.
+    """Returns a dataset of features or training records as tensors, in order.
 
     Args:
         paths: TFRecord files.

@@ -1,34 +1,27 @@
 """The stage that divides records by another manifest, so that folds need not compute them again."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from ser_nsl.audio.features import Description, Moments
 from ser_nsl.audio.records import (
     ShardWriter,
-    embedding_example,
     example_id,
     has_split,
     read_embeddings,
     read_examples,
-    read_upstream,
     shard_paths,
 )
 from ser_nsl.corpora.manifest import SPLITS, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 
 @stage(inputs=("records", "manifest"), makes="folder")
@@ -48,7 +41,7 @@ def resplit_records(
 
     Args:
         records: Folder with features or embeddings of all clips, in any splits.
-        manifest: The same clips with other splits.
+        manifest: Manifest of the same clips with other splits.
         out: Folder for `{split}-00000-of-00004.tfrecord`, in as many shards as the given records;
             for features also `description.json`, with mean and deviation of the new training split.
         splits: Splits to write, where the manifest has clips in them.
@@ -59,7 +52,7 @@ def resplit_records(
         Number of clips of each split.
 
     Raises:
-        InputError: If a clip of the manifest has no record, no clip trains, or records are damaged.
+        InputError: If a clip of the manifest has no record, or records are damaged.
 
     Example:
         >>> made = resplit_records(
@@ -76,62 +69,47 @@ def resplit_records(
     given = [split for split in SPLITS if has_split(records, split)]
     if not given:
         raise InputError(f"records: {records} holds no records; give features or embeddings.")
-    shards = len(shard_paths(records, given[0]))
-    moments = None
-    if (Path(records) / "description.json").exists():
-        description = Description.load(records)
-        moments = Moments(description.front_end.mel_bins)
-    if moments is not None:
-        examples = _examples(records, given)
-    else:
-        examples = _embeddings(records, given, split_of if standardise else None)
-    written = set()
+    description = Description.load(records) if (records / "description.json").exists() else None
+    moments = Moments(description.front_end.mel_bins if description else 0)
+    if standardise:
+        vectors = read_embeddings(records, given)
+        train = [vector for name, vector in vectors.items() if split_of.get(name) == "train"]
+        mean, deviation = np.mean(train, axis=0, dtype=float), np.std(train, axis=0, dtype=float)
+        deviation = np.maximum(deviation, 1e-6)  # numbers that never differ become 0
+    missing = set(split_of.index[split_of.isin(splits)])
     with ExitStack() as opened:
+        shards = len(shard_paths(records, given[0]))
         writers = {
             split: opened.enter_context(ShardWriter(out, split, shards))
             for split in splits
             if (split_of == split).any()
         }
-        for utterance_id, example in examples:
+        for utterance_id, example in _by_id(records, given):
             split = split_of.get(utterance_id)
-            if split in writers:
-                writers[split].write(example)
-                written.add(utterance_id)
-            if moments is not None and split == "train":
-                logmel = np.array(example.features.feature["logmel"].float_list.value, np.float32)
+            feature = example.features.feature
+            if description and split == "train":
+                logmel = np.array(feature["logmel"].float_list.value)
                 moments.update(logmel.reshape(description.logmel_shape))
-    missing = [key for key, split in split_of.items() if split in writers and key not in written]
+            if split in writers:
+                if standardise:
+                    values = feature["embedding"].float_list.value
+                    values[:] = (np.array(values) - mean) / deviation
+                writers[split].write(example)
+                missing.discard(utterance_id)
     if missing:
+        first = ", ".join(sorted(missing)[:3])
         raise InputError(
-            f"records: {records} lacks {len(missing)} clips of {manifest} (first: "
-            f"{', '.join(missing[:3])}); make the records from all clips."
+            f"records: {records} lacks {len(missing)} clips of {manifest} (first: {first}); make "
+            "the records from all clips."
         )
-    if moments is not None:
-        mean, deviation = moments.result()
-        replace(description, mean=mean, deviation=deviation).save(out)
+    if description:
+        means, deviations = moments.result()
+        replace(description, mean=means, deviation=deviations).save(out)
     return {split: writer.written for split, writer in writers.items()}
 
 
-def _examples(records: Path, splits: list[str]) -> Iterator[tuple[str, tf.train.Example]]:
-    """Yields records by rising id, the order of a manifest; in each shard ids rise already."""
+def _by_id(records: Path, splits: list[str]) -> Iterator[tuple[str, Any]]:
+    """Yields ids and examples by rising id, the order of manifests; in each shard ids rise."""
     shards = [path for split in splits for path in shard_paths(records, split)]
-    streams = [((example_id(each), each) for each in read_examples([path])) for path in shards]
-    yield from heapq.merge(*streams, key=lambda pair: pair[0])
-
-
-def _embeddings(
-    records: Path, splits: list[str], split_of: pd.Series | None
-) -> Iterator[tuple[str, tf.train.Example]]:
-    """Yields embeddings by rising id, standardised over the training clips of `split_of`."""
-    if split_of is None:
-        yield from _examples(records, splits)
-        return
-    from sklearn.preprocessing import StandardScaler
-
-    vectors = dict(sorted(read_embeddings(records, splits).items()))
-    values = np.stack([*vectors.values()]).astype(np.float64)
-    trains = np.array([split_of.get(key) == "train" for key in vectors])
-    values = StandardScaler().fit(values[trains]).transform(values).astype(np.float32)
-    upstream = read_upstream(records, splits[0])
-    for key, vector in zip(vectors, values, strict=True):
-        yield key, embedding_example(key, vector, upstream)
+    streams = [((example_id(e), e) for e in read_examples([path])) for path in shards]
+    return heapq.merge(*streams, key=itemgetter(0))

@@ -1,15 +1,13 @@
-"""What sets the way from waveform to log Mel."""
+"""The settings of the front end, from waveform to log Mel."""
 
 from dataclasses import dataclass
 
 from ser_nsl.pipeline.settings import check
 
-__all__ = ["FrontEndConfig"]
-
 
 @dataclass(frozen=True)
 class FrontEndConfig:
-    """From waveform to log Mel.
+    """Settings of the front end, from waveform to log Mel.
 
     Attributes:
         sample_rate_hz: Sample rate of the waveform.
@@ -18,6 +16,13 @@ class FrontEndConfig:
         mel_bins: Number of Mel bands.
         low_hz: Lower edge of the lowest band.
         high_hz: Upper edge of the highest band, at most half the sample rate.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+
+    Example:
+        >>> FrontEndConfig(mel_bins=40).frames(16_000)
+        61
     """
 
     sample_rate_hz: int = 16_000
@@ -28,22 +33,15 @@ class FrontEndConfig:
     high_hz: float = 8_000.0
 
     def __post_init__(self) -> None:
-        check(self.sample_rate_hz > 0, "sample_rate_hz", "positive", self.sample_rate_hz)
-        check(self.window_samples > 1, "window_samples", "at least 2", self.window_samples)
-        check(
-            0 < self.hop_samples <= self.window_samples,
-            "hop_samples",
-            "between 1 and window_samples",
-            self.hop_samples,
-        )
+        rate, window, hop = self.sample_rate_hz, self.window_samples, self.hop_samples
+        check(rate > 0, "sample_rate_hz", "positive", rate)
+        check(window > 1, "window_samples", "at least 2", window)
+        check(0 < hop <= window, "hop_samples", "between 1 and window_samples", hop)
         check(self.mel_bins > 0, "mel_bins", "positive", self.mel_bins)
-        check(
-            0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2,
-            "low_hz, high_hz",
-            "rising and at most half the sample rate",
-            (self.low_hz, self.high_hz),
-        )
+        low, high = self.low_hz, self.high_hz
+        rising = 0 <= low < high <= rate / 2
+        check(rising, "low_hz, high_hz", "rising and at most half the sample rate", (low, high))
 
     def frames(self, samples: int) -> int:
-        """Number of whole windows in so many samples."""
+        """Returns the number of whole windows in a number of samples."""
         return max(0, (samples - self.window_samples) // self.hop_samples + 1)

@@ -1,4 +1,4 @@
-"""The stage that joins embeddings of several kinds, so that all have a say in what is alike."""
+"""The stage that joins embeddings of several kinds, so that all of them decide on similarity."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
@@ -24,27 +24,32 @@ from ser_nsl.pipeline.stage import stage
 def fuse_embeddings(*, embeddings: tuple[Path, ...], out: Path) -> Mapping[str, Any]:
     """Joins embeddings of the same clips into one whose cosine is the mean of their cosines.
 
-    Each vector is scaled to length 1, then a clip's vectors are put after one another. The kind
-    whose cosines differ most from clip to clip decides most, so centre each before.
+    Each vector is scaled to length 1, then the vectors of a clip are concatenated. The kind whose
+    cosines differ most between clips has the most influence, so centre each kind before.
 
     Args:
-        embeddings: Folders of two or more kinds; one that is named twice counts twice.
-        out: Folder for the joint embeddings of the splits that all kinds have, in the order of
-            the first and in as many files.
+        embeddings: Folders of two or more kinds; a folder that is given twice counts twice.
+        out: Folder for the joint embeddings of the splits that all kinds have, in the order and
+            with as many shards as the first.
 
     Returns:
-        Number of clips a split, the width of an embedding, and splits left out.
+        Number of clips of each split, the width of an embedding, and splits left out.
 
     Raises:
-        InputError: If there are less than two folders, they have no split in common or not the
+        InputError: If there are fewer than two folders, they have no split in common or not the
             same clips in it, a vector is all zero, or embeddings cannot be read.
+
+    Example:
+        >>> kinds = (Path("embeddings"), Path("embeddings"))
+        >>> fuse_embeddings(embeddings=kinds, out=Path("fused")).counts
+        {'train': 12, 'width': 120, 'dropped': []}
     """
     if len(embeddings) < 2:
         raise InputError(f"embeddings: two or more folders are needed; received {len(embeddings)}.")
-    lacking = {
+    without = {
         split: [folder for folder in embeddings if not has_split(folder, split)] for split in SPLITS
     }
-    splits = [split for split in SPLITS if not lacking[split]]
+    splits = [split for split in SPLITS if not without[split]]
     if not splits:
         raise InputError(
             f"embeddings: {', '.join(map(str, embeddings))} have no split in common; embed the "
@@ -52,56 +57,45 @@ def fuse_embeddings(*, embeddings: tuple[Path, ...], out: Path) -> Mapping[str, 
         )
     counts: dict[str, Any] = {}
     for split in splits:
-        first, *others = [_read_units(folder, split) for folder in embeddings]
+        first, *others = kinds = [_read_units(folder, split) for folder in embeddings]
         for folder, other in zip(embeddings[1:], others, strict=True):
-            _check_same(first, other, split, embeddings[0], folder)
+            differing = sorted(first.keys() ^ other.keys())
+            if differing:
+                raise InputError(
+                    f"embeddings: {embeddings[0]} and {folder} must hold the same clips of the "
+                    f"split {split!r}, but {len(differing)} are in one only (first: "
+                    f"{', '.join(differing[:3])}); embed both from one manifest."
+                )
         name = "+".join(read_upstream(folder, split) or "unknown" for folder in embeddings)
         shards = len(shard_paths(embeddings[0], split))
         with ShardWriter(out, split, shards) as writer:
-            for utterance_id in _dealt(list(first), shards):
-                parts = [kind[utterance_id] for kind in (first, *others)]
-                joint = np.concatenate(parts).astype(np.float32)
+            for utterance_id in _in_turn(list(first), shards):
+                joint = np.concatenate([kind[utterance_id] for kind in kinds])
                 writer.write(embedding_example(utterance_id, joint, name))
         counts[split] = len(first)
     dropped = [
         f"{split}: not in {', '.join(map(str, folders))}"
-        for split, folders in lacking.items()
+        for split, folders in without.items()
         if 0 < len(folders) < len(embeddings)
     ]
     return counts | {"width": len(joint), "dropped": dropped}
 
 
 def _read_units(folder: Path, split: str) -> dict[str, np.ndarray]:
-    """Vectors of length 1, float64, by id."""
+    """Returns vectors of length 1, float64, by id."""
     vectors = read_embeddings(folder, [split])
-    lost = [utterance_id for utterance_id, vector in vectors.items() if not vector.any()]
-    if lost:
+    zero = [utterance_id for utterance_id, vector in vectors.items() if not vector.any()]
+    if zero:
         raise InputError(
-            f"{folder}: {len(lost)} of {len(vectors)} embeddings of the split {split!r} are all "
-            f"zero, so they have no direction (first: {', '.join(lost[:3])}); train the upstream "
+            f"{folder}: {len(zero)} of {len(vectors)} embeddings of the split {split!r} are all "
+            f"zero, so they have no direction (first: {', '.join(zero[:3])}); train the upstream "
             "longer or embed another layer."
         )
-    vectors = {utterance_id: vector.astype(np.float64) for utterance_id, vector in vectors.items()}
-    return {utterance_id: each / np.linalg.norm(each) for utterance_id, each in vectors.items()}
+    exact = {utterance_id: vector.astype(np.float64) for utterance_id, vector in vectors.items()}
+    return {utterance_id: vector / np.linalg.norm(vector) for utterance_id, vector in exact.items()}
 
 
-def _dealt(ids: Sequence[str], shards: int) -> Iterator[str]:
-    """The order in which a `ShardWriter` is to get ids, so that they are read as they are here."""
+def _in_turn(ids: Sequence[str], shards: int) -> Iterator[str]:
+    """Yields ids in the order in which a `ShardWriter` makes files that read in this order."""
     for row in zip_longest(*np.array_split(np.array(ids, object), shards)):
         yield from (utterance_id for utterance_id in row if utterance_id is not None)
-
-
-def _check_same(
-    first: Mapping[str, np.ndarray],
-    other: Mapping[str, np.ndarray],
-    split: str,
-    folder: Path,
-    other_folder: Path,
-) -> None:
-    alone = sorted(first.keys() ^ other.keys())
-    if alone:
-        raise InputError(
-            f"embeddings: {folder} and {other_folder} must hold the same clips of the split "
-            f"{split!r}, but {len(alone)} are in one only (first: {', '.join(alone[:3])}); embed "
-            "both from one manifest."
-        )

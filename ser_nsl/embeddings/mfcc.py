@@ -1,14 +1,12 @@
-"""The MFCC yardstick: how much of the likeness of clips a few classic numbers already tell."""
+"""MFCC statistics, the baseline of embeddings that needs no upstream."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-import librosa
 import numpy as np
-from sklearn.preprocessing import StandardScaler, scale
 from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length, read_audio
@@ -17,9 +15,7 @@ from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
 
-__all__ = ["extract_mfccs", "mfcc_statistics"]
-
-_UPSTREAM = "mfcc"  # what records name as the maker of these embeddings
+_UPSTREAM = "mfcc"  # takes the place of an upstream's name in the records
 _COEFFICIENTS = 20
 _WINDOW, _HOP = 512, 256  # samples, those of the default front end
 _LEAST_SAMPLES = 2_048  # nine frames, over which librosa fits a delta
@@ -34,24 +30,31 @@ def extract_mfccs(
     splits: tuple[Literal["train", "val", "test"], ...] = ("train",),
     shards: int = 4,
 ) -> Mapping[str, Any]:
-    """Embeds clips without an upstream: the statistics of their MFCCs.
+    """Embeds clips without an upstream, by the statistics of their MFCCs.
 
-    Whole clips are heard. Each of the 60 numbers is standardised by its mean and deviation over
-    the training clips, whatever splits are embedded.
+    Clips are not cut. Each of the 60 numbers is standardised by its mean and deviation over the
+    training clips, whatever splits are embedded.
 
     Args:
-        manifest: The clips.
+        manifest: Manifest of the corpus.
         out: Folder for `{split}-00000-of-00004.tfrecord`.
         audio_dir: Audio root; by default the one recorded beside the manifest.
-        splits: Which clips.
-        shards: Files a split.
+        splits: Splits to embed.
+        shards: Files per split.
 
     Returns:
-        Number of clips a split, the width of an embedding, and what made it.
+        Number of clips of each split, the width of an embedding, and the name `mfcc`.
 
     Raises:
         InputError: If a clip cannot be read, or a split has no clip.
+
+    Example:
+        >>> made = extract_mfccs(manifest=Path("manifest.csv"), out=Path("mfccs"), splits=("val",))
+        >>> made.counts
+        {'val': 12, 'width': 60, 'upstream': 'mfcc'}
     """
+    from sklearn.preprocessing import StandardScaler
+
     table = read_manifest(manifest)
     missing = [split for split in splits if split not in set(table["split"])]
     if missing:
@@ -61,9 +64,11 @@ def extract_mfccs(
     counts: dict[str, int] = {}
     with ExitStack() as opened:
         writers = {split: opened.enter_context(ShardWriter(out, split, shards)) for split in splits}
-        statistics = _statistics(paths)
-        scaler = StandardScaler().fit(statistics[table["split"] == "train"])
-        embeddings = scaler.transform(statistics).astype(np.float32)
+        pool = opened.enter_context(ThreadPoolExecutor())
+        computed = pool.map(lambda path: mfcc_statistics(read_audio(path)), paths)
+        statistics = np.stack([*tqdm(computed, "MFCC", len(paths), unit="clip")])
+        scaler = StandardScaler().fit(statistics[table["split"] == "train"].astype(np.float64))
+        embeddings = scaler.transform(statistics.astype(np.float64)).astype(np.float32)
         for split, writer in writers.items():
             of_split = table["split"] == split
             ids = table.loc[of_split, "utterance_id"]
@@ -73,26 +78,20 @@ def extract_mfccs(
     return {**counts, "width": embeddings.shape[1], "upstream": _UPSTREAM}
 
 
-def _statistics(paths: Sequence[Path]) -> np.ndarray:
-    """`mfcc_statistics` of clips, float64, shape `(clips, 60)`."""
-    with ThreadPoolExecutor() as pool:
-        statistics = pool.map(lambda path: mfcc_statistics(read_audio(path)), paths)
-        bar = tqdm(statistics, desc="MFCC", total=len(paths), unit="clip")
-        return np.stack([*bar]).astype(np.float64)
-
-
 def mfcc_statistics(waveform: np.ndarray, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
-    """Describes a clip by mean and deviation of its MFCCs and deviation of their deltas.
+    """Computes mean and deviation of a clip's MFCCs and the deviation of their deltas.
 
     Args:
         waveform: float32, shape `(samples,)`, values in [-1, 1]; fewer than 2,048 samples are
-            repeated to as many.
+            repeated to that length.
         sample_rate_hz: Sample rate in Hz.
 
     Returns:
-        float32, shape `(60,)`: of 20 coefficients the means, the deviations, the deviations of
+        float32, shape `(60,)`: for 20 coefficients the means, the deviations, the deviations of
         the deltas.
     """
+    import librosa
+
     coefficients = librosa.feature.mfcc(
         y=fit_length(waveform, max(len(waveform), _LEAST_SAMPLES)),
         sr=sample_rate_hz,
@@ -108,15 +107,23 @@ def mfcc_statistics(waveform: np.ndarray, *, sample_rate_hz: int = SAMPLE_RATE_H
 def mfcc_embeddings(
     waveforms: Iterable[np.ndarray], *, sample_rate_hz: int = SAMPLE_RATE_HZ
 ) -> np.ndarray:
-    """Describes the clips of a corpus, standardised over it, to be compared by cosine.
+    """Computes MFCC statistics of the clips of a corpus, standardised over it, for the cosine.
 
     Args:
-        waveforms: Each as for `mfcc_statistics`; at least one.
+        waveforms: float32 clips, shape `(samples,)` each, values in [-1, 1]; at least one.
         sample_rate_hz: Sample rate in Hz.
 
     Returns:
         float64, shape `(clips, 60)`; every column has mean 0 and deviation 1, or is all 0 where
         the clips do not differ.
+
+    Example:
+        >>> clips = [np.random.default_rng(seed).normal(size=4_000) for seed in range(3)]
+        >>> embeddings = mfcc_embeddings(clips)
+        >>> embeddings.shape, bool(abs(embeddings.mean(axis=0)).max() < 1e-9)
+        ((3, 60), True)
     """
-    statistics = [mfcc_statistics(each, sample_rate_hz=sample_rate_hz) for each in waveforms]
+    from sklearn.preprocessing import scale
+
+    statistics = [mfcc_statistics(clip, sample_rate_hz=sample_rate_hz) for clip in waveforms]
     return scale(np.stack(statistics).astype(np.float64))

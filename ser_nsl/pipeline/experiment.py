@@ -17,7 +17,7 @@ from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.arms import find_arm
 from ser_nsl.pipeline.settings import check, read_settings
 from ser_nsl.training.settings import Distance, Method, NeighborSource, TrainingConfig
-from ser_nsl.upstream.settings import PretrainingConfig, SmallUpstreamConfig, UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig, PretrainingConfig, SmallUpstreamConfig
 
 __all__ = [
     "Experiment",
@@ -88,7 +88,7 @@ class Experiment(Setup):
     source: CorpusConfig | None = None
     small_upstream: SmallUpstreamConfig = SmallUpstreamConfig()
     adaptation: PretrainingConfig | None = None
-    finetuning: UpstreamConfig | None = UpstreamConfig()
+    finetuning: FineTuningConfig | None = FineTuningConfig()
     center: str | None = None
     networks: tuple[str, ...] = ("resnet9",)
     methods: tuple[str, ...] = ("base", "nsl")

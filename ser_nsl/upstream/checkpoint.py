@@ -1,4 +1,4 @@
-"""wav2vec 2.0 checkpoints in Hugging Face form, as TensorFlow models."""
+"""Loads wav2vec 2.0 checkpoints in Hugging Face form as TensorFlow models."""
 
 import contextlib
 import hashlib
@@ -15,13 +15,15 @@ from transformers import (
 from transformers.modeling_tf_utils import keras
 from transformers.utils import logging
 
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.hub import checkpoint_folder
 from ser_nsl.upstream.weights import fitting, read_weights, weight_name
 
-EMBEDDING_WIDTH = 256  # the projector, FC1 of arXiv 2210.14977
-_SAMPLE_RATE_HZ = 16_000
-_MASK = "wav2vec2.masked_spec_embed"  # matters in training only; many checkpoints have none
+EMBEDDING_WIDTH = 256
+"""Width of the projector, FC1 of arXiv 2210.14977."""
+
+_MASK = "wav2vec2.masked_spec_embed"  # only used in training; many checkpoints have none
 _SETTINGS_OF_RESULTS = (
     "conv_stride",
     "do_stable_layer_norm",
@@ -35,29 +37,29 @@ _SETTINGS_OF_RESULTS = (
 def load_upstream(
     name_or_dir: str, *, classes: tuple[str, ...] | None = None, needs_head: bool = True
 ) -> tuple[TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor]:
-    """Loads a checkpoint, of TensorFlow or PyTorch, and gives it an emotion head if asked to.
+    """Loads a checkpoint of TensorFlow or PyTorch, with a new emotion head on request.
 
     No code of a checkpoint is run. Its settings decide whether clips are standardised. They may
-    also ask for an attention mask, which tells padding apart: here clips of equal length go
-    together and none is padded, so a mask would be all ones and change nothing.
+    also request an attention mask, which marks padding: here only clips of equal length share a
+    batch and none is padded, so a mask would be all ones and change nothing.
 
     Args:
         name_or_dir: A folder, or a hub name, where `name@revision` is a branch, tag or commit,
             e.g. facebook/wav2vec2-base@main. It holds `config.json` and `model.safetensors`,
-            `tf_model.h5` or `pytorch_model.bin` (which takes the extra `torch`).
-        classes: Gives the model a head for fine-tuning: the checkpoint's own projector where it
-            has one of 256 numbers, and with it its own classifier where it tells these very
-            classes apart, in this order; else new ones. None keeps the checkpoint's own head.
-        needs_head: Whether a checkpoint without emotion head is refused if `classes` is None.
-            Else what the head lacks is random, and not to be used.
+            `tf_model.h5` or `pytorch_model.bin` (which needs the extra `torch`).
+        classes: Classes of a head for fine-tuning: the checkpoint's own projector if it has one
+            of width 256, and with it its own classifier if that has exactly these classes in this
+            order; otherwise new ones. None keeps the checkpoint's own head.
+        needs_head: Whether to refuse a checkpoint without emotion head if `classes` is None. If
+            not, the missing weights of the head are random and must not be used.
 
     Returns:
-        The model, and the settings of its input.
+        The model and its input settings.
 
     Raises:
-        InputError: If the checkpoint cannot be found or read, is no wav2vec 2.0 that TensorFlow
-            computes as PyTorch does, its weights are not those that its config.json tells of, or
-            it has no head and needs one.
+        InputError: If the checkpoint cannot be found or read, is not a wav2vec 2.0 that TensorFlow
+            computes as PyTorch does, its weights do not match its config.json, or it has no head
+            and needs one.
     """
     folder = checkpoint_folder(name_or_dir)
     config = _read_config(folder, name_or_dir)
@@ -67,7 +69,7 @@ def load_upstream(
         config.classifier_proj_size = EMBEDDING_WIDTH
         config.id2label = dict(enumerate(classes))
         config.label2id = {name: i for i, name in config.id2label.items()}
-        # The TensorFlow model would draw the layers to drop once only, when a step is traced.
+        # TensorFlow would choose the layers to drop only once, when it traces a step.
         config.layerdrop = 0.0
     model = _build(config, name_or_dir)
     weights = read_weights(folder, name_or_dir)
@@ -86,14 +88,14 @@ def fingerprint(
     *,
     with_head: bool,
 ) -> str:
-    """Hashes what decides a model's embeddings: weights, and settings that weights do not show.
+    """Hashes everything that embeddings depend on: weights, and the settings that matter.
 
     It does not depend on the files that the weights came from, nor on the machine.
 
     Args:
         model: The upstream.
-        extractor: Settings of its input.
-        with_head: Whether the projector takes part in the embeddings.
+        extractor: Its input settings.
+        with_head: Whether the embeddings depend on the projector.
 
     Returns:
         The first 16 hexadecimal digits of a SHA-256.
@@ -112,9 +114,9 @@ def fingerprint(
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Holds back what transformers says when it makes a TensorFlow model.
+    """Silences transformers while it makes a TensorFlow model.
 
-    It warns of its next major version, and that CPUs cannot train, which they can inside
+    It warns of its next major version, and that CPUs cannot train, which is not true inside
     `tf.function`.
     """
     level = logging.get_verbosity()
@@ -131,15 +133,10 @@ def _read_config(folder: Path, name: str) -> Wav2Vec2Config:
         raise InputError(
             f"upstream: folder {name!r} has no config.json; give a checkpoint in Hugging Face form."
         )
-    try:
+    with _readable(path.name, name):
         values = json.loads(path.read_text())
         kind = values["model_type"]
         config = Wav2Vec2Config.from_dict(values)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"upstream: config.json of {name!r} cannot be read; download it again. "
-            f"({type(error).__name__}: {error})"
-        ) from error
     if kind != Wav2Vec2Config.model_type:
         raise InputError(f"upstream: {name!r} is a {kind}; it must be a wav2vec 2.0.")
     for setting, needed, supported in (
@@ -151,9 +148,9 @@ def _read_config(folder: Path, name: str) -> Wav2Vec2Config:
     ):
         if not supported:
             raise InputError(
-                f"upstream: {setting} of {name!r} must be {needed}, since TensorFlow computes "
-                f"nothing else as PyTorch does; received {getattr(config, setting)}. Choose "
-                "another checkpoint."
+                f"upstream: {setting} of {name!r} must be {needed}, or TensorFlow computes other "
+                f"numbers than PyTorch; received {getattr(config, setting)}. Choose another "
+                "checkpoint."
             )
     return config
 
@@ -161,19 +158,26 @@ def _read_config(folder: Path, name: str) -> Wav2Vec2Config:
 def _read_extractor(folder: Path, name: str) -> Wav2Vec2FeatureExtractor:
     if not (folder / "preprocessor_config.json").is_file():
         return Wav2Vec2FeatureExtractor(do_normalize=True)  # the published settings
-    try:
+    with _readable("preprocessor_config.json", name):
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
-    except (OSError, ValueError, TypeError) as error:
+    if extractor.sampling_rate != SAMPLE_RATE_HZ:
         raise InputError(
-            f"upstream: preprocessor_config.json of {name!r} cannot be read; download it again. "
-            f"({error})"
-        ) from error
-    if extractor.sampling_rate != _SAMPLE_RATE_HZ:
-        raise InputError(
-            f"upstream: {name!r} hears {extractor.sampling_rate} Hz; it must hear "
-            f"{_SAMPLE_RATE_HZ} Hz."
+            f"upstream: the sampling rate of {name!r} must be {SAMPLE_RATE_HZ} Hz; it is "
+            f"{extractor.sampling_rate} Hz."
         )
     return extractor
+
+
+@contextlib.contextmanager
+def _readable(file: str, name: str) -> Iterator[None]:
+    """Turns errors of reading a file into one that names it."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"upstream: {file} of {name!r} cannot be read; download it again. "
+            f"({type(error).__name__}: {error})"
+        ) from error
 
 
 def _build(config: Wav2Vec2Config, name: str) -> TFWav2Vec2ForSequenceClassification:
@@ -183,7 +187,7 @@ def _build(config: Wav2Vec2Config, name: str) -> TFWav2Vec2ForSequenceClassifica
             model.build_in_name_scope()
     except (ValueError, KeyError) as error:
         raise InputError(
-            f"upstream: config.json of {name!r} tells of a model that TensorFlow cannot make; "
+            f"upstream: config.json of {name!r} describes a model that TensorFlow cannot build; "
             f"choose another checkpoint. ({error})"
         ) from error
     return model
@@ -196,32 +200,31 @@ def _check_weights(
     *,
     with_head: bool,
 ) -> None:
-    """Refuses weights that are not those which config.json tells of."""
+    """Refuses weights that do not match config.json."""
+    if with_head and not any(key.startswith(("projector.", "classifier.")) for key in weights):
+        raise InputError(
+            f"upstream: {name!r} has no emotion head; fine-tune it first with ser-nsl "
+            "finetune-upstream."
+        )
     lacking = _lacking(model.wav2vec2, weights)
-    if with_head and not lacking:
-        if not any(key.startswith(("projector.", "classifier.")) for key in weights):
-            raise InputError(
-                f"upstream: {name!r} has no emotion head; fine-tune it first with "
-                "tools/finetune_upstream.py."
-            )
-        lacking = _lacking(model.projector, weights) + _lacking(model.classifier, weights)
+    if with_head:
+        lacking += _lacking(model.projector, weights) + _lacking(model.classifier, weights)
     if lacking:
         raise InputError(
-            f"upstream: {name!r} lacks {len(lacking)} weights that its config.json tells of, or "
-            f"has them in another size (first: {', '.join(lacking[:3])}); make or download it "
-            "again."
+            f"upstream: {name!r} lacks {len(lacking)} weights of its config.json, or has them in "
+            f"another size (first: {', '.join(lacking[:3])}); make or download it again."
         )
     known = {weight_name(variable) for variable in model.wav2vec2.weights} | {_MASK}
     surplus = [key for key in weights if key.startswith("wav2vec2.") and key not in known]
     if surplus:
         raise InputError(
-            f"upstream: {name!r} has {len(surplus)} weights that its config.json does not tell of "
+            f"upstream: {name!r} has {len(surplus)} weights that are not in its config.json "
             f"(first: {', '.join(sorted(surplus)[:3])}); make or download it again."
         )
 
 
 def _lacking(layer: keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> list[str]:
-    """Names of a layer's weights that are not there, or not of its size."""
+    """Returns the names of a layer's weights that are missing or have another size."""
     names = (weight_name(v) for v in layer.weights if fitting(v, weights) is None)
     return sorted(name for name in names if name != _MASK)
 
@@ -229,5 +232,5 @@ def _lacking(layer: keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> li
 def _assign(layer: keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> None:
     for variable in layer.weights:
         value = fitting(variable, weights)
-        if value is not None:  # may be None of the mask
+        if value is not None:  # only the mask may be missing
             variable.assign(value)

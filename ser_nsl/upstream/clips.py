@@ -1,21 +1,22 @@
-"""The clips of a fine-tuning: in which order, as which of their copies, and in which form."""
+"""The clips of a fine-tuning: their order, their altered copies, and their form."""
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches
-from ser_nsl.upstream.augment import write_copies
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ
+from ser_nsl.upstream.copies import write_copies
 from ser_nsl.upstream.frame_cache import FrameCache
-from ser_nsl.upstream.settings import UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 from ser_nsl.upstream.tuner import Tuner
+
+_SAMPLE = 500  # clips and copies from which statistics are estimated
 
 
 class Clips:
-    """Training and validation clips as the tuner takes them.
+    """Training and validation clips in the form that the tuner takes.
 
     Attributes:
         trained: Number of training clips, without their copies.
@@ -26,18 +27,18 @@ class Clips:
         self,
         train: pd.DataFrame,
         val: pd.DataFrame,
-        config: UpstreamConfig,
+        config: FineTuningConfig,
         tuner: Tuner,
         work: Path,
     ) -> None:
-        """Makes the copies, and computes what frozen convolutions make of everything.
+        """Writes the copies, and runs frozen convolutions on all clips.
 
         Args:
             train: Columns `utterance_id`, `emotion` and `audio`, the path.
-            val: Likewise.
-            config: How many copies, and the length of clips.
-            tuner: Who is going to take them.
-            work: Folder for copies and, where memory does not do, frames.
+            val: The same columns.
+            config: Number of copies, and length of clips.
+            tuner: The model in training.
+            work: Folder for copies and frames.
 
         Raises:
             InputError: If a clip cannot be read.
@@ -54,37 +55,34 @@ class Clips:
             copies=config.augmentations,
             seed=config.seed,
         )
-        self._read = _reader([*both["audio"], *copies], config, tuner, work)
+        self._cache = FrameCache(
+            [*both["audio"], *copies],
+            round(config.clip_seconds * SAMPLE_RATE_HZ),
+            (lambda x: tuner.frames(x).numpy()) if config.freeze_feature_encoder else None,
+            work,
+            batch=config.batch_size,
+        )
 
     def training(
         self, epoch: int, random: np.random.Generator
     ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
-        """Reads every training clip once, as it is or as one of its copies in turn.
+        """Reads every training clip once, the original or one of its copies, in turn.
 
         Args:
-            epoch: From 0.
-            random: Decides on the order.
+            epoch: Number of the epoch, from 0.
+            random: Source of the random order.
 
         Yields:
             Ids, inputs as `Tuner.train` takes them, and labels, int32 `(clips,)`.
         """
         order = random.permutation(self.trained)
-        # Clips begin with different versions, so that every epoch hears all sorts.
+        # Clips begin with different versions, so that every epoch has originals and copies.
         first = np.random.default_rng(self._config.seed).integers(2**31, size=self.trained)
         version = (first + epoch) % (self._config.augmentations + 1)
         clip = np.arange(self.trained)
         copy = len(self._ids) + (version - 1) * self.trained + clip
-        source = np.where(version == 0, clip, copy)[order]
-        for start, inputs in zip(self._starts(order), self._read(source), strict=True):
-            chosen = order[start : start + len(inputs)]
-            yield list(self._ids[chosen]), inputs, self._labels[chosen]
-
-    def some(self) -> np.ndarray:
-        """Reads up to 500 training clips and copies, in the form that the tuner takes."""
-        copies = len(self._ids) + np.arange(self._config.augmentations * self.trained)
-        every = np.concatenate([np.arange(self.trained), copies])
-        chosen = np.random.default_rng(self._config.seed).permutation(every)[:500]
-        return np.concatenate(list(self._read(chosen)))
+        source = np.where(version == 0, clip, copy)
+        yield from self._batches(order, source[order])
 
     def validation(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Reads every validation clip once.
@@ -93,25 +91,22 @@ class Clips:
             Inputs and labels.
         """
         chosen = np.arange(self.trained, len(self._ids))
-        for start, inputs in zip(self._starts(chosen), self._read(chosen), strict=True):
-            yield inputs, self._labels[chosen[start : start + len(inputs)]]
+        for _, inputs, labels in self._batches(chosen, chosen):
+            yield inputs, labels
 
-    def _starts(self, chosen: np.ndarray) -> range:
-        return range(0, len(chosen), self._config.batch_size)
+    def sample(self) -> np.ndarray:
+        """Reads up to 500 training clips and copies, in the form that the tuner takes."""
+        copies = len(self._ids) + np.arange(self._config.augmentations * self.trained)
+        every = np.concatenate([np.arange(self.trained), copies])
+        chosen = np.random.default_rng(self._config.seed).permutation(every)[:_SAMPLE]
+        return np.concatenate(list(self._cache.batches(chosen)))
 
-
-def _reader(
-    paths: Sequence[Path], config: UpstreamConfig, tuner: Tuner, work: Path
-) -> Callable[[np.ndarray], Iterator[np.ndarray]]:
-    """From indices of clips to batches of what the tuner takes."""
-    samples = round(config.clip_seconds * SAMPLE_RATE_HZ)
-    if config.freeze_feature_encoder:
-        return FrameCache(
-            paths,
-            samples,
-            lambda waveforms: tuner.frames(waveforms).numpy(),
-            work,
-            batch=config.batch_size,
-        ).batches
-    read = functools.partial(read_batches, samples=samples, batch=config.batch_size)
-    return lambda chosen: read([paths[i] for i in chosen])
+    def _batches(
+        self, clips: np.ndarray, source: np.ndarray
+    ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
+        """Yields ids, inputs and labels of clips, each read from its source."""
+        start = 0
+        for inputs in self._cache.batches(source):
+            chosen = clips[start : start + len(inputs)]
+            yield list(self._ids[chosen]), inputs, self._labels[chosen]
+            start += len(inputs)

@@ -1,17 +1,17 @@
-"""Dropout whose numbers follow from a seed, so that a training can go on where it was killed."""
+"""Dropout that follows from a seed, so that a killed training can be resumed exactly."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 from transformers.modeling_tf_utils import keras  # tf.keras may be another package
 
-_REPLICA_STRIDE = 1_000_000  # more than a model has dropout layers
+_REPLICA_STRIDE = 1_000_000  # more than the dropout layers of a model
 
 
 class SeededDropout(keras.layers.Layer):
-    """Dropout that drops the same for the same seed, and otherwise anew.
+    """Dropout that drops the same for the same seed.
 
-    Keras's own dropout counts its calls where no checkpoint reaches.
+    The state of Keras's own dropout, a count of its calls, is not part of a checkpoint.
     """
 
     def __init__(self, rate: float, seed: Callable[[], tf.Tensor]) -> None:
@@ -19,14 +19,14 @@ class SeededDropout(keras.layers.Layer):
 
         Args:
             rate: Share of the inputs to drop, 0 up to 1.
-            seed: Gives int64, shape `(2,)`, when the layer is called.
+            seed: Function that gives int64, shape `(2,)`, when the layer is called.
         """
         super().__init__()
         self._rate = rate
         self._seed = seed
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Drops in training; else changes nothing."""
+        """Drops inputs in training; otherwise changes nothing."""
         if not training or self._rate == 0:
             return inputs
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -37,10 +37,10 @@ class SeededDropout(keras.layers.Layer):
 
 
 def seed_dropout(model: keras.Model) -> tf.Variable:
-    """Puts `SeededDropout` in the place of every dropout layer of a model.
+    """Replaces every dropout layer of a model by `SeededDropout`.
 
     Args:
-        model: A model whose dropout layers are attributes of its layers. It is changed.
+        model: Model whose dropout layers are attributes of its layers. It is changed.
 
     Returns:
         The seed, int64, shape `(2,)`, to be set before each step.
@@ -54,8 +54,8 @@ def seed_dropout(model: keras.Model) -> tf.Variable:
     ]
     for number, (layer, name, part) in enumerate(found):
 
-        def of_layer(number: int = number) -> tf.Tensor:
+        def seed_of_layer(number: int = number) -> tf.Tensor:
             return tf.random.experimental.stateless_fold_in(seed, number)
 
-        setattr(layer, name, SeededDropout(part.rate, of_layer))
+        setattr(layer, name, SeededDropout(part.rate, seed_of_layer))
     return seed

@@ -1,30 +1,36 @@
 """The stage from clips of the target corpus to embeddings.
 
-Every clip is seen in windows of one length, so nothing is padded: checkpoints normalise over time,
-and padding would make an embedding depend on what shares its batch.
+Clips are divided into windows of one length, so nothing is padded: checkpoints normalise over time,
+and padding would make an embedding depend on the other clips of its batch.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import lazy_loader
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from tqdm import tqdm
-from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches, window_starts
 from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
 from ser_nsl.upstream.encoder import LEAST_SAMPLES, frame_features, hidden_states
 
-_STEP_SAMPLES = 60 * SAMPLE_RATE_HZ  # wav2vec2-base then takes 2.1 GB in all
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
+else:
+    tf = lazy_loader.load("tensorflow")
+
+_STEP_SAMPLES = 60 * SAMPLE_RATE_HZ  # wav2vec2-base then needs 2.1 GB in all
 
 
 @stage(inputs=("manifest", "audio_dir", "upstream"), makes="folder", resumes=True)
@@ -43,33 +49,46 @@ def extract_embeddings(
 ) -> Mapping[str, Any]:
     """Embeds clips: the mean over time of FC1, or of another layer of the upstream.
 
-    An embedding does not depend on what shares its batch. A run that was killed goes on where
-    it was and ends with the same bytes.
+    An embedding does not depend on the other clips of its batch. A killed run, started again,
+    resumes where it was and ends with the same bytes.
 
     Args:
-        manifest: The target corpus.
-        upstream: Folder or hub name of a checkpoint, which needs an emotion head for FC1 only.
+        manifest: Manifest of the target corpus.
+        upstream: Folder or hub name of a checkpoint; it needs an emotion head for FC1 only.
         out: Folder for `{split}-00000-of-00004.tfrecord`.
         audio_dir: Audio root; by default the one recorded beside the manifest.
-        layer: By default FC1, the first layer of the emotion head, 256 numbers; 0 is the
-            transformer's input, 1 and more the output of that transformer layer.
+        layer: Number of the layer: 0 is the transformer's input, 1 and more the output of that
+            transformer layer; by default FC1, the first layer of the emotion head, 256 numbers.
         clip_seconds: Length to which every clip is cut or repeated, in seconds; by default none
             is cut, and short ones are repeated to the longest or to one window.
-        window_seconds: Longest stretch of audio that the upstream sees at once, in seconds. Of a
-            longer clip it sees several, as few as cover it, and their mean is the embedding.
-        splits: Which clips; the graph needs `train` only, the methods add, max and avg need all.
-        batch_size: Windows a step; by default as many as make a minute. It changes nothing but
-            speed and memory.
-        shards: Files a split.
+        window_seconds: Length of the longest window that the upstream processes at once, in
+            seconds. The embedding of a longer clip is the mean over the fewest windows that cover
+            it.
+        splits: Splits to embed; the graph needs `train` only, the methods add, max and avg need
+            all.
+        batch_size: Windows per step; by default one minute of audio. It changes only speed and
+            memory.
+        shards: Files per split.
 
     Returns:
-        Number of clips a split, how many clips were seen in several windows, the width of an
-        embedding, and what made it: the checkpoint's hash and the layer.
+        Number of clips of each split, number of clips in several windows, the width of an
+        embedding, and the name of the upstream: the checkpoint's hash and the layer.
 
     Raises:
         InputError: If the checkpoint or a clip cannot be used, the checkpoint lacks the layer,
             clips or windows are too short for it, or a split has no clip.
+
+    Example:
+        >>> from ser_nsl.upstream import make_upstream
+        >>> made = make_upstream(out=Path("random"), hidden_size=16, layers=1, channels=8)
+        >>> made = extract_embeddings(
+        ...     manifest=Path("manifest.csv"), upstream="random", out=Path("embedded"), layer=1
+        ... )
+        >>> made.counts["train"], made.counts["width"]
+        (12, 16)
     """
+    from ser_nsl.upstream.checkpoint import load_upstream
+
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size: must be at least 1; received {batch_size}.")
     table = read_manifest(manifest)
@@ -92,8 +111,8 @@ def extract_embeddings(
     long = int((table["samples"] > window).sum())
     if long:
         tqdm.write(
-            f"{long} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; each is "
-            "embedded in windows of this length, of which the mean is taken"
+            f"{long} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; their "
+            "embedding is the mean over windows of this length"
         )
     counts: dict[str, int] = {}
     with tqdm(total=len(table), desc="embedding", unit="clip") as bar:
@@ -108,11 +127,11 @@ class Embedder:
     """An upstream as a function from clips to vectors.
 
     Attributes:
-        window: Samples that the upstream sees at once.
-        batch_size: Windows a step.
-        width: Numbers of an embedding.
+        window: Samples of a window.
+        batch_size: Windows per step.
+        width: Width of an embedding.
         name: The checkpoint's hash and the layer, e.g. `0123456789abcdef:fc1`.
-        step: In graph mode, from float32 `(windows, window)` to `(windows, width)`.
+        step: Function in graph mode, from float32 `(windows, window)` to `(windows, width)`.
     """
 
     def __init__(
@@ -124,18 +143,20 @@ class Embedder:
         layer: int | None = None,
         batch_size: int | None = None,
     ) -> None:
-        """Makes the function, which is traced at its first use.
+        """Makes the function, which is traced when it is first used.
 
         Args:
             model: The upstream.
-            extractor: Settings of its input.
-            window: Samples that the upstream sees at once.
+            extractor: Its input settings.
+            window: Samples of a window.
             layer: As for `extract_embeddings`.
             batch_size: As for `extract_embeddings`.
 
         Raises:
             InputError: If the model has no such layer.
         """
+        from ser_nsl.upstream.checkpoint import fingerprint
+
         layers = model.config.num_hidden_layers
         if layer is not None and not 0 <= layer <= layers:
             raise InputError(
@@ -157,11 +178,11 @@ class Embedder:
         self.step = step
 
     def windows(self, samples: int) -> int:
-        """The least number of windows that cover a clip of so many samples."""
+        """Returns the least number of windows that cover a clip of `samples` samples."""
         return len(window_starts(samples, self.window))
 
     def __call__(self, waveforms: np.ndarray) -> tf.Tensor:
-        """Embeds clips of one length, each as the mean over windows at even distances.
+        """Embeds clips of one length, each as the mean over the windows that cover it.
 
         Args:
             waveforms: float32, shape `(clips, at least window samples)` at 16 kHz.
@@ -181,23 +202,23 @@ class Embedder:
 def embed_split(
     clips: pd.DataFrame, embedder: Embedder, out: Path, split: str, shards: int, bar: tqdm
 ) -> None:
-    """Writes the records of a split as they come, after those that a killed run has left.
+    """Writes the records of a split, after those that a killed run has left.
 
     Args:
-        clips: In order; columns `utterance_id`, `audio` (path) and `samples`, the length to which
-            the clip is brought, at least a window.
+        clips: Clips in order; columns `utterance_id`, `audio` (path) and `samples`, the length to
+            which the clip is cut or repeated, at least a window.
         embedder: The upstream.
         out: Folder for the records.
         split: First part of their names.
         shards: Number of files.
-        bar: Is told of every clip.
+        bar: Progress bar that counts clips.
 
     Raises:
         InputError: If a clip cannot be read.
     """
     ids, paths, samples = (list(clips[name]) for name in ("utterance_id", "audio", "samples"))
     whole = whole_examples(out, split, shards)
-    # A batch goes again from its first clip: in other company its last bits might differ.
+    # A batch is repeated from its first clip: in another batch its last bits might differ.
     left = [batch for batch in _batches(samples, embedder) if batch.stop > whole]
     kept = left[0].start if left else len(ids)
     bar.update(kept)
@@ -217,13 +238,13 @@ def embed_split(
             for batch, vectors in zip(run, map(embedder, waveforms), strict=True):
                 if written is not None:
                     written.result()
-                written = thread.submit(write, batch, vectors)  # while the model goes on
+                written = thread.submit(write, batch, vectors)  # while the model computes
         if written is not None:
             written.result()
 
 
 def _batches(samples: Sequence[int], embedder: Embedder) -> list[range]:
-    """Divides clips into batches: neighbours of one length that make one step together."""
+    """Divides clips into batches: consecutive clips of one length that make one step."""
     batches, start = [], 0
     for length, run in groupby(samples):
         stop = start + sum(1 for _ in run)

@@ -1,21 +1,30 @@
-"""The two halves of a wav2vec 2.0 encoder, apart: frozen convolutions need to run only once."""
+"""The two halves of a wav2vec 2.0 encoder: convolutions, which may be frozen, and transformer."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
 import numpy as np
-import tensorflow as tf
-from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
+else:
+    tf = lazy_loader.load("tensorflow")
 
 LEAST_SAMPLES = 400
-"""What one output of wav2vec 2.0's convolutions sees."""
+"""Samples that one output of wav2vec 2.0's convolutions depends on."""
 
 _VARIANCE_FLOOR = 1e-7  # as Wav2Vec2FeatureExtractor
 
 
 def standardise(waveform: tf.Tensor, extractor: Wav2Vec2FeatureExtractor) -> tf.Tensor:
-    """Brings each clip to mean 0 and deviation 1, where the checkpoint was trained so.
+    """Scales each clip to mean 0 and deviation 1, where the checkpoint was trained so.
 
     Args:
         waveform: float32, shape `(batch, samples)`, without padding.
-        extractor: Settings of the checkpoint's input.
+        extractor: Input settings of the checkpoint.
 
     Returns:
         float32, same shape.
@@ -31,12 +40,12 @@ def frame_features(
     waveform: tf.Tensor,
     extractor: Wav2Vec2FeatureExtractor,
 ) -> tf.Tensor:
-    """Runs the convolutions: the first half, which fine-tuning usually freezes.
+    """Runs the convolutions: the first half, which is usually frozen in fine-tuning.
 
     Args:
         model: The upstream.
         waveform: float32, shape `(batch, samples)` at 16 kHz, without padding.
-        extractor: Settings of its input.
+        extractor: Input settings of the checkpoint.
 
     Returns:
         Shape `(batch, frames, channels)`, one frame every 20 ms with the published strides.
@@ -45,10 +54,10 @@ def frame_features(
 
 
 def frame_statistics(features: tf.Tensor) -> tf.Tensor:
-    """How a clip sounds on the whole: mean and deviation of its frames over time.
+    """Computes mean and deviation of a clip's frames over time.
 
     Args:
-        features: What `frame_features` gives, shape `(batch, frames, channels)`.
+        features: Output of `frame_features`, shape `(batch, frames, channels)`.
 
     Returns:
         float32, shape `(batch, 2 * channels)`.
@@ -69,15 +78,16 @@ def hidden_states(
 
     Args:
         model: The upstream.
-        features: What `frame_features` gives, shape `(batch, frames, channels)`.
-        training: Whether dropout takes part.
-        masked: bool, shape `(batch, frames)`: frames in whose place the transformer sees the
-            learned mask.
-        dropped: bool, shape `(batch, hidden size)`: features that the transformer sees as 0.
+        features: Output of `frame_features`, shape `(batch, frames, channels)`.
+        training: Whether to apply dropout.
+        masked: bool, shape `(batch, frames)`: frames that the learned mask replaces in the input
+            of the transformer.
+        dropped: bool, shape `(batch, hidden size)`: features that are 0 in the input of the
+            transformer.
 
     Returns:
         Shapes `(batch, frames, hidden size)`: the transformer's input and each layer's output,
-        `layers + 1` tensors, the last of which the head reads.
+        `layers + 1` tensors; the last is the input of the head.
     """
     encoder = model.wav2vec2
     hidden, _ = encoder.feature_projection(features, training=training)
@@ -94,14 +104,14 @@ def hidden_states(
 def random_spans(
     shape: tuple[tf.Tensor, tf.Tensor], share: float, length: int, *, seed: np.ndarray
 ) -> tf.Tensor:
-    """Draws spans to be masked, in each row apart (SpecAugment, arXiv 1904.08779).
+    """Draws spans to mask in each row (SpecAugment, arXiv 1904.08779).
 
     Args:
         shape: (rows, columns).
-        share: Expected sum of the spans' lengths over the number of columns, 0 to 1; a little
-            less is covered, since spans may overlap and reach beyond the end.
+        share: Expected total length of the spans over the number of columns, 0 to 1; a little
+            less is covered, since spans may overlap and extend beyond the end.
         length: Columns of a span.
-        seed: int64, shape `(2,)`, which alone decides.
+        seed: int64, shape `(2,)`; the same seed gives the same spans.
 
     Returns:
         bool, shape `(rows, columns)`.

@@ -1,25 +1,33 @@
-"""The stage that teaches the upstream the emotions of the source corpus."""
+"""The stage that trains the upstream on the emotions of the source corpus."""
+
+from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lazy_loader
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.upstream.clips import Clips
 from ser_nsl.upstream.encoder import LEAST_SAMPLES
-from ser_nsl.upstream.progress import Progress, check_finite
-from ser_nsl.upstream.settings import UpstreamConfig
-from ser_nsl.upstream.tuner import Tuner, all_devices
+from ser_nsl.upstream.settings import FineTuningConfig
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from ser_nsl.pipeline.progress import Progress
+    from ser_nsl.upstream.clips import Clips
+    from ser_nsl.upstream.tuner import Tuner
+else:
+    tf = lazy_loader.load("tensorflow")
 
 _LEAST_SECONDS = LEAST_SAMPLES / SAMPLE_RATE_HZ
 
@@ -31,19 +39,19 @@ def finetune_upstream(
     upstream: str,
     out: Path,
     audio_dir: Path | None = None,
-    config: UpstreamConfig = UpstreamConfig(),  # noqa: B008 (frozen)
+    config: FineTuningConfig = FineTuningConfig(),  # noqa: B008 (frozen)
 ) -> Mapping[str, Any]:
     """Fine-tunes a wav2vec 2.0 checkpoint on the emotions of the source corpus.
 
-    The model is `TFWav2Vec2ForSequenceClassification` with a projector of 256 numbers, trained
-    with Adam on cross entropy (arXiv 2210.14977), with SpecAugment as the checkpoint's
-    config.json says, on all GPUs. Where the convolutions are frozen, they run only once for each
-    clip. A run that was stopped goes on after its last whole epoch, and ends with the same
-    weights as one that was not (on GPUs with TF_DETERMINISTIC_OPS=1). The base model trains
-    within 4 GB with --config.accumulate 8.
+    The model is `TFWav2Vec2ForSequenceClassification` with a projector of width 256, trained
+    with Adam on cross-entropy (arXiv 2210.14977), with SpecAugment as the checkpoint's
+    config.json sets it, on all GPUs. Frozen convolutions run only once for each clip. A stopped
+    run, started again, resumes after its last whole epoch, and ends with the same weights as one
+    that was not stopped (on GPUs with TF_DETERMINISTIC_OPS=1). The base model trains within 4 GB
+    with --config.accumulate 8.
 
     Args:
-        manifest: The source corpus.
+        manifest: Manifest of the source corpus.
         upstream: Hub name, e.g. facebook/wav2vec2-base, or folder of a checkpoint.
         out: Folder for the checkpoint, in Hugging Face form, `history.json`, and `logs` for
             TensorBoard.
@@ -51,13 +59,22 @@ def finetune_upstream(
         config: Epochs, learning rate, length of clips.
 
     Returns:
-        Numbers of clips and trained parameters, the epoch kept, and its UAR on the validation
+        Number of clips and of trained parameters, the epoch kept, and its UAR on the validation
         split.
 
     Raises:
-        InputError: If the checkpoint or a clip cannot be used, an emotion or validation is
-            missing in a split that needs it, the disk is full, or the loss is not finite.
+        InputError: If the checkpoint or a clip cannot be used, a validation split is needed and
+            lacks an emotion, the disk is full, or the loss is not finite.
+
+    Example:
+        >>> finetune_upstream(  # doctest: +SKIP
+        ...     manifest=Path("ravdess.csv"), upstream="facebook/wav2vec2-base", out=Path("tuned")
+        ... )
     """
+    from ser_nsl.pipeline.progress import Progress
+    from ser_nsl.upstream.clips import Clips
+    from ser_nsl.upstream.tuner import Tuner, all_devices
+
     table = read_manifest(manifest)
     table = table[table["emotion"] != ""]
     table["audio"] = audio_paths(table, manifest, audio_dir)
@@ -68,16 +85,17 @@ def finetune_upstream(
     tuner = Tuner(upstream, classes, config, steps=steps, strategy=all_devices())
     work = out / "unfinished"
     work.mkdir(exist_ok=True)
-    progress = Progress(tuner.weights, tuner.optimizer, work / "epochs", keep=config.keep)
+    progress = Progress(work / "epochs", tuner.weights, keep=config.keep, optimizer=tuner.optimizer)
     clips = Clips(rows["train"], rows["val"], config, tuner, work)
     if config.statistics:
-        tuner.hear(clips.some())
+        tuner.scale_statistics(clips.sample())
     with tf.summary.create_file_writer(str(out / "logs")).as_default():
-        _train(tuner, clips, progress, config, out)
+        _train(tuner, clips, progress, config)
     progress.restore_kept()
-    _save_checkpoint(tuner, out)
+    tuner.model.save_pretrained(out, safe_serialization=True)
+    tuner.extractor.save_pretrained(out)
     (out / "history.json").write_text(json.dumps(progress.history, indent=1) + "\n")
-    progress.forget()
+    progress.remove()
     shutil.rmtree(work)
     kept = progress.kept_epoch
     return {
@@ -88,19 +106,13 @@ def finetune_upstream(
     }
 
 
-def _train(
-    tuner: Tuner, clips: Clips, progress: Progress, config: UpstreamConfig, out: Path
-) -> None:
-    """Runs the epochs that are still to be run, with a bar over all of them."""
+def _train(tuner: Tuner, clips: Clips, progress: Progress, config: FineTuningConfig) -> None:
+    """Runs the remaining epochs, with a bar over all of them."""
     done = len(progress.history)
     if done:
-        tqdm.write(f"goes on after epoch {done} of a run that was stopped")
-    with tqdm(
-        desc="fine-tuning",
-        total=config.epochs * clips.trained,
-        initial=done * clips.trained,
-        unit="clip",
-    ) as bar:
+        tqdm.write(f"resumes after epoch {done}")
+    total, initial = config.epochs * clips.trained, done * clips.trained
+    with tqdm(desc="fine-tuning", total=total, initial=initial, unit="clip") as bar:
         for epoch in range(done, config.epochs):
             random = np.random.default_rng([config.seed, epoch])
             shown: dict[str, str | None] = {"epoch": f"{epoch + 1}/{config.epochs}"}
@@ -110,35 +122,33 @@ def _train(
             for ids, inputs, labels in clips.training(epoch, random):
                 loss = tuner.train(inputs, labels, random)
                 if not np.isfinite(loss):
-                    _stop(loss, ids, config, progress, tuner, out)
+                    raise InputError(
+                        f"config.learning_rate: the loss is {loss} in epoch {epoch + 1} at "
+                        f"{config.learning_rate}, in the batch of {', '.join(ids)}; listen to "
+                        "these clips, or choose a lower rate."
+                    )
                 losses.append(loss * len(labels))
                 bar.set_postfix(shown | {"loss": f"{loss:.3f}"})
                 bar.update(len(labels))
             loss = sum(losses) / clips.trained
             uar = tuner.uar(clips.validation()) if clips.validated else None
             _log(epoch, loss, uar, float(tuner.optimizer.learning_rate.numpy()))
-            check_finite(tuner.weights, f"epoch {epoch + 1}", config.learning_rate)
-            progress.save(loss, uar)
+            progress.save({"loss": loss, "val_uar": uar})
 
 
 def _check_clips(
     rows: Mapping[str, pd.DataFrame],
     classes: tuple[str, ...],
     manifest: Path,
-    config: UpstreamConfig,
+    config: FineTuningConfig,
 ) -> None:
-    if config.keep == "best" and rows["val"].empty:
-        raise InputError(
-            f"{manifest}: has no validation clips to choose the best epoch on; prepare the corpus "
-            "with a validation split, or choose --config.keep last."
-        )
     missing = sorted(set(classes) - set(rows["val"]["emotion"]))
     if config.keep == "best" and missing:
         raise InputError(
             f"{manifest}: the validation split, on which the best epoch is chosen, has no clip of "
-            f"{', '.join(missing)}; prepare the corpus with other speakers in it (--split.seed, "
-            "--split.val-share), leave these emotions out (--leave-out), or choose --config.keep "
-            "last."
+            f"{', '.join(missing)}; prepare the corpus with other validation speakers "
+            "(--split.seed, --split.val-share), leave these emotions out (--leave-out), or choose "
+            "--config.keep last."
         )
     for split, clips in rows.items():
         short = clips[clips["duration_seconds"] < _LEAST_SECONDS]
@@ -149,37 +159,10 @@ def _check_clips(
             )
 
 
-def _stop(
-    loss: float,
-    ids: Sequence[str],
-    config: UpstreamConfig,
-    progress: Progress,
-    tuner: Tuner,
-    out: Path,
-) -> None:
-    """Puts the last good epoch where it can be used, and says what was wrong."""
-    done = len(progress.history)
-    message = (
-        f"config.learning_rate: the loss is {loss} in epoch {done + 1} at {config.learning_rate}, "
-        f"in the batch of {', '.join(ids)}; listen to these clips, or choose a lower rate."
-    )
-    if done:
-        progress.restore_last()
-        _save_checkpoint(tuner, out)
-        message += f" The weights of epoch {done} are in {out}; move them away to keep them."
-    raise InputError(message)
-
-
-def _save_checkpoint(tuner: Tuner, folder: Path) -> None:
-    tuner.model.save_pretrained(folder, safe_serialization=True)
-    tuner.extractor.save_pretrained(folder)
-
-
 def _log(epoch: int, loss: float, uar: float | None, learning_rate: float) -> None:
-    tf.summary.scalar("loss", loss, step=epoch + 1)
-    tf.summary.scalar("learning_rate", learning_rate, step=epoch + 1)
-    if uar is not None:
-        tf.summary.scalar("val_uar", uar, step=epoch + 1)
+    for name, value in (("loss", loss), ("learning_rate", learning_rate), ("val_uar", uar)):
+        if value is not None:
+            tf.summary.scalar(name, value, step=epoch + 1)
     tf.summary.flush()
     validated = "" if uar is None else f", validation UAR {_percent(uar)}"
     tqdm.write(f"epoch {epoch + 1}: loss {loss:.3f}{validated}")

@@ -1,19 +1,19 @@
-"""The convolution that tells the transformer positions, as TensorFlow can train it."""
+"""The positional convolution of wav2vec 2.0, in a form that TensorFlow can train."""
 
 import tensorflow as tf
 from transformers import TFWav2Vec2ForSequenceClassification
 
 
-def mend_position_convolution(model: TFWav2Vec2ForSequenceClassification) -> None:
+def fix_position_convolution(model: TFWav2Vec2ForSequenceClassification) -> None:
     """Lets the layer train in mixed precision, and on CPUs several times as fast.
 
-    transformers 4.57 multiplies its two weights without bringing them to one dtype. CPUs compute
-    the gradients of a grouped convolution far more slowly than those of its groups one by one:
-    without GPUs, a step of a model with 4 layers of width 256 and 16 groups takes 0.8 s in place
-    of 3.4 s, with the same result.
+    transformers 4.57 multiplies the two weights of the layer without casting them to one dtype.
+    CPUs compute the gradients of a grouped convolution far more slowly than those of its groups
+    one by one: without GPUs, a step of a model with 4 layers of width 256 and 16 groups takes
+    0.8 s instead of 3.4 s, with the same result.
 
     Args:
-        model: The upstream, which is changed.
+        model: The upstream. It is changed.
     """
     layer = model.wav2vec2.encoder.pos_conv_embed.conv
 
@@ -28,7 +28,7 @@ def mend_position_convolution(model: TFWav2Vec2ForSequenceClassification) -> Non
             tf.split(kernel, layer.groups, axis=-1),
             strict=True,
         )
-        return tf.concat([tf.nn.conv1d(*each, 1, "VALID") for each in groups], axis=-1)
+        return tf.concat([tf.nn.conv1d(*group, 1, "VALID") for group in groups], axis=-1)
 
     layer._normalize_kernel = normalise_kernel  # type: ignore[method-assign]
     if not tf.config.list_physical_devices("GPU"):

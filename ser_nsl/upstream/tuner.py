@@ -1,4 +1,4 @@
-"""The steps of fine-tuning: whole batches in, on any number of devices, in parts that fit them."""
+"""The steps of fine-tuning: batches, on any number of devices, in parts that fit into memory."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -18,14 +18,14 @@ from ser_nsl.upstream.encoder import (
     hidden_states,
     random_spans,
 )
-from ser_nsl.upstream.position import mend_position_convolution
-from ser_nsl.upstream.settings import UpstreamConfig
+from ser_nsl.upstream.position import fix_position_convolution
+from ser_nsl.upstream.settings import FineTuningConfig
 
 _WARM_UP_SHARE = 0.1
 
 
 def all_devices() -> tf.distribute.Strategy:
-    """Every GPU that TensorFlow sees where there are several, else the one device there is."""
+    """Returns the strategy for all GPUs where there are several, or for the only device."""
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
@@ -36,8 +36,8 @@ class Tuner:
 
     Attributes:
         model: The upstream.
-        extractor: Settings of its input.
-        classes: What it tells apart.
+        extractor: Its input settings.
+        classes: The emotions.
         optimizer: Adam, with loss scaling where the precision is `mixed_float16`.
     """
 
@@ -50,7 +50,7 @@ class Tuner:
         self,
         upstream: str,
         classes: tuple[str, ...],
-        config: UpstreamConfig,
+        config: FineTuningConfig,
         *,
         steps: int,
         strategy: tf.distribute.Strategy,
@@ -59,45 +59,47 @@ class Tuner:
 
         Args:
             upstream: Hub name, or folder of a checkpoint.
-            classes: What to tell apart.
-            config: How to train.
+            classes: The emotions.
+            config: Settings of the training.
             steps: Number of steps in all epochs together, for the schedule.
             strategy: The devices.
 
         Raises:
-            InputError: If the checkpoint cannot be used, or a batch cannot be shared out evenly.
+            InputError: If the checkpoint cannot be used, or a batch cannot be divided evenly.
         """
-        shares = config.accumulate * strategy.num_replicas_in_sync
-        if config.batch_size % shares:
+        parts = config.accumulate * strategy.num_replicas_in_sync
+        if config.batch_size % parts:
             raise InputError(
                 f"config.batch_size: must be a multiple of accumulate times devices, that is of "
-                f"{shares}; received {config.batch_size}. Choose another, or hide devices with "
+                f"{parts}; received {config.batch_size}. Choose another, or hide devices with "
                 "CUDA_VISIBLE_DEVICES."
             )
         self.classes = classes
         self._config, self._steps, self._strategy = config, steps, strategy
-        self._share = config.batch_size // shares
+        self._part_size = config.batch_size // parts
+        self._scales_loss = config.precision == "mixed_float16"
         keras.utils.set_random_seed(config.seed)
         with strategy.scope(), _precision(config.precision):
             self.model, self.extractor = load_upstream(upstream, classes=classes)
-            mend_position_convolution(self.model)
+            fix_position_convolution(self.model)
             if config.freeze_feature_encoder:
                 self.model.freeze_feature_encoder()
+            masks = self.model.config
+            self._masks_time = masks.apply_spec_augment and masks.mask_time_prob > 0
+            self._masks_features = masks.apply_spec_augment and masks.mask_feature_prob > 0
             self._dropout_seed = seed_dropout(self.model)
             width = 2 * self.model.config.conv_dim[-1]
-            self._tell = keras.layers.Dense(width, dtype="float32")
-            self._tell.build((None, self.model.projector.units))
-            self._mean, self._deviation = (
-                tf.Variable(initial(width)) for initial in (tf.zeros, tf.ones)
-            )
+            self._statistics_head = keras.layers.Dense(width, dtype="float32")
+            self._statistics_head.build((None, self.model.projector.units))
+            self._mean, self._deviation = tf.Variable(tf.zeros(width)), tf.Variable(tf.ones(width))
             self._variables = [
                 variable
                 for variable in self.model.trainable_variables
                 if self._masks_time or "masked_spec_embed" not in variable.name
             ]
             if config.statistics:
-                self._variables += self._tell.trainable_variables
-            self._sums = [
+                self._variables += self._statistics_head.trainable_variables
+            self._gradients = [
                 tf.Variable(
                     tf.zeros_like(variable),
                     trainable=False,
@@ -107,42 +109,34 @@ class Tuner:
                 for variable in self._variables
             ]
             self.optimizer = keras.optimizers.Adam(config.learning_rate)
-            if config.precision == "mixed_float16":
+            if self._scales_loss:
                 self.optimizer = keras.mixed_precision.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self._variables)
             self._metric = UAR(len(classes))
 
     @property
     def weights(self) -> list[tf.Variable]:
-        """All that training may change."""
-        return [*self.model.weights, *self._tell.weights]
+        """All weights that training may change."""
+        return [*self.model.weights, *self._statistics_head.weights]
 
-    def hear(self, frames: np.ndarray) -> None:
-        """Learns how the statistics of clips vary; needed for the task `statistics` only.
+    def scale_statistics(self, frames: np.ndarray) -> None:
+        """Sets the scale of the second loss, `config.statistics`, which needs it.
 
         Args:
-            frames: What `frames` makes of some clips.
+            frames: Output of `frames` for a sample of the clips.
         """
         mean, variance = tf.nn.moments(frame_statistics(frames), axes=[0])
         self._mean.assign(mean)
         self._deviation.assign(tf.sqrt(variance + 1e-6))
 
-    @property
-    def _masks_time(self) -> bool:
-        return self.model.config.apply_spec_augment and self.model.config.mask_time_prob > 0
-
-    @property
-    def _masks_features(self) -> bool:
-        return self.model.config.apply_spec_augment and self.model.config.mask_feature_prob > 0
-
     def train(self, inputs: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> float:
         """Takes one step.
 
         Args:
-            inputs: Waveforms, float32 `(clips, samples)`, or what `frames` makes of them, which
-                the task `statistics` needs; at most `config.batch_size` clips.
+            inputs: Waveforms, float32 `(clips, samples)`, or the output of `frames` for them,
+                which `config.statistics` needs; at most `config.batch_size` clips.
             labels: int32, shape `(clips,)`.
-            random: Decides on dropout and masks.
+            random: Source of the random numbers for dropout and masks.
 
         Returns:
             Mean loss. If it is not finite, the weights have not been changed.
@@ -152,37 +146,36 @@ class Tuner:
         loss = 0.0
         for part in range(self._config.accumulate):
             self._dropout_seed.assign(_draw_seed(random))
-            loss += float(self._add_gradients(self._share_out(batch, part)))
+            loss += float(self._add_gradients(self._divide(batch, part), tf.constant(part == 0)))
         if np.isfinite(loss):
             self.optimizer.learning_rate.assign(self.learning_rate)
             self._apply_gradients()
-        self._forget_gradients()
         return loss
 
     def uar(self, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> float:
-        """Scores every clip once.
+        """Computes the unweighted average recall.
 
         Args:
             batches: Inputs and labels, as for `train`.
 
         Returns:
-            Unweighted average recall, 0 to 1.
+            UAR, 0 to 1.
         """
         self._metric.reset_state()
         for inputs, labels in batches:
             batch = self._fill(inputs, labels)
             for part in range(self._config.accumulate):
-                self._score(self._share_out(batch, part))
+                self._score(self._divide(batch, part))
         return float(self._metric.result())
 
     @tf.function(autograph=False, reduce_retracing=True)
     def frames(self, waveform: tf.Tensor) -> tf.Tensor:
-        """Runs the convolutions only, in float32 `(batch, samples)`; see `frame_features`."""
+        """Runs only the convolutions, on float32 `(batch, samples)`; see `frame_features`."""
         return frame_features(self.model, waveform, self.extractor)
 
     @property
     def learning_rate(self) -> float:
-        """That of the next step."""
+        """Learning rate of the next step."""
         if self._config.schedule == "constant":
             return self._config.learning_rate
         step, warm_up = int(self.optimizer.iterations.numpy()), _WARM_UP_SHARE * self._steps
@@ -190,50 +183,39 @@ class Tuner:
         return self._config.learning_rate * min((step + 1) / warm_up, falling, 1.0)
 
     def _fill(self, inputs: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-        """Brings every batch to one size; clips that fill up have weight 0."""
+        """Fills every batch up to one size, with clips of weight 0."""
         chosen = np.resize(np.arange(len(labels)), self._config.batch_size)
         weights = (np.arange(len(chosen)) < len(labels)).astype(np.float32)
         return {"inputs": inputs[chosen], "labels": labels[chosen], "weights": weights}
 
     def _draw_masks(self, inputs: np.ndarray, random: np.random.Generator) -> dict[str, np.ndarray]:
-        """SpecAugment with the checkpoint's settings, in the place of transformers' own.
+        """Draws the masks of SpecAugment, with the checkpoint's settings.
 
-        That one draws anew in each replica and zeroes the features that it should keep.
+        The masks of transformers differ between replicas, and it zeroes the features that it
+        should keep.
         """
         config, size = self.model.config, self._config.batch_size
-        masks = {}
+        masks: dict[str, tf.Tensor] = {}
         if self._masks_time:
-            masks["masked"] = random_spans(
-                (size, self._frames_of(inputs)),
-                config.mask_time_prob,
-                config.mask_time_length,
-                seed=_draw_seed(random),
-            ).numpy()
+            frames = inputs.shape[1]
+            if inputs.ndim == 2:
+                frames = self.model.wav2vec2._get_feat_extract_output_lengths(frames)
+            share, length = config.mask_time_prob, config.mask_time_length
+            masks["masked"] = random_spans((size, frames), share, length, seed=_draw_seed(random))
         if self._masks_features:
-            masks["dropped"] = random_spans(
-                (size, config.hidden_size),
-                config.mask_feature_prob,
-                config.mask_feature_length,
-                seed=_draw_seed(random),
-            ).numpy()
-        return masks
+            shape = (size, config.hidden_size)
+            share, length = config.mask_feature_prob, config.mask_feature_length
+            masks["dropped"] = random_spans(shape, share, length, seed=_draw_seed(random))
+        return {name: mask.numpy() for name, mask in masks.items()}
 
-    def _frames_of(self, inputs: np.ndarray) -> int:
-        length = inputs.shape[1]
-        if inputs.ndim == 2:
-            config = self.model.config
-            for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-                length = (length - kernel) // stride + 1
-        return length
-
-    def _share_out(self, batch: Mapping[str, np.ndarray], part: int) -> dict[str, tf.Tensor]:
-        """One part of a batch, a share for each replica."""
+    def _divide(self, batch: Mapping[str, np.ndarray], part: int) -> dict[str, tf.Tensor]:
+        """Returns one part of a batch, divided among the replicas."""
 
         def of_replica(context: tf.distribute.experimental.ValueContext) -> dict[str, tf.Tensor]:
             replicas = self._strategy.num_replicas_in_sync
-            start = (part * replicas + context.replica_id_in_sync_group) * self._share
+            start = (part * replicas + context.replica_id_in_sync_group) * self._part_size
             return {
-                name: tf.convert_to_tensor(values[start : start + self._share])
+                name: tf.convert_to_tensor(values[start : start + self._part_size])
                 for name, values in batch.items()
             }
 
@@ -243,13 +225,8 @@ class Tuner:
         features = part["inputs"]
         if features.shape.rank == 2:
             features = frame_features(self.model, features, self.extractor)
-        hidden = hidden_states(
-            self.model,
-            features,
-            training=training,
-            masked=part.get("masked"),
-            dropped=part.get("dropped"),
-        )[-1]
+        masks = {name: part[name] for name in ("masked", "dropped") if name in part}
+        hidden = hidden_states(self.model, features, training=training, **masks)[-1]
         return tf.reduce_mean(self.model.projector(hidden), axis=1)
 
     def _logits(self, embedding: tf.Tensor) -> tf.Tensor:
@@ -257,34 +234,30 @@ class Tuner:
 
     def _statistics_losses(self, embedding: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         statistics = (frame_statistics(features) - self._mean) / self._deviation
-        return tf.reduce_mean((self._tell(embedding) - statistics) ** 2, axis=1)
+        return tf.reduce_mean((self._statistics_head(embedding) - statistics) ** 2, axis=1)
 
     @tf.function(autograph=False)
-    def _add_gradients(self, part: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _add_gradients(self, part: Mapping[str, tf.Tensor], is_first: tf.Tensor) -> tf.Tensor:
         """Adds a part's gradients to those of the parts before; returns its share of the loss."""
-        losses = self._strategy.run(self._add_in_replica, args=(part,))
+        losses = self._strategy.run(self._add_in_replica, args=(part, is_first))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
 
-    def _add_in_replica(self, part: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _add_in_replica(self, part: Mapping[str, tf.Tensor], is_first: tf.Tensor) -> tf.Tensor:
         classes, smoothing = len(self.classes), self._config.label_smoothing
-        targets = tf.one_hot(
-            part["labels"],
-            classes,
-            on_value=1 - smoothing + smoothing / classes,
-            off_value=smoothing / classes,
-        )
+        low = smoothing / classes
+        targets = tf.one_hot(part["labels"], classes, on_value=1 - smoothing + low, off_value=low)
         with tf.GradientTape() as tape:
             embedding = self._embed(part, training=True)
             logits = self._logits(embedding)
             losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
             if self._config.statistics:
-                told = self._statistics_losses(embedding, part["inputs"])
-                losses += self._config.statistics * told
+                second = self._statistics_losses(embedding, part["inputs"])
+                losses += self._config.statistics * second
             loss = tf.reduce_sum(part["weights"] * losses)
             objective = self.optimizer.get_scaled_loss(loss) if self._scales_loss else loss
         gradients = tape.gradient(objective, self._variables)
-        for total, gradient in zip(self._sums, gradients, strict=True):
-            total.assign_add(gradient)
+        for total, gradient in zip(self._gradients, gradients, strict=True):
+            total.assign(gradient + tf.where(is_first, tf.zeros_like(total), total))
         return loss
 
     @tf.function(autograph=False)
@@ -292,18 +265,10 @@ class Tuner:
         self._strategy.run(self._apply_in_replica)
 
     def _apply_in_replica(self) -> None:
-        gradients = [tf.identity(total) for total in self._sums]
+        gradients = [tf.identity(total) for total in self._gradients]
         if self._scales_loss:
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         self.optimizer.apply_gradients(zip(gradients, self._variables, strict=True))
-
-    @tf.function(autograph=False)
-    def _forget_gradients(self) -> None:
-        self._strategy.run(self._forget_in_replica)
-
-    def _forget_in_replica(self) -> None:
-        for total in self._sums:
-            total.assign(tf.zeros_like(total))
 
     @tf.function(autograph=False)
     def _score(self, part: Mapping[str, tf.Tensor]) -> None:
@@ -313,10 +278,6 @@ class Tuner:
         logits = self._logits(self._embed(part, training=False))
         self._metric.update_state(part["labels"], logits, part["weights"])
 
-    @property
-    def _scales_loss(self) -> bool:
-        return self._config.precision == "mixed_float16"
-
 
 def _draw_seed(random: np.random.Generator) -> np.ndarray:
     return random.integers(2**62, size=2)
@@ -324,7 +285,7 @@ def _draw_seed(random: np.random.Generator) -> np.ndarray:
 
 @contextlib.contextmanager
 def _precision(policy: str) -> Iterator[None]:
-    """Makes layers of a precision; their weights stay float32."""
+    """Lets Keras make layers that compute in a precision; their weights stay float32."""
     former = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(policy)
     try:

@@ -1,4 +1,4 @@
-"""Weights of a wav2vec 2.0 checkpoint: three kinds of files, one form."""
+"""The weights of a wav2vec 2.0 checkpoint, from any of three kinds of files."""
 
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -14,7 +14,7 @@ from safetensors.tensorflow import load_file
 from ser_nsl.errors import InputError
 
 PICKLE = "pytorch_model.bin"
-_SAFE_TORCH = "2.6"  # before it even weights_only ran code of a pickle: CVE-2025-32434
+_SAFE_TORCH = "2.6"  # older ones may run code of a pickle despite weights_only (CVE-2025-32434)
 _PYTORCH_KINDS = {"kernel": "weight", "gamma": "weight", "beta": "bias"}
 _NEW_WEIGHT_NORM = {
     "parametrizations.weight.original0": "weight_g",
@@ -26,22 +26,21 @@ def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
     """Reads a checkpoint's weights, whichever program wrote them.
 
     Args:
-        folder: Holds `model.safetensors`, `tf_model.h5` or `pytorch_model.bin`; the first of them
-            is read.
-        upstream: What messages call the checkpoint.
+        folder: Folder with `model.safetensors`, `tf_model.h5` or `pytorch_model.bin`; the first
+            that is there is read.
+        upstream: Name of the checkpoint in messages.
 
     Returns:
         float32 arrays with PyTorch's names and axes. Names of the body begin with `wav2vec2.`,
         weight norm is `weight_g` and `weight_v`.
 
     Raises:
-        InputError: If there is none of the files, it cannot be read, or PyTorch is missing.
+        InputError: If none of the files is there, it cannot be read, or PyTorch is missing.
     """
     path = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
     if path is None:
         raise InputError(
-            f"upstream: {upstream!r} has no weights: looked for {', '.join(WEIGHT_FILES)}; "
-            "download it again, whole and in one of these forms."
+            f"upstream: {upstream!r} has no weights; it needs one of {', '.join(WEIGHT_FILES)}."
         )
     if path.name == PICKLE:
         require_torch(upstream)
@@ -59,10 +58,10 @@ def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
 
 
 def require_torch(upstream: str) -> None:
-    """Checks that PyTorch is there and reads pickles without running their code.
+    """Checks that PyTorch is installed and reads pickles without running their code.
 
     Args:
-        upstream: What the message calls the checkpoint.
+        upstream: Name of the checkpoint in messages.
 
     Raises:
         InputError: If PyTorch is missing or too old.
@@ -73,34 +72,32 @@ def require_torch(upstream: str) -> None:
         safe = False
     if not safe:
         raise InputError(
-            f"upstream: {upstream!r} has neither {' nor '.join(WEIGHT_FILES[:-1])}, and {PICKLE} "
-            f"takes PyTorch {_SAFE_TORCH} or newer; run, from the checkout: pip install "
-            "'.[torch]'"
+            f"upstream: {upstream!r} has neither {' nor '.join(WEIGHT_FILES[:-1])}, and reading "
+            f"{PICKLE} needs PyTorch {_SAFE_TORCH} or newer; run: pip install 'ser-nsl[torch]'"
         )
 
 
 def weight_name(variable: tf.Variable) -> str:
-    """Names a variable as PyTorch does, whatever the model is called.
+    """Returns PyTorch's name of a variable, whatever the name of the model.
 
     Args:
-        variable: Of a `TFWav2Vec2ForSequenceClassification`.
+        variable: Variable of a `TFWav2Vec2ForSequenceClassification`.
 
     Returns:
-        E.g. `wav2vec2.encoder.layer_norm.weight`.
+        The name, e.g. `wav2vec2.encoder.layer_norm.weight`.
     """
     return _pytorch_name(variable.name.partition("/")[2])
 
 
 def fitting(variable: tf.Variable, weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Picks the value of a variable.
+    """Finds the value of a variable.
 
     Args:
-        variable: Of a `TFWav2Vec2ForSequenceClassification`.
-        weights: What `read_weights` gives.
+        variable: Variable of a `TFWav2Vec2ForSequenceClassification`.
+        weights: Result of `read_weights`.
 
     Returns:
-        An array of the variable's shape; None where there is no such weight or it has another
-        size.
+        Array of the variable's shape; None if there is no such weight or it has another size.
     """
     value = weights.get(weight_name(variable))
     if value is None:
@@ -110,13 +107,13 @@ def fitting(variable: tf.Variable, weights: Mapping[str, np.ndarray]) -> np.ndar
 
 
 def _pytorch_name(name: str) -> str:
-    """From TensorFlow's, without that of the model: `wav2vec2/encoder/layer_norm/gamma:0`."""
+    """Converts a name of TensorFlow such as `wav2vec2/encoder/layer_norm/gamma:0`."""
     *modules, kind = name.removesuffix(":0").split("/")
     return ".".join((*modules, _PYTORCH_KINDS.get(kind, kind)))
 
 
 def _swap_axes(name: str, value: np.ndarray) -> np.ndarray:
-    """From TensorFlow's axes to PyTorch's, and back; `name` is TensorFlow's."""
+    """Converts TensorFlow's axes to PyTorch's, and back; `name` is TensorFlow's."""
     return value.T if name.removesuffix(":0").endswith(("/kernel", "/weight_g")) else value
 
 
@@ -144,7 +141,7 @@ def _read_h5(path: Path) -> dict[str, np.ndarray]:
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset):
-            weights[name.split("/", 2)[-1]] = item[()]  # after names of layer and model
+            weights[name.split("/", 2)[-1]] = item[()]  # without layer and model
 
     with h5py.File(path) as file:
         file.visititems(visit)
@@ -157,7 +154,7 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         arrays = {name: value.float().numpy() for name, value in weights.items()}
-    # A broken pickle may raise anything, and PyTorch's own message says how to run its code.
+    # A broken pickle may raise anything, and PyTorch's own message explains how to run its code.
     except Exception as error:
         raise ValueError("it is broken, or holds more than tensors") from error
     return _from_pytorch(arrays)

@@ -14,7 +14,7 @@ from ser_nsl.pipeline.arms import find_arm
 from ser_nsl.pipeline.experiment import Grid, Run, list_runs, load_experiment, load_sweep
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.training.settings import TrainingConfig
-from ser_nsl.upstream.settings import UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 
 CONFIGS = Path(str(resources.files("ser_nsl.pipeline") / "configs"))
 MINIMAL = """
@@ -54,7 +54,7 @@ def test_file_gives_values_and_defaults(mine):
 
 
 def test_defaults_are_the_papers():
-    front_end, training, upstream = FrontEndConfig(), TrainingConfig(), UpstreamConfig()
+    front_end, training, upstream = FrontEndConfig(), TrainingConfig(), FineTuningConfig()
 
     assert front_end == FrontEndConfig(16_000, 512, 256, 64, 0.0, 8_000.0)
     assert (training.epochs, training.batch_size, training.learning_rate) == (50, 16, 1e-3)
@@ -105,7 +105,7 @@ def test_another_upstream_is_finetuned():
     )
 
     assert other.upstream == "facebook/wav2vec2-base"
-    assert other.finetuning == UpstreamConfig(epochs=2)
+    assert other.finetuning == FineTuningConfig(epochs=2)
 
 
 def test_overrides_are_checked_together(mine):

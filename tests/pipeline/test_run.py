@@ -15,7 +15,7 @@ from ser_nsl.pipeline.experiment import Experiment, load_experiment
 from ser_nsl.pipeline.run import run_pipeline
 from ser_nsl.pipeline.stage import read_record
 from ser_nsl.training.settings import TrainingConfig
-from ser_nsl.upstream.settings import SmallUpstreamConfig, UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig, SmallUpstreamConfig
 
 # A man and a woman for each split.
 SPEECH = SyntheticConfig(speakers=6, clips_per_emotion=1)
@@ -25,7 +25,7 @@ TINY = Experiment(
     source=CorpusConfig("ravdess", synthetic=SPEECH),
     target=CorpusConfig("demos", synthetic=SPEECH),
     small_upstream=SmallUpstreamConfig(hidden_size=16, layers=1, channels=8),
-    finetuning=UpstreamConfig(epochs=1, clip_seconds=0.3, freeze_feature_encoder=False),
+    finetuning=FineTuningConfig(epochs=1, clip_seconds=0.3, freeze_feature_encoder=False),
     clip_seconds=0.6,
     front_end=FrontEndConfig(mel_bins=16),
     graph=GraphConfig(similarity_threshold=0.5),

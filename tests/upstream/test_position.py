@@ -3,7 +3,7 @@ import tensorflow as tf
 from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2Config
 
 from ser_nsl.upstream.checkpoint import quiet_transformers
-from ser_nsl.upstream.position import mend_position_convolution
+from ser_nsl.upstream.position import fix_position_convolution
 
 
 def test_groups_one_by_one_give_the_same_as_together():
@@ -31,7 +31,7 @@ def test_groups_one_by_one_give_the_same_as_together():
         return outputs, *tape.gradient(loss, layer.trainable_variables)
 
     together = gradients.get_concrete_function()()
-    mend_position_convolution(model)
+    fix_position_convolution(model)
     apart = tf.function(gradients.python_function, autograph=False)()
 
     assert len(together) == 4

@@ -8,11 +8,11 @@ import tensorflow as tf
 from transformers.modeling_tf_utils import keras
 
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.settings import UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 from ser_nsl.upstream.tuner import Tuner
 
 CLASSES = ("anger", "neutral", "sadness")
-CONFIG = UpstreamConfig(batch_size=4, learning_rate=0.005, clip_seconds=0.25, seed=3)
+CONFIG = FineTuningConfig(batch_size=4, learning_rate=0.005, clip_seconds=0.25, seed=3)
 LABELS = np.array([0, 1, 2, 1], np.int32)
 
 
@@ -129,7 +129,7 @@ def test_fc1_learns_to_tell_statistics(upstream):
     assert told_badly(teller) < 0.5 * before
     np.testing.assert_array_equal(other._tell.kernel, head)
     with pytest.raises(ValueError, match="statistics must be 0, or above it with freeze_feature"):
-        UpstreamConfig(statistics=1.0, freeze_feature_encoder=False)
+        FineTuningConfig(statistics=1.0, freeze_feature_encoder=False)
 
 
 def test_linear_schedule(upstream):

@@ -1,4 +1,10 @@
-"""How the small upstream that ships is made: `models/wav2vec2-mini-ravdess`."""
+"""Trains the small upstream that ships, `models/wav2vec2-mini-ravdess`, and writes its card.
+
+    python -m benchmarks.mini_upstream.train --ravdess RAVDESS --speech SPEECH \
+        --emovo EMOVO --emodb EMODB
+
+It takes about two hours on two cores. Commit weights and card together.
+"""
 
 import json
 import os
@@ -7,22 +13,22 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import tensorflow as tf
-
-from ser_nsl.corpora import prepare_corpus
-from ser_nsl.corpora.settings import SplitConfig
+from benchmarks.mini_upstream.card import make_upstream_card
+from ser_nsl.corpora import SplitConfig, prepare_corpus
 from ser_nsl.evaluation.upstream import measure_upstream
 from ser_nsl.pipeline.steps import Step, run_steps
-from ser_nsl.upstream.card import make_upstream_card
-from ser_nsl.upstream.finetune import finetune_upstream
-from ser_nsl.upstream.make import make_upstream
-from ser_nsl.upstream.pretrain import pretrain_upstream
-from ser_nsl.upstream.settings import PretrainingConfig, UpstreamConfig
+from ser_nsl.upstream import (
+    FineTuningConfig,
+    PretrainingConfig,
+    finetune_upstream,
+    make_upstream,
+    pretrain_upstream,
+)
 
 SIZE = {"hidden_size": 192, "layers": 4, "channels": 64, "dropout": 0.1, "mask_share": 0.15}
 PRETRAINING = PretrainingConfig(convolution_epochs=3, epochs=8)
 ADAPTATION = PretrainingConfig(epochs=10, learning_rate=3e-4)
-FINETUNING = UpstreamConfig(
+FINETUNING = FineTuningConfig(
     epochs=15,
     learning_rate=5e-4,
     schedule="linear",
@@ -32,9 +38,8 @@ FINETUNING = UpstreamConfig(
     clip_seconds=4.0,
     keep="last",  # the validation speakers train too
 )
-_TEST_SPEAKERS = ("01", "02", "07", "08", "17", "18")  # of arXiv 2210.14977
-_CHECKPOINT = ("config.json", "preprocessor_config.json", "model.safetensors")
-_SPEAKERS = tuple(f"{i:02d}" for i in range(1, 25))
+TEST_SPEAKERS = ("01", "02", "07", "08", "17", "18")
+"""Test speakers of arXiv 2210.14977."""
 
 EMOBOX_FOLDS = (
     ("01", "11", "20", "21"),
@@ -44,7 +49,10 @@ EMOBOX_FOLDS = (
     ("02", "15", "16", "18"),
     ("06", "13", "17", "22"),
 )
-"""RAVDESS's actors who test in each fold of the EmoBox benchmark (arXiv 2406.07162)."""
+"""Test speakers of each fold of the benchmark EmoBox (arXiv 2406.07162)."""
+
+CHECKPOINT = ("config.json", "preprocessor_config.json", "model.safetensors")
+_SPEAKERS = tuple(f"{i:02d}" for i in range(1, 25))
 
 
 def train_mini_upstream(
@@ -56,20 +64,20 @@ def train_mini_upstream(
     work: Path = Path("runs/mini"),
     out: Path = Path("models/wav2vec2-mini-ravdess"),
 ) -> str:
-    """Trains the small upstream that ships again, measures it and writes its card.
+    """Trains the small upstream that ships, measures it and writes its card.
 
-    It takes about two hours on two cores. What is up to date is not made again.
+    Steps whose results are up to date are not run again.
 
     Args:
-        ravdess: Folder of RAVDESS speech.
-        speech: Folder of speech without labels.
-        emovo: Folder of EMOVO, to measure on and to adapt to.
-        emodb: Folder of EmoDB, likewise.
-        work: Folder for everything on the way.
+        ravdess: Folder with the speech of RAVDESS.
+        speech: Folder with speech without labels, for pre-training.
+        emovo: Folder with EMOVO, to measure on and to adapt to.
+        emodb: Folder with EmoDB, to measure on and to adapt to.
+        work: Folder for all intermediate results.
         out: Folder for the checkpoint and its card, which are replaced.
 
     Returns:
-        Where the card is.
+        The path of the card, in words.
 
     Raises:
         InputError: As the stages.
@@ -79,7 +87,7 @@ def train_mini_upstream(
     run_steps(list(_plan(work, ravdess, speech, targets)))
     release = work / "release" / out.resolve().name
     release.mkdir(parents=True, exist_ok=True)
-    for name in _CHECKPOINT:
+    for name in CHECKPOINT:
         shutil.copyfile(work / "finetuned" / name, release / name)
     make_upstream_card(
         checkpoint=release,
@@ -92,7 +100,7 @@ def train_mini_upstream(
         out=release / "README.md",
     )
     out.mkdir(parents=True, exist_ok=True)
-    for name in (*_CHECKPOINT, "README.md"):  # whole or not at all, and only now
+    for name in (*CHECKPOINT, "README.md"):  # only now, when all of them are there
         partial = out / f".{name}.partial"
         shutil.copyfile(release / name, partial)
         partial.replace(out / name)
@@ -100,6 +108,8 @@ def train_mini_upstream(
 
 
 def _describe_machine() -> str:
+    import tensorflow as tf
+
     gpus = len(tf.config.list_physical_devices("GPU"))
     return f"{os.cpu_count()} cores ({platform.machine()}), {gpus or 'no'} GPU"
 
@@ -112,7 +122,7 @@ def _plan(work: Path, ravdess: Path, speech: Path, targets: dict[str, Path]) -> 
         {"audio": (speech,), "upstream": str(random), "out": pretrained, "config": PRETRAINING},
     )
     source = work / "ravdess.csv"
-    yield _prepare_ravdess(ravdess, _TEST_SPEAKERS, source)
+    yield _prepare_ravdess(ravdess, TEST_SPEAKERS, source)
     yield _finetune(source, pretrained, finetuned)
     manifests = {}
     for name, folder in targets.items():
@@ -123,7 +133,7 @@ def _plan(work: Path, ravdess: Path, speech: Path, targets: dict[str, Path]) -> 
                 "corpus": name,
                 "audio_dir": folder,
                 "out": manifests[name],
-                "leave_out": ("boredom",) if name == "emodb" else (),  # which RAVDESS lacks
+                "leave_out": ("boredom",) if name == "emodb" else (),  # RAVDESS has none
                 "split": SplitConfig("speaker-independent", test_share=0.2),
             },
         )
@@ -149,7 +159,7 @@ def _plan(work: Path, ravdess: Path, speech: Path, targets: dict[str, Path]) -> 
 
 
 def _prepare_ravdess(audio_dir: Path, test: tuple[str, ...], manifest: Path) -> Step:
-    """All speakers train but those who test."""
+    """Puts all speakers but the test speakers into the training split."""
     lists = manifest.with_name(f"ravdess-without-{'-'.join(test)}.json")
     lists.parent.mkdir(parents=True, exist_ok=True)
     train = [speaker for speaker in _SPEAKERS if speaker not in test]
@@ -183,3 +193,9 @@ def _measure(upstream: Path, source: Path, targets: tuple[Path, ...], out: Path)
             "clip_seconds": FINETUNING.clip_seconds,
         },
     )
+
+
+if __name__ == "__main__":
+    from ser_nsl.cli import run_function
+
+    run_function(train_mini_upstream)

@@ -1,4 +1,4 @@
-"""The model card of a shipped upstream: every number of ours is read from files."""
+"""The model card of the upstream that ships; all its figures are read from files."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import jinja2
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -15,33 +16,32 @@ from ser_nsl.corpora.manifest import corpus_title
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.upstream import NEIGHBORS, read_measures
 from ser_nsl.pipeline.stage import read_record
-from ser_nsl.reports.page import page_templates
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
 
-_DATA = Path(__file__).parents[1] / "reports" / "templates" / "upstream_data.yaml"
+_DATA = Path(__file__).with_name("data.yaml")
 _LEAST_UAR = 0.6
-_AIM_NEIGHBORS = 6
+_TARGET_NEIGHBORS = 6
 
 
 @dataclass(frozen=True)
-class Aim:
-    """What a measure was meant to exceed.
+class Target:
+    """A figure that a measure was meant to exceed.
 
     Attributes:
         measure: What was measured.
         value: The share found, 0 to 1.
         least: The share to exceed, 0 to 1.
-        yardstick: Where `least` comes from, if it was measured too.
+        baseline: Where `least` comes from, if it was measured too.
     """
 
     measure: str
     value: float
     least: float
-    yardstick: str = ""
+    baseline: str = ""
 
     @property
     def verdict(self) -> str:
-        """Whether the aim was reached, and by how much it was missed."""
+        """Whether the target was reached, and by how much it was missed."""
         if self.value > self.least:
             return "reached"
         points = 100 * (self.least - self.value)
@@ -62,27 +62,27 @@ def make_upstream_card(
 ) -> None:
     """Writes the model card of an upstream that was fine-tuned on RAVDESS.
 
-    No path of the machine is told.
+    The card names no folder of the machine.
 
     Args:
-        checkpoint: Folder of the shipped checkpoint, with `model.safetensors`; its name becomes
+        checkpoint: Folder of the shipped checkpoint, with `model.safetensors`. Its name becomes
             the model's.
-        measures: What `measure_upstream` has found of this very checkpoint.
-        trained: What the stages of its training have made, in their order, each with its record:
+        measures: Result file of `measure_upstream` for this checkpoint.
+        trained: Results of the stages that trained it, in their order, each with its record:
             pre-training first, fine-tuning last.
-        machine: What it was trained on, e.g. `two cores of an Intel Xeon, without a GPU`.
+        machine: Machine that trained it, e.g. `two cores of an Intel Xeon, without a GPU`.
         out: The card, a Markdown file; `README.md` in the checkpoint's folder.
-        folds: Measures of the models fine-tuned from the same pre-training on EmoBox's folds of
-            RAVDESS, one file a fold.
-        adapted: Measures of the checkpoint adapted to a target without its labels, one file a
-            target, which names that target only.
-        tried: What else was tried, a Markdown text without a title.
-        data: What it has learnt from, a YAML list: name, content, language, labels (whether
-            they took part), speakers, hours, licence, citation.
+        folds: Result files for the models fine-tuned from the same pre-training on EmoBox's folds
+            of RAVDESS, one per fold.
+        adapted: Result files for the checkpoint adapted to a corpus without its labels, one per
+            corpus, which is the only one that it names.
+        tried: Markdown text without a title about what else was tried.
+        data: YAML list of the training corpora: name, content, language, labels (whether they
+            were used), speakers, hours, licence, citation.
 
     Raises:
-        InputError: If a file is missing or malformed, there is no record beside what a stage has
-            made, or the measures are those of another checkpoint.
+        InputError: If a file is missing or malformed, a result of a stage has no record, or the
+            measures are those of another checkpoint.
     """
     name = checkpoint.resolve().name
     found = read_measures(measures)
@@ -92,9 +92,9 @@ def make_upstream_card(
     if found["upstream"] != fingerprint(model, extractor, with_head=True):
         raise InputError(
             f"measures: {measures} measured another checkpoint than {checkpoint}; run "
-            "tools/measure_upstream.py again."
+            "ser-nsl measure-upstream again."
         )
-    adapted_targets = _read_adapted(adapted)
+    adapted_corpora = _read_adapted(adapted)
     content = {
         "card_data": _front_matter(name, found, corpora).to_yaml(),
         "name": name,
@@ -105,11 +105,11 @@ def make_upstream_card(
         "samples": round(found["clip_seconds"] * SAMPLE_RATE_HZ),
         "measures": found,
         "source": found["source"],
-        "targets": found["targets"],
-        "adapted": adapted_targets,
-        "aims": list(_aims(found)),
-        "adapted_aims": list(_aims_of_likeness(adapted_targets, ", adapted to it")),
-        "aim_neighbors": _AIM_NEIGHBORS,
+        "corpora": found["targets"],
+        "adapted": adapted_corpora,
+        "targets": list(_targets(found)),
+        "adapted_targets": list(_similarity_targets(adapted_corpora, ", adapted to it")),
+        "target_neighbors": _TARGET_NEIGHBORS,
         "neighbors": NEIGHBORS,
         "folds": [read_measures(fold) for fold in folds],
         "data": corpora,
@@ -119,27 +119,29 @@ def make_upstream_card(
         "machine": machine,
         "tried": _read_text(tried) if tried else "",
     }
-    card = ModelCard(_TEMPLATES.get_template("upstream_card.md.j2").render(content))
+    card = ModelCard(_TEMPLATES.get_template("card.md.j2").render(content))
     partial = out.with_name(f".{out.name}.partial")
     card.save(partial)
     partial.replace(out)
 
 
-def _aims(measures: Mapping[str, Any]) -> Iterator[Aim]:
+def _targets(measures: Mapping[str, Any]) -> Iterator[Target]:
     source = measures["source"]
     about = f"UAR, {len(source['speakers'])} test speakers of {corpus_title(source['corpus'])}"
-    yield Aim(about, source["uar"], _LEAST_UAR)
-    yield from _aims_of_likeness(measures["targets"])
+    yield Target(about, source["uar"], _LEAST_UAR)
+    yield from _similarity_targets(measures["targets"])
 
 
-def _aims_of_likeness(targets: Mapping[str, Mapping[str, Any]], suffix: str = "") -> Iterator[Aim]:
-    for name, target in targets.items():
+def _similarity_targets(
+    corpora: Mapping[str, Mapping[str, Any]], suffix: str = ""
+) -> Iterator[Target]:
+    for name, measured in corpora.items():
         for kind, centred in (("other_speakers", ""), ("other_speakers_centered", ", centred")):
-            shares = target[kind]
-            yield Aim(
-                f"neighbours of one emotion, {corpus_title(name)}{suffix}{centred}",
-                shares["upstream"][str(_AIM_NEIGHBORS)],
-                shares["mfcc"][str(_AIM_NEIGHBORS)],
+            shares = measured[kind]
+            yield Target(
+                f"neighbours of the same emotion, {corpus_title(name)}{suffix}{centred}",
+                shares["upstream"][str(_TARGET_NEIGHBORS)],
+                shares["mfcc"][str(_TARGET_NEIGHBORS)],
                 f"by MFCCs{centred}",
             )
 
@@ -147,7 +149,7 @@ def _aims_of_likeness(targets: Mapping[str, Mapping[str, Any]], suffix: str = ""
 def _front_matter(
     name: str, measures: Mapping[str, Any], corpora: list[dict[str, Any]]
 ) -> ModelCardData:
-    """What the hub reads of a card."""
+    """The part of a card that the hub reads."""
     source = measures["source"]
     speakers = ", ".join(source["speakers"])
     tested = {
@@ -166,16 +168,16 @@ def _front_matter(
             **tested,
         ),
     ]
-    for target, measured in measures["targets"].items():
+    for corpus, measured in measures["targets"].items():
         results.append(
             EvalResult(
                 task_type="feature-extraction",
-                task_name="Likeness of emotional speech",
-                dataset_type=target,
-                dataset_name=corpus_title(target),
+                task_name="Similarity of emotional speech",
+                dataset_type=corpus,
+                dataset_name=corpus_title(corpus),
                 metric_type="precision",
-                metric_name=f"Same emotion among {_AIM_NEIGHBORS} neighbours by other speakers",
-                metric_value=measured["other_speakers"]["upstream"][str(_AIM_NEIGHBORS)],
+                metric_name=f"Same emotion among {_TARGET_NEIGHBORS} neighbours by other speakers",
+                metric_value=measured["other_speakers"]["upstream"][str(_TARGET_NEIGHBORS)],
             )
         )
     return ModelCardData(
@@ -191,14 +193,14 @@ def _front_matter(
 
 
 def _read_training(made: Path) -> dict[str, Any]:
-    """What the record of a stage tells, in words; of lists, such as dropped clips, the length."""
+    """The record of a stage in words; lists, such as that of dropped clips, as their length."""
     record = read_record(made)
     if record is None:
-        raise InputError(f"trained: {made} has no stage.json that tells how it was made.")
+        raise InputError(f"trained: {made} has no stage.json; give the result of a stage.")
     counts = {
         key: len(value) if isinstance(value, list) else value
         for key, value in record["counts"].items()
-        if value is not None  # as the validation UAR where nothing validates
+        if value is not None  # such as the validation UAR without a validation split
     }
     versions = {"ser_nsl": record["version"]} | record["versions"]
     return {
@@ -211,7 +213,7 @@ def _read_training(made: Path) -> dict[str, Any]:
 
 
 def _spell(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yields nested settings as `key value`, without folders of the machine."""
+    """Yields nested settings as `key value`; paths lose their folders."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _spell(value, f"{prefix}{key}.")
@@ -226,16 +228,16 @@ def _portable(value: Any) -> str:
 
 
 def _read_adapted(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Measures by the target that the checkpoint was adapted to."""
+    """Reads measures, by the corpus that the checkpoint was adapted to."""
     adapted: dict[str, dict[str, Any]] = {}
     for path in paths:
-        targets = read_measures(path)["targets"]
-        if len(targets) != 1 or targets.keys() & adapted.keys():
+        corpora = read_measures(path)["targets"]
+        if len(corpora) != 1 or corpora.keys() & adapted.keys():
             raise InputError(
-                f"adapted: {path} must hold the measures of one target, and no other file the "
-                f"same; it holds {', '.join(targets) or 'none'}."
+                f"adapted: {path} must hold the measures of one corpus, which no other file has; "
+                f"it holds {', '.join(corpora) or 'none'}."
             )
-        adapted |= targets
+        adapted |= corpora
     return adapted
 
 
@@ -272,8 +274,20 @@ def _duration(seconds: float) -> str:
 
 
 def _mean(measures: list[dict[str, Any]], key: str) -> float:
-    """Mean of a score over the source corpora of several measurements."""
+    """Mean of a score on the source corpus over several measurements."""
     return fmean(each["source"][key] for each in measures)
 
 
-_TEMPLATES = page_templates(percent=_percent, duration=_duration, corpus=corpus_title, mean=_mean)
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters |= {
+    "percent": _percent,
+    "duration": _duration,
+    "corpus": corpus_title,
+    "mean": _mean,
+}

@@ -1,4 +1,8 @@
-"""Altered copies of clips: other speeds and pitches, other microphones, noise."""
+"""Altered copies of training clips: other speeds and pitches, other microphones, noise.
+
+They are written once, before fine-tuning. (`ser_nsl.training.augment` alters log Mel anew in each
+step, for the light networks.)
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,33 +15,32 @@ import soxr
 from scipy import fft
 from tqdm import tqdm
 
-from ser_nsl.audio.clip import read_audio
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio
 
-_SAMPLE_RATE_HZ = 16_000
 _SPEEDS = (0.85, 1.15)
 _TILTS_DB_PER_OCTAVE = (-3.0, 3.0)
 _NOISE_TILTS_DB_PER_OCTAVE = (-6.0, 0.0)
 _SNRS_DB = (10.0, 40.0)
-_LOWEST_HZ = 100.0  # below, a tilt goes no further
+_LOWEST_HZ = 100.0  # the tilt is constant below
 _PIVOT_HZ = 1_000.0
 
 
-def augment(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Alters a clip and leaves its emotion to be heard.
+def alter(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Alters a clip without changing its emotion.
 
-    Speed and with it pitch change by up to 15 %, the spectrum is tilted by up to 3 dB an octave,
-    and noise between white and brown is added at 10 to 40 dB below the speech. The level is left
-    alone, since it makes no difference once clips are standardised.
+    Speed and with it pitch change by up to 15 %, the spectrum is tilted by up to 3 dB per octave,
+    and noise between white and brown is added at 10 to 40 dB below the speech. The level stays,
+    since it makes no difference once clips are standardised.
 
     Args:
         waveform: float32, shape `(samples,)` at 16 kHz.
-        random: Decides on everything.
+        random: Source of the random numbers.
 
     Returns:
         float32, shape `(about samples / speed,)`.
     """
     speed = random.uniform(*_SPEEDS)
-    altered = soxr.resample(waveform, speed * _SAMPLE_RATE_HZ, _SAMPLE_RATE_HZ)
+    altered = soxr.resample(waveform, speed * SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
     altered = _tilt(altered, random.uniform(*_TILTS_DB_PER_OCTAVE))
     noise = random.standard_normal(len(altered), dtype=np.float32)
     noise = _tilt(noise, random.uniform(*_NOISE_TILTS_DB_PER_OCTAVE))
@@ -48,16 +51,16 @@ def augment(waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def write_copies(
     paths: Sequence[Path], ids: Sequence[str], folder: Path, *, copies: int, seed: int
 ) -> list[Path]:
-    """Writes altered copies of clips, each decided by `seed`, the clip's id and its number.
+    """Writes altered copies of clips; seed, id and number of a copy decide what it is.
 
-    Copies that are already there are left as they are.
+    Copies that exist already are left as they are.
 
     Args:
-        paths: The clips.
-        ids: Their ids.
-        folder: Where to write WAV files of float32 at 16 kHz.
-        copies: Copies of each clip.
-        seed: Non-negative.
+        paths: Audio files.
+        ids: Ids of the clips.
+        folder: Folder for WAV files of float32 at 16 kHz.
+        copies: Copies per clip.
+        seed: Seed, 0 or more.
 
     Returns:
         `copies * len(paths)` paths: the first copies of all clips, then the second ones, ...
@@ -74,8 +77,7 @@ def write_copies(
         if not copy.exists():
             random = np.random.default_rng([seed, number, *digest.digest()])
             partial = copy.with_suffix(".partial.wav")
-            waveform = augment(read_audio(path), random)
-            soundfile.write(partial, waveform, _SAMPLE_RATE_HZ, subtype="FLOAT")
+            soundfile.write(partial, alter(read_audio(path), random), SAMPLE_RATE_HZ, "FLOAT")
             partial.replace(copy)
         return copy
 
@@ -88,9 +90,9 @@ def write_copies(
 
 
 def _tilt(waveform: np.ndarray, db_per_octave: float) -> np.ndarray:
-    """Makes high frequencies louder or softer against low ones."""
+    """Makes high frequencies louder or softer than low ones."""
     size = fft.next_fast_len(len(waveform), real=True)
-    hertz = np.maximum(fft.rfftfreq(size, 1 / _SAMPLE_RATE_HZ), _LOWEST_HZ)
+    hertz = np.maximum(fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ), _LOWEST_HZ)
     gain = (hertz / _PIVOT_HZ) ** (db_per_octave / (20 * np.log10(2)))
     spectrum = fft.rfft(waveform, size) * gain.astype(np.float32)
     return fft.irfft(spectrum, size)[: len(waveform)]

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import soundfile
-
 from ser_nsl.upstream.augment import augment, write_copies
 
 TONE = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(32_000) / 16_000).astype(np.float32)

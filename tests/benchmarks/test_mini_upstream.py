@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.mini_upstream import train
 from ser_nsl.pipeline.stage import read_record
-from ser_nsl.upstream import mini
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
-from ser_nsl.upstream.settings import PretrainingConfig, UpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig, PretrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +39,16 @@ def speech(tmp_path_factory):
 @pytest.fixture
 def small(monkeypatch):
     """Two folds, one epoch of each lesson."""
-    monkeypatch.setattr(mini, "SIZE", {"hidden_size": 16, "layers": 1, "channels": 8})
+    monkeypatch.setattr(train, "SIZE", {"hidden_size": 16, "layers": 1, "channels": 8})
     short = {"clip_seconds": 0.25, "clusters": 4, "epochs": 1}
-    monkeypatch.setattr(mini, "PRETRAINING", PretrainingConfig(convolution_epochs=1, **short))
-    monkeypatch.setattr(mini, "ADAPTATION", PretrainingConfig(**short))
-    finetuning = UpstreamConfig(epochs=1, clip_seconds=0.25, statistics=1.0, keep="last")
-    monkeypatch.setattr(mini, "FINETUNING", finetuning)
-    monkeypatch.setattr(mini, "EMOBOX_FOLDS", mini.EMOBOX_FOLDS[:1])
+    monkeypatch.setattr(train, "PRETRAINING", PretrainingConfig(convolution_epochs=1, **short))
+    monkeypatch.setattr(train, "ADAPTATION", PretrainingConfig(**short))
+    finetuning = FineTuningConfig(epochs=1, clip_seconds=0.25, statistics=1.0, keep="last")
+    monkeypatch.setattr(train, "FINETUNING", finetuning)
+    monkeypatch.setattr(train, "EMOBOX_FOLDS", train.EMOBOX_FOLDS[:1])
 
 
+@pytest.mark.slow
 def test_the_whole_plan(speech, small, tmp_path, monkeypatch, capsys):
     out, work = tmp_path / "models" / "tiny", tmp_path / "work"
     out.mkdir(parents=True)
@@ -59,18 +60,18 @@ def test_the_whole_plan(speech, small, tmp_path, monkeypatch, capsys):
         "work": work,
         "out": out,
     }
-    mini.train_mini_upstream(**arguments)
+    train.train_mini_upstream(**arguments)
 
     names = {path.name for path in out.iterdir()}
-    assert names == {*mini._CHECKPOINT, "README.md", "TRIED.md"}
-    # Only what the test speakers did not say has labels in training.
+    assert names == {*train.CHECKPOINT, "README.md", "TRIED.md"}
+    # The clips of the test speakers have no labels in training.
     record = read_record(work / "finetuned")
     assert record["counts"]["clips"] == 2 * 18
     assert json.loads((work / "measures.json").read_text())["source"]["speakers"] == [
         "01", "02", "07", "08", "17", "18",
     ]  # fmt: skip
     fold = json.loads((work / "fold0" / "measures.json").read_text())
-    assert fold["source"]["speakers"] == sorted(mini.EMOBOX_FOLDS[0])
+    assert fold["source"]["speakers"] == sorted(train.EMOBOX_FOLDS[0])
     # The shipped weights are those that were measured.
     shipped = fingerprint(*load_upstream(str(out)), with_head=True)
     assert shipped == json.loads((work / "measures.json").read_text())["upstream"]
@@ -83,10 +84,10 @@ def test_the_whole_plan(speech, small, tmp_path, monkeypatch, capsys):
 
     # A card that cannot be written leaves the release as it was.
     capsys.readouterr()
-    monkeypatch.setattr(mini, "make_upstream_card", lambda **_: 1 / 0)
+    monkeypatch.setattr(train, "make_upstream_card", lambda **_: 1 / 0)
     (out / "README.md").write_text("as it was")
     with pytest.raises(ZeroDivisionError):
-        mini.train_mini_upstream(**arguments)
-    told = capsys.readouterr().out
-    assert told.count("up to date") == len(re.findall(r"^\[", told, re.MULTILINE))
+        train.train_mini_upstream(**arguments)
+    printed = capsys.readouterr().out
+    assert printed.count("up to date") == len(re.findall(r"^\[", printed, re.MULTILINE))
     assert (out / "README.md").read_text() == "as it was"
