@@ -86,9 +86,6 @@ GROUPS = {
     },
     "Upstream and embeddings": {
         "make-upstream": Command("upstream.make:make_upstream", "a small untrained wav2vec 2.0"),
-        "pretrain-upstream": Command(
-            "upstream.pretrain:pretrain_upstream", "train a wav2vec 2.0 on unlabelled speech"
-        ),
         "finetune-upstream": Command(
             "upstream.finetune:finetune_upstream", "train a wav2vec 2.0 on a corpus's emotions"
         ),

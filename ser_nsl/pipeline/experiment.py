@@ -17,7 +17,7 @@ from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.arms import find_arm
 from ser_nsl.pipeline.settings import check, read_settings
 from ser_nsl.training.settings import Distance, Method, NeighborSource, TrainingConfig
-from ser_nsl.upstream.settings import FineTuningConfig, PretrainingConfig, SmallUpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 
 __all__ = [
     "Experiment",
@@ -52,7 +52,7 @@ class Setup:
     name: str
     title: str
     target: CorpusConfig
-    upstream: str | None = None
+    upstream: str = "models/wav2vec2-mini-ravdess"
     clip_seconds: float | None = None
     front_end: FrontEndConfig = FrontEndConfig()
     graph: GraphConfig = GraphConfig()
@@ -65,12 +65,7 @@ class Experiment(Setup):
     """Everything that a run of the whole chain depends on.
 
     Attributes:
-        source: The corpus that teaches the upstream; read only where there is adaptation or
-            fine-tuning.
-        upstream: As in `Setup`; None makes a small one with random weights.
-        small_upstream: Size of the upstream where `upstream` is None.
-        adaptation: How the upstream first learns from the training clips of target and source,
-            without labels; None leaves this out.
+        source: The corpus that teaches the upstream; read only where there is fine-tuning.
         finetuning: How the upstream learns the source; None uses its emotion head as it is.
         center: `speaker` subtracts from each embedding the mean of its speaker's clips before the
             graph is built; None leaves embeddings as they are, as the paper does.
@@ -86,8 +81,6 @@ class Experiment(Setup):
     """
 
     source: CorpusConfig | None = None
-    small_upstream: SmallUpstreamConfig = SmallUpstreamConfig()
-    adaptation: PretrainingConfig | None = None
     finetuning: FineTuningConfig | None = FineTuningConfig()
     center: str | None = None
     networks: tuple[str, ...] = ("resnet9",)
@@ -98,10 +91,6 @@ class Experiment(Setup):
         finetunes = self.finetuning is not None
         rule = "given where there is finetuning"
         check(not finetunes or self.source is not None, "source", rule, self.source)
-        rule = "given where there is no finetuning"
-        check(finetunes or self.upstream is not None, "upstream", rule, self.upstream)
-        rule = "given where there is adaptation, which the emotion head has to follow"
-        check(finetunes or self.adaptation is None, "finetuning", rule, self.finetuning)
         check(self.center in (None, "speaker"), "center", "speaker or null", self.center)
         if self.clip_seconds is not None:
             samples = round(self.clip_seconds * self.front_end.sample_rate_hz)
@@ -119,7 +108,7 @@ class Experiment(Setup):
     @property
     def reads_source(self) -> bool:
         """Whether the upstream learns anything from the source in a run."""
-        return self.source is not None and (self.adaptation or self.finetuning) is not None
+        return self.source is not None and self.finetuning is not None
 
 
 @dataclass(frozen=True)
@@ -218,7 +207,6 @@ class SweepConfig(Setup):
     folds: list[Fold]
     grids: dict[str, Grid]
     default: tuple[str, ...]
-    upstream: str = "models/wav2vec2-mini-ravdess"
     joined: bool = False
 
     def __post_init__(self) -> None:
@@ -338,7 +326,7 @@ def load_experiment(
     """
     changes: dict[str, Any] = {}
     if upstream:
-        changes = {"upstream": upstream, "adaptation": None, "finetuning": {}}
+        changes = {"upstream": upstream, "finetuning": {}}
     return read_settings(
         Experiment, config, folder="pipeline/configs", overrides=overrides, changes=changes
     )

@@ -40,8 +40,6 @@ from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
 from ser_nsl.upstream.finetune import finetune_upstream
-from ser_nsl.upstream.make import make_upstream
-from ser_nsl.upstream.pretrain import pretrain_upstream
 
 _SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 _OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
@@ -355,24 +353,17 @@ def _plan_upstream(plan: Plan, experiment: Experiment) -> None:
     source = None
     if experiment.source is not None and experiment.reads_source:
         source = plan.corpus(experiment.source, "source")
-    target, upstream = plan.manifest(), experiment.upstream
-    if upstream is None:
-        size = vars(experiment.small_upstream)
-        upstream = str(plan.add(make_upstream, "upstream/random", **size))
-    if experiment.adaptation is not None:
-        learn = {"audio": (target, source), "config": experiment.adaptation}
-        adapted = plan.add(pretrain_upstream, "upstream/adapted", upstream=upstream, **learn)
-        upstream = str(adapted)
+    plan.manifest()
     if experiment.finetuning is not None:
         learn = {"manifest": source, "config": experiment.finetuning}
-        plan.add(finetune_upstream, "upstream/finetuned", upstream=upstream, **learn)
+        plan.add(finetune_upstream, "upstream/finetuned", upstream=experiment.upstream, **learn)
 
 
 def trained_upstream(experiment: Experiment, run: Path) -> str:
     """Returns the folder or hub name of the checkpoint that embeds the target in a run."""
     if experiment.finetuning is not None:
         return str(run / "upstream" / "finetuned")
-    return str(experiment.upstream)  # which is given where there is no fine-tuning
+    return experiment.upstream
 
 
 def released_method(experiment: Experiment) -> str | None:

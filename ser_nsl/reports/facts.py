@@ -25,8 +25,6 @@ from ser_nsl.pipeline.stage import read_record, require_record
 _STAGES = (
     "make_synthetic_corpus",
     "prepare_corpus",
-    "make_upstream",
-    "pretrain_upstream",
     "finetune_upstream",
     "extract_features",
     "extract_embeddings",
@@ -179,12 +177,8 @@ def describe_split(config: SplitConfig) -> str:
 
 def _describe_upstream(experiment: Experiment, folder: Path) -> dict[str, Any]:
     """Where the upstream comes from and what it has learned in this run."""
-    small = experiment.small_upstream
-    facts = {
-        "name": portable(experiment.upstream)
-        if experiment.upstream
-        else f"random weights, depth {small.layers}, width {small.hidden_size}",
-        "adaptation": experiment.adaptation and {"epochs": experiment.adaptation.epochs},
+    facts: dict[str, Any] = {
+        "name": portable(experiment.upstream),
         "finetuning": None,
         "center": experiment.center,
     }

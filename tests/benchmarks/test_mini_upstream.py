@@ -8,9 +8,10 @@ import pytest
 import soundfile
 
 from benchmarks.mini_upstream import train
+from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.pipeline.stage import read_record
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
-from ser_nsl.upstream.settings import FineTuningConfig, PretrainingConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 
 
 @pytest.fixture(scope="module")

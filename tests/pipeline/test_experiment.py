@@ -138,8 +138,6 @@ def test_overrides_are_checked_together(mine):
         ("networks=[]", ["networks"]),
         ("center=corpus", ["center", "'corpus'"]),
         ("source=null", ["source", "finetuning", "None"]),
-        ("finetuning=null", ["upstream", "finetuning", "None"]),
-        ("upstream=a adaptation={} finetuning=null", ["finetuning", "adaptation"]),
         ("graph.embeddings=probe training.label_share=0.5 seeds=[0,1]", ["seeds", "(0, 1)"]),
         ("source.audio_dir=null", ["audio_dir", "synthetic"]),
         ("training.epochs=${nowhere}", ["nowhere"]),

@@ -10,7 +10,6 @@ from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, Fold, Grid, list_runs
 from ser_nsl.pipeline.plan import exported_model, plan_folds, plan_run, sweep_training
 from ser_nsl.pipeline.steps import Step
-from ser_nsl.upstream.settings import PretrainingConfig
 
 TINY = Experiment(
     name="tiny",
@@ -36,8 +35,6 @@ def inputs(step: Step) -> list[Path]:
 
 EXPERIMENTS = {
     "as it is": TINY,
-    "random upstream": replace(TINY, upstream=None),
-    "adapted": replace(TINY, adaptation=PretrainingConfig(epochs=3)),
     "learned before": replace(TINY, finetuning=None, center="speaker"),
     "transfer": replace(TINY, methods=("max", "base"), networks=("cnn6", "vgg15"), seeds=(3, 4)),
     "probe": replace(
@@ -57,9 +54,9 @@ def test_steps_come_after_those_that_make_their_inputs(experiment):
 
 
 def test_run_in_its_order():
-    assert [*planned(replace(TINY, upstream=None))] == [
+    assert [*planned(TINY)] == [
         *("source/manifest.csv", "target/audio", "target/manifest.csv"),
-        *("upstream/random", "upstream/finetuned"),
+        "upstream/finetuned",
         *("features", "embeddings", "graph/graph.tsv", "training"),
         *("models/cnn6-base-seed0", "results/cnn6-base-seed0.json"),
         *("models/cnn6-nsl-seed0", "results/cnn6-nsl-seed0.json"),
@@ -108,16 +105,6 @@ def test_upstream_that_has_learned_before():
     assert steps["uncentered"].arguments["upstream"] == "mini"
     assert steps["embeddings"].arguments["embeddings"] == Path("run/uncentered")
     assert steps["graph/graph.tsv"].arguments["embeddings"] == Path("run/embeddings")
-
-
-def test_adaptation():
-    steps = planned(EXPERIMENTS["adapted"])
-    adapted = steps["upstream/adapted"].arguments
-
-    assert adapted["audio"] == (Path("run/target/manifest.csv"), Path("run/source/manifest.csv"))
-    assert (adapted["upstream"], adapted["config"].epochs) == ("mini", 3)
-    assert steps["upstream/finetuned"].arguments["upstream"] == "run/upstream/adapted"
-    assert steps["embeddings"].arguments["upstream"] == "run/upstream/finetuned"
 
 
 def test_graph_of_a_probe():

@@ -15,7 +15,7 @@ from ser_nsl.pipeline.experiment import Experiment, load_experiment
 from ser_nsl.pipeline.run import run_pipeline
 from ser_nsl.pipeline.stage import read_record
 from ser_nsl.training.settings import TrainingConfig
-from ser_nsl.upstream.settings import FineTuningConfig, SmallUpstreamConfig
+from ser_nsl.upstream.settings import FineTuningConfig
 
 # A man and a woman for each split.
 SPEECH = SyntheticConfig(speakers=6, clips_per_emotion=1)
@@ -24,7 +24,6 @@ TINY = Experiment(
     title="Tiny",
     source=CorpusConfig("ravdess", synthetic=SPEECH),
     target=CorpusConfig("demos", synthetic=SPEECH),
-    small_upstream=SmallUpstreamConfig(hidden_size=16, layers=1, channels=8),
     finetuning=FineTuningConfig(epochs=1, clip_seconds=0.3, freeze_feature_encoder=False),
     clip_seconds=0.6,
     front_end=FrontEndConfig(mel_bins=16),
@@ -38,7 +37,6 @@ BEFORE_TRAINING = [
     "source/manifest.csv",
     "target/audio",
     "target/manifest.csv",
-    "upstream/random",
     "upstream/finetuned",
     "features",
     "embeddings",
@@ -80,14 +78,14 @@ def remade(before: dict, after: dict, run: Path) -> set[str]:
 
 
 @pytest.mark.slow
-def test_whole_chain_on_synthetic_speech(tmp_path, capsys):
+def test_whole_chain_on_synthetic_speech(small_upstream, tmp_path, capsys):
     pytest.importorskip("espeakng_loader")
-    run = tmp_path / "run"
+    run, tiny = tmp_path / "run", replace(TINY, upstream=str(small_upstream))
 
-    assert planned(TINY, run) == dict.fromkeys(BEFORE_TRAINING + FROM_TRAINING_ON, False)
+    assert planned(tiny, run) == dict.fromkeys(BEFORE_TRAINING + FROM_TRAINING_ON, False)
     assert not run.exists()
 
-    summary = run_pipeline(TINY, run)
+    summary = run_pipeline(tiny, run)
 
     for out in BEFORE_TRAINING + FROM_TRAINING_ON:
         assert read_record(run / out) is not None, out
@@ -100,24 +98,24 @@ def test_whole_chain_on_synthetic_speech(tmp_path, capsys):
     assert read_record(run / "recogniser.tflite")["paths"]["model_dir"].endswith("cnn6-nsl-seed0")
     assert "p_better" in json.loads((run / "results/cnn6-nsl-seed0.json").read_text())
     assert "Tiny: test split" in summary
-    assert TINY.caution in summary
+    assert tiny.caution in summary
     assert (run / "report" / "report.html").is_file()
-    assert load_experiment(str(run / "experiment.yaml")) == TINY
+    assert load_experiment(str(run / "experiment.yaml")) == tiny
 
     # Again: nothing to do.
     before = snapshot(run)
     capsys.readouterr()
-    run_pipeline(TINY, run)
+    run_pipeline(tiny, run)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 15
+    assert len(lines) == 14
     assert all(line.endswith(": up to date") for line in lines)
     assert remade(before, snapshot(run), run) == set()
 
     # Settings decide what is made again.
-    longer = replace(TINY, training=replace(TINY.training, epochs=2))
+    longer = replace(tiny, training=replace(tiny.training, epochs=2))
     expected = dict.fromkeys(BEFORE_TRAINING, True) | dict.fromkeys(FROM_TRAINING_ON, False)
     assert planned(longer, run) == expected
-    sparser = replace(TINY, graph=replace(TINY.graph, similarity_threshold=0.6))
+    sparser = replace(tiny, graph=replace(tiny.graph, similarity_threshold=0.6))
     changed = {"graph/graph.tsv", "training", *FROM_TRAINING_ON[2:]}
     assert {out for out, current in planned(sparser, run).items() if not current} == changed
 
@@ -128,5 +126,5 @@ def test_whole_chain_on_synthetic_speech(tmp_path, capsys):
     clip = min((run / "target" / "audio").rglob("*.wav"))
     clip.write_bytes(clip.read_bytes()[:-2] + b"\1\1")
     untouched = {"source/audio", "source/manifest.csv", "target/audio"}
-    untouched |= {"upstream/random", "upstream/finetuned"}
+    untouched |= {"upstream/finetuned"}
     assert {out for out, current in planned(longer, run).items() if current} == untouched

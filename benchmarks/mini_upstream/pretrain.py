@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.audio.clip import SUFFIXES
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.upstream.settings import PretrainingConfig
 
 
 @stage(inputs=("audio", "upstream"), makes="folder", resumes=True)
@@ -52,7 +52,7 @@ def pretrain_upstream(
         ... )
     """
     paths = _find_clips(audio)
-    from ser_nsl.upstream.pretrainer import Pretrainer
+    from benchmarks.mini_upstream.pretrainer import Pretrainer
 
     work = out / "unfinished"
     work.mkdir(exist_ok=True)

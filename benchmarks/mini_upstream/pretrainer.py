@@ -14,6 +14,7 @@ from sklearn.cluster import MiniBatchKMeans
 from tqdm import tqdm
 from transformers.modeling_tf_utils import keras
 
+from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.audio.clip import cut_windows, read_batches, read_clips
 from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.settings import FrontEndConfig
@@ -29,7 +30,6 @@ from ser_nsl.upstream.encoder import (
     standardise,
 )
 from ser_nsl.upstream.position import fix_position_convolution
-from ser_nsl.upstream.settings import PretrainingConfig
 
 _FLOOR_DB = -20.0  # of standardised clips: below it there is little but noise
 _MEL_BINS = 64

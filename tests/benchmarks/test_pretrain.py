@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.mini_upstream import pretrain
+from benchmarks.mini_upstream.pretrain import pretrain_upstream
+from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.upstream import pretrain
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.make import make_upstream
-from ser_nsl.upstream.pretrain import pretrain_upstream
-from ser_nsl.upstream.settings import PretrainingConfig
 from ser_nsl.upstream.weights import weight_name
 
 CONFIG = PretrainingConfig(
