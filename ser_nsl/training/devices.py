@@ -54,21 +54,3 @@ def divided(batches: tf.data.Dataset) -> tf.data.Dataset:
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.with_options(options)
-
-
-def least_of_workers(value: int, strategy: tf.distribute.Strategy) -> int:
-    """The least of the values that the workers give; each must call this.
-
-    Args:
-        value: Of this worker.
-        strategy: Of all of them.
-    """
-    if strategy.num_replicas_in_sync == 1:
-        return value
-
-    def gather() -> tf.Tensor:
-        replica = tf.distribute.get_replica_context()
-        return replica.all_gather(tf.constant([value]), axis=0)
-
-    values = strategy.experimental_local_results(strategy.run(gather))[0]
-    return int(tf.reduce_min(values))

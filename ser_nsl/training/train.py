@@ -20,9 +20,8 @@ from ser_nsl.networks.saved import save_model
 from ser_nsl.pipeline.stage import read_record, stage
 from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips
 from ser_nsl.training.devices import all_devices, check_shares
-from ser_nsl.training.fit import UNFINISHED, fit
+from ser_nsl.training.fit import fit
 from ser_nsl.training.graph_regularization import GraphRegularization, check_layer, graph_config
-from ser_nsl.training.progress import forget
 from ser_nsl.training.settings import Method, TrainingConfig
 from ser_nsl.training.transfer import TransferMethod, with_embedding
 
@@ -129,13 +128,14 @@ def train_downstream(
     with strategy.scope(), _precision(training.precision):
         network = build()
         trained = regularized(network, clips, training) if method == "nsl" else network
-    history, kept = fit(trained, network, clips, validation, description, training, out)
+    progress = fit(trained, network, clips, validation, description, training, out)
+    history, kept = progress.history, progress.kept_epoch
     saved = build()  # for one device and in float32, as the weights are in any case
     saved.set_weights(network.get_weights())
     saved.compile()  # else Keras warns, when it is saved, of metrics that are not built
     save_model(saved, description, out)
     (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
-    forget(out / UNFINISHED)
+    progress.remove()
     shown = {"val_uar": f"{history[kept]['val_uar']:.1%}"} if validated else {}
     return {
         "clips": len(clips.labelled),

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.progress import Progress
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.clips import Clips
 from ser_nsl.upstream.encoder import LEAST_SAMPLES
-from ser_nsl.upstream.progress import Progress, check_finite
 from ser_nsl.upstream.settings import UpstreamConfig
 from ser_nsl.upstream.tuner import Tuner, all_devices
 
@@ -68,7 +68,7 @@ def finetune_upstream(
     tuner = Tuner(upstream, classes, config, steps=steps, strategy=all_devices())
     work = out / "unfinished"
     work.mkdir(exist_ok=True)
-    progress = Progress(tuner.weights, tuner.optimizer, work / "epochs", keep=config.keep)
+    progress = Progress(work / "epochs", tuner.weights, keep=config.keep, optimizer=tuner.optimizer)
     clips = Clips(rows["train"], rows["val"], config, tuner, work)
     if config.statistics:
         tuner.hear(clips.some())
@@ -77,7 +77,7 @@ def finetune_upstream(
     progress.restore_kept()
     _save_checkpoint(tuner, out)
     (out / "history.json").write_text(json.dumps(progress.history, indent=1) + "\n")
-    progress.forget()
+    progress.remove()
     shutil.rmtree(work)
     kept = progress.kept_epoch
     return {
@@ -117,8 +117,7 @@ def _train(
             loss = sum(losses) / clips.trained
             uar = tuner.uar(clips.validation()) if clips.validated else None
             _log(epoch, loss, uar, float(tuner.optimizer.learning_rate.numpy()))
-            check_finite(tuner.weights, f"epoch {epoch + 1}", config.learning_rate)
-            progress.save(loss, uar)
+            progress.save({"loss": loss, "val_uar": uar})
 
 
 def _check_clips(

@@ -25,6 +25,7 @@ from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.progress import Progress
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.dropout import seed_dropout
@@ -36,7 +37,6 @@ from ser_nsl.upstream.encoder import (
     standardise,
 )
 from ser_nsl.upstream.position import mend_position_convolution
-from ser_nsl.upstream.progress import Progress, check_finite
 from ser_nsl.upstream.settings import PretrainingConfig
 
 _FLOOR_DB = -20.0  # of standardised clips: below it there is little but noise
@@ -347,7 +347,7 @@ def _learn(
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return loss
 
-    progress = Progress(variables, optimizer, work / lesson, keep="last")
+    progress = Progress(work / lesson, variables, keep="last", optimizer=optimizer)
     done = len(progress.history)
     with tqdm(desc=lesson, total=epochs * steps, initial=done * steps, unit="step") as bar:
         for epoch in range(done, epochs):
@@ -361,7 +361,6 @@ def _learn(
                     )
                 bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{losses[-1]:.3f}")
                 bar.update()
-            check_finite(variables, f"the {lesson}, epoch {epoch + 1}", learning_rate)
-            progress.save(float(np.mean(losses)), None)
+            progress.save({"loss": float(np.mean(losses))})
             tqdm.write(f"{lesson}, epoch {epoch + 1}: loss {progress.history[-1]['loss']:.3f}")
     return [epoch["loss"] for epoch in progress.history]

@@ -7,8 +7,7 @@ from ser_nsl.evaluation.uar import UAR
 from ser_nsl.networks import NETWORKS
 from ser_nsl.networks.blocks import logmel_input
 from ser_nsl.training.data import LabelledClips, labelled_clips, training_clips
-from ser_nsl.training.fit import fit
-from ser_nsl.training.progress import Progress, dropout_generators
+from ser_nsl.training.fit import dropout_generators, fit
 from ser_nsl.training.settings import TrainingConfig
 
 CONFIG = TrainingConfig(epochs=5, batch_size=4, learning_rate=0.008, keep="last", seed=3)
@@ -47,50 +46,13 @@ def test_learning_rate_decays_by_steps(corpus, flat, tmp_path):
     config = replace(CONFIG, decay=0.5, decay_epochs=2)
     clips = training_clips(corpus.features, ("train",), corpus.description)
 
-    history, kept = fit(flat, flat, clips, None, corpus.description, config, tmp_path)
+    fitted = fit(flat, flat, clips, None, corpus.description, config, tmp_path)
 
-    rates = [epoch["learning_rate"] for epoch in history]
+    rates = [epoch["learning_rate"] for epoch in fitted.history]
     assert rates == pytest.approx([0.008, 0.008, 0.004, 0.004, 0.002])
     assert float(flat.optimizer.learning_rate) == pytest.approx(0.002)  # 20 steps taken
-    assert history[-1]["loss"] < history[0]["loss"]
-    assert kept == 4
-
-
-@pytest.mark.parametrize(("keep", "expected"), [("best", 2.0), ("last", 4.0)])
-def test_first_of_the_best_epochs_is_kept(keep, expected, flat, tmp_path):
-    flat.compile(tf.keras.optimizers.Adam())
-    bias = flat.get_layer("fc2").bias
-    progress = Progress(flat, flat, tmp_path, keep=keep)
-    for epoch, uar in enumerate([0.0, 0.7, 0.7, 0.6], start=1):
-        bias.assign([epoch] * 3)
-        progress.save({"val_uar": uar})
-
-    again = Progress(flat, flat, tmp_path, keep=keep)
-    assert again.history == progress.history
-    assert again.kept_epoch + 1 == expected
-    again.restore_kept()
-
-    assert bias.numpy().tolist() == [expected] * 3
-
-
-def test_full_disk_leaves_the_epoch_before(flat, tmp_path, monkeypatch):
-    flat.compile(tf.keras.optimizers.Adam())
-    bias = flat.get_layer("fc2").bias
-    bias.assign([1.0] * 3)
-    progress = Progress(flat, flat, tmp_path, keep="last")
-    progress.save({"loss": 1.0})
-    bias.assign([2.0] * 3)
-
-    def full(*given, **named):
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
-
-    monkeypatch.setattr(tf.train.Checkpoint, "_write", full)
-    with pytest.raises(tf.errors.ResourceExhaustedError):
-        progress.save({"loss": 2.0})
-    monkeypatch.undo()
-
-    assert Progress(flat, flat, tmp_path, keep="last").history == [{"loss": 1.0}]
-    assert bias.numpy().tolist() == [1.0] * 3
+    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
+    assert fitted.kept_epoch == 4
 
 
 def test_every_dropout_can_be_saved(corpus):

@@ -1,7 +1,7 @@
 import json
+import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from shutil import copytree
 
@@ -164,30 +164,26 @@ def test_stopped_training_ends_as_one_that_was_not(
     }
 
 
+@pytest.mark.slow
 def test_killed_training_ends_as_one_that_was_not(corpus, tmp_path):
-    """In a process of its own, which is killed the hard way once an epoch is saved."""
+    """In a process of its own, which kills itself the hard way once an epoch is saved."""
     given = arguments_for(corpus, model="mobilenet15")
     train_downstream(**given, out=tmp_path / "whole")
     script = f"""
+import os, signal
 from pathlib import PosixPath
-from time import sleep
-from ser_nsl.pipeline.experiment import AugmentationConfig, TrainingConfig
-from ser_nsl.training.train import train_downstream
-from ser_nsl.training.watch import ProgressBar
-ProgressBar.on_epoch_begin = lambda self, epoch, logs: sleep(60 * epoch)
+from ser_nsl.pipeline.progress import Progress
+from ser_nsl.training import AugmentationConfig, TrainingConfig, train_downstream
+def save_and_die(self, measured, save=Progress.save):
+    save(self, measured)
+    os.kill(os.getpid(), signal.SIGKILL)
+Progress.save = save_and_die
 train_downstream(**{given!r}, out={tmp_path / "killed"!r})
 """
-    run = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    saved = tmp_path / ".killed.partial" / "unfinished" / "checkpoint"
-    deadline = time.monotonic() + 120
-    while not saved.exists() and run.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    run.kill()
-    run.wait()
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
-    assert saved.exists()
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (tmp_path / ".killed.partial" / "unfinished" / "checkpoint").exists()
     train_downstream(**given, out=tmp_path / "killed")
     assert_same_run(tmp_path / "killed", tmp_path / "whole")
 
@@ -406,9 +402,7 @@ def test_runaway_loss_leaves_the_earlier_model(corpus, tmp_path):
     )
 
     # The first step of the second epoch is the last one at the lower rate.
-    match = (
-        r"the loss is (nan|inf) in step [34], with (train\d\d, )+of epoch 2, at 1e\+30; lower it"
-    )
+    match = r"learning_rate: the loss is (nan|inf) in step [34] of epoch 2, at 1e\+30.*: train\d\d"
     with pytest.raises(InputError, match=match) as error:
         train(corpus, out, training=training)
 
@@ -420,9 +414,7 @@ def test_runaway_loss_leaves_the_earlier_model(corpus, tmp_path):
 
 
 def test_nothing_is_left_where_no_epoch_ended(corpus, tmp_path):
-    with pytest.raises(
-        InputError, match=r"the loss is (nan|inf) in step 2, .*of epoch 1, at 1e\+30"
-    ):
+    with pytest.raises(InputError, match=r"the loss is (nan|inf) in step 2 of epoch 1, at 1e\+30"):
         train(corpus, tmp_path / "model", training=replace(SHORT, learning_rate=1e30))
 
     assert not list(tmp_path.iterdir())
