@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from sklearn.metrics import ConfusionMatrixDisplay
 from tqdm import tqdm
 
 _SHORT_NAMES = {"loss": "loss", "scaled_graph_loss": "graph", "uar": "uar", "val_uar": "val_uar"}
@@ -76,7 +74,8 @@ class Curves:
             epoch: Number of the epoch, from 1.
             measured: Losses and scores, as in the history of `fit`; their names are kept.
             confusion: Confusion matrix of the validation split, counts, shape
-                `(classes, classes)`, rows true; None without a validation split.
+                `(classes, classes)`, rows true, columns predicted; None without a validation
+                split. It becomes a table in TensorBoard's texts.
         """
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(str(self._folder))
@@ -84,36 +83,11 @@ class Curves:
             for name, value in measured.items():
                 tf.summary.scalar(name, value)
             if confusion is not None:
-                image = draw_confusion(confusion, self._classes)
-                tf.summary.image("confusion in validation", image[np.newaxis])
+                table = pd.DataFrame(confusion.astype(int), self._classes, self._classes)
+                tf.summary.text("confusion in validation", table.to_markdown())
         self._writer.flush()
 
     def close(self) -> None:
         """Closes the log."""
         if self._writer is not None:
             self._writer.close()
-
-
-def draw_confusion(confusion: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Draws a confusion matrix as shares of its rows.
-
-    Args:
-        confusion: Counts, shape `(classes, classes)`, rows true, columns predicted.
-        classes: Names of the classes in the order of the indices.
-
-    Returns:
-        Image, uint8, shape `(500, 500, 4)`.
-    """
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(5, 5), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    ConfusionMatrixDisplay(shares, display_labels=classes).plot(
-        ax=figure.add_subplot(),
-        cmap="Blues",
-        colorbar=False,
-        im_kw={"vmin": 0, "vmax": 1},
-        values_format=".0%",
-        xticks_rotation=45,
-    )
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())
