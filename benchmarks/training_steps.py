@@ -154,9 +154,9 @@ def trainable(network: str, source: str | None, neighbors: int, precision: str):
     from ser_nsl.audio.features import Description
     from ser_nsl.networks import NETWORKS
     from ser_nsl.training.data import training_clips
+    from ser_nsl.training.graph_regularization import regularized
     from ser_nsl.training.orders import shuffled
     from ser_nsl.training.settings import TrainingConfig
-    from ser_nsl.training.train import regularized
 
     folder = Path(mkdtemp(prefix="training_steps"))
     atexit.register(shutil.rmtree, folder)

@@ -11,7 +11,6 @@ from ser_nsl.errors import InputError
 from ser_nsl.evaluation.scores import score, z_test
 from ser_nsl.networks.saved import check_description, load_model
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.training.data import labelled_clips
 
 __all__ = ["evaluate", "read_metrics"]
 
@@ -27,26 +26,34 @@ def evaluate(
     compare_with: Path | None = None,
     batch_size: int = 32,
 ) -> Mapping[str, Any]:
-    """Scores a model on every clip of a split, once.
+    """Scores a model on every clip of a split.
 
     Args:
         model_dir: Folder of a trained model.
-        records: Log Mel records.
+        records: Folder with log Mel records.
         out: Result file (JSON): UAR, accuracy, recall by class, confusion matrix, and the
             predicted class of each clip.
-        split: Which clips.
-        embeddings: Embeddings of these clips, for the methods add, max and avg.
+        split: Split to score.
+        embeddings: Folder with embeddings of these clips, for the methods add, max and avg.
         compare_with: Result file of another system on the same clips; adds the one-tailed
             z-test that this model is better.
-        batch_size: Clips a step; changes nothing but speed.
+        batch_size: Clips per step; it changes only the speed.
 
     Returns:
         UAR, accuracy, p of the test on UAR, and number of clips.
 
     Raises:
-        InputError: If the model folder is incomplete, the records were made for another one,
+        InputError: If the model folder is incomplete, the records were made for another model,
             the model needs embeddings or takes none, or `compare_with` scored other clips.
+
+    Example:
+        >>> scored = evaluate(model_dir=Path("model"), records=Path("features"),
+        ...     out=Path("metrics.json"))
+        >>> scored.counts["clips"], read_metrics(Path("metrics.json"))["classes"]
+        (6, ['anger', 'neutral', 'sadness'])
     """
+    from ser_nsl.training.data import labelled_clips  # TensorFlow takes seconds to import
+
     other = read_metrics(compare_with) if compare_with else None
     model, description = load_model(model_dir)
     if ("embedding" in model.input_names) != (embeddings is not None):
@@ -54,14 +61,13 @@ def evaluate(
             "embeddings: a model of the methods add, max and avg, and no other, needs them; "
             f"{model_dir} takes {', '.join(model.input_names)}."
         )
-    clips = labelled_clips(
-        records, (split,), check_description(description, records), embeddings=embeddings
-    )
+    check_description(description, records)
+    clips = labelled_clips(records, (split,), description, embeddings=embeddings)
     unshared = sorted(other["predictions"].keys() ^ clips.labels.keys()) if other else []
     if unshared:
         raise InputError(
             f"{compare_with}: scored other clips than {records} ({split}) holds; {len(unshared)} "
-            f"are in one of them only (first: {', '.join(unshared[:3])}). Score both alike."
+            f"are in only one of them (first: {', '.join(unshared[:3])}). Score both on the same."
         )
     labels = np.array(list(clips.labels.values()))
     logits = model.predict(clips.dataset.batch(batch_size).map(lambda x, _: x), verbose=0)
@@ -69,27 +75,32 @@ def evaluate(
     result = score(labels, predicted, description.classes)
     names = (description.classes[i] for i in predicted)
     result["predictions"] = dict(zip(clips.labels, names, strict=True))
-    if other is not None:
-        result["p_better"] = z_test(result, other)
-    out.write_text(json.dumps(result, indent=1) + "\n")
     shown = {"uar": f"{result['uar']:.1%}", "accuracy": f"{result['accuracy']:.1%}"}
     if other is not None:
+        result["p_better"] = z_test(result, other)
         p = result["p_better"]["uar"]
         shown["p"] = f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+    out.write_text(json.dumps(result, indent=1) + "\n")
     return {**shown, "clips": result["clips"]}
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Reads the result file of an evaluation.
+    """Reads the result file of `evaluate`.
 
     Args:
-        path: Made by `evaluate`.
+        path: Result file (JSON).
 
     Returns:
-        What `score` gives, and `predictions` by id.
+        The scores, as `score` returns them, and `predictions`, the predicted class by id.
 
     Raises:
-        InputError: If it is missing or has another form.
+        InputError: If the file is missing or has another form.
+
+    Example:
+        >>> made = evaluate(model_dir=Path("model"), records=Path("features"),
+        ...     out=Path("metrics.json"))
+        >>> sorted(read_metrics(Path("metrics.json")))
+        ['accuracy', 'classes', 'clips', 'confusion_matrix', 'predictions', 'recall', 'uar']
     """
     try:
         values = json.loads(Path(path).read_text())
@@ -97,5 +108,5 @@ def read_metrics(path: Path) -> dict[str, Any]:
         return values
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: is not a result file of tools/evaluate.py ({type(error).__name__}: {error})."
+            f"{path}: is not a result file of `ser-nsl evaluate` ({type(error).__name__}: {error})."
         ) from error

@@ -6,19 +6,25 @@ import tensorflow as tf
 
 
 class UAR(tf.keras.metrics.Metric):
-    """Unweighted average recall, from a confusion matrix kept in the graph.
+    """Unweighted average recall, from a confusion matrix of all batches.
 
-    Equals scikit-learn's balanced accuracy on the whole set, whatever the batches: classes
-    without a clip are left out of the mean.
+    It equals scikit-learn's balanced accuracy on the whole set: classes without a clip are left out
+    of the mean.
+
+    Example:
+        >>> metric = UAR(3)
+        >>> metric.update_state([0, 0, 0, 1], tf.one_hot([0, 0, 1, 1], 3))
+        >>> round(float(metric.result()), 3)
+        0.833
     """
 
     def __init__(self, classes: int, name: str = "uar", **kwargs: Any) -> None:
-        """Starts from an empty confusion matrix.
+        """Makes an empty confusion matrix.
 
         Args:
             classes: Number of classes.
-            name: As in logs.
-            **kwargs: Of `tf.keras.metrics.Metric`.
+            name: Name in logs.
+            **kwargs: Arguments of `tf.keras.metrics.Metric`.
         """
         super().__init__(name=name, **kwargs)
         self.classes = classes
@@ -33,10 +39,10 @@ class UAR(tf.keras.metrics.Metric):
         """Counts a batch.
 
         Args:
-            y_true: int, shape `(batch,)` or `(batch, 1)`, index of the class.
-            y_pred: float, shape `(batch, classes)`, logits or probabilities.
-            sample_weight: float, shape `(batch,)`: clips of weight 0 are left out, all others count
-                alike.
+            y_true: Indices of the true classes, int, shape `(batch,)` or `(batch, 1)`.
+            y_pred: Logits or probabilities, float, shape `(batch, classes)`.
+            sample_weight: Weights, float, shape `(batch,)`: clips of weight 0 are left out, all
+                others count the same.
         """
         if sample_weight is not None:
             sample_weight = tf.reshape(tf.not_equal(sample_weight, 0), [-1])
@@ -51,16 +57,16 @@ class UAR(tf.keras.metrics.Metric):
         )
 
     def result(self) -> tf.Tensor:
-        """Mean recall of the classes seen, a float32 scalar in [0, 1]."""
+        """Returns the mean recall of the classes that have clips, a float32 scalar in [0, 1]."""
         clips = tf.reduce_sum(self.confusion, axis=1)
-        seen = tf.cast(clips > 0, tf.float32)
+        present = tf.cast(clips > 0, tf.float32)
         recalls = tf.math.divide_no_nan(tf.linalg.diag_part(self.confusion), clips)
-        return tf.math.divide_no_nan(tf.reduce_sum(recalls), tf.reduce_sum(seen))
+        return tf.math.divide_no_nan(tf.reduce_sum(recalls), tf.reduce_sum(present))
 
     def reset_state(self) -> None:
         """Empties the confusion matrix."""
         self.confusion.assign(tf.zeros_like(self.confusion))
 
     def get_config(self) -> dict[str, Any]:
-        """Settings to make the metric again."""
+        """Returns the settings from which Keras makes the metric again."""
         return {**super().get_config(), "classes": self.classes}

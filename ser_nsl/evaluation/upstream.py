@@ -1,35 +1,33 @@
-"""The stage that measures an upstream: how well it knows its source, and judges likeness elsewhere.
+"""The stage that measures an upstream: its UAR on its source, and its neighbours on other corpora.
 
-A target's labels serve for measuring only: nothing is trained or chosen here.
+The labels of a target serve for measuring only: nothing is trained or chosen here.
 """
+
+from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
-from transformers import TFWav2Vec2ForSequenceClassification
-from transformers.modeling_tf_utils import keras
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
-from ser_nsl.embeddings.center import without_speaker_means
-from ser_nsl.embeddings.mfcc import mfcc_embeddings
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.scores import score
-from ser_nsl.graph.quality import chance_agreement, neighbor_agreement
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.upstream.checkpoint import fingerprint, load_upstream, quiet_transformers
-from ser_nsl.upstream.embed import Embedder
-from ser_nsl.upstream.encoder import LEAST_SAMPLES
+
+if TYPE_CHECKING:
+    from transformers import TFWav2Vec2ForSequenceClassification
+
+    from ser_nsl.upstream.embed import Embedder
 
 NEIGHBORS = (3, 6, 9)
 
 _SHARES = ("other_speakers", "other_speakers_centered", "all_speakers")
-_COMPARISONS = {"other_speakers": True, "all_speakers": False}  # whether a clip's own is left out
 
 
 @stage(inputs=("upstream", "source", "targets"), makes="file")
@@ -42,12 +40,12 @@ def measure_upstream(
     clip_seconds: float = 4.0,
     seed: int = 0,
 ) -> Mapping[str, Any]:
-    """Measures a fine-tuned upstream on its source's test split and as a judge of likeness.
+    """Measures a fine-tuned upstream on its source's test split, and the neighbours it finds.
 
-    On each target: of the 3, 6 and 9 clips whose embeddings are nearest by cosine, the share that
-    has the clip's emotion, among other speakers, among other speakers after each speaker's mean
-    was taken away, and among all. Beside it stand what chance gives, the same for MFCCs, and the
-    same for the network untrained.
+    On each target, this is the share of a clip's 3, 6 and 9 nearest neighbours (by cosine of the
+    embeddings) that have the clip's emotion: among clips of other speakers, the same after each
+    speaker's mean was subtracted, and among all clips. Beside it stand the shares by chance, for
+    MFCCs, and for the untrained network.
 
     Args:
         upstream: Folder or hub name of a checkpoint with an emotion head.
@@ -55,25 +53,36 @@ def measure_upstream(
         out: Result file (JSON).
         targets: Manifests of other corpora, of which all clips are compared.
         clip_seconds: Length to which every clip is cut or repeated for the upstream, in seconds;
-            MFCCs see whole clips.
-        seed: Of the untrained network's weights.
+            MFCCs are taken from whole clips.
+        seed: Seed of the untrained network's weights.
 
     Returns:
-        UAR, accuracy and number of clips of the source's test split, and of each target the share
+        UAR, accuracy and number of clips of the source's test split, and for each target the share
         among 6 neighbours by other speakers, beside MFCCs and chance.
 
     Raises:
         InputError: If the checkpoint or a clip cannot be used, the source has no test clip or one
             whose emotion the checkpoint does not know, or a target's clips lack an emotion or
             speaker or are too few.
+
+    Example:
+        >>> shipped = "models/wav2vec2-mini-ravdess"
+        >>> made = measure_upstream(upstream=shipped, source=Path("manifest.csv"),
+        ...     out=Path("measures.json"))  # doctest: +SKIP
+        >>> made.counts["uar"]  # doctest: +SKIP
+        '33.3%'
     """
+    from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
+    from ser_nsl.upstream.embed import Embedder
+    from ser_nsl.upstream.encoder import LEAST_SAMPLES
+
     samples = round(clip_seconds * SAMPLE_RATE_HZ)
     if samples < LEAST_SAMPLES:
         raise InputError(
             f"clip_seconds: must be at least {LEAST_SAMPLES / SAMPLE_RATE_HZ}; received "
             f"{clip_seconds}."
         )
-    corpora = _read_targets(targets)
+    tables = _read_targets(targets)
     model, extractor = load_upstream(upstream)
     classes = tuple(label for _, label in sorted((model.config.id2label or {}).items()))
     tests = _read_tests(source, classes)
@@ -85,7 +94,7 @@ def measure_upstream(
         "source": _score(tests, trained, model, classes),
         "targets": {
             name: _compare(clips, {"upstream": trained, "untrained": untrained}, name)
-            for name, clips in corpora.items()
+            for name, clips in tables.items()
         },
     }
     out.write_text(json.dumps(result, indent=1) + "\n")
@@ -101,17 +110,17 @@ def read_measures(path: Path) -> dict[str, Any]:
     """Reads the result file of `measure_upstream`.
 
     Args:
-        path: The JSON file.
+        path: Result file (JSON).
 
     Returns:
-        `upstream` (the checkpoint's hash), `clip_seconds`, `source` (corpus, speakers, and what
-        `ser_nsl.evaluation.model.score` gives), and `targets`: by corpus `clips`, `speakers`,
-        `emotions`, and for `other_speakers`, `other_speakers_centered` and `all_speakers` the
-        shares: `chance`, and `mfcc`, `untrained`, `upstream` by number of neighbours. All shares
-        are in [0, 1].
+        `upstream` (the checkpoint's hash), `clip_seconds`, `source` (corpus, speakers, and the
+        scores as `score` returns them), and `targets`: by corpus `clips`, `speakers`, `emotions`,
+        and for `other_speakers`, `other_speakers_centered` and `all_speakers` the shares:
+        `chance`, and `mfcc`, `untrained`, `upstream` by number of neighbours. All shares are in
+        [0, 1].
 
     Raises:
-        InputError: If it is missing or has another form.
+        InputError: If the file is missing or has another form.
     """
     try:
         values = json.loads(Path(path).read_text())
@@ -120,14 +129,14 @@ def read_measures(path: Path) -> dict[str, Any]:
         return values
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: is not a result file of tools/measure_upstream.py "
+            f"{path}: is not a result file of `ser-nsl measure-upstream` "
             f"({type(error).__name__}: {error})."
         ) from error
 
 
 def _read_targets(manifests: Sequence[Path]) -> dict[str, pd.DataFrame]:
     """Reads the clips to compare, by corpus."""
-    corpora: dict[str, pd.DataFrame] = {}
+    tables: dict[str, pd.DataFrame] = {}
     for manifest in manifests:
         table = read_manifest(manifest)
         for column in ("emotion", "speaker"):
@@ -135,13 +144,15 @@ def _read_targets(manifests: Sequence[Path]) -> dict[str, pd.DataFrame]:
             if len(lacking):
                 raise InputError(
                     f"{manifest}: {len(lacking)} clips have no {column} (first: "
-                    f"{', '.join(lacking[:3])}); likeness is measured on labelled clips only."
+                    f"{', '.join(lacking[:3])}); targets need both for every clip."
                 )
         name = table["corpus"].iloc[0]
-        if name in corpora:
-            raise InputError(f"targets: {manifest} is the second of {name}; give one a corpus.")
-        corpora[name] = table.assign(audio=audio_paths(table, manifest, None))
-    return corpora
+        if name in tables:
+            raise InputError(
+                f"targets: {manifest} is the second manifest of {name}; give one per corpus."
+            )
+        tables[name] = table.assign(audio=audio_paths(table, manifest, None))
+    return tables
 
 
 def _read_tests(manifest: Path, classes: tuple[str, ...]) -> pd.DataFrame:
@@ -161,12 +172,17 @@ def _read_tests(manifest: Path, classes: tuple[str, ...]) -> pd.DataFrame:
 def _untrained(
     model: TFWav2Vec2ForSequenceClassification, seed: int
 ) -> TFWav2Vec2ForSequenceClassification:
-    """The same network with random weights."""
+    """Returns the same network with random weights."""
+    from transformers import TFWav2Vec2ForSequenceClassification
+    from transformers.modeling_tf_utils import keras
+
+    from ser_nsl.upstream.checkpoint import quiet_transformers
+
     keras.utils.set_random_seed(seed)
     with quiet_transformers():
-        twin = TFWav2Vec2ForSequenceClassification(model.config)
-        twin.build_in_name_scope()
-    return twin
+        untrained = TFWav2Vec2ForSequenceClassification(model.config)
+        untrained.build_in_name_scope()
+    return untrained
 
 
 def _score(
@@ -182,39 +198,36 @@ def _score(
 
 
 def _compare(clips: pd.DataFrame, embedders: Mapping[str, Embedder], name: str) -> dict[str, Any]:
-    """Shares of neighbours of one emotion, by what finds the neighbours."""
+    """Returns the shares of neighbours with the same emotion, for each kind of embeddings."""
+    from ser_nsl.embeddings.center import without_speaker_means
+    from ser_nsl.embeddings.mfcc import mfcc_embeddings
+    from ser_nsl.graph.quality import chance_agreement, neighbor_agreement
+
     waveforms = map(read_audio, tqdm(clips["audio"], desc=f"{name}, mfcc", unit="clip"))
     spaces = {"mfcc": mfcc_embeddings(waveforms)}
     for kind, embedder in embedders.items():
         spaces[kind] = _embed(clips, embedder, f"{name}, {kind}")
     emotions, speakers = clips["emotion"], clips["speaker"]
+    centered = {kind: without_speaker_means(space, speakers) for kind, space in spaces.items()}
     measured: dict[str, Any] = {
         "clips": len(clips),
         "speakers": len(set(speakers)),
         "emotions": len(set(emotions)),
     }
-    for comparison, across_speakers in _COMPARISONS.items():
+    for comparison, compared in zip(_SHARES, (spaces, centered, spaces), strict=True):
+        across_speakers = comparison != "all_speakers"
         chance = chance_agreement(emotions, speakers, across_speakers=across_speakers)
-        measured[comparison] = {"chance": chance}
-        for kind, space in spaces.items():
-            measured[comparison][kind] = neighbor_agreement(
+        measured[comparison] = {"chance": chance} | {
+            kind: neighbor_agreement(
                 space, emotions, speakers, neighbors=NEIGHBORS, across_speakers=across_speakers
             )
-    measured["other_speakers_centered"] = {"chance": measured["other_speakers"]["chance"]} | {
-        kind: neighbor_agreement(
-            without_speaker_means(space, speakers),
-            emotions,
-            speakers,
-            neighbors=NEIGHBORS,
-            across_speakers=True,
-        )
-        for kind, space in spaces.items()
-    }
+            for kind, space in compared.items()
+        }
     return measured
 
 
 def _embed(clips: pd.DataFrame, embedder: Embedder, title: str) -> np.ndarray:
-    """Embeds clips, each cut or repeated to one window; shape `(clips, width)`."""
+    """Embeds clips, each cut or repeated to one window: shape `(clips, width)`."""
     vectors = []
     with tqdm(total=len(clips), desc=title, unit="clip") as bar:
         batches = read_batches(list(clips["audio"]), embedder.window, batch=embedder.batch_size)

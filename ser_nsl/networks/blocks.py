@@ -1,22 +1,25 @@
 """The layers that the networks share."""
 
-import tensorflow as tf
+from __future__ import annotations
 
 from ser_nsl.audio.features import Description
+from ser_nsl.networks.lazy import tf
 
 EMBEDDING_WIDTH = 256
+"""Units of `fc1`, as wide as the upstream's embeddings."""
+
 BATCH_NORM_MOMENTUM = 0.9
-"""Keras's 0.99 needs some 500 steps to forget its start; small corpora have few."""
+"""Keras's 0.99 forgets its initial values in about 500 steps, more than a small corpus has."""
 
 
 def logmel_input(description: Description) -> tuple[tf.Tensor, tf.Tensor]:
-    """Starts a network: log Mel in dB, standardised band by band, as a picture of one channel.
+    """Starts a network: log Mel in dB, standardised band by band, as an image of one channel.
 
     Args:
-        description: Shape, mean and deviation of the features.
+        description: Description of the features, with their shape, mean and deviation.
 
     Returns:
-        The Keras input `logmel`, shape `(batch, frames, mels)`, and the picture, shape
+        The Keras input `logmel`, shape `(batch, frames, mels)`, and the image, shape
         `(batch, frames, mels, 1)`.
     """
     logmel = tf.keras.Input(description.logmel_shape, name="logmel")
@@ -48,23 +51,23 @@ def depthwise_separable(x: tf.Tensor, filters: int, *, strides: int = 1) -> tf.T
 
 def _norm(x: tf.Tensor) -> tf.Tensor:
     """Batch normalisation over the whole batch, however many devices share it."""
-    several = tf.distribute.get_strategy().num_replicas_in_sync > 1  # it is slower where not
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1  # on one it would be slower
     return tf.keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, synchronized=several)(x)
 
 
 def classify(
     logmel: tf.Tensor, x: tf.Tensor, description: Description, name: str
 ) -> tf.keras.Model:
-    """Ends a network: global average pooling, `fc1` with ReLU, `fc2` with one logit a class.
+    """Ends a network: global average pooling, `fc1` with ReLU, `fc2` with one logit per class.
 
     Args:
-        logmel: The network's Keras input.
-        x: float, shape `(batch, frames, bands, channels)`.
-        description: Of the features, for the number of classes.
+        logmel: Keras input of the network.
+        x: Output of its last block, shape `(batch, frames, bands, channels)`.
+        description: Description of the features, with the classes.
         name: Name of the model.
 
     Returns:
-        The model, from `logmel` to logits, float32 in any precision, shape `(batch, classes)`.
+        The model from `logmel` to logits: float32 in any precision, shape `(batch, classes)`.
     """
     x = tf.keras.layers.GlobalAveragePooling2D()(x)
     x = tf.keras.layers.Dense(EMBEDDING_WIDTH, activation="relu", name="fc1")(x)

@@ -1,31 +1,42 @@
 """ResNet-9: a stem and three residual blocks (arXiv 2210.14977, after arXiv 1512.03385)."""
 
-import tensorflow as tf
+from __future__ import annotations
 
 from ser_nsl.audio.features import Description
 from ser_nsl.networks.blocks import classify, conv_norm, conv_norm_relu, logmel_input
+from ser_nsl.networks.lazy import tf
 
 
 def resnet9(description: Description) -> tf.keras.Model:
-    """Builds ResNet-9; 4.96 M parameters.
+    """Builds ResNet-9, with 4.96 million parameters.
 
     Args:
-        description: Of the features.
+        description: Description of the features.
 
     Returns:
         Keras model from `logmel` to logits.
+
+    Example:
+        >>> network = resnet9(Description.load("features"))
+        >>> network.get_layer("fc1").output_shape
+        (None, 256)
     """
     return _resnet9(description, 64, "resnet9")
 
 
 def resnet9_quarter(description: Description) -> tf.keras.Model:
-    """Builds ResNet-9 with a quarter of the filters, for small devices; 0.34 M parameters.
+    """Builds ResNet-9 with a quarter of the filters, for small devices: 0.34 million parameters.
 
     Args:
-        description: Of the features.
+        description: Description of the features.
 
     Returns:
         Keras model from `logmel` to logits.
+
+    Example:
+        >>> description = Description.load("features")
+        >>> resnet9(description).count_params() // resnet9_quarter(description).count_params()
+        14
     """
     return _resnet9(description, 16, "resnet9_quarter")
 

@@ -1,4 +1,6 @@
-"""`model/`: a Keras model, and beside it what its numbers mean."""
+"""The folder `model/`: a Keras model, and beside it a description of its input and output."""
+
+from __future__ import annotations
 
 import logging
 import shutil
@@ -6,10 +8,9 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import tensorflow as tf
-
 from ser_nsl.audio.features import Description
 from ser_nsl.errors import InputError
+from ser_nsl.networks.lazy import tf
 
 # HDF5, not `.keras`: once transformers has brought tf-keras into a process that already holds
 # TensorFlow's own Keras, loading a `.keras` file mixes the classes of both and never returns.
@@ -21,17 +22,25 @@ _FUNCTION_NAME = "saved_function"
 def save_model(model: tf.keras.Model, description: Description, folder: Path) -> None:
     """Writes a model and `description.json`, as evaluation and export read them.
 
-    A model of Keras's own layers goes to `model.h5`. One that is subclassed, or has layers of
-    one's own, goes to the SavedModel `saved_function`: who reads it need not know the classes.
+    A model of Keras's own layers goes to `model.h5`. A subclassed model, or one with custom layers,
+    goes to the SavedModel `saved_function`, which can be read without its classes.
 
     Args:
-        model: From log Mel in dB, as a tensor or as `{"logmel": tensor}`, to logits. A subclassed
-            one must have been called, as training does.
-        description: Of the features that it was trained on.
-        folder: Made where it is missing.
+        model: Model from log Mel in dB, as a tensor or as `{"logmel": tensor}`, to logits. A
+            subclassed one must have been called, as training does.
+        description: Description of the features that it was trained on.
+        folder: Folder to write to, made where it is missing.
 
     Raises:
         InputError: If a subclassed model was never called.
+
+    Example:
+        >>> logmel = tf.keras.Input((36, 64), name="logmel")  # frames x Mel bands
+        >>> pooled = tf.keras.layers.GlobalAveragePooling1D()(logmel)
+        >>> model = tf.keras.Model(logmel, tf.keras.layers.Dense(3)(pooled))
+        >>> save_model(model, Description.load("features"), Path("pooled"))
+        >>> sorted(path.name for path in Path("pooled").iterdir())
+        ['description.json', 'model.h5']
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +56,7 @@ def save_model(model: tf.keras.Model, description: Description, folder: Path) ->
 
 
 def _is_of_keras(model: tf.keras.Model) -> bool:
-    """Whether every part of a model is of a class that any process knows."""
+    """Returns whether every part of a model is of a class that any process knows."""
     return all(
         type(part).__module__.partition(".")[0] in ("keras", "tf_keras")
         for part in (model, *model.submodules)
@@ -56,11 +65,11 @@ def _is_of_keras(model: tf.keras.Model) -> bool:
 
 
 def _save_function(model: tf.keras.Model, description: Description, path: Path) -> None:
-    """Saves what a model computes, without what it is made of."""
+    """Saves the function that a model computes, without its classes."""
     called_with = model.save_spec()
     if called_with is None:
         raise InputError(
-            f"model: {model.name} was never called, so its weights are not made; train it first."
+            f"model: {model.name} was never called, so it has no weights yet; train it first."
         )
     takes_names = isinstance(called_with[0][0], Mapping)
 
@@ -73,32 +82,36 @@ def _save_function(model: tf.keras.Model, description: Description, path: Path) 
     function.serve = tf.function(serve, [tf.TensorSpec(shape, tf.float32, "logmel")])
     logger = tf.get_logger()
     level = logger.level
-    logger.setLevel(max(level, logging.WARNING))  # in notebooks it would tell where the assets are
+    logger.setLevel(max(level, logging.WARNING))  # it would log the folder of the assets
     try:
         tf.saved_model.save(function, str(path))
     finally:
         logger.setLevel(level)
 
 
-class _SavedFunction(tf.keras.layers.Layer):
-    """What `_save_function` has saved."""
+def _load_function(path: Path, description: Description) -> tf.keras.Model:
+    """Makes a functional model of what `_save_function` has saved."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(name="saved_function", trainable=False)
-        self._function = tf.saved_model.load(str(path))
+    class SavedFunction(tf.keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__(name=_FUNCTION_NAME, trainable=False)
+            self._function = tf.saved_model.load(str(path))
 
-    def call(self, logmel: tf.Tensor) -> tf.Tensor:
-        return self._function.serve(logmel)
+        def call(self, logmel: tf.Tensor) -> tf.Tensor:
+            return self._function.serve(logmel)
+
+    logmel = tf.keras.Input(description.logmel_shape, name="logmel")
+    return tf.keras.Model(logmel, SavedFunction()(logmel))
 
 
 def save_last_weights(network: tf.keras.Model, folder: Path) -> None:
     """Writes `last.weights.h5`, which `load_weights` of such a network reads.
 
     Args:
-        network: As it is after an epoch.
+        network: Network at the end of an epoch.
         folder: Existing folder.
     """
-    bare = tf.keras.Model(network.inputs, network.outputs)  # without the optimizer of a training
+    bare = tf.keras.Model(network.inputs, network.outputs)  # without the optimizer
     bare.save_weights(folder / _LAST_WEIGHTS_NAME)
 
 
@@ -106,14 +119,21 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
     """Reads a model folder.
 
     Args:
-        folder: Made by `save_model`.
+        folder: Folder that `save_model` wrote.
 
     Returns:
-        The model, not compiled, and the description. Of a subclassed model a functional one that
-        computes the same; it cannot be trained on.
+        The model, not compiled, and the description. For a subclassed model this is a functional
+        one that computes the same, but cannot be trained.
 
     Raises:
         InputError: If the folder is incomplete or its parts do not fit.
+
+    Example:
+        >>> model, description = load_model("model")
+        >>> silence = tf.fill((1, *description.logmel_shape), -80.0)  # log Mel in dB
+        >>> probabilities = tf.nn.softmax(model(silence))
+        >>> dict(zip(description.classes, probabilities[0].numpy().round(3)))
+        {...}
     """
     description = Description.load(folder)
     path = Path(folder) / _MODEL_NAME
@@ -123,8 +143,7 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
         raise InputError(f"{folder}: {_MODEL_NAME} is missing; train the model again.")
     try:
         if path.is_dir():
-            logmel = tf.keras.Input(description.logmel_shape, name="logmel")
-            model = tf.keras.Model(logmel, _SavedFunction(path)(logmel))
+            model = _load_function(path, description)
         else:
             model = tf.keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError) as error:
@@ -137,25 +156,21 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
     return model, description
 
 
-def check_description(description: Description, records: Path) -> Description:
-    """Checks that records were made for a model.
+def check_description(description: Description, records: Path) -> None:
+    """Checks that feature records fit a model.
 
     Args:
-        description: The model's.
-        records: Folder of features.
-
-    Returns:
-        The model's description.
+        description: Description of the model.
+        records: Folder of feature records.
 
     Raises:
         InputError: If classes, front end or length differ.
     """
     other = Description.load(records)
     for name in ("classes", "front_end", "clip_samples"):
-        ours, theirs = getattr(description, name), getattr(other, name)
-        if ours != theirs:
+        expected, found = getattr(description, name), getattr(other, name)
+        if expected != found:
             raise InputError(
-                f"{records}: its {name} ({theirs}) are not those the model was trained with "
-                f"({ours}). Extract the features again with the model's settings."
+                f"{records}: {name} must be as in the model's description, {expected}; received "
+                f"{found}. Extract the features again with the model's settings."
             )
-    return description

@@ -1,9 +1,4 @@
-from .data import (
-    LabelledClips,
-    TrainingClips,
-    labelled_clips,
-    training_clips,
-)
+from .data import LabelledClips, TrainingClips, labelled_clips, training_clips
 from .graph_regularization import GraphRegularization, graph_config
 from .orders import shuffled
 from .pseudo_labels import pseudo_label
@@ -17,8 +12,8 @@ __all__ = [
     "TrainingClips",
     "TrainingConfig",
     "graph_config",
-    "pseudo_label",
     "labelled_clips",
+    "pseudo_label",
     "shuffled",
     "train_downstream",
     "training_clips",

@@ -1,4 +1,4 @@
-"""Clips as they might have been: shifted, partly hidden, with noise behind them."""
+"""Augmentation of clips in training: shifts, masks and noise, on log Mel."""
 
 import librosa
 import numpy as np
@@ -11,18 +11,18 @@ from ser_nsl.training.settings import AugmentationConfig
 
 _SNR_RANGE_DB = 30.0
 _NOISE_TILTS_DB_PER_OCTAVE = (-6.0, 0.0)  # brown to white
-_LOWEST_HZ = 100.0  # below, a tilt goes no further
+_LOWEST_HZ = 100.0  # the tilt ends here
 
 
 def check_lengths(config: AugmentationConfig, description: Description) -> None:
     """Checks that shifts and masks fit into clips.
 
     Args:
-        config: How clips are altered.
-        description: Of the features.
+        config: Augmentation.
+        description: Description of the features.
 
     Raises:
-        InputError: If one is longer than a clip.
+        InputError: If one is larger than a clip.
     """
     frames, bands = description.logmel_shape
     for name, most in (
@@ -46,19 +46,19 @@ def augmented(
     seed: int,
     epoch: int,
 ) -> tf.data.Dataset:
-    """Alters the clips of an epoch, not their neighbours.
+    """Augments the clips of an epoch, but not their neighbours.
 
-    What happens to a clip follows from the seed, the epoch, and the clip's place in it.
+    The augmentation of a clip follows from the seed, the epoch, and the clip's place in it.
 
     Args:
-        batches: Of one epoch: elements `(inputs, label, weight)`; inputs hold `logmel`.
-        description: Of the features.
-        config: What happens; by default nothing.
-        seed: Non-negative.
-        epoch: From 0.
+        batches: Batches of one epoch: elements `(inputs, label, weight)`; inputs hold `logmel`.
+        description: Description of the features.
+        config: Augmentation.
+        seed: Seed, 0 or more.
+        epoch: Number of the epoch, from 0.
 
     Returns:
-        The batches with another `logmel`.
+        The batches with augmented `logmel`; the same batches if there is no augmentation.
     """
     if config == AugmentationConfig():
         return batches
@@ -76,16 +76,16 @@ def augmented(
 def augment(
     logmel: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig, description: Description
 ) -> tf.Tensor:
-    """Alters each clip of a batch in its own way: shift, then noise, then masks.
+    """Augments each clip of a batch differently: shift, then noise, then masks.
 
     Args:
-        logmel: float32, shape `(batch, frames, mels)`, in dB.
-        seed: int64, shape `(2,)`; decides on everything.
-        config: What happens.
-        description: Of the features: what is hidden takes the mean of its band.
+        logmel: Clips, float32, shape `(batch, frames, mels)`, in dB.
+        seed: Seed of all random numbers, int64, shape `(2,)`.
+        config: Augmentation.
+        description: Description of the features; masked values become the mean of their band.
 
     Returns:
-        As `logmel`.
+        The augmented clips, of the same shape.
     """
     seeds = [tf.random.experimental.stateless_fold_in(seed, number) for number in range(4)]
     if config.time_shift_frames:
@@ -93,14 +93,14 @@ def augment(
     if config.noise_snr_db is not None:
         logmel = _with_noise(logmel, seeds[1], config.noise_snr_db, description.front_end)
     clips, frames, bands = (tf.shape(logmel)[axis] for axis in range(3))
-    hidden = tf.zeros((clips, 1, 1), bool)
+    masked = tf.zeros((clips, 1, 1), bool)
     if config.time_masks:
         shape = clips, config.time_masks, frames
-        hidden |= _stretches(shape, seeds[2], config.time_mask_frames)[:, :, tf.newaxis]
+        masked |= _stretches(shape, seeds[2], config.time_mask_frames)[:, :, tf.newaxis]
     if config.band_masks:
         shape = clips, config.band_masks, bands
-        hidden |= _stretches(shape, seeds[3], config.band_mask_width)[:, tf.newaxis, :]
-    return tf.where(hidden, tf.constant(description.mean, tf.float32), logmel)
+        masked |= _stretches(shape, seeds[3], config.band_mask_width)[:, tf.newaxis, :]
+    return tf.where(masked, tf.constant(description.mean, tf.float32), logmel)
 
 
 def _shifted(logmel: tf.Tensor, seed: tf.Tensor, most: int) -> tf.Tensor:
@@ -110,21 +110,21 @@ def _shifted(logmel: tf.Tensor, seed: tf.Tensor, most: int) -> tf.Tensor:
 
 
 def _stretches(shape: tuple, seed: tf.Tensor, longest: int) -> tf.Tensor:
-    """Draws stretches of 0 to `longest` places.
+    """Draws random stretches of 0 to `longest` places.
 
     Args:
-        shape: Clips, stretches a clip, places.
-        seed: Decides.
-        longest: At most all places.
+        shape: Number of clips, stretches per clip, places.
+        seed: Seed.
+        longest: Length of the longest stretch, at most all places.
 
     Returns:
-        bool, shape `(clips, places)`: which are in one of them.
+        bool, shape `(clips, places)`: whether a place is in a stretch.
     """
     clips, count, length = shape
-    of_widths, of_starts = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    widths = tf.random.stateless_uniform((clips, count, 1), of_widths, 0, longest + 1, tf.int32)
+    width_seed, start_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    widths = tf.random.stateless_uniform((clips, count, 1), width_seed, 0, longest + 1, tf.int32)
     room = tf.cast(length - widths + 1, tf.float32)
-    starts = tf.cast(tf.random.stateless_uniform((clips, count, 1), of_starts) * room, tf.int32)
+    starts = tf.cast(tf.random.stateless_uniform((clips, count, 1), start_seed) * room, tf.int32)
     places = tf.range(length)
     return tf.reduce_any((places >= starts) & (places < starts + widths), axis=1)
 
@@ -132,16 +132,16 @@ def _stretches(shape: tuple, seed: tf.Tensor, longest: int) -> tf.Tensor:
 def _with_noise(
     logmel: tf.Tensor, seed: tf.Tensor, least_snr_db: float, front_end: FrontEndConfig
 ) -> tf.Tensor:
-    """Adds the power that steady noise is expected to have, louder or softer by octaves."""
-    # The filters have equal areas, so that white noise is as loud in each band.
+    """Adds the expected power of steady noise, whose spectrum is tilted per octave."""
+    # The filters have equal areas, so that white noise has the same power in each band.
     hertz = librosa.mel_frequencies(
         front_end.mel_bins + 2, fmin=front_end.low_hz, fmax=front_end.high_hz
     )[1:-1]
     octaves = tf.constant(np.log2(np.maximum(hertz, _LOWEST_HZ)), tf.float32)
-    of_snr, of_tilt = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    each = (tf.shape(logmel)[0], 1, 1)
-    snr = tf.random.stateless_uniform(each, of_snr, least_snr_db, least_snr_db + _SNR_RANGE_DB)
-    tilt = tf.random.stateless_uniform(each, of_tilt, *_NOISE_TILTS_DB_PER_OCTAVE)
+    snr_seed, tilt_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    shape = (tf.shape(logmel)[0], 1, 1)
+    snr = tf.random.stateless_uniform(shape, snr_seed, least_snr_db, least_snr_db + _SNR_RANGE_DB)
+    tilt = tf.random.stateless_uniform(shape, tilt_seed, *_NOISE_TILTS_DB_PER_OCTAVE)
     power, noise = _power(logmel), _power(tilt * octaves)
     loudness = tf.reduce_mean(power, axis=(1, 2), keepdims=True) * _power(-snr)
     power += noise / tf.reduce_mean(noise, axis=2, keepdims=True) * loudness

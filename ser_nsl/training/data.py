@@ -1,4 +1,4 @@
-"""What training and evaluation read: clips, with neighbours or embeddings beside them."""
+"""The clips that training and evaluation read, with their neighbours or embeddings."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,21 +16,21 @@ from ser_nsl.errors import InputError
 from ser_nsl.graph.indexed import is_indexed, open_indexed
 from ser_nsl.graph.official import open_official
 from ser_nsl.networks.blocks import EMBEDDING_WIDTH
-from ser_nsl.training.neighborhoods import neighborhood_order
-from ser_nsl.training.orders import OnePass, epoch_order, shuffled
+from ser_nsl.training.orders import OnePass, epoch_order, neighborhood_order, shuffled
 from ser_nsl.training.settings import NeighborSource
 
 Inputs = dict[str, tf.Tensor]
 
-_GROUP = 4  # clips of a neighbourhood, so that a batch of 16 still holds four
+_GROUP = 4  # clips per neighbourhood, so that a batch of 16 holds four neighbourhoods
 
 
 class LabelledClips(NamedTuple):
     """Clips to score.
 
     Attributes:
-        dataset: Elements `(inputs, label)`; inputs are `logmel` and, where asked for, `embedding`.
-        labels: From id to label, in the dataset's order.
+        dataset: Elements `(inputs, label)`. Inputs are `logmel`, float32, shape `(frames, mels)`,
+            in dB, and `embedding`, float32, shape `(256,)`, where embeddings are given.
+        labels: Labels by id, in the dataset's order.
     """
 
     dataset: tf.data.Dataset
@@ -44,20 +44,27 @@ def labelled_clips(
     *,
     embeddings: Path | None = None,
 ) -> LabelledClips:
-    """Opens the labelled clips of some splits, having read every record once to check it.
+    """Opens the labelled clips of some splits, after reading every record once to check it.
 
     Args:
-        records: Folder of features.
-        splits: Some of `train`, `val`, `test`.
-        description: Of the features.
-        embeddings: Records of embeddings, joined by id.
+        records: Folder of feature records.
+        splits: Splits to open, of `train`, `val` and `test`.
+        description: Description of the features.
+        embeddings: Folder of embeddings to join to the clips by id.
 
     Returns:
         The clips in the order of the records.
 
     Raises:
         InputError: If a record is damaged, no clip has a label, or an embedding is missing or
-            of another width.
+            not of width 256.
+
+    Example:
+        >>> description = Description.load("features")
+        >>> clips = labelled_clips(Path("features"), ["val"], description)
+        >>> inputs, labels = next(iter(clips.dataset.batch(8)))
+        >>> inputs["logmel"].shape, description.classes[labels[0]]
+        (TensorShape([6, 36, 64]), ...)
     """
     labels = read_labels(records, *splits)
     labels = {key: label for key, label in labels.items() if label != UNLABELLED}
@@ -73,12 +80,12 @@ class TrainingClips:
     """Clips that can be fetched in any order.
 
     Attributes:
-        ids: Of every clip, with a label or without.
-        labels: int64, shape `(clips,)`; -1 where training may not know it.
-        at: From rows, int64, in batches, to batches of inputs.
-        neighbors: int, shape `(clips, n)`: rows of each clip's neighbours; its own in place of
-            missing ones.
-        weights: float32, shape `(clips, n)`: of each clip's neighbours, 0 for missing ones.
+        ids: Ids of all clips, labelled or not.
+        labels: Labels, int64, shape `(clips,)`; -1 where training may not know it.
+        at: Function from batches of rows, int64, to batches of inputs.
+        neighbors: Rows of each clip's neighbours, int, shape `(clips, n)`; the clip's own in place
+            of missing ones.
+        weights: Weights of these edges, float32, shape `(clips, n)`; 0 for missing ones.
     """
 
     ids: Sequence[str]
@@ -89,20 +96,25 @@ class TrainingClips:
 
     @property
     def labelled(self) -> np.ndarray:
-        """Rows of clips with a label, int64."""
+        """Rows of the labelled clips, int64."""
         return np.flatnonzero(self.labels != UNLABELLED)
 
     @property
     def unlabelled(self) -> np.ndarray:
-        """Rows of clips without one, int64."""
+        """Rows of the unlabelled clips, int64."""
         return np.flatnonzero(self.labels == UNLABELLED)
 
     def neighborhoods(self) -> OnePass:
-        """Orders of all clips in which neighbours meet in a batch."""
+        """Returns a function that draws orders of all clips in which neighbours share batches."""
         return lambda random: neighborhood_order(self.neighbors, self.weights, random, group=_GROUP)
 
     def inputs(self, rows: np.ndarray, batch_size: int) -> tf.data.Dataset:
-        """Batches of inputs of some clips, once, in this order."""
+        """Returns batches of the inputs of some clips.
+
+        Args:
+            rows: Rows of the clips, int64, in their order.
+            batch_size: Clips per batch.
+        """
         return self.at(tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)).map(_inputs)
 
     def batches(
@@ -115,20 +127,21 @@ class TrainingClips:
         class_weights: np.ndarray | None = None,
         first_epoch: int = 0,
     ) -> tf.data.Dataset:
-        """Batches for training; another epoch each time it is gone through.
+        """Returns batches for training; every iteration over them is the next epoch.
 
         Args:
-            one_pass: Draws the order of a pass; by default `shuffled(clips.labelled)`. For the
-                source `batch` it should be `clips.neighborhoods()`.
-            batch_size: Clips a batch; the last one of a pass may have fewer.
-            seed: Of the orders.
-            steps: Batches an epoch; 0 for those of one pass.
-            class_weights: float32, shape `(classes,)`; None for all 1.
-            first_epoch: From 0: which epoch comes first.
+            one_pass: Draws the order of a pass over the clips; by default
+                `shuffled(clips.labelled)`. For the source `batch` give `clips.neighborhoods()`.
+            batch_size: Clips per batch; the last one of a pass may have fewer.
+            seed: Seed of the orders.
+            steps: Batches per epoch; 0 for one pass.
+            class_weights: Weights of the classes, float32, shape `(classes,)`; None for all 1.
+            first_epoch: Number of the first epoch, from 0.
 
         Returns:
-            Elements `(inputs, label, weight)`. The weight of clips without a label is 0, and those
-            of the others make up for it, so that a mean over the batch is one over labelled clips.
+            Elements `(inputs, label, weight)`. Unlabelled clips have the label 0 and the weight 0;
+            the weights of the others are larger by as much, so that a mean over the batch is the
+            mean over its labelled clips.
         """
         factors = None if class_weights is None else tf.constant(class_weights, tf.float32)
         if one_pass is None:
@@ -168,31 +181,38 @@ def training_clips(
     seed: int = 0,
     embeddings: Path | None = None,
 ) -> TrainingClips:
-    """Opens clips for training, having read every record once to check it.
+    """Opens clips for training, after reading every record once to check it.
 
     Features and official training records are read into memory, every clip once; the features of
-    indexed ones stay on disk.
+    indexed records stay on disk.
 
     Args:
-        records: Folder of features, or of training records where `neighbors` is above 0.
-        splits: Some of `train`, `val`, `test`.
-        description: Of the features.
-        neighbors: How many neighbours to read; the clip itself, with weight 0, stands in for
-            missing ones.
-        source: `packed` fetches the features of neighbours, `batch` and `bank` their rows.
-        agreeing: Whether edges between clips with known, different labels are left out.
-        label_share: Share of the labels that training may know, above 0, at most 1: as many of
-            each class, rounded up. The other clips count as unlabelled.
-        seed: Of the draw of these labels.
-        embeddings: Records of embeddings, joined by id.
+        records: Folder of feature records, or of training records where `neighbors` is above 0.
+        splits: Splits to open, of `train`, `val` and `test`.
+        description: Description of the features.
+        neighbors: Number of neighbours per clip; in place of missing ones stands the clip itself,
+            with weight 0.
+        source: `packed` fetches the features of neighbours, `batch` and `bank` only their rows.
+        agreeing: Whether to leave out edges between clips with known, different labels.
+        label_share: Share of the labels that training may know, above 0, at most 1: the same share
+            of each class, rounded up. The other clips count as unlabelled.
+        seed: Seed of the choice of these labels.
+        embeddings: Folder of embeddings to join to the clips by id.
 
     Returns:
-        The clips. Those without a label stand among them in indexed records, with neighbours of
-        their own, and in official ones where they are neighbours, without.
+        The clips. Indexed records hold unlabelled clips too, with neighbours of their own; official
+        ones hold them only as neighbours of labelled clips.
 
     Raises:
-        InputError: If a record is damaged, no clip has a label, or an embedding is missing or of
-            another width.
+        InputError: If a record is damaged, no clip has a label, or an embedding is missing or
+            not of width 256.
+
+    Example:
+        >>> description = Description.load("features")
+        >>> clips = training_clips(Path("training"), ["train"], description, neighbors=2)
+        >>> inputs, labels, weights = next(iter(clips.batches(batch_size=4)))
+        >>> sorted(inputs)
+        ['NL_nbr_0_logmel', 'NL_nbr_0_weight', 'NL_nbr_1_logmel', 'NL_nbr_1_weight', 'logmel']
     """
     opens = open_indexed if is_indexed(_paths(records, splits)) else open_official
     shape, width = description.logmel_shape, None if agreeing else neighbors
@@ -220,7 +240,7 @@ def _check_labelled(records: Path, splits: Sequence[str], clips: int) -> None:
 
 
 def _disagree(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Which neighbours, of shape `(clips, n)`, are known to have another label."""
+    """Returns which neighbours, shape `(clips, n)`, are known to have another label."""
     own, others = labels[rows[:, :1]], labels[rows[:, 1:]]
     return (own != UNLABELLED) & (others != UNLABELLED) & (own != others)
 
@@ -232,7 +252,7 @@ def _inputs(clip: Inputs) -> Inputs:
 def _joiner(
     ids: Sequence[str], embeddings: Path | None, splits: Sequence[str]
 ) -> Callable[[Inputs], Inputs]:
-    """Makes the function that adds `embedding` to clips, by id."""
+    """Returns a function that adds `embedding` to clips, by id."""
     if embeddings is None:
         return dict
     vectors = read_embeddings(embeddings, splits)
@@ -240,7 +260,7 @@ def _joiner(
     if missing:
         raise InputError(
             f"{embeddings}: {len(missing)} of {len(ids)} clips have no embedding (first: "
-            f"{', '.join(missing[:3])}). Run tools/extract_embeddings.py on the same manifest."
+            f"{', '.join(missing[:3])}). Extract embeddings from the same manifest."
         )
     matrix = np.stack([vectors[utterance_id] for utterance_id in ids])
     if matrix.shape[1] != EMBEDDING_WIDTH:

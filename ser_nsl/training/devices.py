@@ -1,22 +1,23 @@
 """The devices that a training runs on: those of several machines, several GPUs, or one device."""
 
+from __future__ import annotations
+
 import json
 import os
 
-import tensorflow as tf
-
 from ser_nsl.errors import InputError
+from ser_nsl.networks.lazy import tf
 
 
 def all_devices() -> tf.distribute.Strategy:
-    """Everything there is to train on.
+    """Returns a strategy for all devices that there are.
 
-    Where `TF_CONFIG` says that this process is one of several workers, the devices of all of
-    them; they must be asked for before TensorFlow does anything else. Otherwise the GPUs of this
-    machine if there are several, else the one device there is.
+    Where `TF_CONFIG` says that this process is one of several workers, these are the devices of all
+    workers, and this must be called before TensorFlow does anything else. Otherwise they are the
+    GPUs of this machine if there are several, else one device.
 
     Raises:
-        InputError: If `TF_CONFIG` is not JSON, or TensorFlow is already at work.
+        InputError: If `TF_CONFIG` is not JSON, or TensorFlow has already started.
     """
     if "TF_CONFIG" in os.environ:
         try:
@@ -24,8 +25,8 @@ def all_devices() -> tf.distribute.Strategy:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, RuntimeError) as error:
             raise InputError(
-                f"TF_CONFIG: does not start a worker ({error}); give it as TensorFlow's guide to "
-                "distributed training says, to tools/train_downstream.py alone."
+                f"TF_CONFIG: does not start a worker ({error}); set it as TensorFlow's guide to "
+                "distributed training says, for `ser-nsl train-downstream` only."
             ) from error
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
@@ -33,24 +34,32 @@ def all_devices() -> tf.distribute.Strategy:
 
 
 def check_shares(batch_size: int, strategy: tf.distribute.Strategy) -> None:
-    """Checks that a batch can be divided.
+    """Checks that the devices get equal shares of a batch.
+
+    Args:
+        batch_size: Clips per batch.
+        strategy: Strategy of the devices.
 
     Raises:
-        InputError: If devices would get unequal shares.
+        InputError: If they do not.
     """
     devices = strategy.num_replicas_in_sync
     if batch_size % devices:
         raise InputError(
-            f"training.batch_size: must be a multiple of the devices, that is of {devices}; "
+            f"training.batch_size: must be a multiple of the number of devices, {devices}; "
             f"received {batch_size}. Choose another, or hide devices with CUDA_VISIBLE_DEVICES."
         )
 
 
 def divided(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches that every worker makes alike, and of which it takes its part."""
+    """Has each worker take its share of every batch, where all make the same batches.
+
+    Args:
+        batches: The batches of all devices.
+    """
     options = tf.data.Options()
-    # Its thread sleeps ever longer, and the end of an epoch may wait for it, as of TensorFlow 2.15:
-    # up to a third of an epoch of half a minute.
+    # The thread of autotuning sleeps ever longer, and the end of an epoch may wait for it (as of
+    # TensorFlow 2.15): up to a third of an epoch of half a minute.
     options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.with_options(options)

@@ -1,10 +1,11 @@
-"""What the epochs of a training show: clips in an order, weighed and altered."""
+"""The batches of every epoch: clips in an order, weighted and augmented."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+from sklearn.utils import compute_class_weight
 
 from ser_nsl.audio.features import Description
 from ser_nsl.training.augment import augmented, check_lengths
@@ -15,10 +16,10 @@ from ser_nsl.training.settings import TrainingConfig
 
 
 class Epochs:
-    """The batches of every epoch, which follow from the seed and its number.
+    """The batches of every epoch, which follow from the seed and the number of the epoch.
 
     Attributes:
-        steps: Batches of an epoch.
+        steps: Number of batches in an epoch.
     """
 
     steps: int
@@ -35,14 +36,14 @@ class Epochs:
         """Plans the epochs.
 
         Args:
-            clips: To train on.
-            description: Of the features.
-            config: Size of batches, augmentation, seed.
-            in_neighborhoods: Whether neighbours meet in a batch, for which all clips are shown,
-                not only those with a label. Batches grow with those without, so that a step has
-                as many labels, and an epoch as many steps, as without them.
-            replicas: Devices that share a batch. Where there are several, every batch is full, so
-                that their shares are equal, and epochs of one pass go on into the next.
+            clips: Clips to train on.
+            description: Description of the features.
+            config: Batch size, class weights, augmentation, seed.
+            in_neighborhoods: Whether batches are drawn from neighbourhoods of all clips, not only
+                from labelled ones. Batches are then larger by the unlabelled clips, so that a step
+                has as many labels, and an epoch as many steps, as without them.
+            replicas: Number of devices that share a batch. With several, every batch is full, so
+                that their shares are equal, and an epoch may end within a pass over the clips.
 
         Raises:
             InputError: If clips are too short for their augmentation.
@@ -60,13 +61,17 @@ class Epochs:
         self._class_weights = None
         if config.class_weights == "balanced":
             labels = clips.labels[clips.labelled]
-            self._class_weights = balanced_weights(labels, len(description.classes))
+            present = np.unique(labels)
+            self._class_weights = np.zeros(len(description.classes), np.float32)
+            self._class_weights[present] = compute_class_weight(
+                "balanced", classes=present, y=labels
+            )
 
     def batches(self, epoch: int) -> tf.data.Dataset:
-        """Makes the batches of an epoch.
+        """Returns the batches of an epoch.
 
         Args:
-            epoch: From 0.
+            epoch: Number of the epoch, from 0.
 
         Returns:
             Elements `(inputs, label, weight)`.
@@ -83,11 +88,11 @@ class Epochs:
         return divided(augmented(batches, self._description, augmentation, seed=seed, epoch=epoch))
 
     def ids(self, epoch: int, step: int) -> Sequence[str]:
-        """Names the clips of a batch.
+        """Returns the ids of the clips of a batch.
 
         Args:
-            epoch: From 0.
-            step: From 0.
+            epoch: Number of the epoch, from 0.
+            step: Number of the batch, from 0.
         """
         size = self._size
         order = epoch_order(
@@ -98,20 +103,3 @@ class Epochs:
             seed=self._config.seed,
         )
         return [self._clips.ids[row] for row in order[step * size :][:size]]
-
-
-def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Weighs clips so that each class counts alike, and the mean clip as without weights.
-
-    Args:
-        labels: int, shape `(clips,)`, all known.
-        classes: Number of classes.
-
-    Returns:
-        float32, shape `(classes,)`: clips / (classes that have any * clips of the class); 0 for a
-        class without any.
-    """
-    counts = np.bincount(labels, minlength=classes)
-    weights = np.zeros(classes, np.float32)
-    weights[counts > 0] = len(labels) / (np.count_nonzero(counts) * counts[counts > 0])
-    return weights

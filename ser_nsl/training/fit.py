@@ -1,4 +1,4 @@
-"""The fit loop: epochs, which weights are kept, when training stops, and where it goes on."""
+"""The fit loop: it runs epochs, keeps weights, stops early, and goes on after a stop."""
 
 import math
 from collections.abc import Mapping
@@ -21,8 +21,6 @@ from ser_nsl.training.schedule import learning_rate_schedule
 from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.watch import Curves, ProgressBar
 
-UNFINISHED = "unfinished"
-
 
 def fit(
     trained: tf.keras.Model,
@@ -35,40 +33,42 @@ def fit(
 ) -> Progress:
     """Runs the epochs and leaves the kept weights in the network.
 
-    A training that was stopped goes on after its last whole epoch, and ends as one that was not.
+    A training that was stopped goes on after its last whole epoch, and ends with the same weights
+    as one that was not.
 
     Args:
-        trained: What is fitted: the network, or its graph-regularised wrapper.
-        network: The network whose weights are kept.
-        clips: To train on.
-        validation: To choose the epoch on, or None.
-        description: Of the features.
-        config: How to train.
-        out: Folder for `last.weights.h5`, TensorBoard's `logs`, and the `UNFINISHED` work.
+        trained: Model to fit: the network, or its graph-regularised wrapper.
+        network: Network whose weights are kept.
+        clips: Clips to train on.
+        validation: Clips to choose the epoch on, if any.
+        description: Description of the features.
+        config: Settings of the training.
+        out: Folder for `last.weights.h5`, TensorBoard's `logs`, and the saved epochs in
+            `unfinished`.
 
     Returns:
-        The progress: its history has for each epoch `loss`, `uar`, `learning_rate` (of the first
-        step), for NSL `scaled_graph_loss`, and `val_loss` and `val_uar` where there is a validation
-        split. Its files are to be removed when the model is saved.
+        The progress, to be removed once the network is saved. Its history has for each epoch
+        `loss`, `uar`, `learning_rate` (of the first step), for NSL `scaled_graph_loss`, and
+        `val_loss` and `val_uar` where there is a validation split.
 
     Raises:
-        InputError: If the loss is not finite; the weights of the epoch before are then in `out`.
-            Or if clips are too short for their augmentation.
+        InputError: If the loss or a weight is not finite; the weights of the epoch before are then
+            in `out`. Or if clips are too short for their augmentation.
     """
     regularized, strategy = isinstance(trained, GraphRegularization), trained.distribute_strategy
-    drawn = Epochs(
+    epochs = Epochs(
         clips,
         description,
         config,
         in_neighborhoods=regularized and config.neighbors == "batch",
         replicas=strategy.num_replicas_in_sync,
     )
-    unseen = None
+    bank_only = None
     if regularized and config.neighbors == "bank" and len(clips.unlabelled):
-        unseen = clips.inputs(clips.unlabelled, config.batch_size)
+        bank_only = clips.inputs(clips.unlabelled, config.batch_size)
     with strategy.scope():
         uar = UAR(len(description.classes))
-        rate = learning_rate_schedule(config, drawn.steps)
+        rate = learning_rate_schedule(config, epochs.steps)
         optimizer = tf.keras.optimizers.Adam(rate)
         if config.precision == "mixed_float16":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
@@ -79,7 +79,7 @@ def fit(
         )
         optimizer.build(network.trainable_variables)
     progress = Progress(
-        out / UNFINISHED,
+        out / "unfinished",
         network.weights,
         keep=config.keep,
         strategy=strategy,
@@ -90,23 +90,23 @@ def fit(
         tqdm.write(f"goes on after epoch {len(progress.history)} of a training that was stopped")
     scored = validation and divided(validation.dataset.batch(config.batch_size).cache())
     curves = Curves(out / "logs", description.classes)
-    bar = ProgressBar(epochs=config.epochs, steps=drawn.steps, done=len(progress.history))
+    bar = ProgressBar(epochs=config.epochs, steps=epochs.steps, done=len(progress.history))
     with closing(curves), closing(bar):
         while not _is_over(progress, config):
             epoch = len(progress.history)
             try:
                 fitted = trained.fit(
-                    drawn.batches(epoch),
+                    epochs.batches(epoch),
                     validation_data=scored,
                     initial_epoch=epoch,
                     epochs=epoch + 1,
-                    callbacks=[bar, StopAtBadLoss(drawn, epoch)],
+                    callbacks=[bar, StopAtBadLoss(epochs, epoch)],
                     verbose=0,
                 )
-                if unseen is not None:
-                    trained.remember(unseen)
+                if bank_only is not None:
+                    trained.remember(bank_only)
                 measured = {name: values[0] for name, values in fitted.history.items()}
-                measured["learning_rate"] = float(rate(epoch * drawn.steps))
+                measured["learning_rate"] = float(rate(epoch * epochs.steps))
                 confusion = uar.confusion.numpy() if validation else None
                 curves.write(epoch + 1, measured, confusion)
                 progress.save(measured)
@@ -132,20 +132,20 @@ def _is_over(progress: Progress, config: TrainingConfig) -> bool:
 
 
 class StopAtBadLoss(tf.keras.callbacks.Callback):
-    """Stops an epoch where the loss is not finite."""
+    """Stops an epoch when the loss is not finite."""
 
     def __init__(self, epochs: Epochs, epoch: int) -> None:
         """Watches an epoch.
 
         Args:
-            epochs: The epochs, to name the clips of a batch.
-            epoch: Number of this one, from 0.
+            epochs: Epochs of the training, to name the clips of a batch.
+            epoch: Number of this epoch, from 0.
         """
         super().__init__()
         self._epochs, self._epoch = epochs, epoch
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float]) -> None:
-        """Looks at the mean loss so far, which stays bad once it is."""
+        """Checks the mean loss so far, which stays bad once it is."""
         if not math.isfinite(logs["loss"]):
             ids = ", ".join(self._epochs.ids(self._epoch, batch))
             raise InputError(
@@ -159,8 +159,8 @@ def dropout_generators(network: tf.keras.Model) -> list[tf.random.Generator]:
     """Returns the random generators of dropout, which Keras leaves out of its checkpoints.
 
     Args:
-        network: Network whose dropout layers were made with `rng_type="stateful"`; those of others
-            cannot be saved.
+        network: Network whose dropout layers were made with `rng_type="stateful"`; the state of
+            other dropout cannot be saved.
     """
     return [
         layer._random_generator._generator

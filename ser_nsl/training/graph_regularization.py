@@ -1,13 +1,13 @@
-"""Graph regularisation on a layer of choice, with three sources of neighbours.
+"""Graph regularisation on any layer, with three sources of neighbours.
 
-| Source | What a clip is compared with | Clips encoded in a step |
+| Source | A clip is compared with | Clips encoded in a step |
 |---|---|---|
 | `packed` | its neighbours, encoded with it, gradients through both | the batch, its neighbours |
 | `batch` | those of its neighbours that are in the batch | the batch, with unlabelled clips |
-| `bank` | what the layer last gave for its neighbours | the batch |
+| `bank` | the outputs that its neighbours had when they were last encoded | the batch |
 
-`packed` is that of `nsl.keras.GraphRegularization`; `batch` wants batches drawn from neighbourhoods
-(arXiv 1905.07953, `ser_nsl.training.neighborhoods`); `bank` follows CARLS (research-carls).
+`packed` is the way of `nsl.keras.GraphRegularization`; `batch` needs batches drawn from
+neighbourhoods (arXiv 1905.07953, `neighborhood_order`); `bank` follows CARLS (research-carls).
 """
 
 import threading
@@ -20,27 +20,42 @@ import numpy as np
 import tensorflow as tf
 
 from ser_nsl.errors import InputError
-from ser_nsl.training.settings import Distance, NeighborSource
+from ser_nsl.training.data import TrainingClips
+from ser_nsl.training.settings import Distance, NeighborSource, TrainingConfig
 
 ROW, NEIGHBOR_ROWS, NEIGHBOR_WEIGHTS = "NL_row", "NL_nbr_rows", "NL_nbr_weights"
-"""Inputs that say which clip this is and who its neighbours are, for `batch` and `bank`."""
+"""Inputs for `batch` and `bank`: the row of a clip, and the rows and weights of its neighbours."""
 
 
 class GraphRegularization(nsl.keras.GraphRegularization):
-    """`nsl.keras.GraphRegularization` on any layer, with neighbours from where they are cheap.
+    """`nsl.keras.GraphRegularization` on any layer, with a choice of where neighbours come from.
 
-    The loss of arXiv 2210.14977: that of the labels plus `multiplier` times the mean over edges of
-    weight x distance. As in the official class, evaluation, prediction and saving are those of the
-    base model.
+    The loss is that of arXiv 2210.14977: the loss of the labels plus `multiplier` times the mean
+    over edges of weight x distance. As in NSL's class, evaluation, prediction and saving are those
+    of the base model. Unlike there, neighbours do not update the moving statistics of batch
+    normalisation; they are normalised with the statistics of their own batch.
 
-    Inputs of training are a dictionary with the model's features, and
+    Inputs of training are a dictionary of the model's features, and
 
     - for `packed`, `NL_nbr_<i>_<feature>` and `NL_nbr_<i>_weight` of each neighbour;
-    - for `batch` and `bank`, `NL_row` (int, shape `(batch,)`, a number of the clip's own),
-      `NL_nbr_rows` (int, `(batch, neighbours)`) and `NL_nbr_weights` (float32, likewise, 0 where
-      there is no neighbour).
+    - for `batch` and `bank`, `NL_row` (int, shape `(batch,)`, a unique number of the clip),
+      `NL_nbr_rows` (int, `(batch, neighbours)`) and `NL_nbr_weights` (float32, the same shape, 0
+      where there is no neighbour).
 
     With several replicas the graph's part is that of the whole batch, not of each replica's share.
+
+    Example:
+        >>> from ser_nsl.audio import Description
+        >>> from ser_nsl.networks import load_model
+        >>> from ser_nsl.training import training_clips
+        >>> network, description = load_model("model")
+        >>> model = GraphRegularization(network, graph_config(neighbors=2, alpha=0.5), layer="fc1")
+        >>> model.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> clips = training_clips("training", ["train"], description, neighbors=2)
+        >>> inputs, labels, weights = next(iter(clips.batches(batch_size=4)))
+        >>> losses = model.test_on_batch(inputs, labels, return_dict=True)
+        >>> sorted(losses)
+        ['loss', 'scaled_graph_loss']
     """
 
     def __init__(
@@ -51,37 +66,32 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         layer: str | None = None,
         neighbors: NeighborSource = "packed",
         clips: int | None = None,
-        update_statistics: bool = False,
     ) -> None:
         """Wraps a model.
 
         Args:
             base_model: Any Keras model: functional, Sequential or subclassed.
             graph_reg_config: Number of neighbours, multiplier, distance.
-            layer: Name of the layer whose outputs (the last, if it is called more than once) shall
-                be alike, flattened to one vector a clip; None for the model's output.
-            neighbors: Where neighbours come from.
-            clips: How many clips a `bank` holds; rows are below it.
-            update_statistics: Whether neighbours update the moving statistics of batch
-                normalisation too, as they do in the official class (`packed` only). In either case
-                they are normalised with the statistics of their own batch.
+            layer: Name of the layer whose outputs shall be similar, flattened to one vector per
+                clip (of its last call, if there are several); None for the model's output.
+            neighbors: Source of neighbours.
+            clips: Number of clips in a `bank`; rows are below it.
 
         Raises:
-            InputError: If the model has no such layer, or a bank's size is not given.
+            InputError: If the model has no such layer, or the size of a bank is missing.
         """
         super().__init__(base_model, graph_reg_config)
-        for each in (self, self.regularizer):
-            each._autocast = False  # in mixed precision only the base model rounds
+        for layer_in_float32 in (self, self.regularizer):
+            layer_in_float32._autocast = False  # in mixed precision only the base model rounds
         if neighbors not in ("packed", "batch", "bank"):
             raise InputError(f"neighbors: must be packed, batch or bank; received {neighbors!r}.")
         if (neighbors == "bank") != (clips is not None):
             raise InputError(
-                f"clips: a bank, and no other source of neighbours, needs to know how many clips "
-                f"there are; received {clips!r} with {neighbors!r}."
+                "clips: the source bank, and no other, needs the number of clips; received "
+                f"{clips!r} with {neighbors!r}."
             )
         self._layer, self._neighbors, self._clips = layer, neighbors, clips
         self._tap = None if layer is None else _tap(check_layer(base_model, layer))
-        self._update_statistics = update_statistics
         self._bank: tf.Variable | None = None
 
     def call(
@@ -90,16 +100,16 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         """Computes the model's output and adds the graph's part to the loss.
 
         Args:
-            inputs: As the class says.
+            inputs: Inputs as described for the class.
             training: Whether the network is in training mode.
-            **kwargs: Of the base model.
+            **kwargs: Arguments of the base model.
 
         Returns:
             The output of the base model for the clips.
 
         Raises:
-            InputError: If inputs that `batch` and `bank` need are missing, or the layer gives
-                nothing, or no vectors of one size.
+            InputError: If inputs that `batch` and `bank` need are missing, or the layer is not
+                called, or its outputs are not of one size.
         """
         if self._neighbors == "packed":
             features, neighbors, weights = self.nbr_features_layer.call(inputs)
@@ -125,10 +135,10 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         return output
 
     def _distance(self, embeddings: tf.Tensor, others: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """The official loss, in its shape of one row a pair, which `sum_over_axis` is about.
+        """Returns NSL's loss, from one row per pair of neighbours, as `sum_over_axis` expects.
 
-        Clips are repeated here, since the sparse gradient of the official way to do so does not
-        come back from other replicas.
+        Clips are repeated here, since the sparse gradient of NSL's own repetition does not come
+        back from other replicas.
         """
         targets = tf.reshape(others, (-1, embeddings.shape[1]))
         count = tf.shape(targets)[0] // tf.shape(embeddings)[0]
@@ -136,26 +146,26 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         return self.regularizer(sources, targets, weights=tf.reshape(weights, (-1, 1)))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Has the base model evaluate, from metrics that are empty.
+        """Evaluates the base model, after a reset of the metrics.
 
         The base model shares them, but before its first step does not know which to reset, so that
         the first validation would count the clips of training too.
 
         Args:
-            *args: Of `tf.keras.Model.evaluate`.
-            **kwargs: Likewise.
+            *args: Arguments of `tf.keras.Model.evaluate`.
+            **kwargs: Its keyword arguments.
 
         Returns:
-            What the base model gives.
+            The result of the base model.
         """
         self.reset_metrics()
         return super().evaluate(*args, **kwargs)
 
     def remember(self, clips: tf.data.Dataset) -> None:
-        """Encodes clips that training does not visit, such as unlabelled ones, for the bank.
+        """Encodes clips that are not trained on, such as unlabelled ones, for the bank.
 
         Args:
-            clips: Batches of inputs as in training; neighbours may be missing.
+            clips: Batches of inputs as in training, without neighbours if need be.
         """
         with self.distribute_strategy.scope():
             for inputs in clips:
@@ -168,7 +178,7 @@ class GraphRegularization(nsl.keras.GraphRegularization):
     def _embed(
         self, features: Mapping[str, tf.Tensor], training: bool, **kwargs: Any
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The model's output, and that of the layer as float32 vectors."""
+        """Returns the model's output, and that of the layer as float32 vectors."""
         output = embeddings = self.base_model(features, training=training, **kwargs)
         if self._tap is not None:
             embeddings, self._tap.output = self._tap.output, None
@@ -186,18 +196,21 @@ class GraphRegularization(nsl.keras.GraphRegularization):
     def _recall(
         self, links: Mapping[str, tf.Tensor], embeddings: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Neighbours as last seen, `(batch, neighbours, width)`, and weights, 0 for the unseen."""
+        """Returns neighbours from the bank, and weights, 0 for those not encoded so far.
+
+        Their shapes are `(batch, neighbours, width)` and `(batch, neighbours, 1)`.
+        """
         others = tf.gather(self._bank_of(embeddings.shape[1]), links[NEIGHBOR_ROWS])
-        seen = tf.reduce_all(tf.math.is_finite(others), axis=-1, keepdims=True)
+        known = tf.reduce_all(tf.math.is_finite(others), axis=-1, keepdims=True)
         self._remember(links[ROW], embeddings)
         weights = links[NEIGHBOR_WEIGHTS][..., tf.newaxis]
-        return tf.where(seen, others, 0.0), tf.where(seen, weights, 0.0)
+        return tf.where(known, others, 0.0), tf.where(known, weights, 0.0)
 
     def _remember(self, rows: tf.Tensor, embeddings: tf.Tensor) -> None:
         self._bank_of(embeddings.shape[1]).scatter_update(tf.IndexedSlices(embeddings, rows))
 
     def _bank_of(self, width: int) -> tf.Variable:
-        """The bank, float32 of shape `(clips, width)`: NaN for clips that were not seen yet."""
+        """Returns the bank, float32, shape `(clips, width)`: NaN for clips not encoded so far."""
         if self._bank is None:
             with tf.init_scope():
                 self._bank = self.add_weight(
@@ -213,17 +226,17 @@ class GraphRegularization(nsl.keras.GraphRegularization):
 
     @contextmanager
     def _kept_statistics(self) -> Iterator[None]:
-        """Puts the moving statistics of batch normalisation back where neighbours may not count."""
-        variables = [
+        """Undoes the changes of the moving statistics of batch normalisation within a block."""
+        statistics = [
             getattr(layer, name)
             for layer in self.base_model.submodules
             for name in ("moving_mean", "moving_variance")
-            if hasattr(layer, name) and not self._update_statistics
+            if hasattr(layer, name)
         ]
-        values = [tf.identity(each) for each in variables]
+        values = [tf.identity(statistic) for statistic in statistics]
         yield
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+        for statistic, value in zip(statistics, values, strict=True):
+            statistic.assign(value)
 
 
 def _features(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -232,12 +245,12 @@ def _features(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _links(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Which clips the batch holds, and their neighbours."""
+    """Returns the rows of the clips of the batch, and those of their neighbours with weights."""
     missing = {ROW, NEIGHBOR_ROWS, NEIGHBOR_WEIGHTS} - inputs.keys()
     if missing:
         raise InputError(
             f"inputs: the sources batch and bank need {', '.join(sorted(missing))}; received "
-            f"{', '.join(inputs)}."
+            f"only {', '.join(inputs)}."
         )
     return {
         ROW: _of_all_replicas(_rows(inputs[ROW])),
@@ -253,10 +266,10 @@ def _rows(numbers: tf.Tensor) -> tf.Tensor:
 def _within_batch(
     links: Mapping[str, tf.Tensor], embeddings: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Neighbours in the batch, `(batch, neighbours, width)`, and weights, 0 for those that are not.
+    """Returns the neighbours that are in the batch, and weights, 0 for those that are not.
 
-    Of a clip that is there twice, where one pass over the clips ends and the next begins, the first
-    counts.
+    Their shapes are `(batch, neighbours, width)` and `(batch, neighbours, 1)`. If a clip is in the
+    batch twice, where one pass over the clips ends and the next begins, the first one counts.
     """
     found = links[NEIGHBOR_ROWS][..., tf.newaxis] == links[ROW]  # batch x neighbours x batch
     # Not `tf.gather`, whose sparse gradient does not come back from other replicas.
@@ -266,22 +279,22 @@ def _within_batch(
 
 
 def _of_all_replicas(values: tf.Tensor) -> tf.Tensor:
-    """The values of the whole batch; a gradient goes back to the replica that it belongs to."""
+    """Returns the values of the whole batch; gradients go back to the replica of each value."""
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return values
-    values = tf.identity(values)  # several workers cannot gather what was only read
+    values = tf.identity(values)  # several workers cannot gather inputs directly
     return tf.ensure_shape(replica.all_gather(values, axis=0), (None, *values.shape[1:]))
 
 
 class _Tap(threading.local):
-    """What a layer last returned; replicas are traced in threads of their own, by turns."""
+    """The last output of a layer; replicas take turns to be traced, each in its own thread."""
 
     output: tf.Tensor | None = None
 
 
 def _tap(layer: tf.keras.layers.Layer) -> _Tap:
-    """Makes a layer, in a model of any kind, leave what it returns."""
+    """Makes a layer, in a model of any kind, keep its last output."""
     call, tap = layer.call, _Tap()
 
     def tapped(*args: Any, **kwargs: Any) -> tf.Tensor:
@@ -297,18 +310,19 @@ def check_layer(model: tf.keras.Model, layer: str) -> tf.keras.layers.Layer:
 
     Args:
         model: Any Keras model.
-        layer: Name of the layer, which may be part of another one; of namesakes the outer counts.
+        layer: Name of the layer, which may be inside another one; an outer layer takes precedence
+            over an inner one of the same name.
 
     Returns:
         The layer.
 
     Raises:
-        InputError: If it has not; the message lists those that it has.
+        InputError: If it has no such layer; the message lists its layers.
     """
-    layers = {each.name: each for each in model.layers}
-    for each in model.submodules:
-        if isinstance(each, tf.keras.layers.Layer):
-            layers.setdefault(each.name, each)
+    layers = {part.name: part for part in model.layers}
+    for part in model.submodules:
+        if isinstance(part, tf.keras.layers.Layer):
+            layers.setdefault(part.name, part)
     if layer not in layers:
         raise InputError(f"layer: {model.name} has no layer {layer!r}; it has {', '.join(layers)}.")
     return layers[layer]
@@ -317,16 +331,20 @@ def check_layer(model: tf.keras.Model, layer: str) -> tf.keras.layers.Layer:
 def graph_config(
     *, neighbors: int, alpha: float, distance: Distance = "cosine"
 ) -> nsl.configs.GraphRegConfig:
-    """Settings of the loss.
+    """Returns the settings of the graph's part of the loss, for `GraphRegularization`.
 
     Args:
-        neighbors: Most neighbours of a clip.
-        alpha: Weight of the graph's part.
-        distance: `cosine` is the paper's; `jensen_shannon` the divergence of what a softmax makes
-            of the layer, in nats.
+        neighbors: Largest number of neighbours per clip.
+        alpha: Weight of the graph's part, 0 or more.
+        distance: `cosine` as in the paper; or `jensen_shannon`, the divergence between softmaxes
+            of the layer's outputs, in nats.
 
     Returns:
-        That distance over the last axis, averaged over pairs of positive weight.
+        Settings with this distance over the last axis, averaged over pairs of positive weight.
+
+    Example:
+        >>> graph_config(neighbors=3, alpha=0.1).multiplier
+        0.1
     """
     if distance == "cosine":
         kind, transform = nsl.configs.DistanceType.COSINE, nsl.configs.TransformType.NONE
@@ -339,4 +357,29 @@ def graph_config(
         distance_type=kind,
         transform_fn=transform,
         sum_over_axis=-1,
+    )
+
+
+def regularized(
+    network: tf.keras.Model, clips: TrainingClips, training: TrainingConfig
+) -> GraphRegularization:
+    """Wraps a network so that it learns from the graph too.
+
+    Args:
+        network: The network.
+        clips: Clips opened with neighbours.
+        training: Weight, distance, layer and source of neighbours.
+
+    Raises:
+        InputError: If the network has no such layer.
+    """
+    config = graph_config(
+        neighbors=clips.weights.shape[1], alpha=training.alpha, distance=training.distance
+    )
+    return GraphRegularization(
+        network,
+        config,
+        layer=training.layer,
+        neighbors=training.neighbors,
+        clips=len(clips.ids) if training.neighbors == "bank" else None,
     )

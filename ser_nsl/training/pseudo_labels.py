@@ -1,4 +1,4 @@
-"""The stage that fills in labels with what a probe guesses: what a graph has to be better than."""
+"""The stage that gives unlabelled clips pseudo-labels: the baseline that a graph must beat."""
 
 import shutil
 from collections.abc import Mapping
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import (
@@ -19,6 +18,7 @@ from ser_nsl.audio.records import (
 )
 from ser_nsl.corpora.labels import check_hidden, check_share, known_labels
 from ser_nsl.errors import InputError
+from ser_nsl.networks.lazy import tf
 from ser_nsl.pipeline.stage import stage
 
 
@@ -26,46 +26,56 @@ from ser_nsl.pipeline.stage import stage
 def pseudo_label(
     *, features: Path, embeddings: Path, out: Path, label_share: float = 1.0, seed: int = 0
 ) -> Mapping[str, Any]:
-    """Gives training clips without a label the emotion that a probe finds likeliest.
+    """Labels unlabelled training clips with the emotion that a probe finds most probable.
 
-    Plain training on such labels uses what the probe knows without a graph. Labels that training
-    knows stay as they are, and so do validation and test clips.
+    Plain training on these pseudo-labels uses what the probe knows without a graph. Labels that
+    training may know stay as they are, and so do those of validation and test clips.
 
     Args:
-        features: Log Mel records.
-        embeddings: Probabilities of the training clips, made by tools/probe_embeddings.py.
-        out: Folder for the records with these labels.
-        label_share: Share of the labels that training may know; that of the probe.
-        seed: Of the draw of these labels; that of the probe.
+        features: Folder with log Mel records.
+        embeddings: Folder with the probabilities of the training clips, made by
+            `probe_embeddings`.
+        out: Folder for the records with pseudo-labels.
+        label_share: Share of the labels that training may know, as for the probe.
+        seed: Seed of the choice of these labels, as for the probe.
 
     Returns:
-        Numbers of training clips, of labels known, and of labels guessed.
+        Numbers of training clips, of known labels, and of pseudo-labels.
 
     Raises:
         InputError: If the share is out of range, the probe knew other labels, a clip was not
             probed, or the probabilities are not those of the classes.
+
+    Example:
+        >>> from ser_nsl.embeddings import probe_embeddings
+        >>> probed = probe_embeddings(embeddings=Path("embeddings"), manifest=Path("manifest.csv"),
+        ...     out=Path("probed"), label_share=0.5)
+        >>> made = pseudo_label(features=Path("features"), embeddings=Path("probed"),
+        ...     out=Path("pseudo_labelled"), label_share=0.5)
+        >>> made.counts
+        {...}
     """
     check_share(label_share)
     check_hidden(embeddings, label_share, seed, argument="embeddings")
     description, labels = Description.load(features), read_labels(features, "train")
-    guesses = read_embeddings(embeddings, ["train"])
-    missing = [utterance_id for utterance_id in labels if utterance_id not in guesses]
+    probabilities = read_embeddings(embeddings, ["train"])
+    missing = [utterance_id for utterance_id in labels if utterance_id not in probabilities]
     if missing:
         raise InputError(
             f"embeddings: {embeddings} lacks {len(missing)} clips of {features} (first: "
             f"{', '.join(missing[:3])}); probe all training clips."
         )
-    width, classes = len(next(iter(guesses.values()))), len(description.classes)
+    width, classes = len(next(iter(probabilities.values()))), len(description.classes)
     if width != classes:
         raise InputError(
             f"embeddings: must hold one probability for each of {classes} emotions; received "
-            f"{width} numbers. Give what tools/probe_embeddings.py makes of labels of all emotions."
+            f"{width} numbers. Give the output of `ser-nsl probe-embeddings` for these features."
         )
     ids = [*labels]
     known = known_labels(ids, np.array([*labels.values()]), label_share, seed)
-    guessed = np.array([guesses[utterance_id].argmax() for utterance_id in ids])
-    filled = np.where(known == UNLABELLED, guessed, known)
-    label_of = dict(zip(ids, filled.tolist(), strict=True))
+    likeliest = np.array([probabilities[utterance_id].argmax() for utterance_id in ids])
+    unknown = known == UNLABELLED
+    label_of = dict(zip(ids, np.where(unknown, likeliest, known).tolist(), strict=True))
     for path in shard_paths(features, "train"):
         with tf.io.TFRecordWriter(str(out / path.name)) as writer:
             for example in read_examples([path]):
@@ -76,5 +86,5 @@ def pseudo_label(
         if not path.name.startswith("train-"):
             shutil.copy(path, out)
     description.save(out)
-    hidden = int((known == UNLABELLED).sum())
-    return {"clips": len(ids), "known": len(ids) - hidden, "guessed": hidden}
+    filled = int(unknown.sum())
+    return {"clips": len(ids), "known": len(ids) - filled, "pseudo_labelled": filled}

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, recall_score
@@ -15,6 +17,13 @@ from ser_nsl.upstream.embed import extract_embeddings
 from ser_nsl.upstream.make import make_upstream
 
 CLASSES = ("anger", "calm", "neutral", "sadness")
+
+
+@pytest.fixture(scope="module")
+def small_upstream(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("upstream") / "random"
+    make_upstream(out=out, hidden_size=16, layers=1, channels=8, seed=0)
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +143,10 @@ def test_what_cannot_be_measured_is_refused(upstream, small_upstream, tone_manif
     for change, message in (
         (
             {"upstream": str(small_upstream)},
-            "has anger, neutral, sadness, which the upstream does not",
+            "source: .* has anger, neutral, sadness",
         ),
         ({"clip_seconds": 0.02}, "clip_seconds: must be at least 0.025; received 0.02"),
-        ({"targets": (tone_manifest, tone_manifest)}, "is the second of ravdess"),
+        ({"targets": (tone_manifest, tone_manifest)}, "targets: .* second manifest of ravdess"),
     ):
         with pytest.raises(InputError, match=message):
             measure_upstream(**arguments | change)
@@ -160,7 +169,7 @@ def test_target_clips_need_emotion_and_speaker(column, upstream, tone_manifest, 
     assert ", ".join(rows["utterance_id"][[3, 5]]) in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"upstream": "x", "source": {}}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"upstream": "x", "source": {}}'])
 def test_foreign_files_are_no_measures(content, tmp_path):
     path = tmp_path / "measures.json"
     path.write_text(content)

@@ -45,12 +45,6 @@ def folder(description, tmp_path):
     return tmp_path
 
 
-def test_two_files_make_a_model(folder):
-    assert {path.name for path in folder.iterdir()} == {"model.h5", "description.json"}
-    model, _ = load_model(folder)
-    assert isinstance(model, tf.keras.Model)
-
-
 @pytest.mark.parametrize("takes_names", [True, False])
 def test_subclassed_network_comes_back_without_its_class(
     takes_names, description, logmel, tmp_path
@@ -127,11 +121,13 @@ def test_description_of_other_classes_is_refused(folder, description):
 def test_features_of_another_kind_are_refused(change, description, tmp_path):
     replace(description, **change).save(tmp_path)
 
-    with pytest.raises(InputError, match=f"its {next(iter(change))} .* the model was trained with"):
+    with pytest.raises(
+        InputError, match=f"{next(iter(change))} must be as in the model's description"
+    ):
         check_description(description, tmp_path)
 
 
-def test_the_models_own_constants_count(description, tmp_path):
+def test_features_may_have_other_means(description, tmp_path):
     replace(description, mean=(0.0,) * 32).save(tmp_path)
 
-    assert check_description(description, tmp_path) == description
+    check_description(description, tmp_path)

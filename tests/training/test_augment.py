@@ -112,7 +112,7 @@ def test_seed_decides_whatever_runs(logmel):
     assert not np.allclose(eager, other)
 
 
-def test_only_clips_are_altered_in_each_step_anew(logmel):
+def test_only_clips_are_altered_and_differently_in_each_step(logmel):
     inputs = {"logmel": logmel[:4], "NL_nbr_0_logmel": logmel[:4], "NL_nbr_0_weight": np.ones(4)}
     batches = tf.data.Dataset.from_tensors((inputs, np.arange(4), np.ones(4))).repeat(3)
     settings = AugmentationConfig(noise_snr_db=0.0)

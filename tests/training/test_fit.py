@@ -3,10 +3,9 @@ from dataclasses import replace
 import pytest
 import tensorflow as tf
 
-from ser_nsl.evaluation.uar import UAR
 from ser_nsl.networks import NETWORKS
 from ser_nsl.networks.blocks import logmel_input
-from ser_nsl.training.data import LabelledClips, labelled_clips, training_clips
+from ser_nsl.training.data import training_clips
 from ser_nsl.training.fit import dropout_generators, fit
 from ser_nsl.training.settings import TrainingConfig
 
@@ -20,26 +19,6 @@ def flat(corpus) -> tf.keras.Model:
     logmel, x = logmel_input(corpus.description)
     logits = tf.keras.layers.Dense(3, name="fc2")(tf.keras.layers.Flatten()(x))
     return tf.keras.Model(logmel, logits, name="flat")
-
-
-def test_weights_of_the_best_epoch_are_put_back(corpus, flat, tmp_path):
-    clips = training_clips(corpus.features, ("train",), corpus.description)
-    scored = labelled_clips(corpus.features, ("train",), corpus.description)
-    # The better a network knows these clips, the worse it does in a validation of wrong labels.
-    wrong = scored.dataset.map(lambda inputs, label: (inputs, (label + 1) % 3))
-    config = replace(CONFIG, epochs=25, learning_rate=0.001, keep="best")
-
-    fitted = fit(
-        flat, flat, clips, LabelledClips(wrong, scored.labels), corpus.description, config, tmp_path
-    )
-
-    uars = [epoch["val_uar"] for epoch in fitted.history]
-    assert uars[-1] == 0 < max(uars)
-    assert fitted.kept_epoch == uars.index(max(uars))
-    metric = UAR(3)
-    for inputs, label in wrong.batch(1):
-        metric.update_state(label, flat(inputs["logmel"]))
-    assert float(metric.result()) == pytest.approx(max(uars))
 
 
 def test_learning_rate_decays_by_steps(corpus, flat, tmp_path):

