@@ -11,8 +11,8 @@ from ser_nsl.audio import FrontEndConfig
 from ser_nsl.errors import InputError
 
 TOOLS = sorted((Path(__file__).parents[1] / "tools").glob("*.py"))
-HEAVY = "tensorflow.python keras transformers neural_structured_learning sklearn scipy librosa "
-HEAVY += "matplotlib statsmodels mediapipe apache_beam faiss"
+HEAVY = "tensorflow.python keras transformers neural_structured_learning sklearn scipy "
+HEAVY += "librosa.version matplotlib statsmodels mediapipe apache_beam faiss"
 
 
 def text_of(printed: str) -> str:
