@@ -120,6 +120,6 @@ class CorpusConfig:
         check(
             (self.audio_dir is None) != (self.synthetic is None),
             "audio_dir",
-            "given, or synthetic instead",
+            "given, or synthetic in its place",
             self.audio_dir,
         )

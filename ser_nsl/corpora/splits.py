@@ -115,8 +115,9 @@ def _published(corpus: Corpus | None, method: str, alternative: int) -> SpeakerL
     title, splits = (corpus.title, corpus.splits) if corpus else ("a corpus without YAML file", {})
     divisions = splits.get(method, [])
     if alternative >= len(divisions):
+        setting = "alternative" if divisions else "method"
         raise InputError(
-            f"split.alternative: {title} has {len(divisions)} splits of the method {method!r}; "
+            f"split.{setting}: {title} has {len(divisions)} splits of the method {method!r}; "
             f"received {alternative}, counted from 0. Choose another alternative or method."
         )
     return {split: speakers.split() for split, speakers in divisions[alternative].items()}
