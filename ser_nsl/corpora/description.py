@@ -1,24 +1,28 @@
-"""A corpus as data: one YAML file says how its file names are read.
+"""A corpus as data: one YAML file describes its file names, emotions, speakers and licence.
 
-`ser_nsl/corpora/known` has a file for each known corpus; a user's own works the same way.
+`ser_nsl/corpora/known` has a file for each known corpus; a user's own file works the same way.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path, PurePath
+from string import Formatter
+from typing import TypeVar
 
+from ser_nsl.corpora.settings import SPLITS
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.settings import check, read_settings
 
 KNOWN = Path(str(resources.files("ser_nsl.corpora") / "known"))
+Function = TypeVar("Function", bound=Callable)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a file's name and place say about it.
+    """What the path of an audio file says about it.
 
     Attributes:
         utterance_id: Unique in the corpus.
@@ -70,22 +74,25 @@ class Corpus:
 
     Attributes:
         title: Name of the corpus.
-        pattern: Regular expression that matches the end of a clip's path without suffix: its name,
-            or with folders where it has a slash. The match is the utterance's id. Named groups:
-            `emotion` (needed unless there are `tables`), `speaker`, `gender`, or any that `speaker`
-            names.
-        labels: From each code of an emotion to its name; a code that maps to null is left out.
-        example: Path of a clip, relative to the audio root, that the pattern matches.
+        pattern: Regular expression for a clip's path without suffix. It must match the file name,
+            or with folders where it contains a slash; what it matches is the utterance id. Named
+            groups: `emotion` (needed unless there are `tables`), `speaker`, `gender`, and any that
+            the setting `speaker` uses.
+        labels: From each code of an emotion to its name. Clips of a code that maps to null are
+            left out.
+        example: Path of a clip that the pattern matches, relative to the audio root.
         language: Language of the speakers.
         licence: Terms of use.
         source: Where to get the corpus.
-        speaker: How a speaker's id is composed of the groups.
-        speakers: Other spellings of speakers, from each to the speaker.
+        speaker: Format of a speaker's id, made of groups of the pattern.
         genders: `female` and `male`, each with its codes in the group `gender`, or with its
             speakers where the pattern has no such group.
-        ignore: Regular expression of the end of the paths that are no clips of the corpus, e.g. of
-            its song.
-        tables: Where the emotions stand, if not in file names.
+        ignore: Files that are no clips, such as songs or copies: what they are, each with a regular
+            expression that works like `pattern`.
+        tables: Text files with the emotions, if file names do not have them.
+        splits: Published divisions of the speakers, in lists by the `method` of `SplitConfig`
+            (`paper` or `count-equivalent`); each has the speakers of train, val and test,
+            separated by spaces.
         download: The archive, for corpora that anybody may download.
 
     Example:
@@ -107,76 +114,82 @@ class Corpus:
     licence: str = ""
     source: str = ""
     speaker: str = "{speaker}"
-    speakers: dict[str, str] = field(default_factory=dict)
     genders: dict[str, list[str]] = field(default_factory=dict)
-    ignore: str | None = None
+    ignore: dict[str, str] = field(default_factory=dict)
     tables: LabelTables | None = None
+    splits: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     download: Download | None = None
 
     def __post_init__(self) -> None:
-        groups = _groups(self.pattern, "pattern")
+        groups = named_groups(self.pattern, "pattern") | {"speaker"}
         if self.tables is not None:
+            found = named_groups(self.tables.pattern, "tables.pattern")
             needed = {"name", "emotion"}
-            found = _groups(self.tables.pattern, "tables.pattern")
             check(needed <= found, "tables.pattern", "with the groups name and emotion", found)
         else:
             check("emotion" in groups, "pattern", "with the group (?P<emotion>...)", self.pattern)
-        if self.ignore is not None:
-            _groups(self.ignore, "ignore")
-        named = set(re.findall(r"{(\w+)}", self.speaker))
-        default = self.speaker == "{speaker}"
-        check(default or named <= groups, "speaker", f"made of the groups {groups}", self.speaker)
+        for kind, pattern in self.ignore.items():
+            named_groups(pattern, f"ignore.{kind}")
+        used = {name for _, name, *_ in Formatter().parse(self.speaker) if name is not None}
+        check(used <= groups, "speaker", f"made of the groups {sorted(groups)}", self.speaker)
         check(any(self.labels.values()), "labels", "a mapping of codes to emotions", self.labels)
-        kinds = {"female", "male"}
-        check({*self.genders} <= kinds, "genders", "lists of female and male", {*self.genders})
-        example = PurePath(self.example)
-        if self._match(example) is None:
-            raise ValueError(f"example must match the pattern {self.pattern}; received {example}")
+        genders = set(self.genders)
+        check(genders <= {"female", "male"}, "genders", "lists of female and male", genders)
+        for method, divisions in self.splits.items():
+            complete = all(set(division) == set(SPLITS) for division in divisions)
+            check(complete, f"splits.{method}", f"a list of speakers of {SPLITS}", divisions)
+        matches = _match(self.pattern, PurePath(self.example)) is not None
+        check(matches, "example", f"a match of the pattern {self.pattern}", self.example)
         if self.tables is None:
-            self.read(example)
+            self.read(PurePath(self.example))
 
-    def read(self, path: PurePath, emotions: Mapping[str, str] | None = None) -> Clip | None:
+    def read(self, path: PurePath, emotions: Mapping[str, str] | None = None) -> Clip | str:
         """Reads the name of a clip.
 
         Args:
-            path: The clip's, relative to the audio root.
-            emotions: From names of clips to the codes of their emotions, as `read_tables` gives
+            path: Path of the clip, relative to the audio root.
+            emotions: From names of clips to the codes of their emotions, as `read_tables` returns
                 them; needed for corpora with `tables`.
 
         Returns:
-            The clip; None if the description leaves it out.
+            The clip, or what it is if the description leaves it out: a key of `ignore`, or the
+            code of an emotion that maps to null.
 
         Raises:
-            InputError: If the pattern does not match, or the emotion is unknown.
+            InputError: If the pattern does not match, or emotion or gender is unknown.
         """
-        if self.ignore is not None and _match_end(self.ignore, path) is not None:
-            return None
-        match = self._match(path)
+        for kind, pattern in self.ignore.items():
+            if _match(pattern, path):
+                return kind
+        match = _match(self.pattern, path)
         if match is None:
             raise InputError(f"{path}: a clip of {self.title} has a name like {self.example}.")
-        groups = match.groupdict()
+        groups = {"speaker": ""} | match.groupdict("")
         if self.tables is not None:
-            groups["emotion"] = (emotions or {}).get(path.stem)
-            if groups["emotion"] is None:
-                raise InputError(f"{path}: has no entry in {self.tables.files}.")
+            if path.stem not in (emotions or {}):
+                raise InputError(f"{path}: has no entry in the tables {self.tables.files}.")
+            groups["emotion"] = (emotions or {})[path.stem]
         code = groups["emotion"]
         if code not in self.labels:
             raise InputError(
-                f"{path}: unknown emotion {code!r} of {self.title}; known are "
+                f"{path}: unknown emotion {code!r}; the labels of {self.title} are "
                 f"{', '.join(self.labels)}."
             )
         emotion = self.labels[code]
         if emotion is None:
-            return None
-        known = groups.keys() >= set(re.findall(r"{(\w+)}", self.speaker))
-        speaker = self.speaker.format(**groups) if known else ""
-        speaker = self.speakers.get(speaker, speaker)
+            return code
+        speaker = self.speaker.format_map(groups)
         code = groups.get("gender") or speaker
         gender = next((name for name, codes in self.genders.items() if code in codes), "")
+        if self.genders and code and not gender:
+            raise InputError(
+                f"{path}: unknown gender of {code!r}; the genders of {self.title} are "
+                f"{self.genders} (codes of digits need quotes)."
+            )
         return Clip(match[0], speaker, gender, emotion)
 
     def read_tables(self, audio_dir: Path) -> dict[str, str]:
-        """Reads the tables of labels.
+        """Reads the tables of emotions.
 
         Args:
             audio_dir: The audio root.
@@ -185,25 +198,23 @@ class Corpus:
             From names of clips to the codes of their emotions; empty for corpora without tables.
 
         Raises:
-            InputError: If there are no tables.
+            InputError: If there are no tables, or they give a clip two emotions.
         """
+        emotions: dict[str, str] = {}
         if self.tables is None:
-            return {}
+            return emotions
         paths = sorted(Path(audio_dir).glob(self.tables.files))
         if not paths:
             raise InputError(
                 f"audio_dir: {audio_dir} lacks {self.tables.files}, where {self.title} has its "
                 "emotions; give the folder in which the corpus was unpacked."
             )
-        entries = [
-            match
-            for path in paths
-            for match in re.finditer(self.tables.pattern, path.read_text(errors="replace"))
-        ]
-        return {entry["name"]: entry["emotion"] for entry in entries}
-
-    def _match(self, path: PurePath) -> re.Match | None:
-        return _match_end(self.pattern, path)
+        for path in paths:
+            for entry in re.finditer(self.tables.pattern, path.read_text(errors="replace")):
+                name, code = entry["name"], entry["emotion"]
+                if emotions.setdefault(name, code) != code:
+                    raise InputError(f"{path}: {name} is {code}, but was {emotions[name]} before.")
+        return emotions
 
 
 def known_corpora() -> list[str]:
@@ -219,7 +230,19 @@ def known_corpora() -> list[str]:
     return sorted(path.stem for path in KNOWN.glob("*.yaml"))
 
 
-@cache
+def lists_known_corpora(function: Function) -> Function:
+    """Decorates a function: puts the names of the known corpora in place of KNOWN in its docstring.
+
+    Args:
+        function: The function.
+
+    Returns:
+        The same function.
+    """
+    function.__doc__ = (function.__doc__ or "").replace("KNOWN", ", ".join(known_corpora()))
+    return function
+
+
 def load_corpus(name: str) -> Corpus:
     """Reads the description of a corpus.
 
@@ -236,24 +259,31 @@ def load_corpus(name: str) -> Corpus:
         >>> load_corpus("emovo").language
         'Italian'
     """
-    if name not in known_corpora() and Path(name).suffix not in (".yaml", ".yml"):
+    if Path(name).suffix in (".yaml", ".yml"):
+        return read_settings(Corpus, name, folder="corpora/known")
+    if name not in known_corpora():
         raise InputError(
             f"corpus: must be one of {', '.join(known_corpora())}, or folder, csv, or the path of "
             f"a YAML file that describes one; received {name!r}."
         )
+    return _load_known(name)
+
+
+@cache
+def _load_known(name: str) -> Corpus:
     return read_settings(Corpus, name, folder="corpora/known")
 
 
-def _groups(pattern: str, name: str) -> set[str]:
-    """The named groups of a regular expression."""
+def named_groups(pattern: str, name: str) -> set[str]:
+    """Returns the named groups of a regular expression."""
     try:
-        return {*re.compile(pattern).groupindex}
+        return set(re.compile(pattern).groupindex)
     except re.error as error:
         raise ValueError(
             f"{name} must be a regular expression ({error}); received {pattern!r}"
         ) from error
 
 
-def _match_end(pattern: str, path: PurePath) -> re.Match | None:
+def _match(pattern: str, path: PurePath) -> re.Match | None:
     """Matches whole names at the end of a path without suffix."""
-    return re.search(rf"(?:^|(?<=/))(?:{pattern})$", path.with_suffix("").as_posix())
+    return re.search(rf"(?:^|(?<=/))(?:{pattern})\Z", path.with_suffix("").as_posix())

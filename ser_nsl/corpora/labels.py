@@ -1,4 +1,4 @@
-"""What training may know: never the test split, and in studies of few labels only some."""
+"""The labels that training may use: none of the test split, and only a share in some studies."""
 
 import hashlib
 import math
@@ -13,31 +13,36 @@ from ser_nsl.pipeline.stage import trace
 
 
 def known_labels(ids: Sequence[str], labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Hides labels, of each class alike.
+    """Keeps a share of each class's labels and hides the others.
 
-    Whether a clip keeps its label depends on the ids, not on their order; what a share keeps, a
-    larger one keeps too.
+    Whether a clip keeps its label depends on the ids, not on their order. A larger share keeps all
+    labels that a smaller one keeps.
 
     Args:
-        ids: Of the clips.
+        ids: Utterance ids of the clips.
         labels: int, shape `(clips,)`; -1 for none.
-        share: Of each class's clips that keep their label, above 0, at most 1; rounded up.
-        seed: Of the draw.
+        share: Share of each class's clips that keep their label, above 0, at most 1; the number of
+            clips is rounded up.
+        seed: Seed of the random choice.
 
     Returns:
-        The labels, with -1 in place of the hidden ones.
+        int, shape `(clips,)`: the labels, with -1 in place of the hidden ones.
+
+    Example:
+        >>> known_labels(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), share=0.5, seed=0)
+        array([-1,  0,  1, -1])
     """
-    draws = np.array([hashlib.sha256(f"{seed} {each}".encode()).hexdigest() for each in ids])
+    ranks = np.array([hashlib.sha256(f"{seed} {name}".encode()).hexdigest() for name in ids])
     known = np.full_like(labels, UNLABELLED)
     for label in np.unique(labels[labels != UNLABELLED]):
         rows = np.flatnonzero(labels == label)
         count = math.ceil(round(share * len(rows), 6))  # 0.07 x 100 is above 7
-        known[rows[np.argsort(draws[rows])][:count]] = label
+        known[rows[np.argsort(ranks[rows])][:count]] = label
     return known
 
 
 def check_share(share: float) -> None:
-    """Refuses a share of labels that cannot be one.
+    """Checks a share of labels.
 
     Args:
         share: As for `known_labels`.
@@ -50,10 +55,10 @@ def check_share(share: float) -> None:
 
 
 def check_splits(splits: Sequence[str]) -> None:
-    """Refuses to learn from the clips that shall tell what was learned.
+    """Refuses to train on clips that test.
 
     Args:
-        splits: Whose clips train, or shape the graph.
+        splits: Splits whose clips train, or shape the graph.
 
     Raises:
         InputError: If the test split is among them.
@@ -66,18 +71,19 @@ def check_splits(splits: Sequence[str]) -> None:
 
 
 def check_hidden(made: Path, share: float, seed: int, *, argument: str) -> None:
-    """Refuses what was made with labels that shall be hidden.
+    """Refuses outputs that were made with labels that must be hidden.
 
-    A probe that has seen them hands them on, through embeddings, graph and training records.
+    A probe passes on the labels that it trained with, through embeddings, graph and training
+    records.
 
     Args:
         made: Output of a stage.
-        share: Of the labels that are known, as for `known_labels`.
-        seed: Of the draw.
-        argument: What `made` was given as, for the error.
+        share: Share of the labels that are known, as for `known_labels`.
+        seed: Seed of the random choice.
+        argument: Name of the argument that `made` was given as, for the error.
 
     Raises:
-        InputError: If a probe that knew other labels has a part in it.
+        InputError: If it was made from the output of a probe that used other labels.
     """
     if share == 1:
         return
@@ -87,8 +93,8 @@ def check_hidden(made: Path, share: float, seed: int, *, argument: str) -> None:
             continue
         if probed["label_share"] > share or probed["seed"] != seed:
             raise InputError(
-                f"{argument}: {made} comes from {path.name}, whose probe knew "
-                f"{probed['label_share']:.0%} of the labels (seed {probed['seed']}); of these "
-                f"{share:.0%} (seed {seed}) shall be known only. Probe again with --label-share "
-                f"{share:g} --seed {seed}, and make the graph and its records from that."
+                f"{argument}: {made} comes from {path.name}, whose probe used "
+                f"{probed['label_share']:.0%} of the labels (seed {probed['seed']}), but only "
+                f"{share:.0%} (seed {seed}) may be known. Probe again with --label-share {share:g} "
+                f"--seed {seed}, and make the graph and its records from that."
             )

@@ -1,4 +1,4 @@
-"""`manifest.csv`: one row a clip, the only thing later stages know of a corpus.
+"""`manifest.csv`: one row per clip, all that later stages know of a corpus.
 
 | Column | Content |
 |---|---|
@@ -13,12 +13,12 @@
 """
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
 
 import pandas as pd
 
 from ser_nsl.corpora.description import Corpus, known_corpora, load_corpus
+from ser_nsl.corpora.settings import SPLITS
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import read_record
 
@@ -32,7 +32,6 @@ COLUMNS = (
     "duration_seconds",
     "corpus",
 )
-SPLITS = ("train", "val", "test")
 
 
 def training_data_note(table: pd.DataFrame) -> str:
@@ -41,20 +40,40 @@ def training_data_note(table: pd.DataFrame) -> str:
     Args:
         table: A manifest.
     """
-    names = sorted(set(table["corpus"]))
-    licences = [(known := _known(name)) and known.licence or "terms unknown" for name in names]
-    terms = [f"{corpus_title(name)} ({text})" for name, text in zip(names, licences, strict=True)]
+    known = {name: _known(name) for name in sorted(set(table["corpus"]))}
+    terms = [
+        f"{name} (terms unknown)" if corpus is None else f"{corpus.title} ({corpus.licence})"
+        for name, corpus in known.items()
+    ]
     return f"Made from {', '.join(terms)}, whose terms bind those who use it."
 
 
 def corpus_title(name: str) -> str:
     """Returns the title of a known corpus, or the given name."""
-    known = _known(name)
-    return name if known is None else known.title
+    corpus = _known(name)
+    return name if corpus is None else corpus.title
 
 
 def _known(name: str) -> Corpus | None:
     return load_corpus(name) if name in known_corpora() else None
+
+
+def read_csv(path: str | PurePath) -> pd.DataFrame:
+    """Reads a CSV file as text.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its rows; empty cells are empty text.
+
+    Raises:
+        InputError: If it is missing or is not CSV.
+    """
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a CSV table ({error}).") from error
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
@@ -64,24 +83,20 @@ def read_manifest(path: Path) -> pd.DataFrame:
         path: The CSV file.
 
     Returns:
-        One row a clip, columns `COLUMNS`; text everywhere but in `duration_seconds`.
+        One row per clip, columns `COLUMNS`; text everywhere but in `duration_seconds`.
 
     Raises:
         InputError: If the file is missing, is no CSV, or breaks a rule of `check_manifest`.
+
+    Example:
+        >>> read_manifest(Path("manifest.csv"))[["utterance_id", "emotion", "split"]].head(2)
+                   utterance_id  emotion split
+        0  03-01-01-01-01-01-01  neutral ...
+        1  03-01-01-01-01-01-02  neutral ...
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path}: does not exist; make it with tools/prepare_corpus.py."
-        ) from error
-    except (
-        OSError,
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-        UnicodeDecodeError,
-    ) as error:
-        raise InputError(f"{path}: is not a CSV table ({error}).") from error
+    if not Path(path).exists():
+        raise InputError(f"{path}: does not exist; make it with tools/prepare_corpus.py.")
+    table = read_csv(path)
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise InputError(
@@ -96,43 +111,51 @@ def read_manifest(path: Path) -> pd.DataFrame:
     return table[list(COLUMNS)]
 
 
+def check_ids(table: pd.DataFrame, *, source: Path) -> None:
+    """Checks that no two clips have the same id.
+
+    Args:
+        table: Columns `utterance_id` and `path`.
+        source: File or folder to name in errors.
+
+    Raises:
+        InputError: If there are duplicates.
+    """
+    twins = table[table["utterance_id"].duplicated(keep=False)].sort_values("utterance_id")
+    rule = "utterance ids must be unique, so remove copies or let ids include folders; shared are"
+    _refuse(twins["utterance_id"] + " by " + twins["path"], source, rule)
+
+
 def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
-    """Checks the rules that every manifest keeps.
+    """Checks the rules for manifests.
 
     Args:
         table: Columns `COLUMNS`.
         source: File or folder to name in errors.
 
     Raises:
-        InputError: If there is no clip, an id is doubled or malformed, a split has another
-            name than train, val and test, a speaker stands in two splits, no clip of train has
-            a label, or a class of validation or test has no clip in train.
+        InputError: If there is no clip, an id is a duplicate or malformed, a split is not train,
+            val or test, a speaker is in two splits, no clip of train has a label, or a class of
+            validation or test has no clip in train.
     """
     if table.empty:
         raise InputError(f"{source}: holds no clip; check the folder and the corpus name.")
-    ids = table["utterance_id"]
-    _refuse(ids[ids.duplicated()], source, "utterance ids must be unique, but these are doubled")
-    _refuse(ids[ids.str.contains(r"[\t\r\n]") | (ids == "")], source, "ids hold a tab or are empty")
-    splits = table["split"]
-    _refuse(
-        splits[~splits.isin(SPLITS)].drop_duplicates(),
-        source,
-        f"a split must be one of {SPLITS}",
-    )
+    check_ids(table, source=source)
+    ids, splits = table["utterance_id"], table["split"]
+    malformed = ids[ids.str.contains(r"[\t\r\n]") | (ids == "")]
+    _refuse(malformed, source, "ids must not be empty or contain tabs or line ends")
+    unknown = splits[~splits.isin(SPLITS)].drop_duplicates()
+    _refuse(unknown, source, f"a split must be one of {SPLITS}")
     known = table[table["speaker"] != ""]
-    homes = known.groupby("speaker")["split"].unique()
-    _refuse(
-        homes[homes.map(len) > 1].map(lambda home: f"in {' and '.join(home)}").items(),
-        source,
-        "a speaker must stand in one split only",
-    )
+    places = known.groupby("speaker")["split"].unique()
+    divided = [
+        f"{name}: in {' and '.join(found)}" for name, found in places.items() if len(found) > 1
+    ]
+    _refuse(divided, source, "a speaker must be in one split only")
     labelled = table[table["emotion"] != ""]
     trained = set(labelled.loc[labelled["split"] == "train", "emotion"])
-    _refuse(
-        sorted(set(labelled["emotion"]) - trained),
-        source,
-        "every class needs clips in the training split, but these have none",
-    )
+    untrained = sorted(set(labelled["emotion"]) - trained)
+    _refuse(untrained, source, "every class needs clips in the training split; these have none")
     if not trained:
         raise InputError(f"{source}: no clip has an emotion; at least those of train need one.")
 
@@ -141,7 +164,7 @@ def write_manifest(table: pd.DataFrame, path: Path) -> None:
     """Writes a manifest, sorted by id.
 
     Args:
-        table: Columns `COLUMNS`, as `check_manifest` wants it.
+        table: Columns `COLUMNS`, as `check_manifest` requires.
         path: The CSV file.
     """
     table = table.sort_values("utterance_id")[list(COLUMNS)]
@@ -149,39 +172,42 @@ def write_manifest(table: pd.DataFrame, path: Path) -> None:
 
 
 def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> list[Path]:
-    """Finds the clips of a manifest.
+    """Finds the audio files of a manifest's clips.
 
     Args:
-        table: The manifest's rows.
-        manifest: Its file, for the audio root recorded beside it.
-        audio_dir: The audio root; the recorded one when None.
+        table: Rows of the manifest.
+        manifest: File of the manifest, for the audio root recorded beside it.
+        audio_dir: The audio root; None takes the recorded one.
 
     Returns:
-        One existing path a row.
+        One existing path per row.
 
     Raises:
         InputError: If no audio root is known or files are missing.
+
+    Example:
+        >>> manifest = Path("manifest.csv")
+        >>> paths = audio_paths(read_manifest(manifest), manifest, Path("audio"))
+        >>> len(paths), str(paths[0])
+        (36, 'audio/Actor_01/03-01-01-01-01-01-01.wav')
     """
     if audio_dir is None:
         record = read_record(Path(manifest))
         if record is None or "audio_dir" not in record["paths"]:
             raise InputError(
-                f"{manifest}: no record beside it tells where its audio is; prepare the corpus "
-                "again, or pass --audio-dir to a script that takes it."
+                f"{manifest}: has no record beside it that says where its audio is; prepare the "
+                "corpus again, or pass --audio-dir to a script that takes it."
             )
         audio_dir = Path(record["paths"]["audio_dir"])
     paths = [Path(audio_dir) / path for path in table["path"]]
-    _refuse(
-        [path for path in paths if not path.is_file()],
-        manifest,
-        f"files are missing below {audio_dir} (restore them or pass --audio-dir)",
-    )
+    missing = [str(path) for path in paths if not path.is_file()]
+    _refuse(missing, manifest, f"files are missing below {audio_dir} (restore or pass --audio-dir)")
     return paths
 
 
-def _refuse(offenders: Iterable[Any], source: Path, rule: str) -> None:
+def _refuse(offenders: Iterable[str], source: Path, rule: str) -> None:
     """Raises with the first three offenders, if there are any."""
-    offenders = [": ".join(item) if isinstance(item, tuple) else str(item) for item in offenders]
+    offenders = list(offenders)
     if offenders:
         first = ", ".join(offenders[:3])
         raise InputError(f"{source}: {rule} ({len(offenders)}; first: {first}).")

@@ -1,4 +1,4 @@
-"""What sets a corpus, and how its speakers are divided."""
+"""Settings of a corpus and of the division of its speakers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Literal, get_args
 from ser_nsl.pipeline.settings import check
 
 __all__ = ["CorpusConfig", "SplitConfig", "SplitMethod", "SyntheticConfig"]
+
+SPLITS = ("train", "val", "test")
 
 SplitMethod = Literal[
     "speaker-independent",
@@ -24,17 +26,26 @@ class SplitConfig:
     """How clips are divided into train, val and test.
 
     Attributes:
-        method: `speaker-independent` (seeded, each gender alike), `leave-one-speaker-out`, the
-            one of the `paper` (RAVDESS), `count-equivalent` (DEMoS, lists that reproduce
-            the paper's counts), `lists` (a JSON file of speakers), `given` (a column of the
-            CSV table), or `clips` (for corpora without known speakers).
-        seed: For `speaker-independent` and `clips`.
+        method: `speaker-independent` (random, in the same shares for each gender),
+            `leave-one-speaker-out`, `paper` (the paper's own, for RAVDESS), `count-equivalent`
+            (for DEMoS, with the paper's counts), `lists` (a JSON file of speakers), `given` (a
+            column of the CSV table), or `clips` (for corpora without known speakers).
+        seed: Seed of `speaker-independent` and `clips`.
         test_share: Share of the speakers that test, 0 to 1, rounded up for each gender: a quarter
             of 5 women and 5 men is 2 and 2.
-        val_share: Share of the remaining speakers that validate, 0 to 1, likewise rounded up.
-        fold: For `leave-one-speaker-out`: which speaker tests, from 0, in alphabetical order.
-        alternative: For `count-equivalent`: which list, 0 (default) to 10.
-        lists: For `lists`: file of the form {"train": [...], "val": [...], "test": [...]}.
+        val_share: Share of the remaining speakers that validate, 0 to 1, rounded up likewise.
+        fold: Index of the speaker who tests in `leave-one-speaker-out`, from 0, in alphabetical
+            order.
+        alternative: Index of the division for `paper` (0) and `count-equivalent` (0 to 10).
+        lists: JSON file for `lists`: {"train": [...], "val": [...], "test": [...]}.
+
+    Example:
+        >>> SplitConfig("leave-one-speaker-out", fold=5).fold
+        5
+        >>> SplitConfig(test_share=2)
+        Traceback (most recent call last):
+        ...
+        ValueError: test_share must be between 0 and 1; received 2
     """
 
     method: SplitMethod = "speaker-independent"
@@ -56,12 +67,16 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """A synthetic corpus, made on the spot.
+    """A synthetic corpus.
 
     Attributes:
         speakers: Number of speakers, half of them female.
-        clips_per_emotion: Clips of each emotion a speaker.
-        seed: Of speakers and clips.
+        clips_per_emotion: Number of clips of each emotion by each speaker.
+        seed: Seed of speakers and clips.
+
+    Example:
+        >>> SyntheticConfig(speakers=4).clips_per_emotion
+        4
     """
 
     speakers: int = 12
@@ -76,14 +91,18 @@ class CorpusConfig:
     Attributes:
         corpus: A known corpus, the path of a YAML file that describes one, `folder` or `csv`.
         audio_dir: Folder of its clips; not needed where `synthetic` is given.
-        table: List of clips, for `csv`.
+        table: Table of clips, for `csv`.
         leave_out: Emotions to leave out.
-        label_map: Other names for the emotions of a folder or table.
+        label_map: Other names for emotions.
         columns: A table's own names for columns.
-        speaker_pattern: Regular expression that finds the speaker in a path of a folder or table.
-        skip_bad: Leave bad clips out instead of stopping.
+        speaker_pattern: Regular expression that finds the speaker in a clip's path.
+        skip_bad: Whether bad clips are left out instead of stopping.
         split: How speakers are divided.
-        synthetic: Makes the clips on the spot, in the layout of `corpus` (ravdess or demos).
+        synthetic: Makes synthetic clips with the file names of `corpus` (ravdess or demos).
+
+    Example:
+        >>> CorpusConfig("folder", audio_dir=Path("speech"), label_map={"angry": "anger"}).skip_bad
+        False
     """
 
     corpus: str

@@ -2,34 +2,31 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 import pandas as pd
 
-from ser_nsl.corpora.settings import SplitConfig
+from ser_nsl.corpora.description import Corpus
+from ser_nsl.corpora.settings import SPLITS, SplitConfig
 from ser_nsl.errors import InputError
-
-PAPER_SEED = 12345  # of the research code published with arXiv 2210.14977
-_RAVDESS_ACTORS = {f"{i:02d}": "male" if i % 2 else "female" for i in range(1, 25)}
 
 SpeakerLists = Mapping[str, Sequence[str]]
 """The speakers of `train`, `val` and `test`."""
 
 
-def assign_splits(table: pd.DataFrame, corpus: str, config: SplitConfig) -> pd.Series:
-    """Puts every clip into `train`, `val` or `test`.
+def assign_splits(table: pd.DataFrame, corpus: Corpus | None, config: SplitConfig) -> pd.Series:
+    """Assigns every clip to `train`, `val` or `test`.
 
     Args:
-        table: Columns `speaker` and `gender`, and `split` for the method `given`.
-        corpus: Name of the corpus; `paper` means something for RAVDESS and DEMoS only.
+        table: Columns `speaker`, `gender` and `emotion`, and `split` for the method `given`.
+        corpus: Description of the corpus; None for a folder or a table.
         config: The method and its options.
 
     Returns:
         The split of each row, aligned with `table`.
 
     Raises:
-        InputError: If the method does not fit the corpus, or speakers are unknown or unlisted.
+        InputError: If the method does not fit the corpus, or a speaker is unknown or in no list.
     """
     if config.method == "given":
         if "split" not in table:
@@ -40,53 +37,49 @@ def assign_splits(table: pd.DataFrame, corpus: str, config: SplitConfig) -> pd.S
     genders = table.drop_duplicates("speaker").set_index("speaker")["gender"].sort_index()
     if "" in genders.index:
         raise InputError(
-            f"split.method: {config.method!r} needs to know who speaks, but some clips have no "
-            "speaker. Add speakers (EMOTION/SPEAKER/FILE or a CSV column), or choose 'clips' and "
-            "accept that speakers stand on both sides."
+            f"split.method: {config.method!r} needs the speaker of every clip, but some have none. "
+            "Add speakers (EMOTION/SPEAKER/FILE, --speaker-pattern or a CSV column), or choose "
+            "'clips' and accept that a speaker may be in several splits."
         )
     lists = speaker_lists(genders.to_dict(), corpus, config)
-    home = {speaker: split for split, speakers in lists.items() for speaker in speakers}
-    unlisted = sorted(set(genders.index) - set(home))
+    splits = {speaker: split for split, speakers in lists.items() for speaker in speakers}
+    unlisted = sorted(set(genders.index) - set(splits))
     if unlisted:
         raise InputError(
-            f"split: {len(unlisted)} speakers stand in no list (first: {', '.join(unlisted[:3])})."
+            f"split: {len(unlisted)} speakers are in no list (first: {', '.join(unlisted[:3])})."
         )
-    return table["speaker"].map(home)
+    return table["speaker"].map(splits)
 
 
-def speaker_lists(genders: Mapping[str, str], corpus: str, config: SplitConfig) -> SpeakerLists:
+def speaker_lists(
+    genders: Mapping[str, str], corpus: Corpus | None, config: SplitConfig
+) -> SpeakerLists:
     """Divides speakers.
 
     Args:
-        genders: From speaker to `female`, `male` or empty.
-        corpus: Name of the corpus.
+        genders: From each speaker to `female`, `male` or empty.
+        corpus: Description of the corpus; None for a folder or a table.
         config: Any method but `given` and `clips`.
 
     Returns:
         Disjoint lists for `train`, `val` and `test`.
 
     Raises:
-        InputError: If the method does not fit, or a speaker is listed twice.
+        InputError: If the method does not fit, or a speaker is in two lists.
+
+    Example:
+        >>> config = SplitConfig("leave-one-speaker-out", fold=2)
+        >>> speaker_lists({"f1": "female", "f2": "female", "m1": "male"}, None, config)
+        {'train': ['f2'], 'val': ['f1'], 'test': ['m1']}
     """
     match config.method:
-        case "paper" if corpus == "ravdess":
-            return _balanced(_RAVDESS_ACTORS, test_share=0.25, val_share=0.43, seed=PAPER_SEED)
-        case "paper":
-            raise InputError(
-                f"split.method: the paper's own split is known for ravdess; received {corpus}. "
-                "For demos choose 'count-equivalent', else 'speaker-independent'."
-            )
-        case "count-equivalent" if corpus == "demos":
-            return _demos_lists(config.alternative)
-        case "count-equivalent":
-            raise InputError(f"split.method: 'count-equivalent' is for demos; received {corpus}.")
+        case "paper" | "count-equivalent":
+            return _published(corpus, config.method, config.alternative)
         case "leave-one-speaker-out":
             return _leave_one_out(sorted(genders), config.fold)
         case "lists":
             return _read_lists(config.lists)
-        case "speaker-independent":
-            return _balanced(genders, config.test_share, config.val_share, config.seed)
-    raise InputError(f"split.method: unknown method {config.method!r}.")
+    return _balanced(genders, config.test_share, config.val_share, config.seed)
 
 
 def _balanced(
@@ -95,7 +88,7 @@ def _balanced(
     """Divides each gender in the same shares: first test speakers, then validation speakers."""
     from sklearn.model_selection import train_test_split  # loads for seconds
 
-    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    lists: dict[str, list[str]] = {split: [] for split in SPLITS}
     for gender in sorted(set(genders.values())):
         speakers = sorted(speaker for speaker in genders if genders[speaker] == gender)
         if len(speakers) < 3:
@@ -112,26 +105,28 @@ def _balanced(
                 f"split.test_share, split.val_share: must leave a speaker of each gender to train; "
                 f"received {test_share} and {val_share} for {len(speakers)} speakers. Lower them."
             ) from error
-        for split, part in zip(lists, (train, val, test), strict=True):
+        for split, part in zip(SPLITS, (train, val, test), strict=True):
             lists[split] += sorted(part)
     return lists
 
 
-def _demos_lists(alternative: int) -> SpeakerLists:
-    """Reads one of the eleven lists that reproduce the counts of the paper's Table 2."""
-    text = (resources.files("ser_nsl.corpora") / "demos_splits.json").read_text()
-    lists = json.loads(text)["lists"]
-    if alternative >= len(lists):
+def _published(corpus: Corpus | None, method: str, alternative: int) -> SpeakerLists:
+    """Returns one of the published divisions of a corpus."""
+    title, splits = (corpus.title, corpus.splits) if corpus else ("a corpus without YAML file", {})
+    divisions = splits.get(method, [])
+    if alternative >= len(divisions):
+        setting = "alternative" if divisions else "method"
         raise InputError(
-            f"split.alternative: must be 0 (default) to {len(lists) - 1}; received {alternative}."
+            f"split.{setting}: {title} has {len(divisions)} splits of the method {method!r}; "
+            f"received {alternative}, counted from 0. Choose another alternative or method."
         )
-    return lists[alternative]
+    return {split: speakers.split() for split, speakers in divisions[alternative].items()}
 
 
 def _leave_one_out(speakers: list[str], fold: int) -> SpeakerLists:
-    """Tests on one speaker; validates on the one half a turn on in alphabetical order.
+    """Tests on one speaker and validates on another, half the alphabetical list further on.
 
-    In corpora that number women and men apart this pairs the two genders.
+    Where the names of women and men differ in their first letter, that one has the other gender.
     """
     count = len(speakers)
     if count < 3 or fold >= count:
@@ -150,18 +145,18 @@ def _read_lists(path: Path | None) -> SpeakerLists:
         raise InputError("split.lists: the method 'lists' needs a JSON file of speakers.")
     try:
         lists = json.loads(Path(path).read_text())
-        lists = {split: [str(name) for name in lists[split]] for split in ("train", "val", "test")}
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        lists = {split: [str(name) for name in lists[split]] for split in SPLITS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f'{path}: must be JSON of the form {{"train": [...], "val": [...], "test": [...]}} '
             f"with speakers ({type(error).__name__}: {error})."
         ) from error
     names = [name for speakers in lists.values() for name in speakers]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
         raise InputError(
-            f"{path}: a speaker must stand in one split only; these stand in two: "
-            f"{', '.join(doubled[:3])}."
+            f"{path}: lists must have each speaker once; these are there twice: "
+            f"{', '.join(repeated[:3])}."
         )
     return lists
 
@@ -173,19 +168,20 @@ def _split_clips(table: pd.DataFrame, config: SplitConfig) -> pd.Series:
     if (table["speaker"] != "").any():
         raise InputError(
             "split.method: 'clips' is for corpora without speakers, since it puts a speaker into "
-            "two splits. Choose 'speaker-independent'."
+            "several splits. Choose 'speaker-independent'."
         )
-    seed = config.seed
+
+    def divide(rows: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+        return train_test_split(
+            rows, test_size=share, random_state=config.seed, stratify=rows["emotion"]
+        )
+
     try:
-        rest, test = train_test_split(
-            table, test_size=config.test_share, random_state=seed, stratify=table["emotion"]
-        )
-        train, val = train_test_split(
-            rest, test_size=config.val_share, random_state=seed, stratify=rest["emotion"]
-        )
+        rest, test = divide(table, config.test_share)
+        train, val = divide(rest, config.val_share)
     except ValueError as error:
         raise InputError(
             f"split.method: 'clips' needs more clips of each emotion ({error})."
         ) from error
-    parts = {"train": train, "val": val, "test": test}
-    return pd.concat([pd.Series(split, index=part.index) for split, part in parts.items()])
+    parts = zip(SPLITS, (train, val, test), strict=True)
+    return pd.concat([pd.Series(split, index=part.index) for split, part in parts])

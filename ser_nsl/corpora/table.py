@@ -1,85 +1,74 @@
-"""Lists of clips that are not read by the description of a corpus: any folder, any table."""
+"""Clips without a description of their corpus: any folder, any table."""
 
-import re
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import pandas as pd
 
-from ser_nsl.corpora.description import Clip
-from ser_nsl.corpora.manifest import COLUMNS
+from ser_nsl.corpora.description import Clip, named_groups
+from ser_nsl.corpora.manifest import COLUMNS, read_csv
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.settings import check
 
 _GIVEN = tuple(column for column in COLUMNS if column not in ("duration_seconds", "corpus"))
 
 
-def read_folder_name(path: PurePath, speaker_pattern: str | None = None) -> Clip:
+def read_folder_name(path: PurePath) -> Clip:
     """Reads `anger/clip.wav` or `anger/speaker/clip.wav`.
 
     Args:
-        path: The clip's, relative to the audio root.
-        speaker_pattern: As for `find_speaker`; None takes the speaker from the second folder.
+        path: Path of the clip, relative to the audio root.
 
     Returns:
         The clip; its gender is unknown, its speaker too where there is no second folder.
 
     Raises:
-        InputError: If the clip lies elsewhere, or its path does not match the pattern.
+        InputError: If the clip lies elsewhere.
 
     Example:
         >>> read_folder_name(PurePath("anger/anna/1.wav"))
         Clip(utterance_id='anger/anna/1', speaker='anna', gender='', emotion='anger')
-        >>> read_folder_name(PurePath("anger/anna_1.wav"), r"(?P<speaker>[a-z]+)_").speaker
-        'anna'
     """
     if not 2 <= len(path.parts) <= 3:
         raise InputError(f"{path}: clips must lie at EMOTION/FILE or EMOTION/SPEAKER/FILE.")
-    if speaker_pattern is not None:
-        speaker = find_speaker(path, speaker_pattern)
-    else:
-        speaker = path.parts[1] if len(path.parts) == 3 else ""
+    speaker = path.parts[1] if len(path.parts) == 3 else ""
     return Clip(path.with_suffix("").as_posix(), speaker, "", path.parts[0])
 
 
-def find_speaker(path: PurePath, pattern: str) -> str:
-    """Finds the speaker in a clip's path.
+def find_speakers(paths: pd.Series, pattern: str) -> pd.Series:
+    r"""Finds the speakers in paths of clips.
 
     Args:
-        path: The clip's, relative to the audio root.
-        pattern: Regular expression with the group `speaker`, searched for in file name and then in
-            the whole path.
+        paths: Paths relative to the audio root.
+        pattern: Regular expression with the group `speaker`, searched for in the file name, and in
+            the whole path if it is not there.
 
     Returns:
-        The speaker.
+        The speaker of each path; missing where the pattern matches nothing.
 
     Raises:
-        InputError: If the pattern is invalid or does not match.
+        InputError: If the pattern is invalid.
+
+    Example:
+        >>> find_speakers(pd.Series(["day_1/anna_7.wav"]), r"(?P<speaker>\w+)_\d").to_list()
+        ['anna']
     """
     try:
-        match = re.search(pattern, path.name) or re.search(pattern, path.as_posix())
-        if "speaker" not in re.compile(pattern).groupindex:
-            raise InputError(
-                "speaker_pattern: must have the group (?P<speaker>...); received " + pattern
-            )
-    except re.error as error:
-        raise InputError(f"speaker_pattern: {pattern}: {error}.") from error
-    if match is None:
-        raise InputError(f"{path}: does not match the speaker_pattern {pattern}.")
-    return match["speaker"]
+        groups = named_groups(pattern, "speaker_pattern")
+        check("speaker" in groups, "speaker_pattern", "with the group (?P<speaker>...)", pattern)
+    except ValueError as error:
+        raise InputError(f"{error}.") from error
+    names = paths.str.rpartition("/")[2]
+    return names.str.extract(pattern)["speaker"].fillna(paths.str.extract(pattern)["speaker"])
 
 
-def read_table(
-    table: Path,
-    columns: Mapping[str, str] | None = None,
-    speaker_pattern: str | None = None,
-) -> pd.DataFrame:
-    """Reads a user's list of clips.
+def read_table(table: str | PurePath, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Reads a user's table of clips.
 
     Args:
-        table: CSV with `path` (relative to the audio root) and `emotion` (empty for a clip without
-            a label); `utterance_id`, `speaker`, `gender` and `split` where known.
+        table: CSV file with `path` (relative to the audio root) and `emotion` (empty for a clip
+            without a label); `utterance_id`, `speaker`, `gender` and `split` where known.
         columns: Names of these columns in the file, where they differ, e.g. {"path": "file"}.
-        speaker_pattern: As for `find_speaker`; None takes speakers from the column `speaker`.
 
     Returns:
         Columns `utterance_id` (by default the path without suffix), `path`, `speaker`, `gender`,
@@ -88,30 +77,24 @@ def read_table(
     Raises:
         InputError: If the file cannot be read, or a column is missing.
     """
-    columns = dict(columns or {})
     unknown = sorted(columns.keys() - set(_GIVEN))
     if unknown:
         raise InputError(
-            f"columns: must name some of {', '.join(_GIVEN)}; received {', '.join(unknown)}."
+            f"columns: must be among {', '.join(_GIVEN)}; received {', '.join(unknown)}."
         )
-    try:
-        rows = pd.read_csv(table, dtype=str, keep_default_na=False)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{table}: cannot be read as CSV ({error}).") from error
-    needed = [columns.get(name, name) for name in ("path", "emotion")]
-    missing = [name for name in (*needed, *columns.values()) if name not in rows]
+    rows = read_csv(table)
+    names = {column: columns.get(column, column) for column in _GIVEN}
+    needed = dict.fromkeys([names["path"], names["emotion"], *columns.values()])
+    missing = [name for name in needed if name not in rows]
     if missing:
         raise InputError(
-            f"{table}: column {', '.join(dict.fromkeys(missing))} is missing; the file has "
-            f"{', '.join(rows)}. Say which to read: --columns path FILE emotion LABEL."
+            f"{table}: column {', '.join(missing)} is missing; the file has {', '.join(rows)}. "
+            "Say which to read: --columns path FILE emotion LABEL."
         )
-    rows = rows[[column for column in rows if column in columns.values() or column not in columns]]
-    rows = rows.rename(columns={theirs: ours for ours, theirs in columns.items()})
-    if "utterance_id" not in rows:
-        rows["utterance_id"] = rows["path"].map(lambda path: Path(path).with_suffix("").as_posix())
+    read = pd.DataFrame({ours: rows[name] for ours, name in names.items() if name in rows})
+    if "utterance_id" not in read:
+        read["utterance_id"] = [PurePath(path).with_suffix("").as_posix() for path in read["path"]]
     for column in ("speaker", "gender"):
-        if column not in rows:
-            rows[column] = ""
-    if speaker_pattern is not None:
-        rows["speaker"] = [find_speaker(PurePath(path), speaker_pattern) for path in rows["path"]]
-    return rows[[column for column in _GIVEN if column in rows]]
+        if column not in read:
+            read[column] = ""
+    return read[[column for column in _GIVEN if column in read]]

@@ -319,12 +319,14 @@ def _fingerprint(name: str, arguments: Mapping[str, Any], inputs: tuple[str, ...
 
 
 def _files_within(settings: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Path]]:
-    """Files that settings name, e.g. `split.lists`: what they hold is a setting too."""
+    """Files that settings name, e.g. `split.lists` or a corpus's YAML: they are settings too."""
     for key, value in settings.items():
         if is_dataclass(value):
             yield from _files_within(vars(value), f"{place}{key}.")
-        elif isinstance(value, Path) and value.is_file():
-            yield f"{place}{key}", value
+        elif isinstance(value, str) and not value.endswith((".yaml", ".yml")):
+            continue
+        elif isinstance(value, Path | str) and Path(value).is_file():
+            yield f"{place}{key}", Path(value)
 
 
 def _agrees(record: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> bool:

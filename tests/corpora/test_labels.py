@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_nsl.corpora.labels import check_hidden, check_splits, known_labels
+from ser_nsl.corpora.labels import check_hidden, check_share, check_splits, known_labels
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
 
@@ -11,37 +11,25 @@ IDS = [f"clip{i:03}" for i in range(100)]
 LABELS = np.array([0] * 60 + [1] * 30 + [2] * 3 + [-1] * 7)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 1.0])
-def test_each_class_keeps_its_share_rounded_up(share):
+@pytest.mark.parametrize(
+    ("share", "counts"), [(0.1, [6, 3, 1]), (0.25, [15, 8, 1]), (1, [60, 30, 3])]
+)
+def test_each_class_keeps_its_share_rounded_up(share, counts):
     known = known_labels(IDS, LABELS, share, seed=0)
 
-    assert [(known == label).sum() for label in range(3)] == [
-        np.ceil(60 * share),
-        np.ceil(30 * share),
-        np.ceil(3 * share),
-    ]
+    assert [(known == label).sum() for label in range(3)] == counts
     assert set(known[known != LABELS]) <= {-1}
 
 
-def test_order_of_clips_does_not_matter():
+def test_choice_depends_on_ids_and_seed_only_and_grows_with_the_share():
     order = np.random.default_rng(0).permutation(len(IDS))
-    known = known_labels(IDS, LABELS, 0.3, seed=1)
+    few, many = (known_labels(IDS, LABELS, share, seed=1) for share in (0.3, 0.6))
 
     again = known_labels([IDS[i] for i in order], LABELS[order], 0.3, seed=1)
 
-    np.testing.assert_array_equal(again, known[order])
-
-
-def test_larger_share_keeps_what_a_smaller_one_keeps():
-    few, many = (known_labels(IDS, LABELS, share, seed=2) for share in (0.1, 0.6))
-
+    np.testing.assert_array_equal(again, few[order])
     assert ((few == -1) | (few == many)).all()
-
-
-def test_another_seed_draws_others():
-    one, other = (known_labels(IDS, LABELS, 0.5, seed=seed) for seed in (0, 1))
-
-    assert (one != other).any()
+    assert (few != known_labels(IDS, LABELS, 0.3, seed=2)).any()
 
 
 @stage(inputs=("made_from",), makes="folder")
@@ -74,41 +62,34 @@ def read(folder: Path) -> str:
 
 @pytest.fixture
 def records(tmp_path):
-    """Training records, from a graph, from what a probe that knew half of the labels read."""
-    folder = {name: tmp_path / name for name in ("heard", "probed", "graph", "records")}
-    folder["heard"].mkdir()
-    (folder["heard"] / "content").write_text("heard")  # by no stage
-    probe_embeddings(made_from=folder["heard"], out=folder["probed"], label_share=0.5, seed=1)
-    others = (folder["heard"], folder["probed"])
-    join(made_from=folder["heard"], also=others, out=folder["graph"])
+    """Training records, from a graph, from the output of a probe that used half of the labels."""
+    folder = {name: tmp_path / name for name in ("clips", "probed", "graph", "records")}
+    folder["clips"].mkdir()
+    (folder["clips"] / "content").write_text("clips")  # made by no stage
+    probe_embeddings(made_from=folder["clips"], out=folder["probed"], label_share=0.5, seed=1)
+    join(made_from=folder["clips"], also=(folder["clips"], folder["probed"]), out=folder["graph"])
     join(made_from=folder["graph"], also=(), out=folder["records"])
     return folder["records"]
 
 
-@pytest.mark.parametrize(("share", "seed"), [(0.5, 1), (0.7, 1), (1.0, 0)])
-def test_what_a_probe_knew_may_be_known(records, share, seed):
-    check_hidden(records, share, seed, argument="training_records")
-
-
-@pytest.mark.parametrize(("share", "seed"), [(0.25, 1), (0.5, 0)])
-def test_hidden_labels_that_a_probe_knew_are_refused(records, share, seed):
-    with pytest.raises(
-        InputError, match=r"training_records: .* comes from probed, whose probe knew 50% .*seed 1"
-    ):
+def test_labels_that_a_probe_used_must_be_known(records):
+    for share, seed in ((0.5, 1), (0.7, 1), (1.0, 0)):
         check_hidden(records, share, seed, argument="training_records")
+    for share, seed in ((0.25, 1), (0.5, 0)):
+        with pytest.raises(InputError, match=r"training_records: .* probed, .* 50% .*seed 1"):
+            check_hidden(records, share, seed, argument="training_records")
 
 
-def test_a_probe_that_was_made_again_speaks_for_nothing_made_before(records):
+def test_probe_that_was_made_again_says_nothing_of_what_was_made_before(records):
     probed = records.parent / "probed"
-    probe_embeddings(made_from=records.parent / "heard", out=probed, label_share=0.25, seed=1)
+    probe_embeddings(made_from=records.parent / "clips", out=probed, label_share=0.25, seed=1)
 
-    with pytest.raises(InputError, match=r"probed: was made again after .*graph was made from it"):
-        check_hidden(records, 0.25, 1, argument="training_records")
-    with pytest.raises(InputError, match=r"probed: was made again"):
-        check_hidden(records, 0.5, 1, argument="training_records")
+    for share in (0.25, 0.5):
+        with pytest.raises(InputError, match=r"probed: .*graph"):
+            check_hidden(records, share, 1, argument="training_records")
 
 
-def test_a_graph_that_was_deleted_does_not_hide_its_probe(records):
+def test_deleted_graph_does_not_hide_its_probe(records):
     graph, packed = (records.parent / f"{name}.tsv" for name in ("graph", "packed"))
     copy(made_from=records.parent / "probed" / "content", out=graph)
     copy(made_from=graph, out=packed)
@@ -118,12 +99,15 @@ def test_a_graph_that_was_deleted_does_not_hide_its_probe(records):
     copy(made_from=graph, out=packed)
     graph.unlink()  # its record stays
 
-    with pytest.raises(InputError, match="whose probe knew 50%"):
+    with pytest.raises(InputError, match="training_records: .* 50%"):
         check_hidden(packed, 0.25, 1, argument="training_records")
 
 
-@pytest.mark.parametrize("splits", [("test",), ("train", "test")])
-def test_the_test_split_is_not_learned_from(splits):
+def test_test_split_and_impossible_shares_are_refused():
     check_splits(("train", "val"))
-    with pytest.raises(InputError, match="splits: the test split must have no part"):
-        check_splits(splits)
+    with pytest.raises(InputError, match="splits: .*test"):
+        check_splits(("train", "test"))
+    check_share(1)
+    for share in (0, 1.5):
+        with pytest.raises(InputError, match=f"label_share: .*{share}"):
+            check_share(share)

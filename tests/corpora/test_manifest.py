@@ -3,20 +3,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ser_nsl.corpora.manifest import (
-    COLUMNS,
-    audio_paths,
-    check_manifest,
-    read_manifest,
-    write_manifest,
-)
+from ser_nsl.corpora import audio_paths, read_manifest
+from ser_nsl.corpora.manifest import COLUMNS, check_manifest, training_data_note, write_manifest
 from ser_nsl.errors import InputError
 
 ROWS = [
     ("b2", "x/b2.wav", "eve", "female", "anger", "test", 95_743 / 16_000, "mine"),
     ("a1", "x/a1.wav", "007", "male", "anger", "train", 1.0, "mine"),
     ("c3", "x/c3.wav", "ann", "female", "", "val", 0.0625625, "mine"),
-    ("NA", "x/d4.wav", "", "", "fear", "train", 2.5, "mine"),
+    ("NA", "x/d4.wav", "", "", "fear", "train", 2.5, "emovo"),
 ]
 
 
@@ -39,26 +34,17 @@ def test_manifest_round_trip_sorted_by_id(table, manifest):
     pd.testing.assert_frame_equal(
         read, table.sort_values("utterance_id", ignore_index=True), atol=1e-6, rtol=0
     )
+    samples = (16_000 * read.set_index("utterance_id")["duration_seconds"]).round()
+    assert (samples["b2"], samples["c3"]) == (95_743, 1_001)
     assert manifest.read_bytes().startswith(",".join(COLUMNS).encode() + b"\n")
 
 
-def test_duration_tells_the_exact_number_of_samples(manifest):
-    seconds = read_manifest(manifest).set_index("utterance_id")["duration_seconds"]
+def test_order_of_rows_and_further_columns_do_not_matter(table, manifest, tmp_path):
+    path = tmp_path / "again.csv"
+    write_manifest(table.sample(frac=1, random_state=0), path)
+    assert path.read_bytes() == manifest.read_bytes()
 
-    assert round(seconds["b2"] * 16_000) == 95_743
-    assert round(seconds["c3"] * 16_000) == 1_001
-
-
-def test_same_rows_same_bytes(table, manifest, tmp_path):
-    write_manifest(table.sample(frac=1, random_state=0), tmp_path / "again.csv")
-
-    assert (tmp_path / "again.csv").read_bytes() == manifest.read_bytes()
-
-
-def test_further_columns_and_their_order_do_not_matter(table, tmp_path):
-    path = tmp_path / "manifest.csv"
     table.assign(mood="x")[["mood", *reversed(COLUMNS)]].to_csv(path, index=False)
-
     assert read_manifest(path).columns.tolist() == list(COLUMNS)
 
 
@@ -69,73 +55,59 @@ def change(table: pd.DataFrame, row: int, **values) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("break_rule", "words"),
+    ("break_rule", "rule"),
     [
-        (lambda t: t.head(0), "holds no clip"),
+        (lambda t: t.head(0), "no clip"),
         (
             lambda t: change(t, 0, utterance_id="a1"),
-            "utterance ids must be unique, but .* doubled .*first: a1",
+            r"unique.*2; first: a1 by x/b2\.wav, a1 by x/a1\.wav",
         ),
-        (lambda t: change(t, 0, utterance_id=""), "ids hold a tab or are empty"),
-        (lambda t: change(t, 0, utterance_id="a\tb"), "ids hold a tab or are empty"),
-        (lambda t: change(t, 0, split="dev"), r"a split must be one of .*first: dev"),
-        (lambda t: change(t, 0, split=""), "a split must be one of"),
-        (
-            lambda t: change(t, 0, speaker="007"),
-            r"a speaker must stand in one split only \(1; first: 007: in test and train\)",
-        ),
-        (
-            lambda t: change(t, 0, emotion="joy"),
-            "every class needs clips in the training split, but these have none .*first: joy",
-        ),
+        (lambda t: change(t, 0, utterance_id=""), "ids must not be empty"),
+        (lambda t: change(t, 0, utterance_id="a\tb"), "ids must not .* tabs"),
+        (lambda t: change(t, 0, split="dev"), "split must be one of .*first: dev"),
+        (lambda t: change(t, 0, split=""), "split must be one of"),
+        (lambda t: change(t, 0, speaker="007"), "1; first: 007: in test and train"),
+        (lambda t: change(t, 0, emotion="joy"), "every class .*first: joy"),
         (lambda t: t.assign(emotion=""), "no clip has an emotion"),
     ],
 )
-def test_broken_rule_is_an_error_that_names_file_and_offender(break_rule, words, table, tmp_path):
+def test_broken_rule_is_an_error_that_names_file_and_offender(break_rule, rule, table, tmp_path):
     broken = break_rule(table)
     path = tmp_path / "manifest.csv"
     broken.to_csv(path, index=False)
 
-    with pytest.raises(InputError, match=rf"source: {words}"):
+    with pytest.raises(InputError, match=rf"^source: .*{rule}"):
         check_manifest(broken, source=Path("source"))
-    with pytest.raises(InputError, match=rf"manifest\.csv: {words}"):
+    with pytest.raises(InputError, match=rf"manifest\.csv: .*{rule}"):
         read_manifest(path)
 
 
 def test_first_three_offenders_are_named(table):
-    doubled = pd.concat([table, table])
-
-    with pytest.raises(InputError, match=r"doubled \(4; first: b2, a1, c3\)"):
-        check_manifest(doubled, source=Path("source"))
+    with pytest.raises(InputError, match=r"8; first: NA by x/d4\.wav, NA by .*, a1 by x/a1\.wav\)"):
+        check_manifest(pd.concat([table, table]), source=Path("source"))
 
 
-def test_speakers_that_are_not_known_may_stand_anywhere(table):
+def test_speakers_that_are_not_known_may_be_anywhere(table):
     check_manifest(change(table, 0, speaker=""), source=Path("source"))
 
 
-@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("column", ["utterance_id", "corpus"])
 def test_missing_column_is_named(column, table, tmp_path):
     path = tmp_path / "manifest.csv"
     table.drop(columns=column).to_csv(path, index=False)
 
-    with pytest.raises(InputError, match=rf"manifest\.csv: column {column} is missing"):
+    with pytest.raises(InputError, match=rf"manifest\.csv: column {column} "):
         read_manifest(path)
 
 
 @pytest.mark.parametrize(
-    ("content", "rule"),
-    [
-        (b"", "is not a CSV table"),
-        (b"a,b\n1,2\n1,2,3\n", "is not a CSV table"),
-        (b"\xff\xfe\x00\x01", "is not a CSV table"),
-        (b"fLaC\x00\x00 some audio", "column utterance_id, .* is missing"),
-    ],
+    "content", [b"", b"a,b\n1,2\n1,2,3\n", b"\xff\xfe\x00\x01", b"fLaC\x00\x00"]
 )
-def test_what_is_no_manifest(content, rule, tmp_path):
+def test_what_is_no_manifest(content, tmp_path):
     path = tmp_path / "manifest.csv"
     path.write_bytes(content)
 
-    with pytest.raises(InputError, match=rf"manifest\.csv: {rule}"):
+    with pytest.raises(InputError, match=r"manifest\.csv: "):
         read_manifest(path)
 
 
@@ -143,32 +115,32 @@ def test_duration_that_is_no_number(table, tmp_path):
     path = tmp_path / "manifest.csv"
     table.astype({"duration_seconds": str}).replace("1.0", "long").to_csv(path, index=False)
 
-    with pytest.raises(InputError, match="duration_seconds must be numbers; .*long"):
+    with pytest.raises(InputError, match="duration_seconds .*long"):
         read_manifest(path)
 
 
-def test_missing_manifest_tells_which_script_makes_it(tmp_path):
-    with pytest.raises(InputError, match=r"none\.csv: does not exist; .*prepare_corpus\.py"):
+def test_missing_manifest_names_the_script_that_makes_it(tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv: .*prepare_corpus"):
         read_manifest(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="is not a CSV table"):
+    with pytest.raises(InputError, match=str(tmp_path)):
         read_manifest(tmp_path)
 
 
-def test_audio_lies_below_the_recorded_or_the_given_root(tone_corpus, tone_manifest, tmp_path):
+def test_note_has_the_licences_of_known_corpora(table):
+    note = training_data_note(table)
+
+    assert "EMOVO (research use)" in note and "mine (terms unknown)" in note
+
+
+def test_audio_is_below_the_recorded_or_the_given_root(tone_corpus, tone_manifest, tmp_path):
     table = read_manifest(tone_manifest)
     moved = tmp_path / "moved"
     moved.symlink_to(tone_corpus)
 
     assert audio_paths(table, tone_manifest, None) == [tone_corpus / p for p in table["path"]]
     assert audio_paths(table, tone_manifest, moved) == [moved / p for p in table["path"]]
-
-
-def test_missing_audio_is_named_with_its_number(tone_manifest, tmp_path):
-    table = read_manifest(tone_manifest)
-
     with pytest.raises(
-        InputError,
-        match=rf"manifest\.csv: files are missing below {tmp_path} .*--audio-dir.*36; first: .*wav",
+        InputError, match=rf"manifest\.csv: .*{tmp_path} .*--audio-dir.*36; first: .*wav"
     ):
         audio_paths(table, tone_manifest, tmp_path)
 
@@ -178,5 +150,5 @@ def test_manifest_without_its_record_needs_an_audio_root(record, table, manifest
     if record is not None:
         (tmp_path / "manifest.csv.stage.json").write_text(record)
 
-    with pytest.raises(InputError, match="no record beside it tells .*pass --audio-dir"):
+    with pytest.raises(InputError, match=r"manifest\.csv: .*--audio-dir"):
         audio_paths(table, manifest, None)

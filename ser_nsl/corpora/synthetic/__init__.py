@@ -1,18 +1,17 @@
-"""A pair of emotional corpora made on the spot: synthetic speech, for mechanics, not science.
+"""Two synthetic emotional corpora, to try the chain without a download.
 
 **Everything here is synthetic.** The clips are spoken by espeak-ng, not by people. They show
-that every stage of this project works, without a download; a score on them says nothing about
-emotion in real speech.
+that every stage of this project works; a score on them says nothing about emotion in real speech.
 
-- `ravdess`: English, RAVDESS's eight emotions, folders and file names; made to be the source.
-- `demos`: Italian, DEMoS's seven emotions, folders and file names; made to be the target.
+- `ravdess`: English, RAVDESS's eight emotions, folders and file names, for the source.
+- `demos`: Italian, DEMoS's seven emotions, folders and file names, for the target.
 
-The speech comes from `espeak`, what an emotion does to it from `emotions`, who speaks from
-`speakers`, the voice quality that espeak-ng lacks from `voice_quality`, and what is said, and
-under which name, from `layouts`. Each clip depends on the seed and its own name only, so more
-speakers or more clips never change the clips that were there before.
+The speech comes from `espeak`, the effects of emotions on it from `emotions`, the voices from
+`speakers`, the voice quality that espeak-ng lacks from `voice_quality`, and sentences and file
+names from `layouts`. Each clip depends on the seed and its own name only, so more speakers or more
+clips never change the other clips.
 
-Difficulty: unweighted average recall on speakers never heard in training (chance 12.5 % and
+Difficulty: unweighted average recall on speakers who are not in training (chance 12.5 % and
 14.3 %). The cues were tuned on seeds 0, 1 and 2; the first two rows are of other seeds, 10 to
 14, measured once. The last row is one run on a tuned seed, so take it as a rough guide.
 

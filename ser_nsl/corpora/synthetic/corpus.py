@@ -1,4 +1,4 @@
-"""Making one of the two synthetic corpora."""
+"""The stage that makes a synthetic corpus."""
 
 import zlib
 from collections import Counter
@@ -10,16 +10,12 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
+from ser_nsl.corpora.description import load_corpus
 from ser_nsl.corpora.synthetic import espeak
 from ser_nsl.corpora.synthetic.emotions import PUNCTUATION, Cues, draw_cues
 from ser_nsl.corpora.synthetic.layouts import LAYOUTS, Clip
 from ser_nsl.corpora.synthetic.speakers import Speaker, draw_speaker
-from ser_nsl.corpora.synthetic.voice_quality import (
-    add_breath,
-    rms,
-    tilt_spectrum,
-    waver,
-)
+from ser_nsl.corpora.synthetic.voice_quality import add_breath, rms, tilt_spectrum, waver
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
 
@@ -28,13 +24,12 @@ SAMPLE_RATE_HZ = 16_000
 _README = """\
 SYNTHETIC SPEECH. No person speaks here.
 
-These clips were spoken by espeak-ng and coloured by rules after published acoustic correlates
-of emotion. They have the folders and file names of {title}, but nothing of its audio. They
+These clips were spoken by espeak-ng, with the emotions added by rules after published acoustic
+correlates. They have the folders and file names of {title}, but nothing of its audio. They
 prove that the mechanics work, not the science: a score on them says nothing about emotion in
 real speech.
 
-Made by ser_nsl's make_synthetic_corpus: corpus={corpus}, speakers={speakers},
-clips_per_emotion={clips_per_emotion}, seed={seed}.
+Made by ser_nsl's make_synthetic_corpus: {settings}.
 """
 
 
@@ -47,23 +42,32 @@ def make_synthetic_corpus(
     clips_per_emotion: int = 4,
     seed: int = 0,
 ) -> dict:
-    """Makes a synthetic corpus in the layout of a real one; it proves mechanics, not science.
+    """Makes synthetic emotional speech with the file names of a known corpus.
+
+    It shows that the steps of the chain work; scores on it say nothing about real speech.
 
     Args:
-        out: Folder to write into: WAV files, 16 bit, mono, 16 kHz, in the corpus's own folders
-            and under its own names, and `README.txt`, which says that they are synthetic.
+        out: Folder for the WAV files (16 bit, mono, 16 kHz), in the folders and with the names of
+            the real corpus, and `README.txt`, which says that they are synthetic.
         corpus: `ravdess` (English, 8 emotions) or `demos` (Italian, 7 emotions).
-        speakers: Number of speakers, men and women in turn, at most as many as the corpus has
-            (24, 68).
-        clips_per_emotion: Clips of each emotion by each speaker. RAVDESS has 8, of which
-            neutral has only those of normal intensity (4 of 8); `demos` allows 30.
+        speakers: Number of speakers, men and women in turn; at most 24 for `ravdess`, 68 for
+            `demos`.
+        clips_per_emotion: Number of clips of each emotion by each speaker; at most 8 for `ravdess`,
+            where neutral has only those of normal intensity (4 of 8), 30 for `demos`.
         seed: Seed of everything random; the same seed gives the same bytes.
 
     Returns:
-        Counts: `speakers`, `clips`, `seconds` and, for each emotion, `clips_by_emotion`.
+        Number of speakers, clips, seconds, and clips of each emotion.
 
     Raises:
         InputError: If a number is out of range, or espeak-ng is not installed.
+
+    Example:
+        >>> made = make_synthetic_corpus(
+        ...     corpus="demos", out=Path("speech"), speakers=2, clips_per_emotion=1
+        ... )
+        >>> made.counts["clips"], sorted(path.name for path in Path("speech/DEMOS").iterdir())[0]
+        (14, 'NP_f_02_col00a.wav')
     """
     if corpus not in LAYOUTS:
         raise InputError(f"corpus must be one of {', '.join(LAYOUTS)}. Received: {corpus!r}.")
@@ -83,11 +87,8 @@ def make_synthetic_corpus(
         seconds += len(samples) / SAMPLE_RATE_HZ
     Path(out, "README.txt").write_text(
         _README.format(
-            title=layout.title,
-            corpus=corpus,
-            speakers=speakers,
-            clips_per_emotion=clips_per_emotion,
-            seed=seed,
+            title=load_corpus(corpus).title,
+            settings=f"{corpus=}, {speakers=}, {clips_per_emotion=}, {seed=}",
         ),
         encoding="utf-8",
     )
@@ -103,9 +104,9 @@ def render(clip: Clip, speaker: Speaker, rng: np.random.Generator) -> np.ndarray
     """Speaks one clip.
 
     Args:
-        clip: What is said, and with which emotion.
-        speaker: Who says it.
-        rng: The clip's own random numbers.
+        clip: Sentence and emotion.
+        speaker: Voice of the speaker.
+        rng: Random numbers of this clip.
 
     Returns:
         float64, shape `(samples,)`, values within (-1, 1), 16 kHz.
@@ -121,10 +122,7 @@ def render(clip: Clip, speaker: Speaker, rng: np.random.Generator) -> np.ndarray
     )
     speech = soxr.resample(speech, espeak.SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
     speech = add_breath(
-        speech,
-        sample_rate_hz=SAMPLE_RATE_HZ,
-        level_db=speaker.breath_db + cues.breath,
-        rng=rng,
+        speech, sample_rate_hz=SAMPLE_RATE_HZ, level_db=speaker.breath_db + cues.breath, rng=rng
     )
     speech = tilt_spectrum(
         speech, sample_rate_hz=SAMPLE_RATE_HZ, db_per_octave=speaker.tilt + cues.tilt
@@ -138,7 +136,7 @@ def _check(name: str, value: int, least: int, most: int) -> None:
 
 
 def _random(seed: int, corpus: str, key: str) -> np.random.Generator:
-    """Random numbers that depend on what they are for, not on what was drawn before."""
+    """Returns random numbers that depend on their use, not on what was drawn before."""
     return np.random.default_rng([seed, zlib.crc32(f"{corpus}/{key}".encode())])
 
 
@@ -165,10 +163,10 @@ def _trim(speech: np.ndarray) -> np.ndarray:
 
 
 def _record(speech: np.ndarray, *, level_db: float, rng: np.random.Generator) -> np.ndarray:
-    """Sets the level, adds a moment before and after and the hiss of a quiet room."""
+    """Sets the level, and adds short pauses before and after, and the noise of a quiet room."""
     speech = speech * (10 ** (level_db / 20) / rms(speech))
     before, after = (rng.uniform(0.08, 0.3, 2) * SAMPLE_RATE_HZ).astype(int)
     recorded = np.pad(speech, (before, after))
     recorded += rng.normal(0, 10 ** (-70 / 20), len(recorded))
-    # As a sound engineer would: turn down what would clip.
+    # Turn down what would clip.
     return recorded * min(1.0, 0.95 / np.abs(recorded).max())

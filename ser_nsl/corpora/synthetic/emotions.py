@@ -1,4 +1,4 @@
-"""What an emotion does to a voice, after published acoustic correlates.
+"""The effects of emotions on a voice, after published acoustic correlates.
 
 The directions, and roughly the sizes, follow
 
@@ -13,8 +13,8 @@ The directions, and roughly the sizes, follow
 - Cahn 1990, "The generation of affect in synthesized speech", Journal of the American Voice I/O
   Society 8: surprise, with its wide, rising melody.
 
-Calm is a mild, relaxed neutral, as RAVDESS means it. The numbers are ours: simple, and widely
-overlapping on purpose.
+Calm is a mild, relaxed neutral, as in RAVDESS. The numbers are our own: simple, and chosen to
+overlap widely.
 """
 
 from typing import NamedTuple
@@ -31,8 +31,8 @@ class Cues(NamedTuple):
         rate: Speaking rate, octaves (1 is twice as fast).
         level: Loudness, dB.
         tilt: Spectral balance, dB per octave (positive is brighter, a tense voice).
-        breath: Noise of the breath, dB against the speech, above a modal voice's.
-        tremor: Slow waver of pitch and level, semitones.
+        breath: Breath noise relative to the speech, dB above that of a modal voice.
+        tremor: Slow variation of pitch and level, semitones.
         roughness: Fast irregularity of pitch and level, semitones.
         formants: Shift of all formants, per cent (positive for a smile).
         pause: Added pause inside the sentence, seconds.
@@ -64,13 +64,13 @@ EMOTIONS = {
 """The cues of each emotion, fully expressed by an average speaker."""
 
 PUNCTUATION = {"surprise": "?", "anger": "!", "happiness": "!"}
-"""How a sentence may end, and so its melody; a full stop otherwise."""
+"""Punctuation at the end, which shapes the melody; a full stop for other emotions."""
 
 # How strongly a clip expresses its emotion; 1 is fully. The two kinds overlap.
 _EXPRESSIVENESS = {False: (0.7, 1.1), True: (1.0, 1.4)}
 
-# How much each cue of one speaker's one emotion wanders from clip to clip (standard deviation).
-_WANDER = Cues(0.8, 0.22, 0.06, 1.3, 0.55, 1.6, 0.07, 0.05, 1.0, 0.05)
+# Standard deviation of each cue between clips of one emotion by one speaker.
+_DEVIATION = Cues(0.8, 0.22, 0.06, 1.3, 0.55, 1.6, 0.07, 0.05, 1.0, 0.05)
 
 
 def draw_cues(emotion: str, style: Cues, *, strong: bool, rng: np.random.Generator) -> Cues:
@@ -79,15 +79,15 @@ def draw_cues(emotion: str, style: Cues, *, strong: bool, rng: np.random.Generat
     Args:
         emotion: A key of `EMOTIONS`.
         style: How strongly the speaker uses each cue; 1 is average.
-        strong: Whether the speaker was to express the emotion strongly.
-        rng: The clip's own random numbers.
+        strong: Whether the emotion is to be expressed strongly.
+        rng: Random numbers of this clip.
 
     Returns:
         The cues; tremor, roughness and pause are never negative.
     """
     expressiveness = rng.uniform(*_EXPRESSIVENESS[strong])
     target = expressiveness * np.array(style) * np.array(EMOTIONS[emotion])
-    drawn = Cues(*rng.normal(target, _WANDER).tolist())
+    drawn = Cues(*rng.normal(target, _DEVIATION).tolist())
     return drawn._replace(
         tremor=max(drawn.tremor, 0.0),
         roughness=max(drawn.roughness, 0.0),

@@ -1,4 +1,4 @@
-"""Speech from espeak-ng, called in this process; the same request gives the same samples."""
+"""Speech from espeak-ng, called in this process; equal calls give equal samples."""
 
 import ctypes
 import functools
@@ -18,18 +18,8 @@ SAMPLE_RATE_HZ = 22_050
 _SYNCHRONOUS, _DO_NOT_EXIT = 2, 0x8000
 _RATE, _VOLUME = 1, 2
 _UTF8, _SSML = 1, 0x10
-_SYNTH_ARGUMENTS: list[Any] = [
-    ctypes.c_char_p,  # text
-    ctypes.c_size_t,  # its size in bytes, with the closing zero
-    ctypes.c_uint,  # where to start,
-    ctypes.c_int,  # in which unit,
-    ctypes.c_uint,  # and where to end: zeros for the whole text
-    ctypes.c_uint,  # flags
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-]
 
-# Low enough that its automatic gain, whose state outlives a call, never has to act.
+# Low enough that its automatic gain, whose state outlives a call, is never active.
 _VOLUME_PERCENT = 40
 
 # Flutter and roughness follow counters that outlive a call and would make a clip depend on the
@@ -50,14 +40,14 @@ _TUNES = {"en": "s1 c1 q1 e1", "it": "s4 c4 q4 e4"}
 
 @dataclass(frozen=True)
 class Voice:
-    """How espeak-ng speaks.
+    """A voice of espeak-ng.
 
     Attributes:
         language: `en` or `it`.
-        pitch_hz: Lower and upper end of the fundamental frequency's movements, Hz.
+        pitch_hz: Lower and upper end of the fundamental frequency, Hz.
         words_per_minute: From 80 to 450.
         formant_percent: Frequencies of all formants, in per cent of espeak-ng's own (those of
-            an adult man); a shorter vocal tract has higher ones.
+            an adult man); higher for a shorter vocal tract.
     """
 
     language: str
@@ -67,7 +57,7 @@ class Voice:
 
 
 class _Engine:
-    """The C library with its one global state: initialised once, told everything each time."""
+    """The C library with its one global state: initialised once, set before each call."""
 
     def __init__(self) -> None:
         try:
@@ -86,7 +76,8 @@ class _Engine:
                 f"espeak-ng must start at {SAMPLE_RATE_HZ} Hz. Received: {rate}, with the data "
                 f"in {os.fsdecode(data)}. Run `pip install --force-reinstall espeakng-loader`."
             )
-        self._library.espeak_Synth.argtypes = _SYNTH_ARGUMENTS
+        # The size of the text is not an int; ctypes converts the other arguments by itself.
+        self._library.espeak_Synth.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
         receiver = ctypes.CFUNCTYPE(
             ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
         )
@@ -130,8 +121,8 @@ def speak(markup: str, voice: Voice) -> np.ndarray:
     """Speaks a text; espeak-ng is for one thread at a time.
 
     Args:
-        markup: Text, with SSML elements such as `<break time="200ms"/>` where wanted.
-        voice: How to speak.
+        markup: Text, which may have SSML elements such as `<break time="200ms"/>`.
+        voice: Voice of the speaker.
 
     Returns:
         float32, shape `(samples,)`, values in [-1, 1), 22,050 Hz.

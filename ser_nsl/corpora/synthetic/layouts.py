@@ -1,4 +1,4 @@
-"""Which clips a corpus has: names as RAVDESS and DEMoS give them, and what is said."""
+"""Which clips a synthetic corpus has: file names of RAVDESS and DEMoS, and what is said."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,9 +33,8 @@ class Clip:
     """One clip to be made.
 
     Attributes:
-        path: Where, below the corpus.
+        path: Path below the corpus folder.
         speaker: The speaker's number, from 1.
-        gender: `f` or `m`.
         emotion: A key of `emotions.EMOTIONS`.
         strong: Whether its name says that the emotion is strongly expressed.
         language: `en` or `it`.
@@ -44,44 +43,41 @@ class Clip:
 
     path: PurePosixPath
     speaker: int
-    gender: Gender
     emotion: str
     strong: bool
     language: str
     sentence: str
 
+    @property
+    def gender(self) -> Gender:
+        """`f` or `m`."""
+        return gender_of(self.speaker)
+
 
 @dataclass(frozen=True)
 class Layout:
-    """How a corpus names its clips.
+    """The clips that a corpus can have.
 
     Attributes:
-        title: Name of the corpus.
-        most_speakers: As many as the real corpus has.
-        most_clips_per_emotion: As many as its names can tell apart.
+        most_speakers: Number of speakers of the real corpus.
+        most_clips_per_emotion: Number of clips of an emotion by a speaker that names can express.
         clips: Lists the clips for a number of speakers and of clips per emotion.
     """
 
-    title: str
     most_speakers: int
     most_clips_per_emotion: int
     clips: Callable[[int, int], Iterator[Clip]]
 
 
-def _emotions(corpus: str) -> list[tuple[str, str]]:
-    """Codes and names of a known corpus's emotions."""
-    return [(code, name) for code, name in load_corpus(corpus).labels.items() if name]
-
-
 def gender_of(speaker: int) -> Gender:
-    """Returns RAVDESS's rule, used for both corpora: odd numbers are men, even ones women."""
+    """Returns the gender by RAVDESS's rule, used for both corpora: men odd, women even."""
     return "m" if speaker % 2 else "f"
 
 
 def ravdess_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
     """Lists clips as RAVDESS has them: two statements, two intensities, two repetitions.
 
-    Neutral has the normal intensity only, so it has half as many (rounded up where odd).
+    Neutral has the normal intensity only, so it has half the clips (rounded up).
     """
     recordings = [(i, s, r) for r in (1, 2) for i in (1, 2) for s in (1, 2)]
     for speaker in range(1, speakers + 1):
@@ -89,16 +85,9 @@ def ravdess_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
             for intensity, statement, repetition in recordings[:clips_per_emotion]:
                 if emotion == "neutral" and intensity == 2:
                     continue
-                name = f"{intensity:02}-{statement:02}-{repetition:02}-{speaker:02}"
-                yield Clip(
-                    path=PurePosixPath(f"Actor_{speaker:02}", f"03-01-{code}-{name}.wav"),
-                    speaker=speaker,
-                    gender=gender_of(speaker),
-                    emotion=emotion,
-                    strong=intensity == 2,
-                    language="en",
-                    sentence=ENGLISH[statement - 1],
-                )
+                name = f"03-01-{code}-{intensity:02}-{statement:02}-{repetition:02}-{speaker:02}"
+                path = PurePosixPath(f"Actor_{speaker:02}", f"{name}.wav")
+                yield Clip(path, speaker, emotion, intensity == 2, "en", ENGLISH[statement - 1])
 
 
 def demos_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
@@ -107,26 +96,24 @@ def demos_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
     About every sixth clip is prototypical (PR), as in the corpus. Its neutral clips, which are
     no part of the task, are left out.
     """
-    emotional = {code: name for code, name in _emotions("demos") if name != "neutral"}
     for speaker in range(1, speakers + 1):
-        for column, (code, emotion) in enumerate(emotional.items()):
+        for column, (code, emotion) in enumerate(_emotions("demos", without="neutral")):
             for index in range(clips_per_emotion):
                 take, sentence = divmod(index, len(ITALIAN))
                 strong = (speaker + column + index) % 6 == 0
                 name = f"{gender_of(speaker)}_{speaker:02}_{code}{sentence:02}{'abc'[take]}"
-                yield Clip(
-                    path=PurePosixPath("DEMOS", f"{'PR' if strong else 'NP'}_{name}.wav"),
-                    speaker=speaker,
-                    gender=gender_of(speaker),
-                    emotion=emotion,
-                    strong=strong,
-                    language="it",
-                    sentence=ITALIAN[sentence],
-                )
+                path = PurePosixPath("DEMOS", f"{'PR' if strong else 'NP'}_{name}.wav")
+                yield Clip(path, speaker, emotion, strong, "it", ITALIAN[sentence])
+
+
+def _emotions(corpus: str, without: str = "") -> list[tuple[str, str]]:
+    """Returns codes and names of a known corpus's emotions."""
+    labels = load_corpus(corpus).labels
+    return [(code, name) for code, name in labels.items() if name and name != without]
 
 
 LAYOUTS = {
-    "ravdess": Layout("RAVDESS", 24, 8, ravdess_clips),
-    "demos": Layout("DEMoS", 68, 3 * len(ITALIAN), demos_clips),
+    "ravdess": Layout(24, 8, ravdess_clips),
+    "demos": Layout(68, 3 * len(ITALIAN), demos_clips),
 }
 """The corpora that can be made."""

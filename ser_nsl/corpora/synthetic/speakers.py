@@ -1,4 +1,4 @@
-"""Who speaks: variants of one synthetic voice, female and male."""
+"""Speakers: female and male variants of one synthetic voice."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,11 +15,11 @@ class Speaker:
     Attributes:
         gender: `f` or `m`.
         pitch_hz: Mean fundamental frequency, Hz.
-        pitch_span: Width of its movements, as a share of the mean, to either side.
+        pitch_span: Range of its movements to either side, as a share of the mean.
         words_per_minute: Speaking rate.
         level_db: Level of the speech, dB of full scale (root mean square).
         tilt: Spectral balance of voice and microphone, dB per octave.
-        breath_db: Breath noise against the speech, dB.
+        breath_db: Breath noise relative to the speech, dB.
         formant_percent: Frequencies of the formants, per cent of an average man's.
         style: How strongly this speaker uses each emotional cue; 1 is average.
     """
@@ -43,7 +43,7 @@ def draw_speaker(gender: Literal["f", "m"], rng: np.random.Generator) -> Speaker
 
     Args:
         gender: `f` or `m`.
-        rng: The speaker's own random numbers.
+        rng: Random numbers of this speaker.
 
     Returns:
         The speaker.

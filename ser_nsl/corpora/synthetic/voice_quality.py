@@ -1,11 +1,10 @@
-"""What espeak-ng's voice lacks: irregular pitch and level, breath, spectral balance."""
+"""Voice quality that espeak-ng lacks: irregular pitch and level, breath, spectral balance."""
 
 import numpy as np
-from scipy.ndimage import map_coordinates, uniform_filter1d
 
 _TREMOR_HZ = 5.5
 _ROUGHNESS_HZ = 60.0
-_DB_PER_SEMITONE = 3.0  # how much level wavers with pitch
+_DB_PER_SEMITONE = 3.0  # level that varies with pitch
 
 
 def waver(
@@ -16,18 +15,20 @@ def waver(
     roughness_semitones: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Lets pitch and level waver, by playing the speech at a slightly varying speed.
+    """Varies pitch and level, by playing the speech at a slightly varying speed.
 
     Args:
         speech: float, shape `(samples,)`.
         sample_rate_hz: Its sampling rate.
         tremor_semitones: Amplitude of a slow sine.
         roughness_semitones: Standard deviation of a fast random movement.
-        rng: Where the movement comes from.
+        rng: Random numbers for the movement.
 
     Returns:
         float64, shape `(samples,)`.
     """
+    from scipy.ndimage import map_coordinates  # loads for seconds
+
     time = np.arange(len(speech)) / sample_rate_hz
     knots = np.arange(0, time[-1] + 2 / _ROUGHNESS_HZ, 1 / _ROUGHNESS_HZ)
     slow = np.sin(2 * np.pi * (_TREMOR_HZ * time + rng.uniform()))
@@ -39,31 +40,29 @@ def waver(
 
 
 def add_breath(
-    speech: np.ndarray,
-    *,
-    sample_rate_hz: int,
-    level_db: float,
-    rng: np.random.Generator,
+    speech: np.ndarray, *, sample_rate_hz: int, level_db: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Adds noise that follows the loudness of the speech.
 
     Args:
         speech: float, shape `(samples,)`.
         sample_rate_hz: Its sampling rate.
-        level_db: Level of the noise against the speech.
-        rng: Where the noise comes from.
+        level_db: Level of the noise relative to the speech, dB.
+        rng: Random numbers for the noise.
 
     Returns:
         float64, shape `(samples,)`.
     """
+    from scipy.ndimage import uniform_filter1d
+
     loudness = uniform_filter1d(np.abs(speech), sample_rate_hz // 50)
-    # The difference of white noise rises by 6 dB an octave, as breath does.
+    # The difference of white noise rises by 6 dB per octave, as breath does.
     noise = np.diff(rng.normal(size=len(speech) + 1)) * loudness
     return speech + noise * (10 ** (level_db / 20) * rms(speech) / rms(noise))
 
 
 def tilt_spectrum(speech: np.ndarray, *, sample_rate_hz: int, db_per_octave: float) -> np.ndarray:
-    """Tilts the spectrum about 1 kHz, between 200 Hz and 4 kHz; beyond, the gain stays.
+    """Tilts the spectrum around 1 kHz, from 200 Hz to 4 kHz; the gain is constant beyond.
 
     Args:
         speech: float, shape `(samples,)`.
