@@ -1,13 +1,10 @@
-"""Which clips a synthetic corpus has: file names of RAVDESS and DEMoS, and what is said."""
+"""Which clips a synthetic corpus has: file names as in RAVDESS and DEMoS, and what is said."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
 from ser_nsl.corpora.description import load_corpus
-
-Gender = Literal["f", "m"]
 
 # A bar is where an emotional speaker may pause. What is said is neutral in all emotions.
 ENGLISH = (
@@ -29,19 +26,19 @@ ITALIAN = (
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One clip to be made.
+class SyntheticClip:
+    """A clip to be made.
 
     Attributes:
-        path: Path below the corpus folder.
-        speaker: The speaker's number, from 1.
-        emotion: A key of `emotions.EMOTIONS`.
+        path: Its path, relative to the corpus folder.
+        speaker: The speaker's number, from 1; odd numbers are men, even ones women.
+        emotion: A key of `voices.EMOTIONS`.
         strong: Whether its name says that the emotion is strongly expressed.
         language: `en` or `it`.
         sentence: What is said.
     """
 
-    path: PurePosixPath
+    path: str
     speaker: int
     emotion: str
     strong: bool
@@ -49,71 +46,66 @@ class Clip:
     sentence: str
 
     @property
-    def gender(self) -> Gender:
-        """`f` or `m`."""
-        return gender_of(self.speaker)
+    def gender(self) -> Literal["f", "m"]:
+        """The speaker's gender."""
+        return "m" if self.speaker % 2 else "f"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The clips that a corpus can have.
+    """How a corpus names its clips.
 
     Attributes:
-        most_speakers: Number of speakers of the real corpus.
-        most_clips_per_emotion: Number of clips of an emotion by a speaker that names can express.
         clips: Lists the clips for a number of speakers and of clips per emotion.
+        most_speakers: Number of speakers of the real corpus.
+        most_clips_per_emotion: Number of different names for one speaker and emotion.
     """
 
+    clips: Callable[[int, int], Iterator[SyntheticClip]]
     most_speakers: int
     most_clips_per_emotion: int
-    clips: Callable[[int, int], Iterator[Clip]]
 
 
-def gender_of(speaker: int) -> Gender:
-    """Returns the gender by RAVDESS's rule, used for both corpora: men odd, women even."""
-    return "m" if speaker % 2 else "f"
-
-
-def ravdess_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
+def ravdess_clips(speakers: int, clips_per_emotion: int) -> Iterator[SyntheticClip]:
     """Lists clips as RAVDESS has them: two statements, two intensities, two repetitions.
 
-    Neutral has the normal intensity only, so it has half the clips (rounded up).
+    Neutral has the normal intensity only, so it has half as many (rounded up where odd).
     """
     recordings = [(i, s, r) for r in (1, 2) for i in (1, 2) for s in (1, 2)]
     for speaker in range(1, speakers + 1):
-        for code, emotion in _emotions("ravdess"):
+        for code, emotion in load_corpus("ravdess").labels.items():
             for intensity, statement, repetition in recordings[:clips_per_emotion]:
-                if emotion == "neutral" and intensity == 2:
-                    continue
-                name = f"03-01-{code}-{intensity:02}-{statement:02}-{repetition:02}-{speaker:02}"
-                path = PurePosixPath(f"Actor_{speaker:02}", f"{name}.wav")
-                yield Clip(path, speaker, emotion, intensity == 2, "en", ENGLISH[statement - 1])
+                if emotion and not (emotion == "neutral" and intensity == 2):
+                    name = (
+                        f"03-01-{code}-{intensity:02}-{statement:02}-{repetition:02}-{speaker:02}"
+                    )
+                    path = f"Actor_{speaker:02}/{name}.wav"
+                    sentence = ENGLISH[statement - 1]
+                    yield SyntheticClip(path, speaker, emotion, intensity == 2, "en", sentence)
 
 
-def demos_clips(speakers: int, clips_per_emotion: int) -> Iterator[Clip]:
+def demos_clips(speakers: int, clips_per_emotion: int) -> Iterator[SyntheticClip]:
     """Lists clips as DEMoS has them: the number is the sentence, the letter the take.
 
     About every sixth clip is prototypical (PR), as in the corpus. Its neutral clips, which are
     no part of the task, are left out.
     """
+    labels = load_corpus("demos").labels
+    emotional = {code: name for code, name in labels.items() if name and name != "neutral"}
     for speaker in range(1, speakers + 1):
-        for column, (code, emotion) in enumerate(_emotions("demos", without="neutral")):
+        gender = "m" if speaker % 2 else "f"
+        for column, (code, emotion) in enumerate(emotional.items()):
             for index in range(clips_per_emotion):
                 take, sentence = divmod(index, len(ITALIAN))
                 strong = (speaker + column + index) % 6 == 0
-                name = f"{gender_of(speaker)}_{speaker:02}_{code}{sentence:02}{'abc'[take]}"
-                path = PurePosixPath("DEMOS", f"{'PR' if strong else 'NP'}_{name}.wav")
-                yield Clip(path, speaker, emotion, strong, "it", ITALIAN[sentence])
-
-
-def _emotions(corpus: str, without: str = "") -> list[tuple[str, str]]:
-    """Returns codes and names of a known corpus's emotions."""
-    labels = load_corpus(corpus).labels
-    return [(code, name) for code, name in labels.items() if name and name != without]
+                kind = "PR" if strong else "NP"
+                name = f"{kind}_{gender}_{speaker:02}_{code}{sentence:02}{'abc'[take]}"
+                path = f"DEMOS/{name}.wav"
+                yield SyntheticClip(path, speaker, emotion, strong, "it", ITALIAN[sentence])
 
 
 LAYOUTS = {
-    "ravdess": Layout(24, 8, ravdess_clips),
-    "demos": Layout(68, 3 * len(ITALIAN), demos_clips),
+    "ravdess": Layout(ravdess_clips, 24, 8),
+    "demos": Layout(demos_clips, 68, 3 * len(ITALIAN)),
 }
 """The corpora that can be made."""

@@ -1,4 +1,4 @@
-"""The effects of emotions on a voice, after published acoustic correlates.
+"""Whose voice speaks, and what an emotion does to it, after published acoustic correlates.
 
 The directions, and roughly the sizes, follow
 
@@ -13,11 +13,12 @@ The directions, and roughly the sizes, follow
 - Cahn 1990, "The generation of affect in synthesized speech", Journal of the American Voice I/O
   Society 8: surprise, with its wide, rising melody.
 
-Calm is a mild, relaxed neutral, as in RAVDESS. The numbers are our own: simple, and chosen to
-overlap widely.
+Calm is a mild, relaxed neutral, as RAVDESS means it. The numbers are ours: simple, and widely
+overlapping on purpose.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -31,8 +32,8 @@ class Cues(NamedTuple):
         rate: Speaking rate, octaves (1 is twice as fast).
         level: Loudness, dB.
         tilt: Spectral balance, dB per octave (positive is brighter, a tense voice).
-        breath: Breath noise relative to the speech, dB above that of a modal voice.
-        tremor: Slow variation of pitch and level, semitones.
+        breath: Level of the breath noise relative to the speech, dB.
+        tremor: Slow wavering of pitch and level, semitones.
         roughness: Fast irregularity of pitch and level, semitones.
         formants: Shift of all formants, per cent (positive for a smile).
         pause: Added pause inside the sentence, seconds.
@@ -64,32 +65,80 @@ EMOTIONS = {
 """The cues of each emotion, fully expressed by an average speaker."""
 
 PUNCTUATION = {"surprise": "?", "anger": "!", "happiness": "!"}
-"""Punctuation at the end, which shapes the melody; a full stop for other emotions."""
+"""How a sentence may end, and so its melody; a full stop otherwise."""
 
 # How strongly a clip expresses its emotion; 1 is fully. The two kinds overlap.
 _EXPRESSIVENESS = {False: (0.7, 1.1), True: (1.0, 1.4)}
 
-# Standard deviation of each cue between clips of one emotion by one speaker.
-_DEVIATION = Cues(0.8, 0.22, 0.06, 1.3, 0.55, 1.6, 0.07, 0.05, 1.0, 0.05)
+# How much each cue varies between clips of one speaker and emotion (standard deviation).
+_VARIATION = Cues(0.8, 0.22, 0.06, 1.3, 0.55, 1.6, 0.07, 0.05, 1.0, 0.05)
 
 
 def draw_cues(emotion: str, style: Cues, *, strong: bool, rng: np.random.Generator) -> Cues:
-    """Draws the cues of one clip around its emotion's.
+    """Draws the cues of one clip at random, around those of its emotion.
 
     Args:
         emotion: A key of `EMOTIONS`.
         style: How strongly the speaker uses each cue; 1 is average.
-        strong: Whether the emotion is to be expressed strongly.
-        rng: Random numbers of this clip.
+        strong: Whether the speaker was to express the emotion strongly.
+        rng: The clip's own random numbers.
 
     Returns:
         The cues; tremor, roughness and pause are never negative.
     """
     expressiveness = rng.uniform(*_EXPRESSIVENESS[strong])
     target = expressiveness * np.array(style) * np.array(EMOTIONS[emotion])
-    drawn = Cues(*rng.normal(target, _DEVIATION).tolist())
-    return drawn._replace(
-        tremor=max(drawn.tremor, 0.0),
-        roughness=max(drawn.roughness, 0.0),
-        pause=max(drawn.pause, 0.0),
+    drawn = Cues(*rng.normal(target, _VARIATION).tolist())
+    positive = {name: max(getattr(drawn, name), 0.0) for name in ("tremor", "roughness", "pause")}
+    return drawn._replace(**positive)
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A speaker's neutral voice and manner.
+
+    Attributes:
+        pitch_hz: Mean fundamental frequency, Hz.
+        pitch_span: Largest deviation of the fundamental frequency, as a share of its mean.
+        words_per_minute: Speaking rate.
+        level_db: Level of the speech (root mean square), dB relative to full scale.
+        tilt: Spectral balance of voice and microphone, dB per octave.
+        breath_db: Level of the breath noise relative to the speech, dB.
+        formant_percent: Frequencies of the formants, per cent of an average man's.
+        style: How strongly this speaker uses each emotional cue; 1 is average.
+    """
+
+    pitch_hz: float
+    pitch_span: float
+    words_per_minute: float
+    level_db: float
+    tilt: float
+    breath_db: float
+    formant_percent: float
+    style: Cues
+
+
+def draw_speaker(gender: Literal["f", "m"], rng: np.random.Generator) -> Speaker:
+    """Draws a speaker at random.
+
+    Pitch and formants stay within usual ranges of adult women (165 to 245 Hz) and men (85 to
+    150 Hz); women's vocal tracts are about 15 % shorter.
+
+    Args:
+        gender: `f` or `m`.
+        rng: The speaker's own random numbers.
+
+    Returns:
+        The speaker.
+    """
+    low, high, formant_percent = {"f": (165, 245, 115), "m": (85, 150, 100)}[gender]
+    return Speaker(
+        pitch_hz=rng.uniform(low, high),
+        pitch_span=rng.uniform(0.13, 0.22),
+        words_per_minute=rng.uniform(165, 215),
+        level_db=rng.normal(-32, 2),
+        tilt=rng.normal(0, 0.6),
+        breath_db=rng.normal(-34, 2),
+        formant_percent=formant_percent + rng.uniform(-6, 6),
+        style=Cues(*rng.lognormal(0, 0.2, len(Cues._fields)).tolist()),
     )
