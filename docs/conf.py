@@ -27,13 +27,7 @@ html_show_sourcelink = False
 html_additional_pages = {"index": "to_start.html"}
 templates_path = ["templates"]
 root_doc = "docs/index"
-include_patterns = [
-    "*.md",
-    "docs/**.md",
-    "models/**.md",
-    "notebooks/*.ipynb",
-    "results/**.md",
-]
+include_patterns = ["*.md", "docs/**.md", "models/**.md", "notebooks/*.ipynb", "results/**.md"]
 exclude_patterns = [".*", "build", "benchmarks", "corpora", "node_modules", "run*", "ser_nsl"]
 suppress_warnings = ["myst.header", "toc.not_included"]  # of reports
 

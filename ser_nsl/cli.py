@@ -205,10 +205,7 @@ def run_function(
     except ModuleNotFoundError as error:
         _end(_not_installed(error, extra))
     except KeyboardInterrupt:
-        print(
-            "stopped; earlier outputs are untouched, the same command goes on",
-            file=sys.stderr,
-        )
+        print("stopped; earlier outputs are untouched, the same command goes on", file=sys.stderr)
         sys.exit(130)
     if result is not None:
         print(result)

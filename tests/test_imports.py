@@ -16,15 +16,7 @@ from ser_nsl.networks.blocks import classify, conv_norm_relu, logmel_input
 from ser_nsl.networks.saved import save_model
 
 HEAVY = {"tensorflow", "transformers", "neural_structured_learning", "tf_keras", "librosa"}
-FULL_INSTALL = {
-    "pandas",
-    "sklearn",
-    "omegaconf",
-    "tyro",
-    "tqdm",
-    "matplotlib",
-    "mediapipe",
-}
+FULL_INSTALL = {"pandas", "sklearn", "omegaconf", "tyro", "tqdm", "matplotlib", "mediapipe"}
 
 
 def run(code: str, *arguments: str) -> str:

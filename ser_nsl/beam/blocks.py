@@ -11,12 +11,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from ser_nsl.beam.dead_letters import (
-    BadRecordError,
-    count,
-    dead_letter,
-    flat_map_with_dead_letters,
-)
+from ser_nsl.beam.dead_letters import BadRecordError, count, dead_letter, flat_map_with_dead_letters
 
 Chunk = tuple[int, list[str], bytes]
 """A part of a block: its number, ids in rising order, and their vectors in this order."""

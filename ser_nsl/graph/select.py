@@ -16,12 +16,7 @@ from ser_nsl.pipeline.stage import stage
 
 @stage(inputs=("graph", "manifest"), makes="file")
 def select_edges(
-    *,
-    graph: Path,
-    manifest: Path,
-    out: Path,
-    across_speakers: bool = False,
-    nearest: int = 0,
+    *, graph: Path, manifest: Path, out: Path, across_speakers: bool = False, nearest: int = 0
 ) -> Mapping[str, Any]:
     """Keeps the edges between speakers, or to the nearest clips, only.
 

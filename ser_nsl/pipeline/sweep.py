@@ -32,13 +32,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.evaluation.model import read_metrics
 from ser_nsl.pipeline.experiment import Run, SweepConfig, list_runs, load_sweep
 from ser_nsl.pipeline.plan import Plan, Training, plan_folds, sweep_training
-from ser_nsl.pipeline.results import (
-    RESULTS_NAME,
-    SETTINGS_NAME,
-    Results,
-    add_result,
-    read_results,
-)
+from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_result, read_results
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import run_steps
 from ser_nsl.training.train import check_networks

@@ -222,7 +222,7 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
 
 def _describe_edges(statistics: GraphStatistics) -> dict[str, Any]:
     return statistics.describe_degrees() | {
-        "shares": {name: or_none(getattr(statistics, name)) for name in _SHARES},
+        "shares": {name: or_none(getattr(statistics, name)) for name in _SHARES}
     }
 
 

@@ -31,7 +31,6 @@ __all__ = [
     "setting_map",
     "share_curves",
     "shares_and_chance",
-    "uar_by_latency",
     "weight_histogram",
 ]
 
@@ -459,9 +458,7 @@ def gain_by_purity(title: str, gains: pd.DataFrame) -> str:
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.grid(axis="y")
     axes.set(
-        title=title,
-        xlabel="edges that join one emotion",
-        ylabel="gain in UAR over base, points",
+        title=title, xlabel="edges that join one emotion", ylabel="gain in UAR over base, points"
     )
     return _svg(figure, legend=3)
 
@@ -493,37 +490,6 @@ def setting_map(title: str, scores: pd.DataFrame, *, low: float, high: float) ->
     axes.spines[:].set_visible(False)
     axes.set(title=title, xlabel=scores.columns.name, ylabel=scores.index.name)
     return _svg(figure)
-
-
-@_styled
-def uar_by_latency(title: str, rows: pd.DataFrame) -> str:
-    """Draws how good and how fast recognisers are; areas grow with the size of their files.
-
-    Args:
-        title: Title of the figure.
-        rows: One a recogniser: `network`, `form`, `median_ms`, `uar` in [0, 1], `bytes`.
-
-    Returns:
-        SVG: a colour a network, a marker a form, latency on a logarithmic axis.
-    """
-    figure, axes = _figure(height=3.8)
-    forms = dict(zip(rows["form"].unique(), ("o", "s", "^", "D"), strict=False))
-    for (network, own), colour in zip(rows.groupby("network", sort=False), COLOURS, strict=False):
-        for row in own.itertuples():
-            style = {"color": colour, "marker": forms[row.form], "edgecolor": "white"}
-            axes.scatter(row.median_ms, row.uar, s=20 + 12 * row.bytes / 1e6, alpha=0.6, **style)
-        axes.scatter([], [], color=colour, label=network)
-    for form, marker in forms.items():
-        axes.scatter([], [], color=_GREY, marker=marker, label=form)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
-    axes.tick_params(axis="x", which="minor", labelsize=7)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.margins(0.15)
-    axes.grid()
-    axes.set(title=title, xlabel="milliseconds per clip, median", ylabel="UAR, test speakers")
-    return _svg(figure, legend=4, handlelength=1.2, columnspacing=1.2)
 
 
 def _figure(*, height: float) -> tuple[Figure, Axes]:

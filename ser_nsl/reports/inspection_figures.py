@@ -99,11 +99,7 @@ def _draw_emotions(facts: Mapping[str, Any]) -> Iterator[Plot]:
 def _draw_map(clips: pd.DataFrame, points: np.ndarray | None) -> Iterator[Plot]:
     if points is None:
         return
-    for column, unknown in (
-        ("emotion", _UNLABELLED),
-        ("speaker", "unknown"),
-        ("split", ""),
-    ):
+    for column, unknown in (("emotion", _UNLABELLED), ("speaker", "unknown"), ("split", "")):
         if clips[column].any():
             yield Plot(
                 f"map_{column}",

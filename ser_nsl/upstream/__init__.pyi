@@ -3,9 +3,4 @@ from .finetune import finetune_upstream
 from .make import make_upstream
 from .settings import FineTuningConfig
 
-__all__ = [
-    "FineTuningConfig",
-    "extract_embeddings",
-    "finetune_upstream",
-    "make_upstream",
-]
+__all__ = ["FineTuningConfig", "extract_embeddings", "finetune_upstream", "make_upstream"]

@@ -12,12 +12,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.evaluation.uar import UAR
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.dropout import seed_dropout
-from ser_nsl.upstream.encoder import (
-    frame_features,
-    frame_statistics,
-    hidden_states,
-    random_spans,
-)
+from ser_nsl.upstream.encoder import frame_features, frame_statistics, hidden_states, random_spans
 from ser_nsl.upstream.position import fix_position_convolution
 from ser_nsl.upstream.settings import FineTuningConfig
 

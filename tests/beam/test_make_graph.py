@@ -160,10 +160,7 @@ def test_graph_without_edges_is_refused_with_the_number_of_dead_letters(
     message = r"^similarity_threshold: .* 0 clips .*90 dead letters of joining.* 0\.9,"
     with pytest.raises(InputError, match=message):
         beam_here(
-            embeddings=embeddings,
-            features=features,
-            out=tmp_path / "out",
-            similarity_threshold=0.9,
+            embeddings=embeddings, features=features, out=tmp_path / "out", similarity_threshold=0.9
         )
     assert not (tmp_path / "out").exists()
 

@@ -111,11 +111,7 @@ def full_arguments(arguments, tmp_path) -> dict:
     (tmp_path / "tried.md").write_text("- Larger batches: **no better**.\n")
     folds = [measures(tmp_path / f"fold{i}.json", "other", uar=0.5 + i / 10) for i in range(2)]
     adapted = measures(tmp_path / "adapted.json", "another", emovo=target(0.26, 0.251))
-    return arguments | {
-        "folds": folds,
-        "adapted": (adapted,),
-        "tried": tmp_path / "tried.md",
-    }
+    return arguments | {"folds": folds, "adapted": (adapted,), "tried": tmp_path / "tried.md"}
 
 
 def rows_of(page: str, name: str) -> list[list[str]]:
@@ -148,13 +144,7 @@ def test_measures_stand_beside_their_baselines(full_arguments):
     make_upstream_card(**full_arguments)
     page = full_arguments["out"].read_text()
 
-    assert (
-        rows_of(page, "this network, untrained")
-        == [
-            ["21.0%", "20.0%", "19.0%"] * 3,
-        ]
-        * 2
-    )
+    assert rows_of(page, "this network, untrained") == [["21.0%", "20.0%", "19.0%"] * 3] * 2
     assert rows_of(page, "this model")[:2] == [
         ["22.0%", "21.0%", "20.0%", "27.0%", "26.0%", "25.0%", "52.0%", "51.0%", "50.0%"],
         ["61.0%", "60.0%", "59.0%", "66.0%", "65.0%", "64.0%", "91.0%", "90.0%", "89.0%"],

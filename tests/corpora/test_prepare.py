@@ -232,10 +232,7 @@ def test_any_folder_without_speakers(tmp_path, out):
             write_tone(tmp_path / "mine" / emotion / f"{i}.flac")
 
     prepare_corpus(
-        corpus="folder",
-        audio_dir=tmp_path / "mine",
-        out=out,
-        split=SplitConfig(method="clips"),
+        corpus="folder", audio_dir=tmp_path / "mine", out=out, split=SplitConfig(method="clips")
     )
 
     table = read_manifest(out)

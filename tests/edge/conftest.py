@@ -15,12 +15,7 @@ from ser_nsl.edge import Recognizer
 RATE = 16_000
 LENGTH = 12  # of the input
 LABELS = [f"emotion{i}" for i in range(LENGTH)]
-SETTINGS = {
-    "format_version": 1,
-    "name": "Echo",
-    "sample_rate_hz": RATE,
-    "clip_samples": LENGTH,
-}
+SETTINGS = {"format_version": 1, "name": "Echo", "sample_rate_hz": RATE, "clip_samples": LENGTH}
 
 
 @pytest.fixture(scope="session")

@@ -51,14 +51,7 @@ def test_speakers_lose_their_own_mean(embeddings, manifest, tmp_path):
 
     assert result.counts == {"train": 4, "val": 2, "speakers": 3}
     found = read_embeddings(out, ["train", "val"])
-    expected = {
-        "a": (-1, -2),
-        "b": (1, 2),
-        "c": (-5, -2),
-        "d": (5, 2),
-        "e": (-1, 2),
-        "f": (1, -2),
-    }
+    expected = {"a": (-1, -2), "b": (1, 2), "c": (-5, -2), "d": (5, 2), "e": (-1, 2), "f": (1, -2)}
     assert found.keys() == expected.keys()
     for name, vector in expected.items():
         np.testing.assert_allclose(found[name], vector, atol=1e-6)

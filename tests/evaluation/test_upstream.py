@@ -141,10 +141,7 @@ def test_without_targets_the_source_alone_is_scored(measured, upstream, tone_man
 def test_what_cannot_be_measured_is_refused(upstream, small_upstream, tone_manifest, tmp_path):
     arguments = {"upstream": upstream, "source": tone_manifest, "out": tmp_path / "x.json"}
     for change, message in (
-        (
-            {"upstream": str(small_upstream)},
-            "source: .* has anger, neutral, sadness",
-        ),
+        ({"upstream": str(small_upstream)}, "source: .* has anger, neutral, sadness"),
         ({"clip_seconds": 0.02}, "clip_seconds: must be at least 0.025; received 0.02"),
         ({"targets": (tone_manifest, tone_manifest)}, "targets: .* second manifest of ravdess"),
     ):

@@ -59,8 +59,7 @@ def kinds_by_operator(flatbuffer: bytes) -> list[tuple[int, set[int]]]:
 
 
 @pytest.mark.parametrize(
-    ("form", "kind"),
-    [("float16", schema.TensorType.FLOAT16), ("int8", schema.TensorType.INT8)],
+    ("form", "kind"), [("float16", schema.TensorType.FLOAT16), ("int8", schema.TensorType.INT8)]
 )
 def test_forms_keep_the_front_end_exact(form, kind, model, description, flatbuffer, waveform):
     logmel = log_mel(waveform, description.front_end).numpy()

@@ -163,8 +163,7 @@ def test_both_forms_tell_the_same(write_features, write_graph, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("clips", "hidden", "form"),
-    [(2_000, 0, "official"), (2_001, 0, "indexed"), (3, 1, "indexed")],
+    ("clips", "hidden", "form"), [(2_000, 0, "official"), (2_001, 0, "indexed"), (3, 1, "indexed")]
 )
 def test_auto_is_official_for_small_corpora_with_all_labels(
     clips, hidden, form, write_features, write_graph, tmp_path

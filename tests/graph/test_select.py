@@ -46,12 +46,7 @@ def test_edges_between_speakers_are_kept_as_they_were(select):
     kept, counts = select(*lines, across_speakers=True)
 
     assert kept == ["a c 0.5000000", "b d", "c a 0.5", "e a 0.25"]
-    assert counts == {
-        "edges": 5,
-        "dropped_within_speaker": 2,
-        "kept": 3,
-        "clips_without_edge": 0,
-    }
+    assert counts == {"edges": 5, "dropped_within_speaker": 2, "kept": 3, "clips_without_edge": 0}
 
 
 def test_the_nearest_are_found_among_other_speakers(select):

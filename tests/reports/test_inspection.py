@@ -31,14 +31,7 @@ ROWS = [  # the three of anger are a clique, and joy's j1 is too near to a1 and 
     "v1,joy,s8,val",
     "t1,anger,s9,test",
 ]
-EDGES = {
-    "a1 a2": 0.9,
-    "a1 a3": 0.8,
-    "a2 a3": 0.7,
-    "a1 j1": 0.85,
-    "a2 j1": 0.95,
-    "j1 j2": 0.6,
-}
+EDGES = {"a1 a2": 0.9, "a1 a3": 0.8, "a2 a3": 0.7, "a1 j1": 0.85, "a2 j1": 0.95, "j1 j2": 0.6}
 
 
 class Page(HTMLParser):

@@ -315,12 +315,7 @@ def tangled(corpus, tmp_path_factory):
 def test_edges_between_different_labels_are_left_out(form, neighbors, share, source, tangled):
     every = opened(tangled, form, neighbors=9, label_share=share)
     clips = opened(
-        tangled,
-        form,
-        neighbors=neighbors,
-        label_share=share,
-        agreeing=True,
-        source=source,
+        tangled, form, neighbors=neighbors, label_share=share, agreeing=True, source=source
     )
 
     assert clips.labels.tolist() == every.labels.tolist()

@@ -19,11 +19,7 @@ def epochs(corpus):
             corpus.indexed_records, ("train",), corpus.description, neighbors=2, source="batch"
         )
         return Epochs(
-            clips,
-            corpus.description,
-            config,
-            in_neighborhoods=in_neighborhoods,
-            replicas=replicas,
+            clips, corpus.description, config, in_neighborhoods=in_neighborhoods, replicas=replicas
         )
 
     return make

@@ -203,10 +203,7 @@ def batch_edges(chosen=range(CLIPS)) -> list[tuple[int, int, float]]:
 
 
 DISTANCES = {
-    "l1 summed": {
-        "distance_type": "l1",
-        "reduction": tf.compat.v1.losses.Reduction.SUM,
-    },
+    "l1 summed": {"distance_type": "l1", "reduction": tf.compat.v1.losses.Reduction.SUM},
     "l2 over the first axis but one": {"distance_type": "l2", "sum_over_axis": 1},
     "kl": {"distance_type": "kl_divergence", "transform_fn": "softmax", "sum_over_axis": -1},
 }
@@ -472,10 +469,7 @@ def test_alpha_0_is_training_without_the_graph(packed, linked):
 def test_neighbours_do_not_move_the_statistics_of_normalisation(packed):
     """The clips' own statistics move as without neighbours, step by step, in graph mode."""
     network, plain = make_normalised(), make_normalised()
-    for model, inputs in (
-        (regularized(network), packed),
-        (plain, {"logmel": packed["logmel"]}),
-    ):
+    for model, inputs in ((regularized(network), packed), (plain, {"logmel": packed["logmel"]})):
         model = compiled(model, tf.keras.optimizers.SGD(0.0), eagerly=False)
         model.fit(batches(inputs, 4), epochs=2, verbose=0)
 

@@ -104,11 +104,7 @@ def test_share_out_of_range_is_refused(features, probed, tmp_path):
 
 def test_a_probe_that_knew_the_labels_is_refused(features, probed, tmp_path):
     folder = probed()
-    record = {
-        "stage": "probe_embeddings",
-        "settings": {"label_share": 1.0, "seed": 0},
-        "paths": {},
-    }
+    record = {"stage": "probe_embeddings", "settings": {"label_share": 1.0, "seed": 0}, "paths": {}}
     (folder / "stage.json").write_text(json.dumps(record))
 
     with pytest.raises(InputError, match=r"embeddings: .*probe knew 100% of the labels"):

@@ -141,10 +141,7 @@ def stop_after(monkeypatch):
 
 @pytest.mark.parametrize(
     ("records", "training"),
-    [
-        (None, EVERYTHING),
-        ("indexed_records", replace(SHORT, neighbors="bank", keep="best")),
-    ],
+    [(None, EVERYTHING), ("indexed_records", replace(SHORT, neighbors="bank", keep="best"))],
     ids=["everything", "bank"],
 )
 def test_stopped_training_ends_as_one_that_was_not(
@@ -183,7 +180,7 @@ def test_stopped_training_ends_as_one_that_was_not(
         assert epoch.keys() == keys | ({"scaled_graph_loss"} if method == "nsl" else set())
     assert method == "base" or history[-1]["scaled_graph_loss"] > 0
     assert {path.name for path in (tmp_path / "stopped").iterdir()} == {
-        *("model.h5", "last.weights.h5", "description.json", "history.json", "logs", "stage.json"),
+        *("model.h5", "last.weights.h5", "description.json", "history.json", "logs", "stage.json")
     }
 
 
@@ -285,11 +282,7 @@ def test_embeddings_are_trained_with(corpus, write_embeddings, tmp_path):
     embeddings = write_embeddings(corpus.labels["train"])
 
     counts, model, _ = train(
-        corpus,
-        tmp_path / "model",
-        method="max",
-        training=ONCE,
-        embeddings=embeddings,
+        corpus, tmp_path / "model", method="max", training=ONCE, embeddings=embeddings
     )
 
     assert counts["clips"] == 13

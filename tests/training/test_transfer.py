@@ -18,8 +18,7 @@ def network() -> tf.keras.Model:
 
 
 @pytest.mark.parametrize(
-    ("method", "merge"),
-    [("add", np.add), ("max", np.maximum), ("avg", lambda a, b: (a + b) / 2)],
+    ("method", "merge"), [("add", np.add), ("max", np.maximum), ("avg", lambda a, b: (a + b) / 2)]
 )
 def test_embedding_joins_fc1(method, merge, network):
     random = np.random.default_rng(0)
