@@ -201,14 +201,14 @@ def _check_weights(
     with_head: bool,
 ) -> None:
     """Refuses weights that do not match config.json."""
-    if with_head and not any(key.startswith(("projector.", "classifier.")) for key in weights):
-        raise InputError(
-            f"upstream: {name!r} has no emotion head; fine-tune it first with ser-nsl "
-            "finetune-upstream."
-        )
     lacking = _lacking(model.wav2vec2, weights)
-    if with_head:
-        lacking += _lacking(model.projector, weights) + _lacking(model.classifier, weights)
+    if with_head and not lacking:
+        if not any(key.startswith(("projector.", "classifier.")) for key in weights):
+            raise InputError(
+                f"upstream: {name!r} has no emotion head; fine-tune it first with ser-nsl "
+                "finetune-upstream."
+            )
+        lacking = _lacking(model.projector, weights) + _lacking(model.classifier, weights)
     if lacking:
         raise InputError(
             f"upstream: {name!r} lacks {len(lacking)} weights of its config.json, or has them in "

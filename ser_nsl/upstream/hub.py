@@ -43,8 +43,8 @@ def checkpoint_folder(upstream: str) -> Path:
     # Without a network, the hub is tried for half a minute; so typing errors are found before.
     if name.startswith((".", "/")) or (not at and "/" in name and Path(name).parent.is_dir()):
         raise InputError(
-            f"upstream: {name} is not a folder{_nearest(name)}; give a checkpoint's folder, or a "
-            f"hub name with its revision, such as {name}@main."
+            f"upstream: {upstream} is not a folder{_nearest(name)}; give a checkpoint's folder, or "
+            "a hub name with its revision, such as facebook/wav2vec2-base@main."
         )
     if at and not revision:
         raise InputError(

@@ -52,7 +52,7 @@ def embedded(*vectors, first: int = 0) -> list[tf.train.Example]:
     ]
 
 
-def test_examples_hold_what_nsl_reads():
+def test_examples_have_the_features_that_nsl_reads():
     example = feature_example("çà", logmel(1), 4).features.feature
     assert example["id"].bytes_list.value == ["çà".encode()]
     assert example["logmel"].float_list.value == [10, 11, 12, 13, 14, 15]
@@ -103,12 +103,7 @@ def test_labels_by_id_in_the_order_of_the_records(features):
 
     assert labels == {"a": 2, "b": 0, "çà": 1, "d": 0, "e": UNLABELLED}
     assert list(labels) == ["a", "çà", "e", "b", "d"]
-
-
-def test_tensors_in_the_order_of_the_labels(features):
     clips = list(parsed(shard_paths(features, "train"), SHAPE).as_numpy_iterator())
-
-    labels = read_labels(features, "train")
     assert [clip["id"].decode() for clip in clips] == list(labels)
     assert [clip["label"] for clip in clips] == list(labels.values())
     for clip in clips:
@@ -116,10 +111,10 @@ def test_tensors_in_the_order_of_the_labels(features):
         np.testing.assert_array_equal(clip["logmel"], logmel(IDS.index(clip["id"].decode())))
 
 
-def test_splits_are_told_apart(features):
+def test_missing_split_is_an_error(features):
     assert has_split(features, "train")
     assert not has_split(features, "val")
-    with pytest.raises(InputError, match=r"features: holds no records of the split 'val'"):
+    with pytest.raises(InputError, match=r"features: .*'val'"):
         shard_paths(features, "val")
 
 
@@ -127,12 +122,7 @@ def test_splits_are_told_apart(features):
     "spoil",
     [
         lambda folder: (folder / "train-00000-of-00002.tfrecord").unlink(),
-        lambda folder: (folder / "train-00001-of-00002.tfrecord").unlink(),
-        lambda folder: (folder / "train-00000-of-00003.tfrecord").touch(),
         lambda folder: (folder / "train-00002-of-00002.tfrecord").touch(),
-        lambda folder: (folder / "train-00000-of-00002.tfrecord").rename(
-            folder / "train-00000-of-00001.tfrecord"
-        ),
         lambda folder: (folder / "train-copy-of-mine.tfrecord").touch(),
         lambda folder: (folder / "train-00001-of-00002.tfrecord").rename(
             folder / "train-00005-of-00002.tfrecord"
@@ -142,15 +132,13 @@ def test_splits_are_told_apart(features):
 def test_incomplete_shards_are_an_error(spoil, features):
     spoil(features)
 
-    with pytest.raises(
-        InputError, match=r"features: the shards of 'train' are not complete: .*Make"
-    ):
+    with pytest.raises(InputError, match=r"features: .*'train' are not complete"):
         read_labels(features, "train")
 
 
 @pytest.mark.parametrize("shards", [0, -1, 100_000])
 def test_number_of_shards_has_bounds(shards, tmp_path):
-    with pytest.raises(InputError, match=rf"shards: must be 1 to 99,999; received {shards}"):
+    with pytest.raises(InputError, match=rf"shards: .*1 to 99,999; received {shards}"):
         ShardWriter(tmp_path, "train", shards)
 
 
@@ -204,13 +192,8 @@ def test_kill_while_going_on_loses_nothing(renamed, tmp_path, monkeypatch):
     }
 
 
-def test_nothing_was_written(tmp_path):
-    assert whole_examples(tmp_path, "train", 3) == 0
-    with pytest.raises(InputError, match="shards: must be 1 to 99,999; received 0"):
-        whole_examples(tmp_path, "train", 0)
-
-
 def test_flushed_examples_outlive_the_process(tmp_path):
+    assert whole_examples(tmp_path, "train", 2) == 0
     with ShardWriter(tmp_path, "train", 2) as writer:
         for example in embedded([1], [2], [3]):
             writer.write(example)
@@ -218,27 +201,26 @@ def test_flushed_examples_outlive_the_process(tmp_path):
         assert whole_examples(tmp_path, "train", 2) == 3
 
 
-@pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
-def test_record_file_that_is_cut_is_an_error(kept, features):
+def flip_bit(data: bytes, byte: int) -> bytes:
+    return data[:byte] + bytes([data[byte] ^ 1]) + data[byte + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 3],
+        lambda data: data[:-3],
+        lambda data: flip_bit(data, 3),
+        lambda data: flip_bit(data, 20),
+    ],
+)
+def test_damaged_file_is_an_error(damage, features):
     path = features / "train-00001-of-00002.tfrecord"
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * kept)])
+    path.write_bytes(damage(path.read_bytes()))
 
-    with pytest.raises(
-        InputError, match=r"train-00001-of-00002\.tfrecord: is cut off or damaged .* make it again"
-    ):
-        read_labels(features, "train")
-
-
-@pytest.mark.parametrize("byte", [3, 20, -2])
-def test_record_file_with_a_flipped_bit_is_an_error(byte, features):
-    path = features / "train-00000-of-00002.tfrecord"
-    data = bytearray(path.read_bytes())
-    data[byte] ^= 1
-    path.write_bytes(data)
-
-    with pytest.raises(InputError, match="is cut off or damaged"):
-        read_labels(features, "train")
+    for read in (read_labels, lambda *given: list(read_examples(shard_paths(*given)))):
+        with pytest.raises(InputError, match=r"train-00001-of-00002\.tfrecord: .*damaged"):
+            read(features, "train")
 
 
 def test_record_that_is_no_example_is_an_error(tmp_path):
@@ -246,20 +228,20 @@ def test_record_that_is_no_example_is_an_error(tmp_path):
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(b"\xff not an example")
 
-    with pytest.raises(InputError, match=r"tfrecord: is cut off or damaged after 0 clips"):
+    with pytest.raises(InputError, match=r"tfrecord: .*damaged"):
         read_labels(tmp_path, "train")
 
 
 def test_missing_file_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"none\.tfrecord: is cut off or damaged"):
+    with pytest.raises(InputError, match=r"none\.tfrecord"):
         list(read_examples([tmp_path / "none.tfrecord"]))
 
 
 @pytest.mark.parametrize("ids", [["a", "b", "a"], ["a", "a"], ["a", ""]])
-def test_doubled_and_missing_ids_are_errors(ids, tmp_path):
+def test_duplicate_and_missing_ids_are_errors(ids, tmp_path):
     folder = write(tmp_path / "f", [feature_example(i, logmel(0), 0) for i in ids])
 
-    with pytest.raises(InputError, match=rf"f/train-.*: the id '{ids[-1]}' is missing or doubled"):
+    with pytest.raises(InputError, match=rf"f/train-.*'{ids[-1]}' .*duplicate"):
         read_labels(folder, "train")
 
 
@@ -270,7 +252,7 @@ def test_example_without_an_id():
 def test_embeddings_are_not_taken_for_features(tmp_path):
     folder = write(tmp_path / "embeddings", embedded([1, 2]))
 
-    with pytest.raises(InputError, match="the record of clip0 has no label; .*extract_features"):
+    with pytest.raises(InputError, match=r"embeddings/train-.* label.*clip0"):
         read_labels(folder, "train")
 
 
@@ -292,16 +274,16 @@ def test_embeddings_by_id_over_splits(tmp_path):
 @pytest.mark.parametrize(
     ("vectors", "rule"),
     [
-        (([1, 2], [1, 2, 3]), "embedding of clip1 has 3 numbers, those before it have 2"),
-        (([],), "embedding of clip0 has 0 numbers"),
-        (([1, 2], [1, np.nan]), "embedding of clip1 holds NaN or infinity"),
-        (([np.inf, 1],), "embedding of clip0 holds NaN or infinity"),
+        (([1, 2], [1, 2, 3]), r"width, here 2.*\(first: clip1\)"),
+        (([],), r"width, here 0.*\(first: clip0\)"),
+        (([1, 2], [1, np.nan]), r"NaN.*\(first: clip1\)"),
+        (([np.inf, 1],), r"infinity.*\(first: clip0\)"),
     ],
 )
 def test_bad_embeddings_are_errors(vectors, rule, tmp_path):
     folder = write(tmp_path / "e", embedded(*vectors), shards=1)
 
-    with pytest.raises(InputError, match=rf"{folder}: the {rule}"):
+    with pytest.raises(InputError, match=rf"{folder}/train-.*{rule}"):
         read_embeddings(folder, ("train",))
 
 
@@ -312,9 +294,9 @@ def test_embeddings_of_two_upstreams_are_not_mixed(names, tmp_path):
         write(tmp_path / "e", [embedding_example(split, vector, name)], split=split)
     first, second = (name or "unknown" for name in names)
 
-    with pytest.raises(InputError, match=f"two upstreams: {first}, and {second} of val; embed all"):
+    with pytest.raises(InputError, match=rf"val-.*upstream.*here {first};.*\(first: val\)"):
         read_embeddings(tmp_path / "e", ("train", "val"))
-    with pytest.raises(InputError, match=f"two upstreams: {second}, and {first} of train;"):
+    with pytest.raises(InputError, match=rf"train-.*upstream.*here {second};.*\(first: train\)"):
         read_embeddings(tmp_path / "e", ("val", "train"))
     assert list(read_embeddings(tmp_path / "e", ("val",))) == ["val"]
 
@@ -323,5 +305,5 @@ def test_clip_in_two_splits_is_an_error(tmp_path):
     folder = write(tmp_path / "e", embedded([1, 2]))
     write(folder, embedded([3, 4]), split="val")
 
-    with pytest.raises(InputError, match="the id 'clip0' is missing or doubled"):
+    with pytest.raises(InputError, match="'clip0' .*duplicate"):
         read_embeddings(folder, ("train", "val"))

@@ -192,22 +192,6 @@ def test_front_matter_is_what_the_hub_reads(full_arguments):
     }
 
 
-def test_data_are_named_with_their_licences(arguments):
-    make_upstream_card(**arguments)
-    page = arguments["out"].read_text()
-
-    for corpus, licence in (
-        ("RAVDESS speech, training and validation speakers", "CC BY-NC-SA 4.0"),
-        ("kerstin_de", "CC0 1.0"),
-        ("arabic_speech_commands", "CC BY 4.0"),
-        ("picovoice_s2i", "Apache-2.0"),
-        ("duke_alphanumeric", "MIT"),
-    ):
-        ((*_, found, _),) = rows_of(page, corpus)
-        assert found == licence
-    assert "pre-trained on 7.2 hours of speech without labels" in page
-
-
 def test_example_runs(arguments, root, monkeypatch):
     make_upstream_card(**arguments)
     (example,) = re.findall(r"```python\n(.*?)```", arguments["out"].read_text(), re.DOTALL)
@@ -221,13 +205,13 @@ def test_example_runs(arguments, root, monkeypatch):
     np.testing.assert_allclose(np.sum(scope["probabilities"], axis=1), 1, rtol=1e-6)
 
 
-def test_card_needs_neither_folds_nor_targets(arguments, upstream, tmp_path):
+def test_card_needs_neither_folds_nor_other_corpora(arguments, upstream, tmp_path):
     arguments["measures"] = measures(tmp_path / "source.json", upstream, uar=0.61)
     make_upstream_card(**arguments)
     page = arguments["out"].read_text()
 
     assert rows_of(page, "UAR, 2 test speakers of RAVDESS")[0][-1] == "**reached**"
-    for absent in ("tried.\n\n-", "Fold by fold", "dapted", "MFCC", "Neighbours"):
+    for absent in ("Fold by fold", "dapted", "MFCC", "Neighbours"):
         assert absent not in page
 
 
@@ -246,35 +230,18 @@ def test_tables_are_whole(full_arguments):
     assert not re.search(r"[{}]|%\}|Undefined|None", page.partition("\n---\n")[2])
 
 
-def test_measures_of_another_checkpoint_are_refused(arguments, tmp_path):
-    arguments["measures"] = measures(tmp_path / "other.json", "0123456789abcdef")
-
-    with pytest.raises(InputError, match="other.json measured another checkpoint"):
-        make_upstream_card(**arguments)
-    assert not arguments["out"].exists()
-
-
-def test_unrecorded_training_is_refused(arguments, tmp_path):
-    with pytest.raises(InputError, match="nothing has no stage.json"):
-        make_upstream_card(**arguments | {"trained": (tmp_path / "nothing",)})
-
-
-def test_adapted_measures_are_of_one_target_each(full_arguments, tmp_path):
+def test_input_that_does_not_fit_is_refused(full_arguments, tmp_path):
+    other = measures(tmp_path / "other.json", "0123456789abcdef")
     two = measures(tmp_path / "two.json", "x", emovo=target(0.2, 0.2), emodb=target(0.2, 0.2))
-
-    for adapted in ((two,), full_arguments["folds"], 2 * full_arguments["adapted"]):
-        with pytest.raises(InputError, match="adapted: .* must hold the measures of one target"):
-            make_upstream_card(**full_arguments | {"adapted": adapted})
-
-
-def test_missing_text_is_refused(arguments, tmp_path):
-    with pytest.raises(InputError, match="tried: .*nothing.md is not a text file"):
-        make_upstream_card(**arguments | {"tried": tmp_path / "nothing.md"})
-
-
-@pytest.mark.parametrize("content", ["just words", "- name: one", "[1]"])
-def test_incomplete_data_are_refused(content, arguments, tmp_path):
-    (tmp_path / "data.yaml").write_text(content)
-
-    with pytest.raises(InputError, match="data: .*data.yaml"):
-        make_upstream_card(**arguments | {"data": tmp_path / "data.yaml"})
+    (tmp_path / "data.yaml").write_text("- name: one")
+    for changes, message in (
+        ({"measures": other}, "measures: .*other.json"),
+        ({"trained": (tmp_path / "nothing",)}, "trained: .*nothing"),
+        ({"adapted": (two,)}, "adapted: .*two.json"),
+        ({"adapted": 2 * full_arguments["adapted"]}, "adapted: .*adapted.json"),
+        ({"tried": tmp_path / "nothing.md"}, "tried: .*nothing.md"),
+        ({"data": tmp_path / "data.yaml"}, "data: .*data.yaml"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_upstream_card(**full_arguments | changes)
+    assert not full_arguments["out"].exists()

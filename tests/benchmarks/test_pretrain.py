@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.mini_upstream import pretrain
 from benchmarks.mini_upstream.pretrain import pretrain_upstream
 from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.progress import Progress
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.make import make_upstream
 from ser_nsl.upstream.weights import weight_name
@@ -48,7 +48,7 @@ def pretrained(with_dropout, tone_corpus, tmp_path_factory):
     return result, out
 
 
-def test_both_lessons_are_learnt(pretrained, tone_corpus):
+def test_both_parts_learn(pretrained, tone_corpus):
     result, out = pretrained
     losses = json.loads((out / "history.json").read_text())
 
@@ -64,7 +64,7 @@ def test_both_lessons_are_learnt(pretrained, tone_corpus):
     assert not (out / "unfinished").exists()
 
 
-def test_each_lesson_changes_its_part(pretrained, with_dropout):
+def test_each_part_changes_its_weights(pretrained, with_dropout):
     before, after = weights_of(with_dropout), weights_of(pretrained[1])
 
     changed = {name for name in before if np.any(before[name] != after[name])}
@@ -75,28 +75,11 @@ def test_each_lesson_changes_its_part(pretrained, with_dropout):
     assert not any("classifier" in name for name in changed)
 
 
-def test_adaptation_leaves_convolutions_and_hears_training_clips_only(
+def test_adaptation_uses_whole_training_clips_and_leaves_convolutions(
     pretrained, tone_manifest, tmp_path
 ):
-    result = pretrain_upstream(
-        audio=(tone_manifest,),
-        upstream=str(pretrained[1]),
-        out=tmp_path / "out",
-        config=replace(CONFIG, convolution_epochs=0, epochs=1),
-    )
-
-    train = read_manifest(tone_manifest).query("split == 'train'")
-    assert result.counts["clips"] == len(train) < 36
-    before, after = weights_of(pretrained[1]), weights_of(tmp_path / "out")
-    for name in before:
-        if "feature_extractor" in name:
-            np.testing.assert_array_equal(before[name], after[name])
-
-
-def test_long_clips_are_heard_whole_and_every_layer_learns(with_dropout, tmp_path):
     """Even where config.json would drop all layers, and a clip fills several batches."""
-    upstream = tmp_path / "upstream"
-    shutil.copytree(with_dropout, upstream)
+    upstream = shutil.copytree(pretrained[1], tmp_path / "upstream")
     config = json.loads((upstream / "config.json").read_text())
     (upstream / "config.json").write_text(json.dumps(config | {"layerdrop": 1.0}))
     (tmp_path / "audio").mkdir()
@@ -104,20 +87,26 @@ def test_long_clips_are_heard_whole_and_every_layer_learns(with_dropout, tmp_pat
     soundfile.write(tmp_path / "audio" / "long.wav", noise, 16_000)
 
     result = pretrain_upstream(
-        audio=(tmp_path / "audio",),
+        audio=(tone_manifest, tmp_path / "audio"),
         upstream=str(upstream),
         out=tmp_path / "out",
         config=replace(CONFIG, convolution_epochs=0, epochs=1),
     )
 
-    assert result.counts["windows"] == 10
+    train = read_manifest(tone_manifest).query("split == 'train'")
+    windows = np.ceil(train["duration_seconds"].to_numpy() / 0.3).sum()
+    assert result.counts["clips"] == len(train) + 1 < 36
+    assert result.counts["windows"] == windows + 10
     before, after = weights_of(upstream), weights_of(tmp_path / "out")
-    [query] = [name for name in before if name.endswith("attention.q_proj.weight")]
-    assert np.any(before[query] != after[query])
+    for name in before:
+        if "feature_extractor" in name:
+            np.testing.assert_array_equal(before[name], after[name])
+        if name.endswith("attention.q_proj.weight"):
+            assert np.any(before[name] != after[name])
 
 
 def test_more_clusters_than_frames_are_refused(with_dropout, tone_corpus, tmp_path):
-    with pytest.raises(InputError, match="clusters: must be at most the number of frames, [0-9]+ "):
+    with pytest.raises(InputError, match="clusters: .*received 30000"):
         pretrain_upstream(
             audio=(tone_corpus,),
             upstream=str(with_dropout),
@@ -126,6 +115,7 @@ def test_more_clusters_than_frames_are_refused(with_dropout, tone_corpus, tmp_pa
         )
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_even_if_stopped_between(
     pretrained, with_dropout, tone_corpus, tmp_path, monkeypatch
 ):
@@ -135,15 +125,15 @@ def test_same_seed_same_weights_even_if_stopped_between(
         "out": tmp_path / "out",
         "config": CONFIG,
     }
-    save, saved = pretrain.Progress.save, []
+    save, saved = Progress.save, []
 
-    def save_and_stop(self, *numbers):
-        save(self, *numbers)
-        saved.append(numbers)
-        if len(saved) in (2, 9):  # in the first and in the second lesson
+    def save_and_stop(self, measured):
+        save(self, measured)
+        saved.append(measured)
+        if len(saved) in (2, 9):  # in the first and in the second part
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pretrain.Progress, "save", save_and_stop)
+    monkeypatch.setattr(Progress, "save", save_and_stop)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             pretrain_upstream(**arguments)
@@ -158,9 +148,9 @@ def test_same_seed_same_weights_even_if_stopped_between(
 def test_places_without_clips_are_refused(with_dropout, tmp_path):
     (tmp_path / "empty").mkdir()
     for audio, message in (
-        ((tmp_path / "empty",), "empty holds no clip to learn from"),
-        ((), "give one folder or manifest, or more"),
-        ((tmp_path / "absent",), "absent does not exist"),
+        ((tmp_path / "empty",), "audio: .*empty"),
+        ((), "audio: "),
+        ((tmp_path / "absent",), "audio: .*absent"),
     ):
         with pytest.raises(InputError, match=message):
             pretrain_upstream(
@@ -175,7 +165,7 @@ def test_upstream_without_mask_is_refused(with_dropout, tone_corpus, tmp_path):
     settings = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
-    with pytest.raises(InputError, match="has no mask to show"):
+    with pytest.raises(InputError, match="upstream: .*unmasked.*mask_time_prob"):
         pretrain_upstream(
             audio=(tone_corpus,),
             upstream=str(tmp_path / "unmasked"),
@@ -185,7 +175,7 @@ def test_upstream_without_mask_is_refused(with_dropout, tone_corpus, tmp_path):
 
 
 def test_loss_that_is_not_finite_stops(with_dropout, tone_corpus, tmp_path):
-    with pytest.raises(InputError, match="the loss of the convolutions is .* choose a lower one"):
+    with pytest.raises(InputError, match="config: .*convolutions.*1e\\+30"):
         pretrain_upstream(
             audio=(tone_corpus,),
             upstream=str(with_dropout),

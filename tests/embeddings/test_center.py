@@ -1,9 +1,7 @@
 import numpy as np
-import pandas as pd
 import pytest
 
-from ser_nsl.audio.records import ShardWriter, embedding_example, read_embeddings, read_upstream
-from ser_nsl.corpora.manifest import COLUMNS, write_manifest
+from ser_nsl.audio.records import read_embeddings, read_upstream
 from ser_nsl.embeddings.center import center_embeddings
 from ser_nsl.errors import InputError
 
@@ -15,39 +13,22 @@ CLIPS = {  # speaker, split, embedding
     "e": ("carl", "val", (5.0, 5.0)),
     "f": ("carl", "val", (7.0, 1.0)),
 }
+SPEAKERS = {
+    name: {"speaker": speaker, "split": split} for name, (speaker, split, _) in CLIPS.items()
+}
 
 
 @pytest.fixture
-def embeddings(tmp_path):
-    folder = tmp_path / "embeddings"
-    folder.mkdir()
-    for split in ("train", "val"):
-        with ShardWriter(folder, split, 2) as writer:
-            for name, (_, own_split, vector) in CLIPS.items():
-                if own_split == split:
-                    writer.write(embedding_example(name, np.float32(vector), "0123:fc1"))
+def embeddings(write_embeddings):
+    for chosen in ("train", "val"):
+        vectors = {name: vector for name, (_, split, vector) in CLIPS.items() if split == chosen}
+        folder = write_embeddings(vectors, split=chosen, upstream="0123:fc1")
     return folder
 
 
-@pytest.fixture
-def manifest(tmp_path):
-    return make_manifest(tmp_path, {name: speaker for name, (speaker, _, _) in CLIPS.items()})
-
-
-def make_manifest(folder, speakers):
-    rows = [
-        dict.fromkeys(COLUMNS, "")
-        | {"utterance_id": name, "path": f"{name}.wav", "speaker": speaker}
-        | {"emotion": "joy", "split": CLIPS[name][1], "duration_seconds": 1.0, "corpus": "csv"}
-        for name, speaker in speakers.items()
-    ]
-    write_manifest(pd.DataFrame(rows), folder / "manifest.csv")
-    return folder / "manifest.csv"
-
-
-def test_speakers_lose_their_own_mean(embeddings, manifest, tmp_path):
+def test_speakers_lose_their_own_mean(embeddings, make_manifest, tmp_path):
     out = tmp_path / "out"
-    result = center_embeddings(embeddings=embeddings, manifest=manifest, out=out)
+    result = center_embeddings(embeddings=embeddings, manifest=make_manifest(SPEAKERS), out=out)
 
     assert result.counts == {"train": 4, "val": 2, "speakers": 3}
     found = read_embeddings(out, ["train", "val"])
@@ -58,32 +39,42 @@ def test_speakers_lose_their_own_mean(embeddings, manifest, tmp_path):
     assert read_upstream(out, "val") == "0123:fc1-speaker"
 
 
-def test_corpus_loses_the_mean_of_its_training_clips(embeddings, manifest, tmp_path):
-    out = tmp_path / "out"
-    center_embeddings(embeddings=embeddings, manifest=manifest, out=out, by="corpus")
-
-    for name, vector in read_embeddings(out, ["train", "val"]).items():
-        np.testing.assert_allclose(vector, np.subtract(CLIPS[name][2], (3.5, 2.5)), atol=1e-6)
-
-
-def test_clips_that_cannot_be_centered_are_named(embeddings, tmp_path):
-    known = {name: speaker for name, (speaker, _, _) in CLIPS.items()}
-    without = {name: speaker for name, speaker in known.items() if name != "c"}
-    for speakers, message in (
-        (without, "lacks 1 clips .*first: c"),
-        (known | {"e": "", "f": ""}, "2 clips .* have no speaker .*first: e, f"),
-        (known | {"d": "dora"}, "2 speakers .* single clip.*first: bert, dora"),
-    ):
-        with pytest.raises(InputError, match=message):
-            center_embeddings(
-                embeddings=embeddings,
-                manifest=make_manifest(tmp_path, speakers),
-                out=tmp_path / "out",
-            )
+@pytest.mark.parametrize(
+    ("speakers", "message"),
+    [
+        ({n: row for n, row in SPEAKERS.items() if n != "c"}, "manifest: .*1 clips .*first: c"),
+        (
+            SPEAKERS | {name: {"speaker": "", "split": "val"} for name in "ef"},
+            "manifest: .*2 clips .*no speaker .*first: e, f",
+        ),
+        (
+            SPEAKERS | {"d": {"speaker": "dora"}},
+            "manifest: .*2 speakers .*single clip.*first: bert, dora",
+        ),
+    ],
+)
+def test_clips_that_cannot_be_centred_are_named(
+    speakers, message, embeddings, make_manifest, tmp_path
+):
+    with pytest.raises(InputError, match=message):
+        center_embeddings(
+            embeddings=embeddings, manifest=make_manifest(speakers), out=tmp_path / "out"
+        )
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_without_embeddings_is_refused(manifest, tmp_path):
+def test_splits_of_two_upstreams_are_refused(write_embeddings, make_manifest, tmp_path):
+    for split, upstream in (("train", "0123:fc1"), ("val", "4567:fc1")):
+        names = [name for name in CLIPS if CLIPS[name][1] == split]
+        folder = write_embeddings(dict.fromkeys(names, [1.0]), split=split, upstream=upstream)
+
+    with pytest.raises(InputError, match="upstream.*here 0123:fc1"):
+        center_embeddings(embeddings=folder, manifest=make_manifest(SPEAKERS), out=tmp_path / "out")
+
+
+def test_a_folder_without_embeddings_is_refused(make_manifest, tmp_path):
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="none holds no records"):
-        center_embeddings(embeddings=tmp_path / "none", manifest=manifest, out=tmp_path / "out")
+    with pytest.raises(InputError, match="embeddings: .*none"):
+        center_embeddings(
+            embeddings=tmp_path / "none", manifest=make_manifest(SPEAKERS), out=tmp_path / "out"
+        )

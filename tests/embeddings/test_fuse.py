@@ -14,13 +14,13 @@ from ser_nsl.graph.build import build_graph
 
 
 @pytest.fixture
-def write(write_embeddings, tmp_path):
+def write(write_embeddings):
     """Returns a function that writes embeddings of some kind, split by split."""
 
     def write(kind, upstream="", **splits):
         for split, vectors in splits.items():
-            write_embeddings(vectors, split=split, upstream=upstream)
-        return (tmp_path / "embeddings").rename(tmp_path / kind)
+            folder = write_embeddings(vectors, split=split, kind=kind, upstream=upstream)
+        return folder
 
     return write
 
@@ -53,7 +53,7 @@ def test_cosine_is_the_mean_of_the_cosines(write, tmp_path):
             assert cosine(fused[one], fused[other]) == pytest.approx(mean, abs=1e-6)
     assert read_upstream(tmp_path / "out", "train") == "a:fc1+b:fc1+c:fc1"
     orders = [
-        [example_id(each) for each in read_examples(shard_paths(folder, "train"))]
+        [example_id(example) for example in read_examples(shard_paths(folder, "train"))]
         for folder in (tmp_path / "out", folders[0])
     ]
     assert orders[0] == orders[1]
@@ -69,7 +69,7 @@ def test_graph_of_joint_embeddings_has_the_mean_cosine(write, tmp_path):
     assert read_upstream(tmp_path / "out", "train") == "unknown+unknown"
 
 
-def test_splits_that_all_have_are_joined_and_others_named(write, tmp_path):
+def test_common_splits_are_joined_and_others_named(write, tmp_path):
     vectors = {"a": [1.0], "b": [2.0]}
     one = write("one", train=vectors, val={"c": [1.0]}, test={"d": [1.0]})
     other = write("other", train=vectors, val={"c": [3.0]})
@@ -98,11 +98,11 @@ def test_vectors_without_direction_are_refused(write, tmp_path):
         fuse_embeddings(embeddings=(one, other), out=tmp_path / "out")
 
 
-def test_too_little_to_join_is_refused(write, tmp_path):
+def test_single_folder_and_different_splits_are_refused(write, tmp_path):
     one = write("one", train={"a": [1.0]})
     other = write("other", val={"a": [1.0]})
 
-    with pytest.raises(InputError, match="two or more folders are needed; received 1"):
+    with pytest.raises(InputError, match="embeddings: .*two.*received 1"):
         fuse_embeddings(embeddings=(one,), out=tmp_path / "out")
-    with pytest.raises(InputError, match="have no split in common"):
+    with pytest.raises(InputError, match="embeddings: .*no split in common"):
         fuse_embeddings(embeddings=(one, other), out=tmp_path / "out")

@@ -8,10 +8,8 @@ from ser_nsl.audio.clip import read_audio
 from ser_nsl.audio.records import read_embeddings, read_upstream
 from ser_nsl.corpora import load_corpus
 from ser_nsl.corpora.manifest import audio_paths, read_manifest, write_manifest
-from ser_nsl.embeddings.center import center_embeddings
 from ser_nsl.embeddings.mfcc import extract_mfccs, mfcc_embeddings, mfcc_statistics
 from ser_nsl.errors import InputError
-from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.quality import chance_agreement, neighbor_agreement
 
 
@@ -40,7 +38,7 @@ def test_statistics_are_those_of_the_frames():
     np.testing.assert_allclose(found[40:], slopes.std(axis=1), rtol=0.25)
 
 
-def test_short_clip_counts_as_its_repetition():
+def test_short_clip_is_repeated():
     clip = noise(1_024)
 
     np.testing.assert_array_equal(mfcc_statistics(clip), mfcc_statistics(np.tile(clip, 2)))
@@ -56,12 +54,12 @@ def test_loudness_moves_one_number_only():
 
 def test_columns_are_standardised_over_the_set():
     embeddings = mfcc_embeddings(noise(4_000, seed) for seed in range(12))
-    alike = mfcc_embeddings([noise(4_000)] * 3)
+    equal = mfcc_embeddings([noise(4_000)] * 3)
 
     assert embeddings.shape == (12, 60)
     np.testing.assert_allclose(embeddings.mean(axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(embeddings.std(axis=0), 1, atol=1e-9)
-    np.testing.assert_array_equal(alike, 0)
+    np.testing.assert_array_equal(equal, 0)
 
 
 def read_split(manifest: Path, split: str) -> tuple[list[str], list[np.ndarray]]:
@@ -80,8 +78,8 @@ def test_records_hold_whole_clips_standardised_over_training(tone_manifest, tmp_
     found = read_embeddings(tmp_path / "out", ["train", "val"])
     assert found.keys() == {*train_ids, *val_ids}
     expected = mfcc_embeddings(train)
-    statistics = np.stack([mfcc_statistics(each) for each in train]).astype(np.float64)
-    others = np.stack([mfcc_statistics(each) for each in val])
+    statistics = np.stack([mfcc_statistics(clip) for clip in train]).astype(np.float64)
+    others = np.stack([mfcc_statistics(clip) for clip in val])
     others = (others - statistics.mean(axis=0)) / statistics.std(axis=0)
     for ids, vectors in ((train_ids, expected), (val_ids, others)):
         actual = np.stack([found[utterance_id] for utterance_id in ids])
@@ -98,26 +96,11 @@ def test_a_split_alone_has_the_same_embeddings(tone_manifest, tmp_path):
     assert not list((tmp_path / "val").glob("train-*"))
 
 
-def test_records_are_centered_and_become_a_graph(tone_manifest, tmp_path):
-    extract_mfccs(manifest=tone_manifest, out=tmp_path / "mfcc")
-    center_embeddings(
-        embeddings=tmp_path / "mfcc", manifest=tone_manifest, out=tmp_path / "centered"
-    )
-    graph = tmp_path / "graph.tsv"
-    result = build_graph(
-        embeddings=tmp_path / "centered", out=graph, builder="exact", similarity_threshold=-1.0
-    )
-
-    clips = len(read_split(tone_manifest, "train")[0])
-    assert result.counts["edges"] == clips * (clips - 1) // 2
-    assert read_upstream(tmp_path / "centered", "train") == "mfcc-speaker"
-
-
 def test_a_split_without_clips_is_refused(tone_manifest, tmp_path):
     table = read_manifest(tone_manifest)
     write_manifest(table[table["split"] != "val"], tmp_path / "manifest.csv")
 
-    with pytest.raises(InputError, match=r"splits: .* has no clip in val\."):
+    with pytest.raises(InputError, match=r"splits: .*val"):
         extract_mfccs(
             manifest=tmp_path / "manifest.csv", out=tmp_path / "out", splits=("train", "val")
         )
@@ -126,6 +109,7 @@ def test_a_split_without_clips_is_refused(tone_manifest, tmp_path):
 
 # The settings reproduce EMOVO's published figures to their last digit, EmoDB's to 0.0035: all six
 # come out higher here, so it was probably measured on another copy.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("corpus", "others", "everyone", "chance", "tolerance"),
     [
@@ -133,7 +117,7 @@ def test_a_split_without_clips_is_refused(tone_manifest, tmp_path):
         ("emodb", (0.583, 0.560, 0.543), (0.699, 0.652, 0.620), 0.195, 0.0035),
     ],
 )
-def test_published_yardstick(corpus, others, everyone, chance, tolerance, shared_corpora):
+def test_published_baseline(corpus, others, everyone, chance, tolerance, shared_corpora):
     paths = sorted((shared_corpora / corpus).glob("*.flac"))
     clips = [load_corpus(corpus).read(Path(path.name)) for path in paths]
     emotions, speakers = [clip.emotion for clip in clips], [clip.speaker for clip in clips]

@@ -1,11 +1,9 @@
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from ser_nsl.audio.records import ShardWriter, embedding_example, read_embeddings, read_upstream
+from ser_nsl.audio.records import read_embeddings, read_upstream
 from ser_nsl.corpora.labels import known_labels
-from ser_nsl.corpora.manifest import COLUMNS, write_manifest
 from ser_nsl.embeddings.probe import probe_embeddings
 from ser_nsl.errors import InputError
 
@@ -15,7 +13,7 @@ CLIPS = 60
 
 @pytest.fixture(scope="module")
 def clips():
-    """One direction tells the emotion, nine louder ones do not."""
+    """Two directions depend on the emotion, eight louder ones do not."""
     random = np.random.default_rng(0)
     labels = np.arange(CLIPS) % 3
     vectors = random.normal(size=(CLIPS, 10))
@@ -25,29 +23,18 @@ def clips():
 
 
 @pytest.fixture
-def embeddings(clips, tmp_path):
-    folder = tmp_path / "embeddings"
-    folder.mkdir()
-    with ShardWriter(folder, "train", 2) as writer:
-        for i, vector in enumerate(clips[0]):
-            writer.write(embedding_example(f"{i:02}", vector, "0123:fc1"))
-    return folder
+def embeddings(clips, write_embeddings):
+    names = (f"{i:02}" for i in range(CLIPS))
+    return write_embeddings(dict(zip(names, clips[0], strict=True)), upstream="0123:fc1")
 
 
 @pytest.fixture
-def manifest(clips, tmp_path):
+def manifest(clips, make_manifest):
     """Returns a function that writes a manifest of these clips."""
 
     def write(labels=clips[1]):
-        rows = [
-            dict.fromkeys(COLUMNS, "")
-            | {"utterance_id": f"{i:02}", "path": f"{i}.wav", "speaker": "anna", "corpus": "csv"}
-            | {"emotion": EMOTIONS[label] if label >= 0 else "", "split": "train"}
-            | {"duration_seconds": 1.0}
-            for i, label in enumerate(labels)
-        ]
-        write_manifest(pd.DataFrame(rows), tmp_path / "manifest.csv")
-        return tmp_path / "manifest.csv"
+        emotions = [EMOTIONS[label] if label >= 0 else "" for label in labels]
+        return make_manifest({f"{i:02}": {"emotion": name} for i, name in enumerate(emotions)})
 
     return write
 
@@ -62,7 +49,7 @@ def right_neighbors(folder, labels) -> float:
     return (labels[similarity.argmax(axis=1)] == labels).mean()
 
 
-def test_few_labels_make_neighbours_alike(clips, embeddings, manifest, tmp_path):
+def test_few_labels_make_neighbours_similar(clips, embeddings, manifest, tmp_path):
     out = tmp_path / "probed"
     result = probe_embeddings(embeddings=embeddings, manifest=manifest(), out=out, label_share=0.3)
 
@@ -76,7 +63,7 @@ def test_probabilities_are_those_of_the_regression(clips, embeddings, manifest, 
     out = tmp_path / "probed"
     probe_embeddings(embeddings=embeddings, manifest=manifest(), out=out)
     found = np.stack([*read_embeddings(out, ["train"]).values()])
-    ids = [int(each) for each in read_embeddings(out, ["train"])]
+    ids = [int(name) for name in read_embeddings(out, ["train"])]
 
     vectors, labels = clips
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True))[ids].astype(np.float64)
@@ -100,16 +87,17 @@ def test_hidden_labels_change_nothing(clips, embeddings, manifest, tmp_path):
     known = known_labels([f"{i:02}" for i in range(CLIPS)], clips[1], 0.5, seed=0)
     probe_embeddings(embeddings=embeddings, manifest=manifest(known), out=other)
 
+    found = read_embeddings(other, ["train"])
     for name, vector in read_embeddings(one, ["train"]).items():
-        np.testing.assert_allclose(read_embeddings(other, ["train"])[name], vector, atol=1e-6)
+        np.testing.assert_allclose(found[name], vector, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("labels", "arguments", "message"),
     [
-        (np.zeros(CLIPS, int), {}, "must have labels of two emotions at least"),
-        (np.arange(50) % 3, {}, r"lacks 10 clips of .* \(first: 5\d, 5\d, 5\d\)"),
-        (np.arange(CLIPS) % 3, {"label_share": 0.0}, "label_share: must be above 0"),
+        (np.zeros(CLIPS, int), {}, "manifest: .*two emotions"),
+        (np.arange(50) % 3, {}, r"manifest: .*lacks 10 clips .*\(first: 5\d, 5\d, 5\d\)"),
+        (np.arange(CLIPS) % 3, {"label_share": 0.0}, "label_share: "),
     ],
 )
 def test_bad_input_is_refused(labels, arguments, message, embeddings, manifest, tmp_path):

@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 import soundfile
-from ser_nsl.upstream.augment import augment, write_copies
+
+from ser_nsl.upstream.copies import alter, write_copies
 
 TONE = 0.5 * np.sin(2 * np.pi * 1_000 * np.arange(32_000) / 16_000).astype(np.float32)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_tone_is_heard_at_another_speed_through_noise(seed):
-    altered = augment(TONE, np.random.default_rng(seed))
+def test_a_tone_has_another_pitch_and_noise(seed):
+    altered = alter(TONE, np.random.default_rng(seed))
 
     assert altered.dtype == np.float32
     speed = len(TONE) / len(altered)
@@ -22,7 +23,7 @@ def test_a_tone_is_heard_at_another_speed_through_noise(seed):
 
 
 def test_copies_follow_from_the_random_state():
-    once, again, other = (augment(TONE, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    once, again, other = (alter(TONE, np.random.default_rng(seed)) for seed in (1, 1, 2))
 
     np.testing.assert_array_equal(once, again)
     assert len(once) != len(other)
@@ -33,7 +34,7 @@ def test_tilt_changes_the_spectrum_of_noise():
     noise = np.random.default_rng(0).standard_normal(64_000).astype(np.float32)
     balances = []
     for seed in range(20):
-        power = np.abs(np.fft.rfft(augment(noise, np.random.default_rng(seed)))) ** 2
+        power = np.abs(np.fft.rfft(alter(noise, np.random.default_rng(seed)))) ** 2
         low, high = (
             power[int(a * len(power)) : int(b * len(power))].mean()
             for a, b in ((0.05, 0.1), (0.6, 0.8))

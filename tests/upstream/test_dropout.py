@@ -34,7 +34,7 @@ def drop():
     return drop
 
 
-def test_numbers_follow_from_the_seed_alone(drop):
+def test_dropout_depends_only_on_the_seed(drop):
     first = drop(1, 2)
 
     assert np.unique(first) == pytest.approx([0, 4 / 3])
@@ -49,6 +49,7 @@ def test_layers_drop_independently(drop):
     assert (one & two).mean() == pytest.approx(0.25**2, abs=0.02)
 
 
+@pytest.mark.slow
 def test_every_dropout_is_found_where_tensorflow_has_another_keras():
     """In a process that touched `tf.keras` first, transformers' layers are of another package."""
     script = """

@@ -52,7 +52,7 @@ def stable_model():
 
 @pytest.fixture(scope="module")
 def waveforms() -> np.ndarray:
-    """Sixteen clips from a whisper to a shout."""
+    """Sixteen clips, each louder than the one before."""
     noise = np.random.default_rng(0).normal(size=(16, SAMPLES))
     return (noise * np.logspace(-3, 0, 16)[:, np.newaxis]).astype(np.float32)
 
@@ -74,7 +74,7 @@ def test_embedding_is_the_projection_averaged_over_time(model, waveforms):
     np.testing.assert_allclose(found, (hidden @ kernel + bias).mean(axis=1), atol=1e-4)
 
 
-@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("layer", [0, 2])
 def test_embedding_is_the_layer_averaged_over_time(layer, stable_model, waveforms):
     states = stable_model.wav2vec2(standardised(waveforms), output_hidden_states=True).hidden_states
 
@@ -85,17 +85,15 @@ def test_embedding_is_the_layer_averaged_over_time(layer, stable_model, waveform
     np.testing.assert_allclose(found, states[layer].numpy().mean(axis=1), atol=1e-4)
 
 
-@pytest.mark.parametrize("form", ["model", "stable_model"])
-@pytest.mark.parametrize("layer", [None, 1])
+@pytest.mark.parametrize(("form", "layer"), [("model", None), ("stable_model", 1)])
 def test_embedding_does_not_depend_on_its_batch(form, layer, waveforms, request):
     step = Embedder(request.getfixturevalue(form), EXTRACTOR, SAMPLES, layer=layer).step
     alone = np.concatenate([step(waveform[np.newaxis]) for waveform in waveforms])
 
     random = np.random.default_rng(1)
     for size in (2, 3, 16):
-        for _ in range(3):
-            company = random.permutation(16)[:size]
-            np.testing.assert_allclose(step(waveforms[company]), alone[company], atol=1e-5)
+        batch = random.permutation(16)[:size]
+        np.testing.assert_allclose(step(waveforms[batch]), alone[batch], atol=1e-5)
     assert np.ptp(alone, axis=0).max() > 1e-2
 
 
@@ -110,9 +108,8 @@ def test_long_clip_is_the_mean_of_windows_that_cover_it(model, waveforms):
     np.testing.assert_allclose(found, np.mean(windows, axis=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, None])
 def test_records_join_clips_and_embeddings(
-    batch_size, model, small_upstream, tone_manifest, tone_corpus, tmp_path
+    model, small_upstream, tone_manifest, tone_corpus, tmp_path
 ):
     out = tmp_path / "embeddings"
     result = extract_embeddings(
@@ -121,7 +118,7 @@ def test_records_join_clips_and_embeddings(
         out=out,
         clip_seconds=0.3,
         splits=("train", "test"),
-        batch_size=batch_size,
+        batch_size=5,
         shards=2,
     )
 
@@ -147,24 +144,20 @@ def test_records_join_clips_and_embeddings(
         assert example.features.feature["upstream"].bytes_list.value == [name.encode()]
 
 
-@pytest.mark.parametrize("window_seconds", [30.0, 0.35])
-def test_no_clip_is_cut(
-    window_seconds, model, small_upstream, tone_manifest, tone_corpus, tmp_path, capsys
-):
-    """Short clips are repeated to the longest, but not beyond one window."""
+def test_no_clip_is_cut(model, small_upstream, tone_manifest, tone_corpus, tmp_path, capsys):
+    """Short clips are repeated to one window, longer ones divided into several."""
     out = tmp_path / "embeddings"
     result = extract_embeddings(
         manifest=tone_manifest,
         upstream=str(small_upstream),
         out=out,
-        window_seconds=window_seconds,
+        window_seconds=0.35,
         batch_size=3,
     )
 
     rows = read_manifest(tone_manifest)
-    longest = round(rows["duration_seconds"].max() * 16_000)
     rows = rows[rows["split"] == "train"]
-    window = min(longest, round(window_seconds * 16_000))
+    window = round(0.35 * 16_000)
     embedder = Embedder(model, EXTRACTOR, window)
     vectors = read_embeddings(out, ("train",))
     several = 0
@@ -174,12 +167,11 @@ def test_no_clip_is_cut(
         clip = fit_length(clip, max(len(clip), window))
         np.testing.assert_allclose(vectors[utterance_id], embedder(clip[np.newaxis])[0], atol=1e-5)
     assert result.counts["in_windows"] == several
-    assert (0 < several < 12) == (window_seconds < 1)
-    said = f"{several} of 12 clips are longer than 0.35 s; each is embedded in windows"
-    assert (said in capsys.readouterr().out) == (window_seconds < 1)
+    assert 0 < several < 12
+    assert f"{several} of 12 clips" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("cut", [0, 1, 40])
+@pytest.mark.parametrize("cut", [pytest.param(0, marks=pytest.mark.slow), 40])
 def test_killed_run_goes_on_and_ends_with_the_same_bytes(
     cut, small_upstream, tone_manifest, tmp_path, monkeypatch
 ):
@@ -229,7 +221,7 @@ def test_checkpoint_without_a_head_gives_its_layers(small_upstream, tone_manifes
     save_file(weights, headless / "model.safetensors", metadata={"format": "tf"})
     arguments = {"manifest": tone_manifest, "upstream": str(headless), "clip_seconds": 0.3}
 
-    with pytest.raises(InputError, match="has no emotion head"):
+    with pytest.raises(InputError, match="upstream: .*headless.*head"):
         extract_embeddings(**arguments, out=tmp_path / "fc1")
     result = extract_embeddings(**arguments, out=tmp_path / "layer", layer=1)
 
@@ -238,12 +230,12 @@ def test_checkpoint_without_a_head_gives_its_layers(small_upstream, tone_manifes
     assert {len(v) for v in read_embeddings(tmp_path / "layer", ("train",)).values()} == {16}
 
 
-def test_name_tells_checkpoints_and_layers_apart(model, small_upstream, tmp_path):
+def test_names_of_checkpoints_and_layers_differ(model, small_upstream, tmp_path):
     make_upstream(out=tmp_path / "other", hidden_size=16, layers=1, channels=8, seed=1)
     other, _ = load_upstream(str(tmp_path / "other"))
     again, _ = load_upstream(str(small_upstream))
 
-    names = [Embedder(each, EXTRACTOR, SAMPLES).name for each in (model, again, other)]
+    names = [Embedder(made, EXTRACTOR, SAMPLES).name for made in (model, again, other)]
     names += [Embedder(model, EXTRACTOR, SAMPLES, layer=layer).name for layer in (0, 1)]
 
     assert names[0] == names[1]
@@ -253,14 +245,13 @@ def test_name_tells_checkpoints_and_layers_apart(model, small_upstream, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"splits": ("train", "dev")}, "splits: .* has no clip in dev"),
-        ({"clip_seconds": 0.02}, "clip_seconds, window_seconds: must hold 400 samples"),
-        ({"window_seconds": 0.02}, "must hold 400 samples .* and 0.02 s, that is 320 samples"),
-        ({"batch_size": 0}, "batch_size: must be at least 1; received 0"),
-        ({"shards": 0}, "shards: must be 1 to 99,999; received 0"),
-        ({"upstream": "./nowhere"}, "upstream: ./nowhere is not a folder"),
-        ({"layer": 2}, "layer: must be 0 to 1, .* received 2"),
-        ({"layer": -1}, "layer: must be 0 to 1, .* received -1"),
+        ({"splits": ("train", "dev")}, "splits: .*dev"),
+        ({"clip_seconds": 0.02}, "clip_seconds, window_seconds: .*400 samples"),
+        ({"window_seconds": 0.02}, "400 samples .*0.02 s, that is 320"),
+        ({"batch_size": 0}, "batch_size: .*received 0"),
+        ({"shards": 0}, "shards: .*received 0"),
+        ({"upstream": "./nowhere"}, "upstream: ./nowhere"),
+        ({"layer": 2}, "layer: .*0 to 1.*received 2"),
     ],
 )
 def test_settings_are_refused_before_any_clip_is_read(

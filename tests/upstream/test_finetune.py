@@ -13,27 +13,24 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ser_nsl.audio.clip import read_audio
-from ser_nsl.corpora.manifest import audio_paths, read_manifest, write_manifest
+from ser_nsl.corpora.manifest import read_manifest, write_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.settings import FineTuningConfig
 from ser_nsl.upstream.tuner import Tuner
 
-# Three tones are told apart within a few steps.
+# A few steps are enough to recognise three tones.
 CONFIG = FineTuningConfig(
     epochs=6,
     batch_size=5,
     learning_rate=0.005,
+    schedule="linear",
     clip_seconds=0.25,
     freeze_feature_encoder=False,
-    keep="best",
     seed=3,
 )
-
-
-FROZEN = replace(CONFIG, freeze_feature_encoder=True)
+FROZEN = replace(CONFIG, freeze_feature_encoder=True, schedule="constant")
 
 
 def named(model) -> dict[str, np.ndarray]:
@@ -44,10 +41,8 @@ def weights_of(folder) -> dict[str, np.ndarray]:
     return named(load_upstream(str(folder))[0])
 
 
-def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
+def history_of(folder) -> list[dict[str, float]]:
+    return json.loads((folder / "history.json").read_text())
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -63,43 +58,43 @@ def with_settings(upstream: Path, out: Path, **settings) -> Path:
     return out
 
 
-def is_convolution(name: str) -> bool:
-    return name.startswith("wav2vec2/feature_extractor/")
+def test_learns_tones_and_logs_it(small_upstream, tone_manifest, tmp_path):
+    out = tmp_path / "out"
+    result = finetune_upstream(
+        manifest=tone_manifest, upstream=str(small_upstream), out=out, config=CONFIG
+    )
 
-
-def test_learns_tones_and_repeats_itself(small_upstream, tone_manifest, tmp_path):
-    outs = tmp_path / "once", tmp_path / "again"
-    results = [
-        finetune_upstream(
-            manifest=tone_manifest, upstream=str(small_upstream), out=out, config=CONFIG
-        )
-        for out in outs
-    ]
-
-    weights, again = map(weights_of, outs)
-    assert_equal(weights, again)
-    before = weights_of(small_upstream)
+    weights, before = weights_of(out), weights_of(small_upstream)
     assert not any(
         np.array_equal(value, before[name]) for name, value in weights.items() if "kernel" in name
     )
-    history = json.loads((outs[0] / "history.json").read_text())
-    assert len(history) == 6
-    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    history = history_of(out)
+    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     uars = [epoch["val_uar"] for epoch in history]
-    assert results[0].counts == results[1].counts
-    assert results[0].counts == {
+    assert result.counts == {
         "clips": 12,
         "parameters": sum(value.size for value in weights.values()),
         "kept_epoch": 1 + uars.index(max(uars)),
         "val_uar": f"{max(uars):.1%}",
     }
-    model, extractor = load_upstream(str(outs[0]))
+    model, extractor = load_upstream(str(out))
     assert model.config.id2label == {0: "anger", 1: "neutral", 2: "sadness"}
     assert extractor.do_normalize
 
+    logs = EventAccumulator(str(out / "logs")).Reload()
+    logged = {
+        name: [tf.make_ndarray(event.tensor_proto).item() for event in logs.Tensors(name)]
+        for name in ("loss", "val_uar", "learning_rate")
+    }
+    for name in ("loss", "val_uar"):
+        assert logged[name] == pytest.approx([epoch[name] for epoch in history])
+    # Of 18 steps, 1.8 warm up and 16.2 lead down to zero; an epoch has 3 steps.
+    expected = [0.005 * (18 - step) / 16.2 for step in range(2, 18, 3)]
+    assert logged["learning_rate"] == pytest.approx(expected)
 
-def test_frozen_convolutions_keep_their_weights(
-    small_upstream, tone_manifest, tone_corpus, tmp_path
+
+def test_frozen_convolutions_run_once_and_keep_their_weights(
+    small_upstream, tone_manifest, tone_corpus, tmp_path, monkeypatch
 ):
     # Pre-trained checkpoints mask and drop; a dropped layer would keep its weights.
     checkpoint = with_settings(
@@ -111,68 +106,65 @@ def test_frozen_convolutions_keep_their_weights(
         layerdrop=1.0,
     )
     table = read_manifest(tone_manifest)
-    unlabelled = table.index[table["split"] == "train"][0]
-    table.loc[unlabelled, "emotion"] = ""
+    table.loc[table.index[table["split"] == "train"][0], "emotion"] = ""
     write_manifest(table[table["split"] != "val"], tmp_path / "manifest.csv")
+    shapes, real = [], Tuner.train
 
+    def note(tuner: Tuner, inputs, labels, random) -> float:
+        shapes.append(inputs.shape[1:])
+        monkeypatch.setattr(Tuner, "frames", None)
+        return real(tuner, inputs, labels, random)
+
+    monkeypatch.setattr(Tuner, "train", note)
     result = finetune_upstream(
         manifest=tmp_path / "manifest.csv",
         upstream=str(checkpoint),
         out=tmp_path / "out",
         audio_dir=tone_corpus,
-        config=replace(CONFIG, freeze_feature_encoder=True, keep="last", epochs=2),
+        config=replace(FROZEN, keep="last", epochs=2),
     )
 
+    assert shapes == 6 * [(12, 8)]
     before, after = weights_of(checkpoint), weights_of(tmp_path / "out")
     trained = {name for name, value in after.items() if not np.array_equal(value, before[name])}
-    assert trained == {name for name in after if not is_convolution(name)}
-    assert result.counts["clips"] == 11
-    assert result.counts["kept_epoch"] == 2
-    assert result.counts["parameters"] == sum(after[name].size for name in trained)
+    assert trained == {name for name in after if not name.startswith("wav2vec2/feature_extractor/")}
+    assert result.counts == {
+        "clips": 11,
+        "parameters": sum(after[name].size for name in trained),
+        "kept_epoch": 2,
+        "val_uar": None,
+    }
 
 
-@pytest.fixture
-def uars(monkeypatch):
-    """Scores of the epochs as given, whatever the weights, which are noted down."""
-    noted = []
+def test_weights_of_the_best_epoch_are_saved(small_upstream, tone_manifest, tmp_path, monkeypatch):
+    scores, noted = [0.2, 0.6, 0.4, 0.6], []
 
-    def arrange(*scores: float) -> list[dict[str, np.ndarray]]:
-        def uar(tuner: Tuner, batches) -> float:
-            noted.append(named(tuner.model))
-            return scores[len(noted) - 1]
+    def uar(tuner: Tuner, batches) -> float:
+        noted.append(named(tuner.model))
+        return scores[len(noted) - 1]
 
-        monkeypatch.setattr(Tuner, "uar", uar)
-        return noted
-
-    return arrange
-
-
-@pytest.mark.parametrize("keep, kept", [("best", 2), ("last", 4)])
-def test_weights_of_the_kept_epoch_are_saved(
-    keep, kept, uars, small_upstream, tone_manifest, tmp_path
-):
-    noted = uars(0.2, 0.6, 0.4, 0.6)
+    monkeypatch.setattr(Tuner, "uar", uar)
+    out = tmp_path / "out"
     result = finetune_upstream(
         manifest=tone_manifest,
         upstream=str(small_upstream),
-        out=tmp_path / "out",
-        config=replace(FROZEN, epochs=4, keep=keep),
+        out=out,
+        config=replace(FROZEN, epochs=4),
     )
 
-    history = json.loads((tmp_path / "out" / "history.json").read_text())
-    assert [epoch["val_uar"] for epoch in history] == [0.2, 0.6, 0.4, 0.6]
-    assert result.counts["kept_epoch"] == kept
-    assert result.counts["val_uar"] == "60.0%"
-    assert_equal(weights_of(tmp_path / "out"), noted[kept - 1])
+    assert [epoch["val_uar"] for epoch in history_of(out)] == scores
+    assert (result.counts["kept_epoch"], result.counts["val_uar"]) == (2, "60.0%")
+    for name, value in weights_of(out).items():
+        np.testing.assert_array_equal(value, noted[1][name], err_msg=name)
     assert not np.array_equal(noted[1]["projector/kernel:0"], noted[3]["projector/kernel:0"])
 
 
-@pytest.fixture
-def hard_to_repeat(small_upstream, tone_manifest, tmp_path):
-    """Arguments of a run with all that is random: dropout, masks, copies, order; kept late."""
+@pytest.fixture(scope="module")
+def hard_to_repeat(small_upstream, tone_manifest, tmp_path_factory):
+    """Arguments of a run with all that is random: dropout, masks, copies, order."""
     upstream = with_settings(
         small_upstream,
-        tmp_path / "random",
+        tmp_path_factory.mktemp("random") / "upstream",
         hidden_dropout=0.2,
         feat_proj_dropout=0.2,
         apply_spec_augment=True,
@@ -185,8 +177,15 @@ def hard_to_repeat(small_upstream, tone_manifest, tmp_path):
     return {"manifest": tone_manifest, "upstream": str(upstream), "config": config}
 
 
-def test_stopped_run_ends_as_one_that_was_not(hard_to_repeat, tmp_path, monkeypatch, capsys):
-    whole = finetune_upstream(**hard_to_repeat, out=tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(hard_to_repeat, tmp_path_factory):
+    """Result and folder of such a run."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return finetune_upstream(**hard_to_repeat, out=out), out
+
+
+@pytest.mark.slow
+def test_stopped_run_ends_as_one_that_was_not(hard_to_repeat, whole, tmp_path, monkeypatch):
     steps, real = [], Tuner.train
 
     def stop_in_epoch_3(tuner: Tuner, inputs, labels, random) -> float:
@@ -201,10 +200,9 @@ def test_stopped_run_ends_as_one_that_was_not(hard_to_repeat, tmp_path, monkeypa
     assert not (tmp_path / "stopped").exists()
     resumed = finetune_upstream(**hard_to_repeat, out=tmp_path / "stopped")
 
-    assert "goes on after epoch 2 of a run that was stopped" in capsys.readouterr().out
     assert steps == [5, 5, 2, 5, 5, 2, 5, 5] + 2 * [5, 5, 2]
-    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
-    assert resumed.counts == whole.counts
+    assert_same_run(tmp_path / "stopped", whole[1])
+    assert resumed.counts == whole[0].counts
     assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == [
         "config.json",
         "history.json",
@@ -216,10 +214,8 @@ def test_stopped_run_ends_as_one_that_was_not(hard_to_repeat, tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_killed_run_ends_as_one_that_was_not(hard_to_repeat, tmp_path):
+def test_killed_run_ends_as_one_that_was_not(hard_to_repeat, whole, tmp_path):
     """In a process of its own, which kills itself the hard way once an epoch is saved."""
-    hard_to_repeat["config"] = replace(hard_to_repeat["config"], epochs=3)
-    finetune_upstream(**hard_to_repeat, out=tmp_path / "whole")
     script = f"""
 import os, signal
 from pathlib import PosixPath
@@ -236,10 +232,11 @@ finetune_upstream(**{hard_to_repeat!r}, out={tmp_path / "killed"!r})
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (tmp_path / ".killed.partial" / "unfinished" / "epochs" / "checkpoint").exists()
     finetune_upstream(**hard_to_repeat, out=tmp_path / "killed")
-    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+    assert_same_run(tmp_path / "killed", whole[1])
 
 
-def test_replicas_share_batches(small_upstream, tone_manifest, tmp_path):
+@pytest.mark.slow
+def test_replicas_divide_batches(small_upstream, tone_manifest, tmp_path):
     """In a process of its own, which has two devices."""
     upstream = with_settings(small_upstream, tmp_path / "certain", activation_dropout=0.0)
     config = replace(FROZEN, batch_size=8, accumulate=2, epochs=3, schedule="linear")
@@ -249,11 +246,10 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import PosixPath
-from ser_nsl.pipeline.experiment import FineTuningConfig
-from ser_nsl.upstream import finetune
-finetune.all_devices = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-print(finetune.all_devices().num_replicas_in_sync)
-finetune.finetune_upstream(**{given!r}, out={tmp_path / "two"!r})
+from ser_nsl.upstream import FineTuningConfig, finetune_upstream, tuner
+tuner.all_devices = lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+print(tuner.all_devices().num_replicas_in_sync)
+finetune_upstream(**{given!r}, out={tmp_path / "two"!r})
 """
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
@@ -264,29 +260,25 @@ finetune.finetune_upstream(**{given!r}, out={tmp_path / "two"!r})
     assert done.returncode == 0, done.stderr[-2_000:]
     assert done.stdout.startswith("2\n")
     one, two = (
-        [
-            list(epoch.values())
-            for epoch in json.loads((tmp_path / name / "history.json").read_text())
-        ]
-        for name in ("one", "two")
+        [[*epoch.values()] for epoch in history_of(tmp_path / name)] for name in ("one", "two")
     )
     np.testing.assert_allclose(one, two, atol=1e-4)
     assert one[-1][0] < 0.7 * one[0][0]
 
 
-def test_full_disk_leaves_the_epoch_before(hard_to_repeat, tmp_path, monkeypatch):
-    whole = finetune_upstream(**hard_to_repeat, out=tmp_path / "whole")
+@pytest.mark.slow
+def test_full_disk_leaves_the_epoch_before(hard_to_repeat, whole, tmp_path, monkeypatch):
     saves, real = [], tf.train.CheckpointManager.save
 
-    def fill_up(manager: tf.train.CheckpointManager) -> str:
+    def fill_up(manager: tf.train.CheckpointManager, **given) -> str:
         saves.append(manager)
         if len(saves) != 3:
-            return real(manager)
+            return real(manager, **given)
         unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, unlimited[1]))
         try:
-            real(manager)
-        except tf.errors.OpError as error:  # in words that fit a limit, not a disk
+            real(manager, **given)
+        except tf.errors.OpError as error:  # its words are those of a limit, not of a full disk
             raise tf.errors.ResourceExhaustedError(
                 None, None, f"{error.message}; No space left on device"
             ) from error
@@ -294,106 +286,37 @@ def test_full_disk_leaves_the_epoch_before(hard_to_repeat, tmp_path, monkeypatch
             resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 
     monkeypatch.setattr(tf.train.CheckpointManager, "save", fill_up)
-    with pytest.raises(InputError, match=r"out: no space left on the disk; free some"):
+    with pytest.raises(InputError, match=r"out: no space left"):
         finetune_upstream(**hard_to_repeat, out=tmp_path / "out")
     result = finetune_upstream(**hard_to_repeat, out=tmp_path / "out")
 
     assert len(saves) == 3 + 2
-    assert_same_run(tmp_path / "out", tmp_path / "whole")
-    assert result.counts == whole.counts
+    assert_same_run(tmp_path / "out", whole[1])
+    assert result.counts == whole[0].counts
 
 
-def test_each_epoch_hears_each_clip_once(small_upstream, tone_manifest, tmp_path, monkeypatch):
-    heard, real = [], Tuner.train
-
-    def listen(tuner: Tuner, inputs, labels, random) -> float:
-        heard.extend(inputs[:, 100].tolist())
-        return real(tuner, inputs, labels, random)
-
-    monkeypatch.setattr(Tuner, "train", listen)
-    finetune_upstream(
-        manifest=tone_manifest,
-        upstream=str(small_upstream),
-        out=tmp_path / "out",
-        config=replace(CONFIG, epochs=4, augmentations=2),
-    )
-
-    epochs = [heard[start : start + 12] for start in range(0, 48, 12)]
-    assert sorted(epochs[0]) == sorted(epochs[3])
-    assert epochs[0] != epochs[3]
-    assert len({*epochs[0], *epochs[1], *epochs[2]}) == 36
-    table = read_manifest(tone_manifest).query("split == 'train'")
-    originals = {float(read_audio(path)[100]) for path in audio_paths(table, tone_manifest, None)}
-    assert originals < set(heard)
-    assert all(0 < len(originals & set(epoch)) < 12 for epoch in epochs)
-
-
-def test_frozen_convolutions_run_once(small_upstream, tone_manifest, tmp_path, monkeypatch):
-    shapes, real = [], Tuner.train
-
-    def note(tuner: Tuner, inputs, labels, random) -> float:
-        shapes.append(inputs.shape[1:])
-        monkeypatch.setattr(Tuner, "frames", None)
-        return real(tuner, inputs, labels, random)
-
-    monkeypatch.setattr(Tuner, "train", note)
-    finetune_upstream(
-        manifest=tone_manifest,
-        upstream=str(small_upstream),
-        out=tmp_path / "out",
-        config=replace(FROZEN, epochs=2),
-    )
-
-    assert shapes == 6 * [(12, 8)]
-
-
-def test_logs_for_tensorboard(small_upstream, tone_manifest, tmp_path):
-    finetune_upstream(
-        manifest=tone_manifest,
-        upstream=str(small_upstream),
-        out=tmp_path / "out",
-        config=replace(FROZEN, epochs=2, schedule="linear"),
-    )
-
-    logs = EventAccumulator(str(tmp_path / "out" / "logs")).Reload()
-    logged = {
-        name: {
-            event.step: tf.make_ndarray(event.tensor_proto).item() for event in logs.Tensors(name)
-        }
-        for name in ("loss", "val_uar", "learning_rate")
-    }
-    history = json.loads((tmp_path / "out" / "history.json").read_text())
-    for name in ("loss", "val_uar"):
-        assert logged[name] == pytest.approx({i + 1: history[i][name] for i in range(2)})
-    # Six steps: after the warm-up of 0.6 steps, 5.4 steps lead down to zero.
-    assert logged["learning_rate"] == pytest.approx({1: 0.005 * 4 / 5.4, 2: 0.005 / 5.4})
-
-
-def test_best_epoch_needs_validation(small_upstream, tone_manifest, tone_corpus, tmp_path):
-    table = read_manifest(tone_manifest)
-    write_manifest(table[table["split"] != "val"], tmp_path / "manifest.csv")
-
-    with pytest.raises(InputError, match="has no validation clips to choose the best epoch on"):
-        finetune_upstream(
-            manifest=tmp_path / "manifest.csv",
-            upstream=str(small_upstream),
-            out=tmp_path / "out",
-            audio_dir=tone_corpus,
-            config=CONFIG,
-        )
-
-
-def test_emotions_missing_in_validation_are_named_before_training(
-    tone_manifest, tone_corpus, tmp_path
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table[table["split"] != "val"], "anger, neutral, sadness"),
+        (
+            lambda table: table[~((table["split"] == "val") & (table["emotion"] != "neutral"))],
+            "anger, sadness",
+        ),
+        (
+            lambda table: table.assign(
+                duration_seconds=table["duration_seconds"].where(table["split"] != "val", 0.02)
+            ),
+            r"0\.025 s.* 12 of split val .*\(first: 03-01-",
+        ),
+    ],
+)
+def test_clips_that_do_not_do_are_named_before_training(
+    change, message, tone_manifest, tone_corpus, tmp_path
 ):
-    table = read_manifest(tone_manifest)
-    missing = (table["split"] == "val") & table["emotion"].isin(["anger", "sadness"])
-    write_manifest(table[~missing], tmp_path / "manifest.csv")
+    write_manifest(change(read_manifest(tone_manifest)), tmp_path / "manifest.csv")
 
-    with pytest.raises(
-        InputError,
-        match=r"has no clip of anger, sadness; prepare .*--split.*--leave-out.*keep last",
-    ):
+    with pytest.raises(InputError, match=rf"manifest\.csv: .*{message}"):
         finetune_upstream(
             manifest=tmp_path / "manifest.csv",
             upstream="none/at-all",
@@ -403,60 +326,25 @@ def test_emotions_missing_in_validation_are_named_before_training(
         )
 
 
-def test_clip_that_is_too_short_is_named(tone_manifest, tone_corpus, tmp_path):
-    table = read_manifest(tone_manifest)
-    table.loc[table["split"] == "val", "duration_seconds"] = 0.02
-    write_manifest(table, tmp_path / "manifest.csv")
-    name = table.loc[table["split"] == "val", "utterance_id"].iloc[0]
-
-    with pytest.raises(
-        InputError, match=rf"must have 0.025 s or more; 12 of split val .*\(first: {name},"
-    ):
-        finetune_upstream(
-            manifest=tmp_path / "manifest.csv",
-            upstream="none/at-all",
-            out=tmp_path / "out",
-            audio_dir=tone_corpus,
-            config=CONFIG,
-        )
-
-
-def test_runaway_loss(small_upstream, tone_manifest, tmp_path):
-    with pytest.raises(
-        InputError,
-        match=r"learning_rate: the loss is nan in epoch 1 at 1e\+30, in the batch of "
-        r"(03-[-0-9]+, ){4}03-[-0-9]+; listen to these clips, or choose a lower rate\.$",
-    ):
-        finetune_upstream(
-            manifest=tone_manifest,
-            upstream=str(small_upstream),
-            out=tmp_path / "out",
-            config=replace(FROZEN, learning_rate=1e30),
-        )
-    assert not (tmp_path / "out").exists()
-
-
-def test_bad_batch_leaves_the_last_good_epoch(
-    uars, small_upstream, tone_manifest, tmp_path, monkeypatch
+def test_loss_that_is_not_finite_names_the_clips(
+    small_upstream, tone_manifest, tmp_path, monkeypatch
 ):
-    noted, seen, real = uars(0.5, 0.4, 0.3), [], Tuner.train
+    seen = []
 
-    def spoil_the_second_batch_of_epoch_3(tuner: Tuner, inputs, labels, random) -> float:
+    def train(tuner: Tuner, inputs, labels, random) -> float:
         seen.append(labels)
-        return real(tuner, inputs * (np.nan if len(seen) == 8 else 1), labels, random)
+        return np.nan if len(seen) == 2 else 1.0
 
-    monkeypatch.setattr(Tuner, "train", spoil_the_second_batch_of_epoch_3)
-    with pytest.raises(InputError, match="is nan in epoch 3 at 0.005, in the batch") as error:
+    monkeypatch.setattr(Tuner, "train", train)
+    with pytest.raises(InputError, match=r"learning_rate: .* nan in epoch 1 at 0\.005") as error:
         finetune_upstream(
             manifest=tone_manifest,
             upstream=str(small_upstream),
             out=tmp_path / "out",
             config=FROZEN,
         )
-
-    assert f"The weights of epoch 2 are in {tmp_path / '.out.partial'}; move" in str(error.value)
-    assert_equal(weights_of(tmp_path / ".out.partial"), noted[1])
+    assert not (tmp_path / "out").exists()
     ids = str(error.value).split("batch of ")[1].split(";")[0].split(", ")
     table = read_manifest(tone_manifest).set_index("utterance_id")
     emotions = ("anger", "neutral", "sadness")
-    assert [emotions.index(table.loc[name, "emotion"]) for name in ids] == list(seen[7])
+    assert [emotions.index(table.loc[name, "emotion"]) for name in ids] == list(seen[1])

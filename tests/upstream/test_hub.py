@@ -76,13 +76,13 @@ def test_folder_has_no_revisions(tmp_path):
     shutil.copytree(GROUP, tmp_path / "plain")
 
     for name in ("plain", "./plain", str(tmp_path / "plain")):
-        with pytest.raises(InputError, match=f"{name} is a folder, and folders have no revisions"):
+        with pytest.raises(InputError, match=f"upstream: {name} is a folder"):
             checkpoint_folder(f"{name}@main")
 
 
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "../nowhere@main"])
 def test_missing_folder_is_refused(name):
-    with pytest.raises(InputError, match=f"upstream: {name} is not a folder"):
+    with pytest.raises(InputError, match=f"upstream: {name} "):
         checkpoint_folder(name)
 
 
@@ -96,10 +96,9 @@ def test_misspelt_folder_is_refused_at_once_with_the_nearest(tmp_path, cached, m
         ("./some/mini-ravdes", "some/mini-ravdess"),
         (f"{tmp_path}/some/mini_ravdess", f"{tmp_path}/some/mini-ravdess"),
     ):
-        message = f"upstream: {name} is not a folder (nearest: {nearest}); "
-        with pytest.raises(InputError, match=re.escape(message)):
+        with pytest.raises(InputError, match=rf"upstream: {name} .*nearest: {nearest}\)"):
             checkpoint_folder(name)
-    with pytest.raises(InputError, match=r"some/xyz is not a folder; .*, some/xyz@main\."):
+    with pytest.raises(InputError, match=r"upstream: some/xyz .*@main"):
         checkpoint_folder("some/xyz")
 
 
@@ -109,7 +108,7 @@ def test_name_of_the_hub_is_found_beside_a_folder_of_its_owner(tmp_path, cached)
     assert checkpoint_folder("some/speech@main") == cached
 
 
-def test_tries_of_the_hub_are_not_told(capfd, monkeypatch):
+def test_retries_of_the_hub_are_not_printed(capfd, monkeypatch):
     def fail(*_, **__):
         get_logger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
         raise OSError("no network")
@@ -117,7 +116,7 @@ def test_tries_of_the_hub_are_not_told(capfd, monkeypatch):
     monkeypatch.setattr("ser_nsl.upstream.hub.hf_hub_download", fail)
     verbosity = get_verbosity()
 
-    with pytest.raises(InputError, match="can be reached from here"):
+    with pytest.raises(InputError, match="some/speech.*no network"):
         checkpoint_folder("some/speech")
     assert "Retrying" not in capfd.readouterr().err
     assert get_verbosity() == verbosity
@@ -125,8 +124,8 @@ def test_tries_of_the_hub_are_not_told(capfd, monkeypatch):
 
 def test_name_that_cannot_be_reached_is_refused_with_the_line_that_helps():
     message = (
-        r"'some/speech@v2' is neither a folder nor .* looked for its config\.json\. .* run: "
-        r"hf download some/speech --revision v2 --local-dir FOLDER, .* tools/make_upstream\.py"
+        r"'some/speech@v2' .*config\.json .*run: hf download some/speech --revision v2 --local-dir "
+        r"FOLDER, .*make-upstream"
     )
     with pytest.raises(InputError, match=message):
         checkpoint_folder("some/speech@v2")
@@ -134,17 +133,17 @@ def test_name_that_cannot_be_reached_is_refused_with_the_line_that_helps():
 
 @pytest.mark.parametrize("name", ["runs/upstream/random", "two words", "some/speech/@main"])
 def test_what_is_no_name_is_refused(name):
-    with pytest.raises(InputError, match=f"'{name}' is neither a folder nor a name of the hub"):
+    with pytest.raises(InputError, match=f"'{name}' .*owner/name"):
         checkpoint_folder(name)
 
 
 def test_revision_that_is_not_cached_is_refused(cached):
-    with pytest.raises(InputError, match="'some/speech@v3' is neither a folder nor a checkpoint"):
+    with pytest.raises(InputError, match="'some/speech@v3' .*config.json"):
         checkpoint_folder("some/speech@v3")
 
 
 def test_revision_must_follow_the_at(cached):
-    with pytest.raises(InputError, match="tag or commit must follow the @; received 'some/speech@"):
+    with pytest.raises(InputError, match="@; received 'some/speech@'"):
         checkpoint_folder("some/speech@")
 
 
@@ -152,13 +151,13 @@ def test_revision_must_follow_the_at(cached):
 def test_half_a_checkpoint_in_the_cache_is_refused(file, cached):
     (cached / file).unlink()
 
-    with pytest.raises(InputError, match=f"looked for its {file}"):
+    with pytest.raises(InputError, match=f"'some/speech' .*{file}"):
         checkpoint_folder("some/speech")
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> Path:
-    """A hub on this machine: `some/speech`, whose `main` is the folder that is returned."""
+    """A hub on this machine: `some/speech`, whose `main` is the returned folder."""
     folder = shutil.copytree(GROUP, tmp_path / "served")
 
     class Handler(BaseHTTPRequestHandler):
@@ -237,7 +236,7 @@ def test_pickle_is_not_downloaded_without_pytorch(hub, cache, monkeypatch):
     (hub / "model.safetensors").rename(hub / "pytorch_model.bin")
     monkeypatch.setattr("ser_nsl.upstream.weights.metadata.version", lambda _: "2.5.0")
 
-    with pytest.raises(InputError, match=re.escape("from the checkout: pip install '.[torch]'")):
+    with pytest.raises(InputError, match=re.escape("pip install 'ser-nsl[torch]'")):
         checkpoint_folder("some/speech")
     assert not list(cache.rglob("pytorch_model.bin"))
 
@@ -245,8 +244,8 @@ def test_pickle_is_not_downloaded_without_pytorch(hub, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("upstream", "message"),
     [
-        ("nobody/speech", "'nobody/speech' is no folder and no checkpoint of the hub"),
-        ("some/speech@v9", "some/speech has no revision 'v9'; received 'some/speech@v9'"),
+        ("nobody/speech", "'nobody/speech' .*login"),
+        ("some/speech@v9", "'some/speech@v9' has no revision 'v9'"),
     ],
 )
 def test_what_the_hub_does_not_know_is_refused(upstream, message, hub):
@@ -257,5 +256,5 @@ def test_what_the_hub_does_not_know_is_refused(upstream, message, hub):
 def test_repository_without_config_is_refused(hub):
     (hub / "config.json").unlink()
 
-    with pytest.raises(InputError, match=r"'some/speech' has no config\.json on the hub"):
+    with pytest.raises(InputError, match=r"'some/speech' .*config\.json"):
         checkpoint_folder("some/speech")

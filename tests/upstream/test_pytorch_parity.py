@@ -1,4 +1,4 @@
-"""TensorFlow against what PyTorch made of the same checkpoints; see fixtures/make_fixtures.py."""
+"""TensorFlow against the results of PyTorch for the same checkpoints (see fixtures/)."""
 
 import re
 import shutil
@@ -72,7 +72,7 @@ def test_tensorflow_files_of_the_same_checkpoint(checkpoint, clips):
 
     assert_as_pytorch(checkpoint, clips)
     again, _ = load_upstream(str(checkpoint))
-    found, expected = (fingerprint(each, extractor, with_head=True) for each in (again, model))
+    found, expected = (fingerprint(made, extractor, with_head=True) for made in (again, model))
     assert found == expected
 
 
@@ -97,7 +97,7 @@ def test_pickle_without_pytorch_names_the_extra(checkpoint, monkeypatch):
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
     for version in ("2.5.1", None):
         monkeypatch.setattr("ser_nsl.upstream.weights.metadata.version", missing(version))
-        with pytest.raises(InputError, match=re.escape("pip install '.[torch]'")):
+        with pytest.raises(InputError, match=re.escape("[torch]")):
             load_upstream(str(checkpoint))
 
 
@@ -139,6 +139,6 @@ def test_pickle_that_holds_code_is_not_run(checkpoint, tmp_path):
     torch.save({"weight": Code(tmp_path / "ran")}, checkpoint / "pytorch_model.bin")
     (checkpoint / "model.safetensors").unlink()
 
-    with pytest.raises(InputError, match="it is broken, or holds more than tensors"):
+    with pytest.raises(InputError, match="pytorch_model.bin of .*"):
         load_upstream(str(checkpoint))
     assert not (tmp_path / "ran").exists()

@@ -55,7 +55,7 @@ def test_halves_are_widened(checkpoint):
 def test_folder_without_weights_is_refused(checkpoint):
     (checkpoint / "model.safetensors").unlink()
 
-    with pytest.raises(InputError, match=f"no weights: looked for {', '.join(WEIGHT_FILES)}"):
+    with pytest.raises(InputError, match=f"upstream: 'it' .*{', '.join(WEIGHT_FILES)}"):
         read_weights(checkpoint, "it")
 
 
@@ -65,7 +65,7 @@ def test_weights_that_cannot_be_read_are_refused(name, content, checkpoint):
     (checkpoint / "model.safetensors").unlink()
     (checkpoint / name).write_bytes(content)
 
-    with pytest.raises(InputError, match=f"upstream: {name} of 'it' cannot be read; download it"):
+    with pytest.raises(InputError, match=f"upstream: {name} of 'it'"):
         read_weights(checkpoint, "it")
 
 
@@ -74,5 +74,5 @@ def test_hdf5_of_something_else_is_refused(checkpoint):
     with h5py.File(checkpoint / "tf_model.h5", "w") as file:
         file["numbers"] = np.arange(3)
 
-    with pytest.raises(InputError, match=r"lacks \d\d weights that its config.json tells of"):
+    with pytest.raises(InputError, match=r"lacks \d\d weights"):
         load_upstream(str(checkpoint))
