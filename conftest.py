@@ -43,9 +43,11 @@ def tone_manifest(tone_corpus, tmp_path_factory) -> Path:
 def finished_chain(tone_corpus, tmp_path_factory) -> Path:
     """A folder in which each step of the chain has left what it makes, from tones in `audio`.
 
-    `manifest.csv`, `features`, `embeddings` (MFCC statistics), `graph.tsv`, `training`, `model`
-    (the smallest network, untrained), and `recogniser.tflite`, which is one of those that ship.
+    `manifest.csv`, `features`, `upstream` (a tiny untrained one), `embeddings` (MFCC statistics),
+    `graph.tsv`, `training`, `model` (the smallest network, untrained), and `recogniser.tflite`,
+    which is one of those that ship.
     """
+    from benchmarks.mini_upstream.make import make_upstream
     from ser_nsl.audio import Description, extract_features
     from ser_nsl.corpora import SplitConfig, prepare_corpus
     from ser_nsl.embeddings import extract_mfccs
@@ -65,6 +67,7 @@ def finished_chain(tone_corpus, tmp_path_factory) -> Path:
     description = Description.load(features)
     model.mkdir()
     save_model(NETWORKS["mobilenet15"](description), description, model)
+    make_upstream(out=root / "upstream", hidden_size=16, layers=1, channels=8)
     shutil.copy(SHIPPED, root / "recogniser.tflite")
     return root
 

@@ -110,12 +110,12 @@ def measure_clips(upstream: str, clips: int, repeats: int) -> dict[str, float]:
     """Measures decoding, log Mel, and embedding with two upstreams, in seconds per clip."""
     import soundfile
 
+    from benchmarks.mini_upstream.make import make_upstream
     from ser_nsl.audio.clip import fit_length, read_audio
     from ser_nsl.audio.front_end import log_mel
     from ser_nsl.audio.settings import FrontEndConfig
     from ser_nsl.upstream.checkpoint import load_upstream
     from ser_nsl.upstream.embed import Embedder
-    from ser_nsl.upstream.make import make_upstream
 
     samples = round(CLIP_SECONDS * 16_000)
     with tempfile.TemporaryDirectory() as folder:

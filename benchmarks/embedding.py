@@ -46,10 +46,10 @@ def main(
         clip_seconds: Length to which they are cut or repeated, in seconds.
         repeats: Number of measurements of both.
     """
+    from benchmarks.mini_upstream.make import make_upstream
     from ser_nsl.audio.clip import read_batches
     from ser_nsl.upstream.checkpoint import load_upstream
     from ser_nsl.upstream.embed import Embedder, embed_split
-    from ser_nsl.upstream.make import make_upstream
 
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

@@ -137,8 +137,8 @@ def cached_epochs(folder: Path, clips: int, epochs: int) -> list[dict[str, objec
     import soundfile
     import tensorflow as tf
 
+    from benchmarks.mini_upstream.make import make_upstream
     from ser_nsl.upstream import frame_cache
-    from ser_nsl.upstream.make import make_upstream
     from ser_nsl.upstream.settings import FineTuningConfig
     from ser_nsl.upstream.tuner import Tuner
 

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import tyro
 
@@ -25,117 +26,62 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 @dataclass(frozen=True)
 class Command:
-    """A command of `ser-nsl`.
+    """A command of `ser-nsl`; its function has the same name, with underscores.
 
     Attributes:
-        function: Where it is, as `package.module:function` within `ser_nsl`.
-        summary: What it does, in one line.
+        module: Module of the function, within `ser_nsl`.
+        summary: What the command does, in one line.
         extra: The optional dependencies that it needs; empty for the base install.
     """
 
-    function: str
+    module: str
     summary: str
     extra: str = "train"
-
-    def load(self) -> Callable:
-        """Imports the function.
-
-        Returns:
-            The function.
-
-        Raises:
-            InputError: If a package that it needs is not installed.
-        """
-        module, name = self.function.split(":")
-        try:
-            return getattr(importlib.import_module(f"ser_nsl.{module}"), name)
-        except ModuleNotFoundError as error:
-            raise _not_installed(error, self.extra) from error
 
 
 GROUPS = {
     "A recogniser at work": {
-        "predict": Command(
-            "edge.predict:predict", "the emotion in audio files, a folder or the microphone", ""
-        ),
-        "serve": Command("web.serve:serve", "a page that runs a recogniser in the browser", ""),
-        "models": Command("edge.models:models", "the recognisers that ship with this package", ""),
+        "predict": Command("edge.predict", "the emotion in audio files, folders, a microphone", ""),
+        "serve": Command("web.serve", "a page that runs a recogniser in the browser", ""),
+        "models": Command("edge.models", "the recognisers that ship with this package", ""),
     },
     "The whole chain": {
-        "run-pipeline": Command(
-            "pipeline.commands:run_pipeline", "all steps of an experiment, from audio to .tflite"
-        ),
-        "sweep": Command("pipeline.commands:sweep", "many trainings, over folds and arms"),
-        "make-report": Command("pipeline.commands:make_report", "the report of a run or a sweep"),
+        "run-pipeline": Command("pipeline.commands", "an experiment, from audio to .tflite"),
+        "sweep": Command("pipeline.commands", "many trainings, over folds and arms"),
+        "make-report": Command("pipeline.commands", "the report of a run or a sweep"),
     },
     "Corpora": {
-        "download-corpus": Command(
-            "corpora.download:download_corpus", "a corpus from its official archive"
-        ),
+        "download-corpus": Command("corpora.download", "a corpus from its official archive"),
         "make-synthetic-corpus": Command(
-            "corpora.synthetic.corpus:make_synthetic_corpus",
-            "synthetic emotional speech with the file names of a known corpus",
-            "synthetic",
+            "corpora.synthetic.corpus", "synthetic speech named like a known corpus", "synthetic"
         ),
-        "prepare-corpus": Command(
-            "corpora.prepare:prepare_corpus", "audio folder or table -> manifest.csv"
-        ),
-        "extract-features": Command(
-            "audio.features:extract_features", "manifest -> log Mel records"
-        ),
+        "prepare-corpus": Command("corpora.prepare", "audio folder or table -> manifest.csv"),
+        "extract-features": Command("audio.features", "manifest -> log Mel records"),
     },
     "Upstream and embeddings": {
-        "make-upstream": Command("upstream.make:make_upstream", "a small untrained wav2vec 2.0"),
-        "finetune-upstream": Command(
-            "upstream.finetune:finetune_upstream", "train a wav2vec 2.0 on a corpus's emotions"
-        ),
-        "measure-upstream": Command(
-            "evaluation.upstream:measure_upstream", "how much emotion an upstream's embeddings hold"
-        ),
-        "extract-embeddings": Command(
-            "upstream.embed:extract_embeddings", "manifest -> embeddings by a wav2vec 2.0"
-        ),
-        "extract-mfccs": Command(
-            "embeddings.mfcc:extract_mfccs", "manifest -> embeddings by MFCC statistics"
-        ),
-        "center-embeddings": Command(
-            "embeddings.center:center_embeddings", "subtract each speaker's mean embedding"
-        ),
-        "fuse-embeddings": Command(
-            "embeddings.fuse:fuse_embeddings", "join embeddings of several kinds"
-        ),
+        "finetune-upstream": Command("upstream.finetune", "train a wav2vec 2.0 on emotions"),
+        "measure-upstream": Command("evaluation.upstream", "how much emotion an upstream holds"),
+        "extract-embeddings": Command("upstream.embed", "manifest -> embeddings by a wav2vec 2.0"),
+        "extract-mfccs": Command("embeddings.mfcc", "manifest -> embeddings by MFCC statistics"),
+        "center-embeddings": Command("embeddings.center", "subtract each speaker's mean embedding"),
+        "fuse-embeddings": Command("embeddings.fuse", "join embeddings of several kinds"),
         "probe-embeddings": Command(
-            "embeddings.probe:probe_embeddings",
-            "embeddings -> class probabilities of a linear classifier",
+            "embeddings.probe", "embeddings -> class probabilities of a linear classifier"
         ),
     },
     "Graph": {
-        "build-graph": Command("graph.build:build_graph", "embeddings -> graph of similar clips"),
-        "select-edges": Command(
-            "graph.select:select_edges", "only the edges between speakers, or the nearest ones"
-        ),
-        "control-graph": Command(
-            "graph.controls:control_graph", "a random graph, or one that knows the labels"
-        ),
-        "inspect-graph": Command(
-            "reports.inspection:inspect_graph", "a page about what the edges of a graph join"
-        ),
-        "pack-neighbors": Command(
-            "graph.pack:pack_neighbors", "log Mel records and graph -> training records"
-        ),
-        "beam-graph": Command(
-            "beam.run:beam_graph", "embeddings, graph and training records on a cluster", "beam"
-        ),
+        "build-graph": Command("graph.build", "embeddings -> graph of similar clips"),
+        "select-edges": Command("graph.select", "only edges between speakers, or the nearest"),
+        "control-graph": Command("graph.controls", "a random graph, or one that knows the labels"),
+        "inspect-graph": Command("reports.inspection", "a page about what a graph's edges join"),
+        "pack-neighbors": Command("graph.pack", "log Mel records and graph -> training records"),
+        "beam-graph": Command("beam.run", "embeddings, graph and records on a cluster", "beam"),
     },
     "Light networks": {
-        "pseudo-label": Command(
-            "training.pseudo_labels:pseudo_label", "give unlabelled clips the labels of a probe"
-        ),
-        "train-downstream": Command(
-            "training.train:train_downstream", "train a light network with labels and graph"
-        ),
-        "evaluate": Command("evaluation.model:evaluate", "UAR and accuracy of a trained network"),
-        "export-tflite": Command("export.tflite:export_tflite", "trained network -> .tflite"),
+        "pseudo-label": Command("training.pseudo_labels", "label unlabelled clips by a probe"),
+        "train-downstream": Command("training.train", "train a light network on labels and graph"),
+        "evaluate": Command("evaluation.model", "UAR and accuracy of a trained network"),
+        "export-tflite": Command("export.tflite", "trained network -> .tflite"),
     },
 }
 """Commands by name, in groups, in the order in which one needs them."""
@@ -165,6 +111,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
+def load(command: str) -> Callable:
+    """Imports the function of a command.
+
+    Args:
+        command: A key of `COMMANDS`.
+
+    Returns:
+        The function.
+
+    Raises:
+        ModuleNotFoundError: If a package that it needs is not installed.
+    """
+    module = importlib.import_module(f"ser_nsl.{COMMANDS[command].module}")
+    return getattr(module, command.replace("-", "_"))
+
+
 def run(command: str, arguments: Sequence[str] | None = None) -> None:
     """Runs one command.
 
@@ -172,11 +134,12 @@ def run(command: str, arguments: Sequence[str] | None = None) -> None:
         command: A key of `COMMANDS`.
         arguments: Its flags; those of the process by default.
     """
-    entry = COMMANDS[command]
+    extra = COMMANDS[command].extra
     try:
-        run_function(entry.load(), arguments, program=f"ser-nsl {command}", extra=entry.extra)
-    except InputError as error:
-        _end(error)
+        function = load(command)
+    except ModuleNotFoundError as error:
+        _end(_not_installed(error, extra))
+    run_function(function, arguments, program=f"ser-nsl {command}", extra=extra)
 
 
 def run_function(
@@ -211,7 +174,7 @@ def run_function(
         print(result)
 
 
-def _end(error: InputError) -> None:
+def _end(error: InputError) -> NoReturn:
     print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
     sys.exit(1)
 

@@ -1,11 +1,44 @@
 """The error that is meant for the person who runs a stage."""
 
-__all__ = ["InputError"]
+from collections.abc import Iterable
+
+__all__ = ["InputError", "refuse"]
 
 
 class InputError(ValueError):
     """Something a user gave (a file, a folder, a setting) breaks a rule.
 
     The message names the file or argument, states the rule, shows the value received and says
-    the next step. Scripts print it in one line, without a traceback.
+    the next step. Commands print it in one line, without a traceback.
+
+    Example:
+        >>> raise InputError("shards: must be 1 to 99,999; received 0.")
+        Traceback (most recent call last):
+        ...
+        ser_nsl.errors.InputError: shards: must be 1 to 99,999; received 0.
     """
+
+
+def refuse(offenders: Iterable[object], rule: str, next_step: str = "") -> None:
+    """Raises an error that counts what breaks a rule and names the first three, if there is any.
+
+    Args:
+        offenders: Ids or other names of what breaks the rule.
+        rule: Which file or argument, and what is wrong with the offenders.
+        next_step: What to do about it, where the rule does not say it.
+
+    Raises:
+        InputError: If there are offenders.
+
+    Example:
+        >>> refuse([], "graph.tsv: clips have no features", "Extract them.")
+        >>> refuse("abcd", "graph.tsv: clips have no features", "Extract them.")
+        Traceback (most recent call last):
+        ...
+        ser_nsl.errors.InputError: graph.tsv: clips have no features (4; first: a, b, c). Extract
+        them.
+    """
+    names = [str(offender) for offender in offenders]
+    if names:
+        first = ", ".join(names[:3])
+        raise InputError(f"{rule} ({len(names)}; first: {first}). {next_step}".rstrip())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from ser_nsl.cli import COMMANDS
+from ser_nsl.cli import COMMANDS, load
 from ser_nsl.corpora import known_corpora, load_corpus
 from ser_nsl.pipeline import load_experiment, load_sweep
 
@@ -46,7 +46,7 @@ def test_commands_parse(words):
     _, *words = words
     if words == ["--help"]:
         return
-    function = COMMANDS[words[0]].load()
+    function = load(words[0])
 
     @functools.wraps(function)
     def do_nothing(*_, **__):

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.mini_upstream.card import make_upstream_card
+from benchmarks.mini_upstream.make import make_upstream
 from benchmarks.mini_upstream.pretrain import pretrain_upstream
 from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.corpora import SplitConfig, prepare_corpus
 from ser_nsl.evaluation.upstream import measure_upstream
 from ser_nsl.pipeline.steps import Step, run_steps
-from ser_nsl.upstream import FineTuningConfig, finetune_upstream, make_upstream
+from ser_nsl.upstream import FineTuningConfig, finetune_upstream
 
 SIZE = {"hidden_size": 192, "layers": 4, "channels": 64, "dropout": 0.1, "mask_share": 0.15}
 PRETRAINING = PretrainingConfig(convolution_epochs=3, epochs=8)

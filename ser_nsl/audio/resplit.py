@@ -20,7 +20,7 @@ from ser_nsl.audio.records import (
     shard_paths,
 )
 from ser_nsl.corpora.manifest import SPLITS, read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.stage import stage
 
 
@@ -96,12 +96,8 @@ def resplit_records(
                     values[:] = (np.array(values) - mean) / deviation
                 writers[split].write(example)
                 missing.discard(utterance_id)
-    if missing:
-        first = ", ".join(sorted(missing)[:3])
-        raise InputError(
-            f"records: {records} lacks {len(missing)} clips of {manifest} (first: {first}); make "
-            "the records from all clips."
-        )
+    rule = f"records: {records} lacks clips of {manifest}"
+    refuse(sorted(missing), rule, "Make the records from all clips.")
     if description:
         means, deviations = moments.result()
         replace(description, mean=means, deviation=deviations).save(out)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ser_nsl.corpora.description import Corpus
 from ser_nsl.corpora.settings import SPLITS, SplitConfig
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 
 SpeakerLists = Mapping[str, Sequence[str]]
 """The speakers of `train`, `val` and `test`."""
@@ -44,10 +44,7 @@ def assign_splits(table: pd.DataFrame, corpus: Corpus | None, config: SplitConfi
     lists = speaker_lists(genders.to_dict(), corpus, config)
     splits = {speaker: split for split, speakers in lists.items() for speaker in speakers}
     unlisted = sorted(set(genders.index) - set(splits))
-    if unlisted:
-        raise InputError(
-            f"split: {len(unlisted)} speakers are in no list (first: {', '.join(unlisted[:3])})."
-        )
+    refuse(unlisted, "split: speakers are in no list")
     return table["speaker"].map(splits)
 
 

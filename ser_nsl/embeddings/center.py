@@ -17,7 +17,7 @@ from ser_nsl.audio.records import (
 )
 from ser_nsl.corpora.manifest import SPLITS
 from ser_nsl.embeddings.clips import column_of_clips
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.stage import stage
 
 
@@ -85,15 +85,9 @@ def without_speaker_means(vectors: np.ndarray, speakers: Sequence[str]) -> np.nd
 
 def _check_speakers(speakers: pd.Series, manifest: Path) -> None:
     unknown = list(speakers.index[speakers == ""])
-    if unknown:
-        raise InputError(
-            f"manifest: {len(unknown)} clips of {manifest} have no speaker (first: "
-            f"{', '.join(unknown[:3])}); add speakers, or do without centring."
-        )
+    rule = f"manifest: clips of {manifest} have no speaker"
+    refuse(unknown, rule, "Add speakers, or do without centring.")
     clips = speakers.value_counts()
     single = sorted(clips.index[clips == 1])
-    if single:
-        raise InputError(
-            f"manifest: {len(single)} speakers of {manifest} have a single clip, which centring "
-            f"would reduce to zeros (first: {', '.join(single[:3])}); leave them out."
-        )
+    rule = f"manifest: speakers of {manifest} have a single clip, which centring makes zero"
+    refuse(single, rule, "Leave them out.")

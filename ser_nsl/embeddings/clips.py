@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ser_nsl.corpora.manifest import read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.errors import refuse
 
 
 def column_of_clips(column: str, manifest: Path, ids: Iterable[str], embeddings: Path) -> pd.Series:
@@ -27,9 +27,6 @@ def column_of_clips(column: str, manifest: Path, ids: Iterable[str], embeddings:
     values = read_manifest(manifest).set_index("utterance_id")[column]
     ids = list(ids)
     unknown = [utterance_id for utterance_id in ids if utterance_id not in values.index]
-    if unknown:
-        raise InputError(
-            f"manifest: {manifest} lacks {len(unknown)} clips of {embeddings} (first: "
-            f"{', '.join(unknown[:3])}); give the manifest that they were made from."
-        )
+    rule = f"manifest: {manifest} lacks clips of {embeddings}"
+    refuse(unknown, rule, "Give the manifest that they were made from.")
     return values[ids]

@@ -16,7 +16,7 @@ from ser_nsl.audio.records import (
     shard_paths,
 )
 from ser_nsl.corpora.manifest import SPLITS
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.stage import stage
 
 
@@ -60,12 +60,8 @@ def fuse_embeddings(*, embeddings: tuple[Path, ...], out: Path) -> Mapping[str, 
         first, *others = kinds = [_read_units(folder, split) for folder in embeddings]
         for folder, other in zip(embeddings[1:], others, strict=True):
             differing = sorted(first.keys() ^ other.keys())
-            if differing:
-                raise InputError(
-                    f"embeddings: {embeddings[0]} and {folder} must hold the same clips of the "
-                    f"split {split!r}, but {len(differing)} are in one only (first: "
-                    f"{', '.join(differing[:3])}); embed both from one manifest."
-                )
+            rule = f"embeddings: clips of the split {split!r} are in one of {embeddings[0]} and "
+            refuse(differing, f"{rule}{folder} only", "Embed both from one manifest.")
         name = "+".join(read_upstream(folder, split) or "unknown" for folder in embeddings)
         shards = len(shard_paths(embeddings[0], split))
         with ShardWriter(out, split, shards) as writer:
@@ -85,12 +81,8 @@ def _read_units(folder: Path, split: str) -> dict[str, np.ndarray]:
     """Returns vectors of length 1, float64, by id."""
     vectors = read_embeddings(folder, [split])
     zero = [utterance_id for utterance_id, vector in vectors.items() if not vector.any()]
-    if zero:
-        raise InputError(
-            f"{folder}: {len(zero)} of {len(vectors)} embeddings of the split {split!r} are all "
-            f"zero, so they have no direction (first: {', '.join(zero[:3])}); train the upstream "
-            "longer or embed another layer."
-        )
+    rule = f"{folder}: embeddings of the split {split!r} are all zero, so they have no direction"
+    refuse(zero, rule, "Train the upstream longer or embed another layer.")
     exact = {utterance_id: vector.astype(np.float64) for utterance_id, vector in vectors.items()}
     return {utterance_id: vector / np.linalg.norm(vector) for utterance_id, vector in exact.items()}
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.evaluation.scores import score
 from ser_nsl.pipeline.stage import stage
 
@@ -141,11 +141,8 @@ def _read_targets(manifests: Sequence[Path]) -> dict[str, pd.DataFrame]:
         table = read_manifest(manifest)
         for column in ("emotion", "speaker"):
             lacking = table.loc[table[column] == "", "utterance_id"]
-            if len(lacking):
-                raise InputError(
-                    f"{manifest}: {len(lacking)} clips have no {column} (first: "
-                    f"{', '.join(lacking[:3])}); targets need both for every clip."
-                )
+            rule = f"{manifest}: clips have no {column}"
+            refuse(lacking, rule, "Targets need emotion and speaker of every clip.")
         name = table["corpus"].iloc[0]
         if name in tables:
             raise InputError(

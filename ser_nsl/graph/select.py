@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ser_nsl.corpora.manifest import read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.indexed import choose_neighbors
 from ser_nsl.graph.table import check_edges, graph_files, read_graph
 from ser_nsl.pipeline.stage import stage
@@ -98,11 +98,8 @@ def _read_edges(graph: Path, known: pd.Series, manifest: Path) -> pd.DataFrame:
 
 def _check_speakers(speakers: pd.Series, manifest: Path) -> None:
     unknown = speakers.index[speakers == ""]
-    if len(unknown):
-        raise InputError(
-            f"across_speakers: {len(unknown)} of the graph's clips have no speaker in {manifest} "
-            f"(first: {', '.join(unknown[:3])}); add speakers, or leave this filter out."
-        )
+    rule = f"across_speakers: clips of the graph have no speaker in {manifest}"
+    refuse(unknown, rule, "Add speakers, or leave this filter out.")
 
 
 def _number_pairs(edges: pd.DataFrame, ids: list[str]) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 
 _MICRO = 1e6  # a weight has six decimals in the file
 _LINES = 100_000  # written at a time
@@ -187,14 +187,7 @@ def check_edges(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where:
     """
     ids = set(graph["source"]) | set(graph["target"])
     unknown = sorted(ids - set(known))
-    if unknown:
-        raise InputError(
-            f"{path}: {len(unknown)} of its {len(ids)} clips are not in {where} (first: "
-            f"{', '.join(unknown[:3])}). Give what the graph was built from, and its splits."
-        )
+    rule = f"{path}: of its {len(ids)} clips, some are not in {where}"
+    refuse(unknown, rule, "Give what the graph was built from, and its splits.")
     loops = graph.loc[graph["source"] == graph["target"], "source"].unique()
-    if len(loops):
-        raise InputError(
-            f"{path}: an edge must join two clips; received {len(loops)} that join a clip with "
-            f"itself (first: {', '.join(loops[:3])}). Build the graph again."
-        )
+    refuse(loops, f"{path}: edges join a clip with itself", "Build the graph again.")

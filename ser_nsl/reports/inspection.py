@@ -12,7 +12,7 @@ import pandas as pd
 import ser_nsl
 from ser_nsl.audio.records import has_split, shard_paths
 from ser_nsl.corpora.manifest import SPLITS, corpus_title, read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.embedding_map import draw_sample, lay_out
 from ser_nsl.graph.shuffles import shuffle_labels
 from ser_nsl.graph.statistics import (
@@ -155,27 +155,17 @@ def _read_embeddings(
     ]
     if not files:
         raise InputError(
-            f"embeddings: {folder} holds no records; give what tools/extract_embeddings.py or "
-            "tools/center_embeddings.py has made."
+            f"embeddings: {folder} holds no records; give what extract_embeddings or "
+            "center_embeddings has made."
         )
     vectors = read_vectors(files)
-    _refuse(
-        set(vectors.ids) - set(clips["utterance_id"]),
-        f"{folder}: {{}} of its {len(vectors)} clips are not in {manifest}",
-        "Give the manifest from which they were embedded.",
-    )
-    _refuse(
-        set(nodes["utterance_id"]) - set(vectors.ids),
-        f"{folder}: {{}} of the graph's {len(nodes)} clips have no embedding",
-        "Give the embeddings from which the graph was built.",
-    )
+    unknown = sorted(set(vectors.ids) - set(clips["utterance_id"]))
+    rule = f"{folder}: of its {len(vectors)} clips, some are not in {manifest}"
+    refuse(unknown, rule, "Give the manifest from which they were embedded.")
+    missing = sorted(set(nodes["utterance_id"]) - set(vectors.ids))
+    rule = f"{folder}: of the graph's {len(nodes)} clips, some have no embedding"
+    refuse(missing, rule, "Give the embeddings from which the graph was built.")
     return vectors
-
-
-def _refuse(offenders: set[str], rule: str, next_step: str) -> None:
-    if offenders:
-        first = ", ".join(sorted(offenders)[:3])
-        raise InputError(f"{rule.format(len(offenders))} (first: {first}). {next_step}")
 
 
 def _describe_building(graph: Path) -> dict[str, Any] | None:

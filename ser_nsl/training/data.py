@@ -12,7 +12,7 @@ import tensorflow as tf
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import UNLABELLED, parsed, read_embeddings, read_labels, shard_paths
 from ser_nsl.corpora.labels import known_labels
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.indexed import is_indexed, open_indexed
 from ser_nsl.graph.official import open_official
 from ser_nsl.networks.blocks import EMBEDDING_WIDTH
@@ -257,11 +257,8 @@ def _joiner(
         return dict
     vectors = read_embeddings(embeddings, splits)
     missing = [utterance_id for utterance_id in ids if utterance_id not in vectors]
-    if missing:
-        raise InputError(
-            f"{embeddings}: {len(missing)} of {len(ids)} clips have no embedding (first: "
-            f"{', '.join(missing[:3])}). Extract embeddings from the same manifest."
-        )
+    rule = f"{embeddings}: of {len(ids)} clips, some have no embedding"
+    refuse(missing, rule, "Extract embeddings from the same manifest.")
     matrix = np.stack([vectors[utterance_id] for utterance_id in ids])
     if matrix.shape[1] != EMBEDDING_WIDTH:
         raise InputError(

@@ -17,7 +17,7 @@ from ser_nsl.audio.records import (
     shard_paths,
 )
 from ser_nsl.corpora.labels import check_hidden, check_share, known_labels
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.networks.lazy import tf
 from ser_nsl.pipeline.stage import stage
 
@@ -60,11 +60,8 @@ def pseudo_label(
     description, labels = Description.load(features), read_labels(features, "train")
     probabilities = read_embeddings(embeddings, ["train"])
     missing = [utterance_id for utterance_id in labels if utterance_id not in probabilities]
-    if missing:
-        raise InputError(
-            f"embeddings: {embeddings} lacks {len(missing)} clips of {features} (first: "
-            f"{', '.join(missing[:3])}); probe all training clips."
-        )
+    rule = f"embeddings: {embeddings} lacks clips of {features}"
+    refuse(missing, rule, "Probe all training clips.")
     width, classes = len(next(iter(probabilities.values()))), len(description.classes)
     if width != classes:
         raise InputError(

@@ -1,6 +1,5 @@
 from .embed import extract_embeddings
 from .finetune import finetune_upstream
-from .make import make_upstream
 from .settings import FineTuningConfig
 
-__all__ = ["FineTuningConfig", "extract_embeddings", "finetune_upstream", "make_upstream"]
+__all__ = ["FineTuningConfig", "extract_embeddings", "finetune_upstream"]

@@ -79,10 +79,8 @@ def extract_embeddings(
             clips or windows are too short for it, or a split has no clip.
 
     Example:
-        >>> from ser_nsl.upstream import make_upstream
-        >>> made = make_upstream(out=Path("random"), hidden_size=16, layers=1, channels=8)
         >>> made = extract_embeddings(
-        ...     manifest=Path("manifest.csv"), upstream="random", out=Path("embedded"), layer=1
+        ...     manifest=Path("manifest.csv"), upstream="upstream", out=Path("embedded"), layer=1
         ... )
         >>> made.counts["train"], made.counts["width"]
         (12, 16)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.encoder import LEAST_SAMPLES
 from ser_nsl.upstream.settings import FineTuningConfig
@@ -152,11 +152,8 @@ def _check_clips(
         )
     for split, clips in rows.items():
         short = clips[clips["duration_seconds"] < _LEAST_SECONDS]
-        if len(short):
-            raise InputError(
-                f"{manifest}: clips must have {_LEAST_SECONDS} s or more; {len(short)} of split "
-                f"{split} are shorter (first: {', '.join(short['utterance_id'][:3])}). Remove them."
-            )
+        rule = f"{manifest}: clips of split {split} are shorter than {_LEAST_SECONDS} s"
+        refuse(short["utterance_id"], rule, "Remove them.")
 
 
 def _log(epoch: int, loss: float, uar: float | None, learning_rate: float) -> None:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks.mini_upstream.make import make_upstream
 from benchmarks.mini_upstream.pretrain import pretrain_upstream
 from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.progress import Progress
 from ser_nsl.upstream.checkpoint import load_upstream
-from ser_nsl.upstream.make import make_upstream
 from ser_nsl.upstream.weights import weight_name
 
 CONFIG = PretrainingConfig(

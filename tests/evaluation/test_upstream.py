@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, recall_score
 
+from benchmarks.mini_upstream.make import make_upstream
 from ser_nsl.audio.clip import fit_length, read_audio
 from ser_nsl.audio.records import read_embeddings
 from ser_nsl.corpora.manifest import read_manifest
@@ -14,7 +15,6 @@ from ser_nsl.graph.quality import neighbor_agreement
 from ser_nsl.pipeline.stage import read_record
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
 from ser_nsl.upstream.embed import extract_embeddings
-from ser_nsl.upstream.make import make_upstream
 
 CLASSES = ("anger", "calm", "neutral", "sadness")
 

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.mini_upstream.make import make_upstream
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.pipeline.experiment import Fold, Grid, SweepConfig
 from ser_nsl.training.settings import TrainingConfig
-from ser_nsl.upstream.make import make_upstream
 
 
 @pytest.fixture(scope="session")

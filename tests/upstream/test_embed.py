@@ -10,6 +10,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
+from benchmarks.mini_upstream.make import make_upstream
 from ser_nsl.audio.clip import fit_length, read_audio
 from ser_nsl.audio.records import has_split, read_embeddings, read_examples, shard_paths
 from ser_nsl.corpora.manifest import read_manifest
@@ -17,7 +18,6 @@ from ser_nsl.errors import InputError
 from ser_nsl.upstream import embed
 from ser_nsl.upstream.checkpoint import fingerprint, load_upstream, quiet_transformers
 from ser_nsl.upstream.embed import Embedder, extract_embeddings
-from ser_nsl.upstream.make import make_upstream
 
 SAMPLES = 4_000
 EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=True)

@@ -1,8 +1,8 @@
 import pytest
 
+from benchmarks.mini_upstream.make import make_upstream
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.checkpoint import load_upstream
-from ser_nsl.upstream.make import make_upstream
 
 
 def test_the_seed_decides_the_weights(small_upstream, tmp_path):
