@@ -1,8 +1,8 @@
 """Exact search for all pairs of clips with a high cosine similarity.
 
-Blocks of clips are compared by a matrix product in float32, which drops only pairs that are surely
-too far apart; the cosines of the others are computed in float64, in the arithmetic of
-`nsl.tools.build_graph`. So neither the edges nor their weights depend on the processor. The time
+Blocks of clips are compared by a matrix product in float32, which rules out only pairs that are
+certainly below the threshold; the cosines of the others are computed in float64, in the arithmetic
+of `nsl.tools.build_graph`. So neither the edges nor their weights depend on the processor. The time
 grows with the square of the number of clips.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 from tqdm import tqdm
 
@@ -23,13 +22,10 @@ from ser_nsl.graph.vectors import Vectors, read_vectors
 
 if TYPE_CHECKING:
     import neural_structured_learning as nsl
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
-_BLOCK = 2_048  # clips compared with as many others at a time
-_PENDING = 2**22  # edges at least that are kept before the nearest are chosen among them
-_TIE = 2e-6  # a larger difference of cosines is one in the six decimals of the file too
+_BLOCK = 2_048  # clips in each of the two blocks that are compared at a time
+_PENDING = 2**22  # least number of edges collected before the nearest are chosen
+_TIE = 2e-6  # cosines that differ by more also differ in the six decimals of the file
 
 
 def build_graph_from_config(
@@ -37,19 +33,19 @@ def build_graph_from_config(
     output_graph_path: str,
     graph_builder_config: nsl.configs.GraphBuilderConfig,
 ) -> None:
-    """Stands in for `nsl.tools.build_graph_from_config`, and misses no pair.
+    """Replaces `nsl.tools.build_graph_from_config`, without missing a pair.
 
-    The edges are those of the official builder with `lsh_splits=0`, the weights equal as they are
-    printed; the lines are sorted.
+    The edges and the printed weights are those of the official builder with `lsh_splits=0`; the
+    lines are sorted.
 
     Args:
         embedding_files: TFRecord files.
         output_graph_path: The graph, a TSV file: source, target, weight, both directions.
         graph_builder_config: The official settings; `lsh_splits`, `lsh_rounds` and `random_seed`
-            change nothing, since nothing is hashed.
+            have no effect, since nothing is hashed.
 
     Raises:
-        InputError: If the threshold is not in -1 to 1, the embeddings are unfit (see
+        InputError: If the threshold is not in -1 to 1, the embeddings are invalid (see
             `read_vectors`), or the graph cannot be written.
     """
     config = graph_builder_config
@@ -70,7 +66,7 @@ def build_graph_from_config(
 
 
 def check_threshold(similarity_threshold: float) -> None:
-    """Refuses what cannot be a cosine.
+    """Refuses a threshold that cannot be a cosine.
 
     Raises:
         InputError: If the threshold is not in -1 to 1.
@@ -87,20 +83,20 @@ def find_edges(
     """Finds all pairs whose cosine reaches a threshold.
 
     Args:
-        vectors: Of the clips.
+        vectors: Embeddings of the clips.
         threshold: Least cosine, -1 to 1.
         max_neighbors: Most edges from a clip, those that `nsl.tools.pack_nbrs` takes; None for
-            all edges, both ways.
-        quiet: Whether to show no progress.
+            all edges in both directions.
+        quiet: Whether to hide the progress bar.
 
     Returns:
-        The edges by source and target.
+        Edges sorted by source and target.
     """
     clips = len(vectors)
     found = _Found(clips, threshold, max_neighbors)
     screen = _Screen(vectors, found)
     total = clips * (clips - 1) // 2
-    hidden = {"disable": True} if quiet else {}  # else TQDM_DISABLE would be overruled
+    hidden = {"disable": True} if quiet else {}  # disable=False would overrule TQDM_DISABLE
     with tqdm(desc="comparing", total=total, unit="pair", unit_scale=True, **hidden) as bar:
         for rows, columns in itertools.combinations_with_replacement(blocks(clips), 2):
             sources, targets = screen.pairs(rows, columns)
@@ -113,16 +109,17 @@ def find_edges(
 def find_edges_between(
     vectors: Vectors, first: int, threshold: float, *, max_neighbors: int | None = None
 ) -> Edges:
-    """Finds the edges between the first clips of a table and all others.
+    """Finds the edges between the first clips of a table and the rest.
 
     Args:
-        vectors: Of the clips; the ids of the first ones rise, and so do those of the others.
-        first: How many clips are the first ones.
+        vectors: Embeddings of the clips; the ids of the first clips are sorted, and so are those
+            of the rest.
+        first: Number of first clips.
         threshold: Least cosine, -1 to 1.
         max_neighbors: As for `find_edges`, counting only neighbours on the other side.
 
     Returns:
-        The edges by source and target, both ways.
+        Edges in both directions, sorted by source and target.
     """
     found = _Found(len(vectors), threshold, max_neighbors)
     screen = _Screen(vectors, found)
@@ -136,16 +133,17 @@ def find_edges_between(
 def find_edges_from(
     vectors: Vectors, clips: np.ndarray, threshold: float, *, max_neighbors: int | None = None
 ) -> Edges:
-    """Finds the edges from some of the clips to all.
+    """Finds the edges from chosen clips to all clips.
 
     Args:
-        vectors: Of all clips.
-        clips: Places of some.
+        vectors: Embeddings of all clips.
+        clips: Indices of the chosen clips, int, shape `(chosen clips,)`.
         threshold: Least cosine, -1 to 1.
         max_neighbors: As for `find_edges`.
 
     Returns:
-        The edges by source and target, those that `find_edges` finds from these clips.
+        Those edges of `find_edges` whose source is one of these clips, sorted by source and
+            target.
     """
     edges = NO_EDGES
     least = np.full(len(vectors), threshold)
@@ -164,36 +162,34 @@ def find_edges_from(
 
 
 def blocks(clips: int, *, start: int = 0) -> list[slice]:
-    """Divides clips, from a place on, into as many as are compared at a time."""
+    """Divides clips, from an index on, into the blocks that are compared at a time."""
     return [slice(i, min(i + _BLOCK, clips)) for i in range(start, clips, _BLOCK)]
 
 
 def true_entries(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what `np.nonzero` does, ten times as fast where few entries are true."""
+    """Returns what `np.nonzero` returns, ten times as fast where few entries are true."""
     return np.divmod(np.flatnonzero(mask), mask.shape[1])
 
 
 def cosines_in_float32(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """The product of vectors of length 1, not writable, off by `float32_slack` at most."""
-    return np.asarray(
-        tf.matmul(rows.astype(np.float32), columns.astype(np.float32), transpose_b=True)
-    )
+    """Returns cosines of all pairs of unit vectors; the error is at most `float32_slack`."""
+    return rows.astype(np.float32) @ columns.astype(np.float32).T
 
 
 def float32_slack(vectors: Vectors) -> float:
-    """Bounds the error of `cosines_in_float32`: of a sum of `width` products, whatever the order.
+    """Bounds the error of `cosines_in_float32`: sums of `width` products in any order.
 
-    By Higham, Accuracy and Stability of Numerical Algorithms, section 3.1, with some more for the
-    rounding of the vectors, and of the numbers that the product is compared with.
+    By Higham, Accuracy and Stability of Numerical Algorithms, section 3.1, plus a margin for
+    the rounding of the vectors and of the numbers that the product is compared with.
     """
     return (vectors.values.shape[1] + 8) * 2.0**-24
 
 
 class _Found:
-    """The edges so far, and what a pair must reach to become one of them.
+    """The edges so far, and the cosine that a further pair must reach.
 
     Attributes:
-        least: float64, shape `(clips,)`: a pair of a smaller cosine is no edge from this clip.
+        least: float64, shape `(clips,)`: pairs with a smaller cosine are no edges from this clip.
         max_neighbors: Most edges from a clip, None for all.
     """
 
@@ -205,7 +201,7 @@ class _Found:
         self._kept = self._pending = 0
 
     def add(self, sources: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> None:
-        """Takes pairs, each of which must be new."""
+        """Adds pairs, none of which may have been added before."""
         edges = _edges(sources, targets, weights)[weights >= self._threshold].both_ways()
         self._parts.append(edges)
         self._pending += len(edges)
@@ -215,7 +211,7 @@ class _Found:
             self._parts, self._kept, self._pending = [nearest], len(nearest), 0
 
     def edges(self) -> Edges:
-        """All edges, by source and target."""
+        """Returns all edges, sorted by source and target."""
         edges = Edges.join(self._parts)
         if self.max_neighbors is not None:
             edges = edges.nearest(self.max_neighbors)
@@ -227,7 +223,7 @@ def _edges(sources: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Edg
 
 
 def _last_weights(nearest: Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clips that have as many edges as they may, and the least weight of each."""
+    """Returns the clips that have `count` edges, and the least weight among the edges of each."""
     last = np.flatnonzero(np.diff(nearest.sources, append=-1))
     clips = nearest.sources[last]
     full = np.bincount(nearest.sources)[clips] == count
@@ -235,7 +231,7 @@ def _last_weights(nearest: Edges, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _raise(least: np.ndarray, clips: np.ndarray | slice, weights: np.ndarray) -> None:
-    """Notes that these clips have enough edges of these weights or more."""
+    """Records that these clips have enough edges of at least these weights."""
     least[clips] = np.maximum(least[clips], weights - _TIE)
 
 
@@ -247,13 +243,12 @@ class _Screen:
         self._slack = float32_slack(vectors)
 
     def pairs(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Finds pairs, each once, of clips of two blocks that are the same or in this order."""
+        """Finds pairs of clips, without repeats; the blocks are the same or in this order."""
         units, least = self._vectors.units, self._found.least
         product = cosines_in_float32(units(rows), units(columns))
         if product.max() < min(least[rows].min(), least[columns].min()) - self._slack:
             return np.empty(0, int), np.empty(0, int)
         if rows == columns:
-            product = product.copy()
             np.fill_diagonal(product, -2)
         near = self._reaches_least(product, rows, columns)
         count = self._found.max_neighbors
@@ -265,10 +260,10 @@ class _Screen:
                 enough = np.partition(product, -count, axis=0)[-count]
                 _raise(least, columns, enough - self._slack)
             near = self._reaches_least(product, rows, columns)
-        which, partners = true_entries(near)
-        sources, targets = rows.start + which, columns.start + partners
-        once = sources < targets
-        return sources[once], targets[once]
+        row, column = true_entries(near)
+        sources, targets = rows.start + row, columns.start + column
+        unique = sources < targets
+        return sources[unique], targets[unique]
 
     def _reaches_least(self, product: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         least = (self._found.least - self._slack).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A similarity threshold for the embeddings at hand, from how many neighbours a clip shall have."""
+"""A similarity threshold for given embeddings, chosen by the mean number of neighbours."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ from ser_nsl.errors import InputError
 from ser_nsl.graph.exact import blocks, cosines_in_float32, float32_slack, true_entries
 from ser_nsl.graph.vectors import Vectors
 
-_ALL = 10_000  # up to so many clips, all are looked at
-_SAMPLE = 1_000  # of more clips, so many
-_LAST_BITS = 1e-12  # sums of products may differ in these from one machine to another
+_ALL = 10_000  # most clips of which all are used
+_SAMPLE = 1_000  # sample size for more clips than that
+_LAST_BITS = 1e-12  # largest difference of a cosine between machines
 
 
 @dataclass(frozen=True)
 class ThresholdChoice:
-    """A threshold, and what it means for the clips from which it was chosen.
+    """A threshold, and the degrees of the clips from which it was chosen.
 
     Attributes:
         threshold: Least cosine of an edge.
-        degrees: How many neighbours each of these clips has with it, shape `(clips,)`.
+        degrees: Numbers of neighbours of these clips, int, shape `(clips,)`.
     """
 
     threshold: float
@@ -30,7 +30,7 @@ class ThresholdChoice:
     def clips_by_degree(self) -> dict[str, int]:
         """Histogram of the degrees: 0, 1, 2-3, 4-7 and so on."""
         bins = np.frexp(self.degrees.astype(np.float64))[1]
-        return {_name(each): int((bins == each).sum()) for each in range(bins.max() + 1)}
+        return {_name(number): int((bins == number).sum()) for number in range(bins.max() + 1)}
 
 
 def _name(exponent: int) -> str:
@@ -41,21 +41,21 @@ def _name(exponent: int) -> str:
 def choose_threshold(
     vectors: Vectors, target_degree: float, *, seed: int = 12345
 ) -> ThresholdChoice:
-    """Finds the threshold at which clips have a wished number of neighbours on average.
+    """Finds the threshold at which clips have the target number of neighbours on average.
 
-    It is exact up to 10,000 clips; of more, 1,000 drawn at random are compared with all.
+    It is exact up to 10,000 clips; above, 1,000 clips drawn at random are compared with all.
 
     Args:
-        vectors: Of the clips.
+        vectors: Embeddings of the clips.
         target_degree: Mean number of neighbours, above 0 and below the number of clips.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Returns:
-        The threshold, just below the cosine of the last pair that shall be an edge; equally
-        similar pairs can make the mean degree larger than wished.
+        The threshold, just below the cosine of the last pair that becomes an edge; equally
+        similar pairs can make the mean degree larger than the target.
 
     Raises:
-        InputError: If so many neighbours cannot be, or not even one pair would be an edge.
+        InputError: If `target_degree` is out of range, or too small for a single edge.
     """
     clips = len(vectors)
     sample = np.arange(clips)
@@ -75,17 +75,17 @@ def choose_threshold(
 
 
 def _most_similar(vectors: Vectors, sample: np.ndarray, count: int) -> tuple[np.ndarray, float]:
-    """The so many most similar pairs of a sampled and any other clip, and those of equal rank.
+    """Finds the `count` most similar pairs of a sampled and any other clip, ties included.
 
     Returns:
-        Place of each pair's clip in the sample, and what the cosines of the pairs reach.
+        For each pair the index of its clip in the sample; and the least cosine of the pairs.
     """
     slack = float32_slack(vectors)
     units = vectors.units(sample)
     sources, cosines = np.empty(0, int), np.empty(0)
     least = -1 - slack
     for columns in tqdm(blocks(len(vectors)), desc="choosing a threshold", unit="block"):
-        product = cosines_in_float32(units, vectors.units(columns)).copy()
+        product = cosines_in_float32(units, vectors.units(columns))
         own = (columns.start <= sample) & (sample < columns.stop)
         product[own, sample[own] - columns.start] = -np.inf
         if count <= product.size:
