@@ -20,7 +20,7 @@ from ser_nsl.graph.vectors import read_vectors
 from ser_nsl.pipeline.stage import stage
 
 OFFICIAL_CLIPS = 2_000
-"""Up to so many clips, `auto` means the official builder; it then takes seconds."""
+"""Most clips for which `auto` means the official builder, which then takes seconds."""
 
 
 @stage(inputs=("embeddings",), makes="file")
@@ -41,37 +41,38 @@ def build_graph(
     """Joins clips whose embeddings have a high cosine similarity.
 
     Args:
-        embeddings: Records of embeddings.
-        out: The graph, a TSV file: source, target, weight, both directions, in order.
+        embeddings: Folder with the embedding records.
+        out: The graph, a TSV file: source, target, weight; both directions, sorted.
         builder: `official` is `nsl.tools.build_graph`, which compares pairs one by one; `exact`
             finds every pair above the threshold, hundreds of times as fast; `approximate`
-            misses some, is faster still from about 100,000 clips, and measures what share it
-            finds; `auto` is `official` up to 2,000 clips, and `exact` above or where the
+            misses some pairs, is faster still from about 100,000 clips, and measures its
+            recall; `auto` is `official` up to 2,000 clips, and `exact` above or where the
             threshold is chosen, since hashing misses pairs.
         similarity_threshold: Least cosine similarity of an edge, -1 to 1; `auto` chooses it so
             that a clip has `target_degree` neighbours on average.
-        target_degree: Mean number of neighbours that `auto` aims at.
-        max_neighbors: Most edges from a clip: write those only that `pack_neighbors` would take
-            from the whole graph; all by default.
-        lsh_splits: For `official`: hyperplanes of the locality-sensitive hashing, so 2 to this
-            power buckets; 0 compares all pairs.
-        lsh_rounds: For `official`: hashings; pairs that share a bucket in any are compared.
-        cells_per_clip: For `approximate`: in how many overlapping cells a clip is compared; more
-            find more and take longer.
-        seed: Of the hyperplanes, of the cells, and of the clips on which a recall is measured or
-            a threshold chosen.
-        splits: Which clips become nodes; never the test split.
+        target_degree: Mean number of neighbours for the threshold `auto`.
+        max_neighbors: Most edges from a clip: only those that `pack_neighbors` would take from the
+            whole graph are written; all by default.
+        lsh_splits: For `official`: number n of hyperplanes of the locality-sensitive hashing, which
+            makes 2^n buckets; 0 compares all pairs.
+        lsh_rounds: For `official`: number of hashings; pairs that share a bucket in any of them are
+            compared.
+        cells_per_clip: For `approximate`: number of overlapping cells to which a clip belongs; more
+            cells find more pairs and take longer.
+        seed: Seed of the hyperplanes, of the cells, and of the sample of clips on which a recall
+            is measured or a threshold chosen.
+        splits: Splits whose clips become nodes; never the test split.
 
     Returns:
-        The builder, numbers of clips, undirected edges, lines of the file (an edge has one for
-        each direction that is kept), and clips without an edge; the recall of `approximate`; of
-        an automatic threshold its value, from how many clips it was chosen, and how many of these
-        have how many neighbours with it.
+        The builder and the numbers of clips, undirected edges, lines of the file (one for each
+        direction of an edge that is kept), and clips without an edge; for `approximate` also the
+        recall; for an automatic threshold its value, the number of clips from which it was
+        chosen, and a histogram of their degrees.
 
     Raises:
         InputError: If a setting is out of range, no two clips are similar enough, or embeddings
-            are damaged, of several widths or upstreams, not finite or all zero, or their ids are
-            duplicates or unfit for a TSV file.
+            are damaged, of several widths or upstreams, not finite or all zero, or ids are
+            duplicates or hold a tab or line break.
 
     Example:
         >>> made = build_graph(
@@ -93,7 +94,7 @@ def build_graph(
     counts: dict[str, Any] = {"builder": builder, "clips": len(vectors)}
     threshold = similarity_threshold
     if threshold == "auto":
-        assert target_degree is not None  # as was checked
+        assert target_degree is not None  # checked above
         choice = choose_threshold(vectors, target_degree, seed=seed)
         threshold = choice.threshold
         counts |= {
@@ -123,7 +124,7 @@ def build_graph(
     if not len(edges):
         raise InputError(
             f"similarity_threshold: no two of the {len(vectors)} clips reach {threshold}, so there "
-            "is no edge; lower it, or let it be chosen: --similarity-threshold auto "
+            "is no edge; lower it, or have it chosen: --similarity-threshold auto "
             "--target-degree 6."
         )
     write_graph(out, vectors.ids, edges.in_order())
@@ -139,14 +140,14 @@ def _check_threshold(
 ) -> None:
     if similarity_threshold == "auto" and target_degree is None:
         raise InputError(
-            "target_degree: similarity_threshold auto needs it, the mean number of neighbours to "
-            "aim at; give one, e.g. --target-degree 6."
+            "target_degree: similarity_threshold auto needs a mean number of neighbours; received "
+            "none. Give one, e.g. --target-degree 6."
         )
     if similarity_threshold != "auto":
         if target_degree is not None:
             raise InputError(
-                "target_degree: chooses the threshold where similarity_threshold is auto; received "
-                f"{target_degree} beside a threshold of {similarity_threshold}. Give one of them."
+                "target_degree: belongs to similarity_threshold auto only; received "
+                f"{target_degree} with a threshold of {similarity_threshold}. Give one of them."
             )
         check_threshold(similarity_threshold)
 
@@ -160,16 +161,16 @@ def _check_least(least: int, **settings: int | None) -> None:
 def _find_edges_officially(
     files: Sequence[Path], scratch: Path, ids: Sequence[str], **settings: float
 ) -> Edges:
-    """Lets the official builder write a file, and reads it: its lines have no fixed order."""
+    """Runs the official builder and reads its file, whose lines have no fixed order."""
     import neural_structured_learning as nsl
 
     config = nsl.configs.GraphBuilderConfig(**settings)
     logging.getLogger("absl").setLevel(logging.WARNING)
     nsl.tools.build_graph_from_config([str(path) for path in files], str(scratch), config)
     graph = read_graph(scratch)
-    place = pd.Series(np.arange(len(ids), dtype=np.int32), index=ids)
+    index = pd.Series(np.arange(len(ids), dtype=np.int32), index=ids)
     return Edges(
-        place[graph["source"]].to_numpy(),
-        place[graph["target"]].to_numpy(),
+        index[graph["source"]].to_numpy(),
+        index[graph["target"]].to_numpy(),
         graph["weight"].to_numpy(dtype=np.float64),
     )

@@ -1,4 +1,4 @@
-"""The stage that makes graphs to compare with: one that knows nothing, one that knows the labels.
+"""The stage that makes control graphs: a random one, and one that knows the labels.
 
 Where a graph trains no better than its random control, similarity played no part in the gain.
 """
@@ -15,8 +15,8 @@ from ser_nsl.graph.statistics import ClipGraph, read_clip_graph
 from ser_nsl.graph.table import Edges, write_graph
 from ser_nsl.pipeline.stage import stage
 
-_TRIES = 20  # swaps tried with each edge; then no more of the start is left than by chance
-_ROUNDS = 500  # in which edges are made wrong; more only where few clips fit
+_TRIES = 20  # swaps tried per edge; after them only chance keeps edges of the given graph
+_ROUNDS = 500  # most rounds of making edges wrong; few are needed unless few clips fit
 
 
 @stage(inputs=("graph", "manifest"), makes="file")
@@ -29,38 +29,48 @@ def control_graph(
     purity: float | None = None,
     seed: int = 0,
 ) -> Mapping[str, Any]:
-    """Makes a random or an all-knowing twin of a graph.
+    """Makes a random or an oracle control of a graph.
 
-    `random` joins other clips, but each with as many as before, and shuffles the weights among the
-    edges. `oracle` keeps the edges inside an emotion only. It is an upper bound and no fair
-    method: it knows every label of the manifest, of whatever split, and what it gains cannot be
-    had in practice. With `purity` a share of its edges, drawn at random, is made wrong by swapping
-    ends among them, so that clips keep their degrees; where one emotion has most of these edges,
-    the rest keep one end and get a clip of another emotion for the other, drawn in proportion to
-    its edges in the given graph. Weights stay.
+    `random` swaps the ends of edges at random, so that every clip keeps its degree, and shuffles
+    the weights among the edges. `oracle` keeps the edges inside an emotion only. It is an upper
+    bound and no fair method: it knows every label of the manifest, of all splits, and its gain
+    cannot be had in practice. With `purity`, edges drawn at random are made wrong by swapping ends
+    among them, so that clips keep their degrees; edges for which no swap is found, as where one
+    emotion has most of them, keep one end, and the other becomes a clip of another emotion, drawn
+    in proportion to its degree in the given graph. Weights stay.
 
-    A clip without an emotion is of none: `oracle` never joins it. Where all edges of the given
-    graph are between speakers, so are all of the control.
+    `oracle` drops the edges of clips without an emotion. Where all edges of the given graph are
+    between speakers, so are all edges of the control.
 
     Args:
-        graph: What tools/build_graph.py, tools/select_edges.py or `nsl.tools.build_graph` has
-            made; an edge counts in both directions, with the larger weight where they differ.
-        manifest: The clips' emotions and speakers.
-        out: The control, a TSV file: source, target, weight, both directions, in order.
-        kind: Which control.
+        graph: The graph of `ser-nsl build-graph`, `ser-nsl select-edges` or
+            `nsl.tools.build_graph`; an edge counts in both directions, with the larger weight
+            where they differ.
+        manifest: Manifest with the clips' emotions and speakers.
+        out: The control, a TSV file: source, target, weight; both directions, sorted.
+        kind: Kind of control.
         purity: For `oracle`: share of the edges that stay inside an emotion, 0 to 1; all by
             default.
-        seed: Of all draws.
+        seed: Seed of all draws.
 
     Returns:
-        Numbers of undirected edges before and after, how many of them are as before (of a dense
-        graph many, by chance), the share inside an emotion, and how many of the graph's clips are
-        left without an edge.
+        Numbers of undirected edges before and after, of edges that both graphs have (by chance
+        many where the graph is dense), the share of edges inside an emotion, and the number of
+        the graph's clips left without an edge.
 
     Raises:
         InputError: If `purity` is out of range or given for `random`, the graph is malformed, has
             no edge, joins a clip with itself or names clips that are not in the manifest, no edge
-            can be swapped or is inside an emotion, or a clip lacks wrong partners.
+            can be swapped or is inside an emotion, or too few clips of other emotions can be
+            joined.
+
+    Example:
+        >>> graph, manifest = Path("graph.tsv"), Path("manifest.csv")
+        >>> made = control_graph(
+        ...     graph=graph, manifest=manifest, out=Path("oracle.tsv"), kind="oracle"
+        ... )
+        >>> made.counts["within_class"]
+        1.0
     """
     if purity is not None and (kind != "oracle" or not 0 <= purity <= 1):
         raise InputError(
@@ -92,7 +102,7 @@ def control_graph(
     as_before = int(np.isin(_number(given, ends), _number(given, given.ends)).sum())
     if kind == "random" and as_before == len(given):
         raise InputError(
-            f"{graph}: its {as_before} edges could not be swapped so that every clip keeps its "
+            f"{graph}: its {as_before} edges cannot be swapped so that every clip keeps its "
             "degree; give a graph of more clips or fewer edges."
         )
     sources, targets = ends.astype(np.int32)
@@ -112,25 +122,25 @@ def _swap_ends(
 ) -> None:
     """Pairs edges at random and swaps ends within pairs, so that every clip keeps its degree.
 
-    Of a-b and c-d, turned at random, become a-d and c-b, if both are new and allowed.
+    Edges a-b and c-d, in random direction, become a-d and c-b if both are new and allowed.
 
     Args:
-        graph: Over whose clips.
-        ends: Of the edges, shape `(2, edges)`; changed in place.
-        labels: Of the clips, in each of which the two clips of a new edge differ.
-        random: The draws.
+        graph: Graph whose clips are joined.
+        ends: Ends of the edges, shape `(2, edges)`; changed in place.
+        labels: Labels of the clips; the two clips of a new edge differ in every one.
+        random: Random generator.
     """
     half = ends.shape[1] // 2
     one, other = random.permutation(ends.shape[1])[: 2 * half].reshape(2, half)
-    turn = random.integers(2, size=half)
-    tails = np.stack([ends[0, one], ends[turn, other]])
-    heads = np.stack([ends[1 - turn, other], ends[1, one]])
+    side = random.integers(2, size=half)
+    tails = np.stack([ends[0, one], ends[side, other]])
+    heads = np.stack([ends[1 - side, other], ends[1, one]])
     numbers = _number(graph, np.stack([tails, heads]))
     fits = _differ(labels, tails, heads) & ~np.isin(numbers, _number(graph, ends))
     chosen = np.flatnonzero(fits.all(axis=0))
-    # Two swaps that would make the same edge are both left out.
-    _, place, times = np.unique(numbers[:, chosen], return_inverse=True, return_counts=True)
-    chosen = chosen[(times[place.reshape(2, -1)] == 1).all(axis=0)]
+    # Swaps that would make the same edge twice are left out.
+    _, number, times = np.unique(numbers[:, chosen], return_inverse=True, return_counts=True)
+    chosen = chosen[(times[number.reshape(2, -1)] == 1).all(axis=0)]
     for edges, tail, head in zip((one, other), tails, heads, strict=True):
         ends[:, edges[chosen]] = tail[chosen], head[chosen]
 
@@ -138,16 +148,16 @@ def _swap_ends(
 def _make_wrong(
     graph: ClipGraph, right: np.ndarray, count: int, random: np.random.Generator
 ) -> np.ndarray:
-    """Makes some edges wrong: by swaps, and where these find none, with partners drawn.
+    """Makes edges wrong by swaps, and where no swap is found, with partners drawn at random.
 
     Args:
-        graph: Whose clips are the partners.
+        graph: Graph whose clips are the partners.
         right: Ends of edges inside an emotion, shape `(2, edges)`.
-        count: How many to make wrong.
-        random: The draws.
+        count: Number of edges to make wrong.
+        random: Random generator.
 
     Returns:
-        Same shape.
+        Ends of all edges, shape `(2, edges)`.
     """
     labels = [_groups(graph), graph.emotions]
     ends = right.copy()
@@ -159,7 +169,7 @@ def _make_wrong(
         _swap_ends(graph, swapped, labels, random)
     ends[:, chosen] = swapped
     waiting = chosen[_within_class(graph, swapped)]
-    partners = graph.ends[graph.emotions[graph.ends] >= 0]  # a clip as often as it has edges
+    partners = graph.ends[graph.emotions[graph.ends] >= 0]  # repeated once per edge of the clip
     for _ in range(_ROUNDS):
         if not len(waiting):
             return ends
@@ -178,22 +188,22 @@ def _make_wrong(
 
 
 def _differ(labels: Sequence[np.ndarray], ones: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which clips differ from others in every label."""
+    """Returns which clips differ from their partners in every label."""
     return np.logical_and.reduce([label[ones] != label[others] for label in labels])
 
 
 def _groups(graph: ClipGraph) -> np.ndarray:
-    """For each clip a group, within which there shall be no edge: a speaker, or the clip alone."""
+    """Returns the group of each clip, in which no edge may lie: its speaker, or itself alone."""
     speakers = graph.speakers[graph.ends]
     across = (speakers[0] != speakers[1]).all()
     return graph.speakers if across else np.arange(len(graph.clips))
 
 
 def _number(graph: ClipGraph, ends: np.ndarray) -> np.ndarray:
-    """For each edge a number, the same in both directions; ends of shape `(2, ...)`."""
+    """Numbers edges, the same in both directions; ends have the shape `(2, ...)`."""
     return ends.min(axis=0) * len(graph.clips) + ends.max(axis=0)
 
 
 def _within_class(graph: ClipGraph, ends: np.ndarray) -> np.ndarray:
-    """Which edges join two clips of one emotion."""
+    """Returns which edges join two clips of one emotion."""
     return graph.emotions[ends[0]] == graph.emotions[ends[1]]

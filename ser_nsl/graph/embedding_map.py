@@ -8,7 +8,7 @@ _SAME_DIRECTION = 1e-9  # largest deviation of a coordinate that is rounding onl
 
 
 def draw_sample(clips: int, most: int, seed: int) -> np.ndarray:
-    """Draws a sample where there are too many clips.
+    """Draws a sample of clips where there are too many.
 
     Args:
         clips: Number of clips.
@@ -16,7 +16,7 @@ def draw_sample(clips: int, most: int, seed: int) -> np.ndarray:
         seed: Seed of the draw.
 
     Returns:
-        Rising places of clips, int64: all of them, or `most`.
+        Sorted indices of clips, int64: all of them, or `most`.
     """
     if clips <= most:
         return np.arange(clips)
@@ -26,16 +26,16 @@ def draw_sample(clips: int, most: int, seed: int) -> np.ndarray:
 def lay_out(vectors: np.ndarray, *, seed: int) -> np.ndarray | None:
     """Lays out vectors in the plane by t-SNE on their cosine distances.
 
-    It runs in one thread, since sums of several would differ from run to run. 500 vectors of 256
-    numbers take about 4 s, 5,000 a minute.
+    It runs in one thread, since several threads would give other sums from run to run. 500 vectors
+    of 256 numbers take about 4 s, 5,000 a minute.
 
     Args:
-        vectors: float, shape `(clips, width)`, none all zero.
+        vectors: float, shape `(clips, width)`, without all-zero rows.
         seed: Seed of scikit-learn's t-SNE.
 
     Returns:
-        float64, shape `(clips, 2)`; None for fewer than five clips, or where all vectors have one
-        direction.
+        float64, shape `(clips, 2)`; None for fewer than five clips, or where all vectors have the
+        same direction.
 
     Example:
         >>> lay_out(np.random.default_rng(0).normal(size=(20, 3)), seed=0).shape

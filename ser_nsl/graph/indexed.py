@@ -1,12 +1,13 @@
-"""The indexed form of training records: each clip's features once, and who its neighbours are.
+"""The indexed form of training records: each clip's features once, and its neighbours' ids.
 
 | File | Content |
 |---|---|
 | `train-00000-of-00004.tfrecord` | `id`, `label` (-1: none), `neighbor_ids`, `neighbor_weights` |
 | `train-00000-of-00004.npy` | log Mel of the same clips in the same order, in dB |
 
-The records hold bytes, int64, bytes and float, the nearest neighbour first; the arrays are float32
-of shape `(clips, frames, mels)`. They are read as the tensors that official records give.
+The features of a record are bytes, int64, bytes and float, the nearest neighbour first; the arrays
+are float32 of shape `(clips, frames, mels)`. Reading them gives the same tensors as official
+records.
 """
 
 from __future__ import annotations
@@ -55,21 +56,21 @@ def write_indexed(
 ) -> Counter:
     """Writes every clip once, with or without a label, and the ids of its neighbours.
 
-    Only ids and edges are held in memory. Clips with a label go to the shards in turn, and so,
-    by a count of their own, do those without: the labelled ones stand in the order of as many
-    official shards.
+    Only ids and edges are held in memory. Clips with a label are dealt to the shards in turn, and
+    separately those without: the labelled clips have the order of the same number of official
+    shards.
 
     Args:
         features: Log Mel records.
         out: Existing folder.
-        labels: Of all clips, in the order of the records.
+        labels: Labels of all clips by id, in the order of the records.
         graph: Edges between these clips, as `read_graph` returns them.
         logmel_shape: (frames, mels).
         max_neighbors: Most neighbours of a clip.
         shards: Number of files of each kind, 1 to 99,999.
 
     Returns:
-        How many labelled clips have how many neighbours.
+        Number of labelled clips by number of neighbours.
 
     Raises:
         InputError: If `shards` is out of range, or a record is damaged or of another size.
@@ -99,35 +100,35 @@ def write_indexed(
 def choose_neighbors(graph: pd.DataFrame, ids: Sequence[str], count: int) -> Edges:
     """Chooses the neighbours that `nsl.tools.pack_nbrs` chooses.
 
-    An edge counts in both directions, and of several between two clips the one of the largest
-    weight.
+    An edge counts in both directions; of several between two clips, the one with the largest
+    weight counts.
 
     Args:
         graph: Edges between clips, as `read_graph` returns them.
-        ids: Of the clips, in rising order.
-        count: Most neighbours of a clip: those of the largest weights, and of equal ones those
+        ids: Ids of the clips, in rising order.
+        count: Most neighbours of a clip: those of the largest weights, and of equal weights those
             with the last ids.
 
     Returns:
-        Edges from each clip, by clip, the nearest neighbour first.
+        Edges sorted by source, the nearest neighbour first.
     """
-    place = pd.Series(np.arange(len(ids), dtype=np.int32), index=ids)
+    index = pd.Series(np.arange(len(ids), dtype=np.int32), index=ids)
     edges = Edges(
-        place[graph["source"]].to_numpy(),
-        place[graph["target"]].to_numpy(),
+        index[graph["source"]].to_numpy(),
+        index[graph["target"]].to_numpy(),
         graph["weight"].to_numpy(np.float64),
     ).both_ways()
     edges = edges[np.lexsort((-edges.weights, edges.targets, edges.sources))]
-    again = (np.diff(edges.sources) == 0) & (np.diff(edges.targets) == 0)
-    edges = edges[np.flatnonzero(np.append(True, ~again))]
+    repeated = (np.diff(edges.sources) == 0) & (np.diff(edges.targets) == 0)
+    edges = edges[np.flatnonzero(np.append(True, ~repeated))]
     # Not `Edges.nearest`, which rounds weights as our builders write them; others may not.
     edges = edges[np.lexsort((-edges.targets, -edges.weights, edges.sources))]
-    places = np.arange(len(edges)) - np.searchsorted(edges.sources, edges.sources)
-    return edges[places < count]
+    ranks = np.arange(len(edges)) - np.searchsorted(edges.sources, edges.sources)
+    return edges[ranks < count]
 
 
 def _in_turn(labelled: np.ndarray, shards: int) -> np.ndarray:
-    """Shard of each clip, the labelled ones counted by themselves, and so the others."""
+    """Returns the shard of each clip; labelled and unlabelled clips are dealt separately."""
     turns = np.where(labelled, np.cumsum(labelled), np.cumsum(~labelled)) - 1
     return turns % shards
 
@@ -138,7 +139,7 @@ def _write_logmels(
     shard_of: np.ndarray,
     logmel_shape: tuple[int, int],
 ) -> None:
-    """Copies features to arrays, row by row and not through a memory map, which would fill up."""
+    """Copies features to arrays row by row; pages of a memory map would fill the memory."""
     with ExitStack() as opened:
         files = [opened.enter_context(path.open("wb")) for path in paths]
         sizes = np.bincount(shard_of, minlength=len(paths)).tolist()
@@ -162,13 +163,13 @@ def _example(
     feature = example.features.feature
     feature["id"].bytes_list.value.append(utterance_id.encode())
     feature["label"].int64_list.value.append(label)
-    feature["neighbor_ids"].bytes_list.value.extend(each.encode() for each in neighbor_ids)
+    feature["neighbor_ids"].bytes_list.value.extend(name.encode() for name in neighbor_ids)
     feature["neighbor_weights"].float_list.value.extend(weights.tolist())
     return example
 
 
 def is_indexed(paths: Sequence[Path]) -> bool:
-    """Whether training records are of the indexed form, by the first of them.
+    """Returns whether training records are indexed, judged by the first of them.
 
     Args:
         paths: TFRecord files.
@@ -186,11 +187,11 @@ def open_indexed(
     """Opens indexed training records; their features stay on disk.
 
     Args:
-        folder: Where they lie.
-        splits: Which; `pack_neighbors` writes `train`.
+        folder: Folder with the training records.
+        splits: Splits to read; `pack_neighbors` writes `train`.
         logmel_shape: (frames, mels).
-        neighbors: How many neighbours to read, more or fewer than were packed; None for as many
-            as the clip that has most.
+        neighbors: Number of neighbours to read, more or fewer than were packed; None for the
+            largest number that a clip has.
 
     Returns:
         All clips.
@@ -203,26 +204,26 @@ def open_indexed(
     paths = [path for split in splits for path in shard_paths(folder, split)]
     row_of = {utterance_id: row for row, utterance_id in enumerate(labels)}
     clips: Counter = Counter()
-    owners, places, found, weights = [], [], [], []
+    clip_rows, ranks, neighbor_rows, weights = [], [], [], []
     schema = {key: tf.io.RaggedFeature(tf.as_dtype(kind)) for key, kind in _NEIGHBORS.items()}
     for batch in read_batches(paths, schema):
         ids, values = (batch.features[name] for name in _NEIGHBORS)
         counts = ids.row_lengths().numpy()
-        rule = "neighbor_ids and neighbor_weights must be as many; pack again."
+        rule = "neighbor_ids and neighbor_weights must have one length; pack again."
         batch.check(counts == values.row_lengths().numpy(), rule)
-        owner = np.repeat(np.arange(len(counts)), counts)
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        used = slice(None) if neighbors is None else place < neighbors
-        rows = [row_of.get(each.decode(), -1) for each in ids.flat_values.numpy()[used]]
+        clip = np.repeat(np.arange(len(counts)), counts)
+        rank = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+        used = slice(None) if neighbors is None else rank < neighbors
+        rows = [row_of.get(name.decode(), -1) for name in ids.flat_values.numpy()[used]]
         known = np.ones(len(counts), bool)
-        known[owner[used][np.array(rows, int) < 0]] = False
+        known[clip[used][np.array(rows, int) < 0]] = False
         batch.check(known, "every neighbour must be a clip of these shards; pack again.")
-        owners.append(owner[used] + clips.total())
-        places.append(place[used])
-        found.append(np.array(rows, np.int32))
+        clip_rows.append(clip[used] + clips.total())
+        ranks.append(rank[used])
+        neighbor_rows.append(np.array(rows, np.int32))
         weights.append(values.flat_values.numpy()[used])
         clips[batch.path] += len(counts)
-    edges = [np.concatenate(each) for each in (owners, places, found, weights)]
+    edges = [np.concatenate(part) for part in (clip_rows, ranks, neighbor_rows, weights)]
     width = int(edges[1].max(initial=-1)) + 1 if neighbors is None else neighbors
     tables = link_tables(len(labels), width, *edges)
     logmels = [
@@ -240,8 +241,8 @@ def _map_logmels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         ) from error
     if logmels.shape != shape or logmels.dtype != np.float32:
         raise InputError(
-            f"{path}: must be float32 of shape {shape}, as the records beside it and the "
-            f"description of the features say; received {logmels.dtype} {logmels.shape}. "
+            f"{path}: must be float32 of shape {shape}, to fit the records beside it and the "
+            f"features' description; received {logmels.dtype} {logmels.shape}. "
             "Pack again."
         )
     return np.asarray(logmels)  # a memmap would make an object of every row

@@ -1,4 +1,4 @@
-"""Clips whose neighbours are known by row, whatever form of training records they come from."""
+"""Clips with their neighbours' rows, read from any form of training records."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ else:
 
 @dataclass(frozen=True)
 class LinkedClips:
-    """Clips and their neighbours by rows; every clip's features once, on disk or in memory.
+    """Clips and the rows of their neighbours; every clip's features once, on disk or in memory.
 
     Attributes:
-        ids: Of every clip, labelled or not.
-        labels: int64, shape `(clips,)`; -1 for none.
-        rows: int32, shape `(clips, 1 + neighbors)`: of the clip, then of its neighbours, the
-            nearest first; in place of a missing one that of the clip itself.
+        ids: Ids of all clips, labelled or not.
+        labels: int64, shape `(clips,)`; -1 for no label.
+        rows: int32, shape `(clips, 1 + neighbors)`: row of the clip, then of its neighbours, the
+            nearest first; the clip's own row for a missing one.
         weights: float32, shape `(clips, neighbors)`: 0 where a neighbour is missing.
-        logmels: Features of the clips, in parts: float32, shape `(clips of it, frames, mels)`, or
-            files of these that are mapped to memory.
+        logmels: Features of the clips, in parts: float32, shape `(clips, frames, mels)`, in
+            memory or mapped from files.
     """
 
     ids: Sequence[str]
@@ -48,20 +48,21 @@ class LinkedClips:
         """Fetches clips with the features of their neighbours.
 
         Args:
-            rows: Which, int64: one by one, or in batches of shape `(batch,)`.
+            rows: Rows of the clips, int64, scalars or batches of shape `(batch,)`.
 
         Returns:
             Dictionaries of `id`, `label`, `logmel`, and for each neighbour `NL_nbr_<i>_logmel` and
-            `NL_nbr_<i>_weight` (float32, shape `(1,)`); in batches if the rows are. In place of a
-            missing neighbour stands the clip itself with weight 0: it adds nothing to the loss, and
-            unlike silence or zeros it does not disturb the statistics of batch normalisation.
+            `NL_nbr_<i>_weight` (float32, shape `(1,)`); in batches if the rows are. A
+            missing neighbour is replaced by the clip itself with weight 0, which adds nothing to
+            the loss, and unlike silence or zeros does not disturb the statistics of batch
+            normalisation.
         """
         weights, neighbors = tf.constant(self.weights), self.weights.shape[1]
         table = tf.constant(self.rows)
 
         def fetch(row: tf.Tensor) -> dict[str, tf.Tensor]:
             own, *others = self._logmels_at(tf.gather(table, row), 1 + neighbors)
-            clip = {"logmel": own, **{f"NL_nbr_{i}_logmel": each for i, each in enumerate(others)}}
+            clip = {"logmel": own, **{f"NL_nbr_{i}_logmel": part for i, part in enumerate(others)}}
             own_weights = tf.gather(weights, row)
             return clip | {
                 f"NL_nbr_{i}_weight": own_weights[..., i : i + 1] for i in range(neighbors)
@@ -70,15 +71,15 @@ class LinkedClips:
         return self._named(rows, fetch)
 
     def linked(self, rows: tf.data.Dataset) -> tf.data.Dataset:
-        """Fetches clips with the rows of their neighbours, without these's features.
+        """Fetches clips with the rows of their neighbours, without the neighbours' features.
 
         Args:
-            rows: Which, int64: one by one, or in batches of shape `(batch,)`.
+            rows: Rows of the clips, int64, scalars or batches of shape `(batch,)`.
 
         Returns:
             Dictionaries of `id`, `label`, `logmel`, `NL_row` (int64), `NL_nbr_rows` (int32, shape
-            `(neighbours,)`; the clip's own row in place of a missing one) and `NL_nbr_weights`
-            (float32, likewise, 0 for missing ones); in batches if the rows are.
+            `(neighbours,)`; the clip's own row for a missing one) and `NL_nbr_weights`
+            (float32, same shape, 0 for missing ones); in batches if the rows are.
         """
         table, weights = tf.constant(self.rows), tf.constant(self.weights)
 
@@ -104,29 +105,29 @@ class LinkedClips:
     def _logmels_at(self, rows: tf.Tensor, count: int) -> list[tf.Tensor]:
         logmels = tf.numpy_function(self._fetch, [rows], [tf.float32] * count, stateful=False)
         shape = (*rows.shape[:-1], *self.logmels[0].shape[1:])
-        return [tf.ensure_shape(each, shape) for each in logmels]
+        return [tf.ensure_shape(part, shape) for part in logmels]
 
     def keeping(self, edges: np.ndarray, neighbors: int) -> LinkedClips:
-        """Leaves out edges; nearer neighbours close the gaps.
+        """Drops edges; the remaining neighbours move up.
 
         Args:
-            edges: bool, the shape of `weights`: which stay.
+            edges: Which edges stay, bool, the shape of `weights`.
             neighbors: Most neighbours of a clip.
 
         Returns:
-            The clips with what stays, `neighbors` columns.
+            The clips with the remaining edges, `neighbors` columns.
         """
         stays = edges & (self.weights != 0)
         stays &= np.cumsum(stays, axis=1) <= neighbors
-        owners, places = np.nonzero(stays)
-        new_places = np.cumsum(stays, axis=1)[stays] - 1
-        kept = owners, new_places, self.rows[owners, 1 + places], self.weights[stays]
+        clip_rows, old_ranks = np.nonzero(stays)
+        ranks = np.cumsum(stays, axis=1)[stays] - 1
+        kept = clip_rows, ranks, self.rows[clip_rows, 1 + old_ranks], self.weights[stays]
         rows, weights = link_tables(len(self.ids), neighbors, *kept)
         return replace(self, rows=rows, weights=weights)
 
     def _fetch(self, rows: np.ndarray) -> list[np.ndarray]:
         """Copies the features at rows of shape `(..., n)`: n arrays `(..., frames, mels)`."""
-        ends = [*accumulate(len(each) for each in self.logmels)]
+        ends = [*accumulate(len(part) for part in self.logmels)]
         shape = self.logmels[0].shape[1:]
         fetched = []
         for column in np.moveaxis(rows, -1, 0):
@@ -141,26 +142,26 @@ class LinkedClips:
 def link_tables(
     clips: int,
     neighbors: int,
-    owners: np.ndarray,
-    places: np.ndarray,
-    found: np.ndarray,
+    clip_rows: np.ndarray,
+    ranks: np.ndarray,
+    neighbor_rows: np.ndarray,
     weights: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lays out edges as `LinkedClips` does.
+    """Makes the tables of `LinkedClips` from edges.
 
     Args:
-        clips: How many.
+        clips: Number of clips.
         neighbors: Most neighbours of a clip.
-        owners: int, shape `(edges,)`: row of the clip.
-        places: int, likewise: which of its neighbours, from 0.
-        found: int, likewise: row of the neighbour.
-        weights: float, likewise; a neighbour of weight 0 counts as missing.
+        clip_rows: Rows of the clips, int, shape `(edges,)`.
+        ranks: Ranks of the neighbours, from 0, int, same shape.
+        neighbor_rows: Rows of the neighbours, int, same shape.
+        weights: Weights, float, same shape; a neighbour of weight 0 counts as missing.
 
     Returns:
         `rows` and `weights`.
     """
     rows = np.repeat(np.arange(clips, dtype=np.int32)[:, np.newaxis], 1 + neighbors, axis=1)
-    rows[owners, 1 + places] = np.where(weights == 0, owners, found)
+    rows[clip_rows, 1 + ranks] = np.where(weights == 0, clip_rows, neighbor_rows)
     table = np.zeros((clips, neighbors), np.float32)
-    table[owners, places] = weights
+    table[clip_rows, ranks] = weights
     return rows, table

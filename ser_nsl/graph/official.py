@@ -19,14 +19,14 @@ else:
 
 _COUNT = "NL_num_nbrs"
 _COPIED = {"id": "string", "weight": "float32", "logmel": "float32"}
-_EDGE = [("owner", np.int64), ("place", np.int64), ("row", np.int32), ("weight", np.float32)]
+_EDGE = [("clip", np.int64), ("rank", np.int64), ("row", np.int32), ("weight", np.float32)]
 
 
 class _Neighbor(NamedTuple):
-    """A neighbour as a record tells it: the how-manieth of which clip, and what is copied of it."""
+    """A neighbour in a record: its clip, its rank from 0, and its id, weight and features."""
 
-    owner: str
-    place: int
+    clip: str
+    rank: int
     id: str
     weight: float
     logmel: np.ndarray
@@ -35,18 +35,18 @@ class _Neighbor(NamedTuple):
 def open_official(
     folder: Path, splits: Sequence[str], logmel_shape: tuple[int, int], *, neighbors: int | None = 0
 ) -> LinkedClips:
-    """Reads official training records, or plain features, into memory: every clip once.
+    """Reads official training records, or plain features, into memory, every clip once.
 
     Args:
-        folder: Where they lie.
-        splits: Which; `pack_neighbors` writes `train`.
+        folder: Folder with the records.
+        splits: Splits to read; `pack_neighbors` writes `train`.
         logmel_shape: (frames, mels).
-        neighbors: How many neighbours to read, more or fewer than were packed; None for as many
-            as the clip that has most.
+        neighbors: Number of neighbours to read, more or fewer than were packed; None for the
+            largest number that a clip has.
 
     Returns:
-        The clips in the order of the records, without neighbours the labelled ones only; then those
-        that are neighbours only, which have no label and no neighbours of their own.
+        The clips in the order of the records (only the labelled ones if `neighbors` is 0); then
+        clips that are neighbours only, without label and without neighbours of their own.
 
     Raises:
         InputError: If a record is damaged, features are of another size, or a neighbour lacks its
@@ -63,11 +63,11 @@ def open_official(
     row_of = {key: row for row, key in enumerate(labels)}
     width = _most_neighbors(paths) if neighbors is None else neighbors
     edges, more = [], []  # `more`: features of neighbours without a record of their own
-    for each in _neighbors(paths, width, logmel_shape):
-        if each.id not in row_of:
-            row_of[each.id] = len(row_of)
-            more.append(each.logmel.copy())  # not a view, which would hold all of its batch
-        edges.append((row_of[each.owner], each.place, row_of[each.id], each.weight))
+    for found in _neighbors(paths, width, logmel_shape):
+        if found.id not in row_of:
+            row_of[found.id] = len(row_of)
+            more.append(found.logmel.copy())  # a view would keep its whole batch in memory
+        edges.append((row_of[found.clip], found.rank, row_of[found.id], found.weight))
     table = np.array(edges, _EDGE)
     columns = [table[name] for name, _ in _EDGE]
     parts += [np.stack(more)] if more else []
@@ -90,22 +90,22 @@ def _neighbors(
     """Reads the first neighbours of each clip."""
     frames, mels = logmel_shape
     schema = {
-        f"NL_nbr_{place}_{name}": tf.io.RaggedFeature(tf.as_dtype(kind))
-        for place in range(width)
+        f"NL_nbr_{rank}_{name}": tf.io.RaggedFeature(tf.as_dtype(kind))
+        for rank in range(width)
         for name, kind in _COPIED.items()
     }
     rule = f"every neighbour must have its id, weight and {frames} x {mels} numbers; pack again."
     for batch in read_batches(paths, schema) if width else ():
-        for place in range(width):
-            ids, weights, logmels = (batch.features[f"NL_nbr_{place}_{name}"] for name in _COPIED)
-            counts = np.stack([each.row_lengths().numpy() for each in (ids, weights, logmels)])
+        for rank in range(width):
+            ids, weights, logmels = (batch.features[f"NL_nbr_{rank}_{name}"] for name in _COPIED)
+            counts = np.stack([part.row_lengths().numpy() for part in (ids, weights, logmels)])
             has = counts.any(axis=0)
             batch.check((counts == np.outer((1, 1, frames * mels), has)).all(axis=0), rule)
             yield from map(
                 _Neighbor,
                 [batch.ids[clip] for clip in np.flatnonzero(has)],
-                [place] * len(ids.flat_values),
-                [each.decode() for each in ids.flat_values.numpy()],
+                [rank] * len(ids.flat_values),
+                [name.decode() for name in ids.flat_values.numpy()],
                 weights.flat_values.numpy().tolist(),
                 logmels.flat_values.numpy().reshape(-1, frames, mels),
             )

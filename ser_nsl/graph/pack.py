@@ -1,4 +1,4 @@
-"""The stage that joins each clip with its neighbours, by the official packer or indexed."""
+"""The stage that writes training records, official or indexed."""
 
 from __future__ import annotations
 
@@ -48,33 +48,40 @@ def pack_neighbors(
 ) -> Mapping[str, Any]:
     """Writes training records: each labelled clip with the features of its nearest neighbours.
 
-    An edge counts in both directions, with the larger weight where they differ; of equally near
+    An edge counts in both directions, with the larger weight where they differ; of equally similar
     neighbours those with the last ids are taken. Clips without a label serve as neighbours.
 
     Args:
-        features: Log Mel records.
-        graph: Edges between clips of these splits: a TSV file, or a folder of its shards, as
-            tools/beam_graph.py makes it.
+        features: Folder with the log Mel records.
+        graph: Graph of clips of these splits: a TSV file, or the folder of shards of
+            `ser-nsl beam-graph`.
         out: Folder for `train-00000-of-00004.tfrecord` and the features' description.
         max_neighbors: Most neighbours of a clip, the most similar first.
-        splits: Which clips train and serve as neighbours.
-        shards: Number of files, of each kind.
-        form: `official` is what `nsl.tools.pack_nbrs` writes, for interchange: every neighbour's
-            features copied into every record, all in memory at once. `indexed` holds each clip's
-            features once, in a `.npy` file beside each shard: faster, and smaller by about the
-            number of neighbours. Of clips without a label it keeps all, with their neighbours,
-            `official` those only that are neighbours of a labelled one; where all have labels,
-            both train to the same weights. `auto` is `official` up to 2,000 clips that all have
-            labels, else `indexed`.
+        splits: Splits whose clips train and serve as neighbours.
+        shards: Number of files of each kind.
+        form: `official` is what `nsl.tools.pack_nbrs` writes, for interchange: every record
+            holds copies of the neighbours' features, and all is in memory at once. `indexed`
+            holds each clip's features once, in a `.npy` file beside each shard: faster, and
+            smaller by about the number of neighbours. It keeps all clips without a label and
+            their neighbours, `official` only those that are neighbours of a labelled clip; where
+            all clips have labels, both train to the same weights. `auto` is `official` up to 2,000
+            clips that all have labels, else `indexed`.
 
     Returns:
-        The form, numbers of labelled and unlabelled clips, and how many labelled clips have how
-        many neighbours.
+        The form, the numbers of labelled and unlabelled clips, and the number of labelled clips
+        by number of neighbours.
 
     Raises:
         InputError: If the test split is among the splits, the graph names clips that have no
             features, joins a clip with itself, is malformed or empty, or records are damaged or
             do not fit their description.
+
+    Example:
+        >>> made = pack_neighbors(
+        ...     features=Path("features"), graph=Path("graph.tsv"), out=Path("two"), max_neighbors=2
+        ... )
+        >>> made.counts["form"], made.counts["labelled"], max(made.counts["clips_by_neighbors"])
+        ('official', 12, 2)
     """
     if max_neighbors < 1:
         raise InputError(f"max_neighbors: must be at least 1; received {max_neighbors}.")
@@ -88,8 +95,8 @@ def pack_neighbors(
     labels = read_labels(features, *splits)
     check_edges(edges, labels, path=graph, where=f"{features} ({', '.join(splits)})")
     if form == "auto":
-        whole = UNLABELLED not in labels.values()
-        form = "official" if len(labels) <= OFFICIAL_CLIPS and whole else "indexed"
+        all_labelled = UNLABELLED not in labels.values()
+        form = "official" if len(labels) <= OFFICIAL_CLIPS and all_labelled else "indexed"
     files = [path for split in splits for path in shard_paths(features, split)]
     settings: dict[str, Any] = {
         "logmel_shape": logmel_shape,
@@ -120,7 +127,7 @@ def _pack_officially(
     max_neighbors: int,
     shards: int,
 ) -> Counter:
-    """Lets `nsl.tools.pack_nbrs` write one file, and divides it; counts clips by neighbours."""
+    """Runs `nsl.tools.pack_nbrs` and divides its file; counts clips by number of neighbours."""
     import neural_structured_learning as nsl
 
     with tempfile.TemporaryDirectory(dir=out) as folder:
@@ -143,7 +150,7 @@ def _pack_officially(
 
 @contextlib.contextmanager
 def _readable_graphs() -> Iterator[None]:
-    """Lets NSL 1.4.0 open a graph on Python 3.11, which no longer knows its mode "rU"."""
+    """Lets NSL 1.4.0 open a graph on Python 3.11, which has no mode "rU" any more."""
     from neural_structured_learning.tools import graph_utils
 
     def open_text(name: str, mode: str) -> IO[Any]:
@@ -163,7 +170,7 @@ def _divide(
     labelled: Path,
     unlabelled: Path,
 ) -> None:
-    """Copies clips with and without a label into one file each, as the packer reads them."""
+    """Copies the clips with a label to one file and those without to another, for the packer."""
     with (
         tf.io.TFRecordWriter(str(labelled)) as with_label,
         tf.io.TFRecordWriter(str(unlabelled)) as without,

@@ -1,4 +1,4 @@
-"""How well embeddings bring clips of one emotion together, before any graph is built."""
+"""Agreement of emotions between similar clips, before any graph is built."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,20 +18,20 @@ def neighbor_agreement(
     neighbors: tuple[int, ...] = (3, 6, 9),
     across_speakers: bool,
 ) -> dict[int, float]:
-    """Finds what share of the clips' nearest neighbours have their emotion.
+    """Returns the share of the clips' nearest neighbours that have the clip's emotion.
 
     The time grows with the square of the number of clips, the memory with the number.
 
     Args:
         embeddings: float, shape `(clips, width)`; compared by cosine.
-        emotions: Of each clip.
-        speakers: Of each clip.
-        neighbors: How many nearest clips to look at, each 1 or more.
-        across_speakers: Whether a clip's own speaker is left out.
+        emotions: Emotions of the clips.
+        speakers: Speakers of the clips.
+        neighbors: Numbers of nearest clips to count, all 1 or more.
+        across_speakers: Whether clips of the same speaker are left out.
 
     Returns:
-        From number of neighbours to the mean share over clips, 0 to 1. Of clips that are alike to
-        nine digits the earlier is the nearer.
+        The mean share over clips, 0 to 1, by number of neighbours. If similarities are equal to
+        nine digits, the earlier clip counts as nearer.
 
     Raises:
         InputError: If a clip has fewer clips to compare with, or an embedding has no direction.
@@ -51,15 +51,15 @@ def neighbor_agreement(
 def chance_agreement(
     emotions: Sequence[str], speakers: Sequence[str], *, across_speakers: bool
 ) -> float:
-    """Finds what `neighbor_agreement` is expected to be for neighbours drawn at random.
+    """Returns the expectation of `neighbor_agreement` for neighbours drawn at random.
 
     Args:
-        emotions: Of each clip.
-        speakers: Of each clip.
-        across_speakers: Whether a clip's own speaker is left out.
+        emotions: Emotions of the clips.
+        speakers: Speakers of the clips.
+        across_speakers: Whether clips of the same speaker are left out.
 
     Returns:
-        The exact expectation, 0 to 1, whatever the number of neighbours.
+        The exact expectation, 0 to 1, the same for every number of neighbours.
 
     Raises:
         InputError: If a clip has no other to compare with.
@@ -76,13 +76,13 @@ def chance_agreement(
 
 
 def _candidates(speakers: np.ndarray, across_speakers: bool) -> np.ndarray:
-    """How many clips may be the neighbours of each."""
+    """Returns for each clip the number of its possible neighbours."""
     left_out = _group_sizes(speakers) if across_speakers else np.ones(len(speakers), int)
     return len(speakers) - left_out
 
 
 def _group_sizes(*labels: np.ndarray) -> np.ndarray:
-    """For each clip, how many have all its labels, itself included."""
+    """Returns for each clip the number of clips with the same labels, itself included."""
     _, group, sizes = np.unique(
         np.stack(labels, axis=1), axis=0, return_inverse=True, return_counts=True
     )
@@ -92,7 +92,7 @@ def _group_sizes(*labels: np.ndarray) -> np.ndarray:
 def _nearest(
     embeddings: np.ndarray, speakers: np.ndarray, count: int, across_speakers: bool
 ) -> Iterator[np.ndarray]:
-    """Yields, block by block, the indices of each clip's nearest, the most similar first."""
+    """Yields, block by block, the indices of each clip's neighbours, the most similar first."""
     vectors = np.asarray(embeddings, dtype=np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     lost = ~(np.isfinite(lengths) & (lengths > 0))

@@ -1,4 +1,4 @@
-"""The stage that keeps some edges of a graph."""
+"""The stage that filters the edges of a graph."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,21 +18,21 @@ from ser_nsl.pipeline.stage import stage
 def select_edges(
     *, graph: Path, manifest: Path, out: Path, across_speakers: bool = False, nearest: int = 0
 ) -> Mapping[str, Any]:
-    """Keeps the edges between speakers, or to the nearest clips, only.
+    """Keeps only the edges between speakers, or only those to the nearest clips.
 
-    With both filters, the second sees what the first has kept. Emotions play no part. An edge
-    counts in both directions, with the larger weight where they differ; among equally similar
+    With both filters, the second gets the edges that the first has kept. Emotions are not used. An
+    edge counts in both directions, with the larger weight where they differ; among equally similar
     clips those with the last ids are nearer, as in `pack_neighbors`. Give a graph that is not
     limited to few neighbours already, since a filter cannot find the next ones.
 
     Args:
         graph: The graph of `build_graph` or `nsl.tools.build_graph`, or the folder of shards of
-            `beam_graph`.
+            `ser-nsl beam-graph`.
         manifest: The clips and their speakers.
-        out: The graph, a TSV file: the lines that are kept, by source and target.
+        out: The graph, a TSV file: the lines that are kept, sorted by source and target.
         across_speakers: Drop the edges between clips of one speaker.
-        nearest: Number of nearest neighbours of each clip whose edges are kept, as many as training
-            uses; 0 for all.
+        nearest: Number of nearest neighbours of each clip to which edges are kept, usually the
+            number that training uses; 0 for all.
 
     Returns:
         Numbers of undirected edges, of those kept and dropped by each filter, and of the graph's
@@ -70,7 +70,7 @@ def select_edges(
         counts[reason] = before - kept["pair"].nunique()
         if kept.empty:
             raise InputError(
-                f"{graph}: no edge is kept ({counts}); ask for less, or build the graph with a "
+                f"{graph}: no edge is kept ({counts}); drop a filter, or build the graph with a "
                 "lower --similarity-threshold."
             )
     kept = kept.sort_values(["source", "target"], kind="stable")
@@ -80,7 +80,7 @@ def select_edges(
 
 
 def _read_edges(graph: Path, known: pd.Series, manifest: Path) -> pd.DataFrame:
-    """The graph's edges, and in a column `line` how each is written."""
+    """Returns the graph's edges, and in a column `line` their lines in the file."""
     edges = read_graph(graph)
     check_edges(edges, known.index, path=graph, where=str(manifest))
     if edges.empty:
@@ -103,9 +103,9 @@ def _check_speakers(speakers: pd.Series, manifest: Path) -> None:
 
 
 def _number_pairs(edges: pd.DataFrame, ids: list[str]) -> np.ndarray:
-    """For each edge a number, the same in both directions."""
-    place = pd.Index(ids)
-    ends = np.stack([place.get_indexer(edges[end]) for end in ("source", "target")])
+    """Numbers edges, the same in both directions."""
+    index = pd.Index(ids)
+    ends = np.stack([index.get_indexer(edges[end]) for end in ("source", "target")])
     return ends.min(axis=0) * len(ids) + ends.max(axis=0)
 
 

@@ -1,4 +1,4 @@
-"""What sets a graph."""
+"""Settings of a graph."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -8,7 +8,7 @@ from ser_nsl.pipeline.settings import check
 __all__ = ["Builder", "GraphConfig"]
 
 Builder = Literal["auto", "official", "exact", "approximate"]
-"""How a graph is built."""
+"""Names of the graph builders."""
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,27 @@ class GraphConfig:
     Attributes:
         similarity_threshold: Least cosine similarity of an edge, -1 to 1; `auto` chooses it so
             that a clip has `target_degree` neighbours on average.
-        lsh_splits: Hyperplanes of a hashing, for the official builder; 0 compares all pairs.
+        lsh_splits: Number of hyperplanes of a hashing, for the official builder; 0 compares all
+            pairs.
         lsh_rounds: Number of hashings, for the official builder.
-        seed: Of all that is drawn.
+        seed: Seed of all draws.
         max_neighbors: Most neighbours of a clip in training.
         builder: `official`, `exact`, `approximate`, or `auto`: official up to 2,000 clips, exact
             above.
         target_degree: Mean number of neighbours, for the threshold `auto` only.
-        edges: Which edges the file keeps: `all`, or the `nearest`, those only that training uses.
+        edges: Edges that the file keeps: `all`, or the `nearest`, only those that training uses.
         packing: `official` or `indexed` training records, or `auto`: official up to 2,000 clips
             that all have labels, else indexed.
-        embeddings: What the graph is built on: `upstream`; `mfcc`; both, `fused`; or a linear
-            `probe` that reads emotions from both with the labels that training knows.
+        embeddings: Embeddings from which the graph is built: `upstream`; `mfcc`; `fused`, both of
+            them; or `probe`, a linear classifier on both, fitted to the training labels.
         across_speakers: Whether edges within a speaker are dropped.
+
+    Raises:
+        ValueError: If a setting is out of range.
+
+    Example:
+        >>> GraphConfig(similarity_threshold="auto", target_degree=6).building["target_degree"]
+        6
     """
 
     similarity_threshold: float | int | str = 0.99  # the reader of YAML keeps 1 and 1.0 apart
@@ -71,7 +79,7 @@ class GraphConfig:
 
     @property
     def building(self) -> dict[str, Any]:
-        """The settings that `build_graph` takes."""
+        """Returns the arguments of `build_graph`."""
         names = ("similarity_threshold", "target_degree", "builder", "lsh_splits", "lsh_rounds")
         kept = self.max_neighbors if self.edges == "nearest" else None
         return {name: getattr(self, name) for name in (*names, "seed")} | {"max_neighbors": kept}

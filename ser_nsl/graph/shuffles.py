@@ -1,4 +1,4 @@
-"""What edges would join by chance: the shares of a graph with its labels shuffled, many times."""
+"""Shares of a graph's edges that chance would give: with labels shuffled, many times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ _INTERVAL = (2.5, 97.5)  # percentiles
 
 @dataclass(frozen=True)
 class Shuffled:
-    """A share of edges with shuffled labels, beside the true one.
+    """A share of edges with shuffled labels, compared with the true one.
 
     Attributes:
-        edges: Of how many edges it is the share.
-        mean: Over the shuffles.
+        edges: Number of edges that the share refers to.
+        mean: Mean share over the shuffles.
         low: 2.5th percentile.
         high: 97.5th percentile.
-        as_large: In how many shuffles the share was at least that of the true labels.
+        as_large: Number of shuffles whose share was at least that of the true labels.
     """
 
     edges: int
@@ -33,21 +33,21 @@ class Shuffled:
 def shuffle_labels(
     graphs: Sequence[ClipGraph], *, shuffles: int, seed: int
 ) -> list[dict[str, Shuffled | None]]:
-    """Finds the shares of `GraphStatistics` with shuffled labels.
+    """Computes the shares of `GraphStatistics` with shuffled labels.
 
     `within_class` shuffles emotions over all clips that have one, `within_speaker` does the same
     with speakers. The shares across and within speakers shuffle each speaker's emotions among that
-    speaker's clips, which keeps their mix of emotions. Clips without a label stay without.
+    speaker's clips, which keeps their mix of emotions. Clips without a label stay unlabelled.
 
     The time grows with shuffles times edges: 1,000 shuffles of 1,000,000 edges take about 20 s.
 
     Args:
-        graphs: Over the same clips.
-        shuffles: How often, at least 1.
-        seed: Of the draws.
+        graphs: Graphs over the same clips.
+        shuffles: Number of shuffles, at least 1.
+        seed: Seed of the shuffles.
 
     Returns:
-        For each graph its shuffled shares, None for a share of no edges.
+        For each graph its shuffled shares by name, None where there are no edges.
     """
     clips = graphs[0]
     emotions, speakers = clips.emotions, clips.speakers
@@ -62,17 +62,18 @@ def shuffle_labels(
     for draw in tqdm(range(shuffles), "shuffling labels", unit="shuffle"):
         within = shuffle_within_speakers(random)
         labels = (shuffle_freely(random), shuffle_speakers(random), within, within)
-        for place, of_graph in enumerate(ends):
-            counts[draw, place] = [_matches(*each) for each in zip(labels, of_graph, strict=True)]
+        for number, of_graph in enumerate(ends):
+            pairs = zip(labels, of_graph, strict=True)
+            counts[draw, number] = [_matches(*pair) for pair in pairs]
     truth = (emotions, speakers, emotions, emotions)
     return [
         {
             name: _summarise(
-                counts[:, place, i], _matches(truth[i], of_graph[i]), of_graph[i].shape[1]
+                counts[:, number, i], _matches(truth[i], of_graph[i]), of_graph[i].shape[1]
             )
             for i, name in enumerate(SHARES)
         }
-        for place, of_graph in enumerate(ends)
+        for number, of_graph in enumerate(ends)
     ]
 
 
@@ -91,7 +92,7 @@ class _Shuffler:
 
 
 def _ends_by_share(graph: ClipGraph) -> tuple[np.ndarray, ...]:
-    """Returns the edges whose share each of `SHARES` is."""
+    """Returns for each of `SHARES` the edges that the share refers to."""
     speakers = graph.speakers[graph.ends]
     same = speakers[0] == speakers[1]
     return graph.ends, graph.ends, graph.ends[:, ~same], graph.ends[:, same]

@@ -1,4 +1,4 @@
-"""What a graph says about emotions and speakers, beside what chance would say."""
+"""Statistics of a graph over emotions and speakers, compared with chance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,18 +17,24 @@ SHARES = (
     "within_class_across_speakers",
     "within_class_within_speaker",
 )
-"""Shares of edges that `GraphStatistics` holds, each beside its chance."""
+"""Names of the shares of edges in `GraphStatistics`, which also holds their chance levels."""
 
 
 @dataclass(frozen=True)
 class ClipGraph:
-    """An undirected graph over clips, each clip known by the place of its id in rising order.
+    """An undirected graph over clips, which are numbered in the order of their ids.
 
     Attributes:
-        clips: One row a clip, isolated ones included, columns `utterance_id`, `emotion` and
-            `speaker` at least, by rising id, indexed from 0.
-        ends: int64, shape `(2, edges)`, each edge once, its lesser end first, in order.
+        clips: One row per clip, isolated ones included, with at least the columns
+            `utterance_id`, `emotion` and `speaker`, sorted by id, indexed from 0.
+        ends: int64, shape `(2, edges)`, every edge once, its lesser end first, sorted.
         weights: float64, shape `(edges,)`.
+
+    Example:
+        >>> import pandas as pd
+        >>> graph = read_clip_graph(Path("graph.tsv"), pd.read_csv("manifest.csv"))
+        >>> len(graph.take(graph.weights > 0.9)) < len(graph)
+        True
     """
 
     clips: pd.DataFrame
@@ -40,12 +46,12 @@ class ClipGraph:
 
     @cached_property
     def emotions(self) -> np.ndarray:
-        """For each clip a number, the same where the emotion is; below 0 where unknown."""
+        """Number of each clip's emotion; a unique number below 0 where unknown."""
         return _number(self.clips["emotion"])
 
     @cached_property
     def speakers(self) -> np.ndarray:
-        """For each clip a number, the same where the speaker is; below 0 where unknown."""
+        """Number of each clip's speaker; a unique number below 0 where unknown."""
         return _number(self.clips["speaker"])
 
     @cached_property
@@ -57,11 +63,11 @@ class ClipGraph:
         """Finds the edges that training uses.
 
         Args:
-            count: Most neighbours of a clip: the most similar, of equal ones those with the last
-                ids, as `nsl.tools.pack_nbrs` chooses them.
+            count: Most neighbours of a clip: the most similar, and of equally similar ones those
+                with the last ids, as `nsl.tools.pack_nbrs` chooses them.
 
         Returns:
-            Places of the edges that either end chose, rising.
+            Sorted indices of the edges that lead to a chosen neighbour of either end.
         """
         sources, targets = np.concatenate([self.ends, self.ends[::-1]], axis=1)
         order = np.lexsort((-targets, -np.tile(self.weights, 2), sources))
@@ -69,32 +75,31 @@ class ClipGraph:
         return np.unique(np.tile(np.arange(len(self)), 2)[order[rank < count]])
 
     def take(self, edges: np.ndarray) -> "ClipGraph":
-        """The same clips with some of the edges, given by rising places or by a mask."""
+        """Returns the same clips with chosen edges, given by sorted indices or a mask."""
         return ClipGraph(self.clips, self.ends[:, edges], self.weights[edges])
 
     def among(self, chosen: np.ndarray) -> "ClipGraph":
-        """Keeps some of the clips, and the edges between them.
+        """Returns the graph over chosen clips.
 
-        Where many clips have no emotion, the shares of `graph_statistics` say little: edges to
-        such clips agree with nothing. Among those with an emotion they say what the labels know.
+        Edges to clips without an emotion count as disagreement in `graph_statistics`; if there are
+        many such clips, choose those with an emotion first.
 
         Args:
-            chosen: Which clips, bool, shape `(clips,)`.
+            chosen: Which clips stay, bool, shape `(clips,)`.
 
         Returns:
-            The graph over these clips only, with which chance is computed too.
+            The chosen clips and the edges between them; chance refers to these clips too.
         """
         kept = chosen[self.ends].all(axis=0)
-        place = np.cumsum(chosen) - 1
+        number = np.cumsum(chosen) - 1
         clips = self.clips[chosen].reset_index(drop=True)
-        return ClipGraph(clips, place[self.ends[:, kept]], self.weights[kept])
+        return ClipGraph(clips, number[self.ends[:, kept]], self.weights[kept])
 
 
 def _number(labels: pd.Series) -> np.ndarray:
     """Numbers clips by their label.
 
-    A clip without a label is like no other, so it gets a number of its own, below 0: equal blanks
-    would look alike.
+    Every clip without a label gets a number of its own, below 0, so that it agrees with no other.
     """
     numbers = pd.factorize(labels)[0].astype(np.int32)
     unknown = np.flatnonzero(labels == "")
@@ -105,24 +110,32 @@ def _number(labels: pd.Series) -> np.ndarray:
 def read_clip_graph(
     path: Path, clips: pd.DataFrame, *, where: str = "the clips that are given"
 ) -> ClipGraph:
-    """Reads a graph as one over clips.
+    """Reads a graph over the clips of a manifest.
 
     Args:
-        path: TSV file; of edges written twice, as in both directions, the largest weight holds.
-        clips: The nodes: rows of a manifest, of the splits from which the graph was built.
-        where: What holds these rows, for the error.
+        path: TSV file, or a folder of its shards; of an edge that is written several times, as in
+            both directions, the largest weight counts.
+        clips: Rows of the manifest that are the nodes, of the splits from which the graph was
+            built.
+        where: Name of the source of these rows, for the error.
 
     Returns:
         The graph.
 
     Raises:
         InputError: If the file is malformed, names other clips, or joins a clip with itself.
+
+    Example:
+        >>> import pandas as pd
+        >>> graph = read_clip_graph(Path("graph.tsv"), pd.read_csv("manifest.csv"))
+        >>> graph.degrees.sum() == 2 * len(graph)
+        True
     """
     edges = read_graph(path)
     check_edges(edges, clips["utterance_id"], path=path, where=where)
     nodes = clips.sort_values("utterance_id", ignore_index=True)
-    place = pd.Index(nodes["utterance_id"])
-    ends = np.stack([place.get_indexer(edges[end]) for end in ("source", "target")])
+    index = pd.Index(nodes["utterance_id"])
+    ends = np.stack([index.get_indexer(edges[end]) for end in ("source", "target")])
     ends.sort(axis=0)
     weights = edges["weight"].to_numpy(dtype=np.float64)
     order = np.lexsort((-weights, ends[1], ends[0]))
@@ -132,16 +145,16 @@ def read_clip_graph(
 
 @dataclass(frozen=True)
 class GraphStatistics:
-    """Facts about a graph over labelled clips.
+    """Statistics of a graph over labelled clips.
 
-    A clip whose emotion or speaker is unknown has none in common with any other.
+    A clip whose emotion or speaker is unknown shares it with no other clip.
 
     Attributes:
         clips: Number of nodes, isolated ones included.
         edges: Number of undirected edges.
-        degrees: Degree of each clip, descending.
+        degrees: Degrees of the clips, descending.
         isolated: Number of clips without an edge.
-        components: Number of clips in each connected component, descending.
+        components: Sizes of the connected components, in clips, descending.
         within_class: Share of edges whose ends have one emotion.
         within_class_chance: The same for pairs of clips drawn at random.
         within_speaker: Share of edges whose ends have one speaker.
@@ -152,6 +165,12 @@ class GraphStatistics:
         within_class_within_speaker: Share of the edges within a speaker whose ends have one
             emotion; NaN without such edges.
         within_class_within_speaker_chance: The same for pairs drawn at random.
+
+    Example:
+        >>> import pandas as pd
+        >>> graph = read_clip_graph(Path("graph.tsv"), pd.read_csv("manifest.csv"))
+        >>> graph_statistics(graph).shares().columns.tolist()
+        ['share', 'chance']
     """
 
     clips: int
@@ -169,10 +188,10 @@ class GraphStatistics:
     within_class_within_speaker_chance: float
 
     def shares(self) -> pd.DataFrame:
-        """The shares of edges, each beside its chance.
+        """Returns the shares of edges and their chance levels.
 
         Returns:
-            One row for each name of `SHARES`, columns `share` and `chance`.
+            One row per name of `SHARES`, columns `share` and `chance`.
         """
         return pd.DataFrame(
             {
@@ -183,7 +202,7 @@ class GraphStatistics:
         )
 
     def describe_degrees(self) -> dict[str, Any]:
-        """Numbers of edges and degrees as plain data, fit for JSON."""
+        """Returns numbers of edges and degrees as plain data for JSON."""
         degrees, clips = np.unique(self.degrees, return_counts=True)
         return {
             "edges": self.edges,
@@ -202,6 +221,12 @@ def graph_statistics(graph: ClipGraph) -> GraphStatistics:
 
     Returns:
         The statistics.
+
+    Example:
+        >>> import pandas as pd
+        >>> graph = read_clip_graph(Path("graph.tsv"), pd.read_csv("manifest.csv"))
+        >>> 0 <= graph_statistics(graph).within_class <= 1
+        True
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -234,7 +259,7 @@ def _share(holds: np.ndarray) -> float:
 
 
 def _chance(graph: ClipGraph) -> Mapping[str, float]:
-    """The shares over all pairs of clips."""
+    """Returns the shares over all pairs of clips."""
 
     def pairs(*labels: np.ndarray) -> int:
         sizes = np.unique(np.stack(labels), axis=1, return_counts=True)[1]
@@ -256,15 +281,21 @@ def _quotient(part: int, whole: int) -> float:
 
 
 def edges_by_emotion(graph: ClipGraph) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Counts which emotion's edges go to which.
+    """Counts edges by the emotions of their ends.
 
     Args:
         graph: All edges, or those that training uses.
 
     Returns:
-        Two tables with a row and a column for each emotion, and last for `""` if clips have none:
-        the edges from clips of the row's emotion to clips of the column's, of which one inside an
-        emotion is seen from both ends; and what shares of a row chance gives, as all pairs do.
+        Two tables with a row and a column per emotion, and last for `""` if clips have none:
+        numbers of edges from clips of the row's emotion to clips of the column's, where an edge
+        inside an emotion counts twice; and the shares of each row by chance, over all pairs.
+
+    Example:
+        >>> import pandas as pd
+        >>> graph = read_clip_graph(Path("graph.tsv"), pd.read_csv("manifest.csv"))
+        >>> int(edges_by_emotion(graph)[0].to_numpy().sum()) == 2 * len(graph)
+        True
     """
     emotions = graph.clips["emotion"]
     names = sorted(set(emotions), key=lambda name: (name == "", name))
@@ -284,13 +315,20 @@ def wrong_edges(graph: ClipGraph, *, max_neighbors: int = 3) -> pd.DataFrame:
 
     Args:
         graph: All edges.
-        max_neighbors: How many neighbours of a clip training uses.
+        max_neighbors: Number of neighbours of a clip that training uses.
 
     Returns:
-        One row an edge, the most similar first: `weight`, `same_speaker` and `used_in_training`
-        (`yes`, `no`, or empty where not known), and of both ends, `a` and `b`, the
-        `utterance_id`, `emotion`, `speaker` and `path`. Edges to clips without an emotion are
-        neither right nor wrong, and are left out.
+        One row per edge, the most similar first: `weight`, `same_speaker` and `used_in_training`
+        (`yes`, `no`, or empty where not known), and `utterance_id`, `emotion`, `speaker` and
+        `path` of both ends, as `utterance_id_a`, `utterance_id_b` and so on. Edges to clips
+        without an emotion are left out.
+
+    Example:
+        >>> import pandas as pd
+        >>> graph = read_clip_graph(Path("graph.tsv"), pd.read_csv("manifest.csv"))
+        >>> wrong = wrong_edges(graph)
+        >>> bool((wrong["emotion_a"] != wrong["emotion_b"]).all())
+        True
     """
     emotions = graph.emotions[graph.ends]
     wrong = np.flatnonzero((emotions >= 0).all(axis=0) & (emotions[0] != emotions[1]))
@@ -309,10 +347,10 @@ def wrong_edges(graph: ClipGraph, *, max_neighbors: int = 3) -> pd.DataFrame:
 
 
 def _portable(path: str) -> str:
-    """A clip's path below the audio root; of one outside it only the name."""
+    """Returns a clip's path below the audio root, or its name only if it lies elsewhere."""
     return Path(path).name if Path(path).is_absolute() else path
 
 
 def or_none(value: float) -> float | None:
-    """A number as JSON knows it, which has no NaN."""
+    """Returns a number, or None for NaN, which JSON does not have."""
     return None if np.isnan(value) else float(value)

@@ -1,6 +1,7 @@
-"""`graph.tsv`: one directed edge a line, `source<TAB>target<TAB>weight`.
+"""`graph.tsv`: one directed edge per line, `source<TAB>target<TAB>weight`.
 
-A cluster writes a folder of such files, `graph-00000-of-00004.tsv` and so on, which is read as one.
+A Beam run writes a folder of such files, `graph-00000-of-00004.tsv` and so on, which is read as
+one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,12 +14,12 @@ import pandas as pd
 from ser_nsl.errors import InputError, refuse
 
 _MICRO = 1e6  # a weight has six decimals in the file
-_LINES = 100_000  # written at a time
+_LINES = 100_000  # lines written at a time
 
 
 @dataclass(frozen=True)
 class Edges:
-    """Directed edges between clips, each clip known by the place of its id in rising order.
+    """Directed edges between clips, which are numbered in the order of their ids.
 
     Attributes:
         sources: int32, shape `(edges,)`.
@@ -38,7 +39,7 @@ class Edges:
 
     @staticmethod
     def join(parts: Iterable["Edges"]) -> "Edges":
-        """Puts edges after edges."""
+        """Concatenates edges."""
         parts = [NO_EDGES, *parts]
         return Edges(
             np.concatenate([part.sources for part in parts]),
@@ -47,38 +48,38 @@ class Edges:
         )
 
     def both_ways(self) -> "Edges":
-        """These edges and their reverses."""
+        """Returns these edges and their reverses."""
         return Edges.join([self, Edges(self.targets, self.sources, self.weights)])
 
     def pairs(self) -> int:
-        """Number of edges, the directions of one counted once."""
+        """Returns the number of undirected edges."""
         ends = np.sort(np.stack([self.sources, self.targets]), axis=0).astype(np.int64)
         return len(np.unique(ends[0] << 32 | ends[1]))
 
     def in_order(self) -> "Edges":
-        """The edges by source and target."""
+        """Returns the edges sorted by source and target."""
         return self[np.lexsort((self.targets, self.sources))]
 
     def nearest(self, count: int) -> "Edges":
-        """The first edges of each source, those that `nsl.tools.pack_nbrs` takes.
+        """Returns the edges that `nsl.tools.pack_nbrs` takes.
 
         Args:
-            count: Most edges of a source: those of the largest weights as the file tells them,
-                and of equal ones those to the last ids.
+            count: Most edges of a source: those of the largest weights as rounded in the file,
+                and of equal weights those to the last ids.
 
         Returns:
-            By source, the most similar first.
+            Edges sorted by source, the most similar first.
         """
         ordered = self[np.lexsort((-self.targets, -_as_written(self.weights), self.sources))]
-        places = np.arange(len(self)) - np.searchsorted(ordered.sources, ordered.sources)
-        return ordered[places < count]
+        ranks = np.arange(len(self)) - np.searchsorted(ordered.sources, ordered.sources)
+        return ordered[ranks < count]
 
 
 NO_EDGES = Edges(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float64))
 
 
 def _as_written(weights: np.ndarray) -> np.ndarray:
-    """Weights in millionths, rounded as in the file."""
+    """Returns weights in millionths, rounded as in the file."""
     exact = weights * _MICRO
     rounded = np.rint(exact)
     unsure = np.flatnonzero(np.abs(np.abs(exact - rounded) - 0.5) < 1e-6)
@@ -87,15 +88,15 @@ def _as_written(weights: np.ndarray) -> np.ndarray:
 
 
 def write_graph(path: Path, ids: Sequence[str], edges: Edges) -> None:
-    """Writes a graph in the order of its edges, under a temporary name first.
+    """Writes a graph in the order of its edges; the file appears when it is complete.
 
     Args:
         path: The TSV file.
-        ids: Of the clips, in rising order.
-        edges: Between them.
+        ids: Ids of the clips, in rising order.
+        edges: Edges between them.
 
     Raises:
-        OSError: If the file cannot be written, as on a full disk; an earlier one stays.
+        OSError: If the file cannot be written, as on a full disk; an earlier file stays.
     """
     begun = path.with_name(f".{path.name}.begun")
     try:
@@ -116,7 +117,7 @@ def read_graph(path: Path) -> pd.DataFrame:
     """Reads a graph.
 
     Args:
-        path: The TSV file, or a folder of its shards; a missing weight is 1, as for `nsl.tools`.
+        path: The TSV file, or a folder of its shards; a missing weight is 1, as in `nsl.tools`.
 
     Returns:
         Columns `source`, `target` (text) and `weight` (float), in the order of the lines.
@@ -124,6 +125,11 @@ def read_graph(path: Path) -> pd.DataFrame:
     Raises:
         InputError: If a line has another form, an id is empty, a weight is not finite, or shards
             are missing.
+
+    Example:
+        >>> graph = read_graph(Path("graph.tsv"))
+        >>> graph.columns.tolist()
+        ['source', 'target', 'weight']
     """
     rows: list[tuple[str, str, float]] = []
     for file in graph_files(path):
@@ -153,7 +159,7 @@ def graph_files(path: Path) -> list[Path]:
         raise InputError(
             f"graph: the folder {path} must hold all shards of a graph, graph-00000-of-....tsv and "
             f"so on; received {len(shards)}. Give a graph's file, or OUT/graph of "
-            "tools/beam_graph.py."
+            "ser-nsl beam-graph."
         )
     return shards
 
@@ -178,16 +184,16 @@ def check_edges(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where:
 
     Args:
         graph: As `read_graph` returns it.
-        known: The clips.
-        path: The graph's file, for the error.
-        where: What holds the known clips, for the error.
+        known: Ids of the known clips.
+        path: File of the graph, for the error.
+        where: Name of the source of the known clips, for the error.
 
     Raises:
         InputError: If an id is unknown or joined with itself; the message names the first three.
     """
     ids = set(graph["source"]) | set(graph["target"])
     unknown = sorted(ids - set(known))
-    rule = f"{path}: of its {len(ids)} clips, some are not in {where}"
-    refuse(unknown, rule, "Give what the graph was built from, and its splits.")
+    rule = f"{path}: {len(ids)} clips, of which some are not in {where}"
+    refuse(unknown, rule, "Give the manifest or features and the splits of the graph.")
     loops = graph.loc[graph["source"] == graph["target"], "source"].unique()
     refuse(loops, f"{path}: edges join a clip with itself", "Build the graph again.")

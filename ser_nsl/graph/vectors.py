@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 else:
     tf = lazy_loader.load("tensorflow")
 
-_RECORDS = 1_024  # parsed at a time
-_PAIRS = 1_024  # compared at a time; more would leave the processor's cache
+_RECORDS = 1_024  # records parsed at a time
+_PAIRS = 1_024  # pairs compared at a time; more would not fit into the processor's cache
 _LEAST_NORM = 1e-6  # as in the official builder
-_UNFIT = frozenset("\t\r\n")  # for an id in a line of a graph
+_UNFIT = frozenset("\t\r\n")  # characters that a line of a graph cannot hold in an id
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Embeddings of clips, each clip known by the place of its id.
+    """Embeddings of clips, which are numbered in the order of their ids.
 
     Attributes:
-        ids: In rising order.
+        ids: Ids in rising order.
         values: float32, shape `(clips, width)`.
-        norms: Lengths, float64, shape `(clips,)`.
+        norms: Lengths of the vectors, float64, shape `(clips,)`.
     """
 
     ids: Sequence[str]
@@ -42,24 +42,24 @@ class Vectors:
         return len(self.ids)
 
     def take(self, clips: np.ndarray) -> Vectors:
-        """Some of the clips, given by rising places."""
+        """Returns the clips of sorted indices."""
         return Vectors([self.ids[i] for i in clips], self.values[clips], self.norms[clips])
 
     def units(self, clips: slice | np.ndarray) -> np.ndarray:
-        """Vectors of length 1, float64, shape `(chosen clips, width)`."""
+        """Returns vectors of length 1, float64, shape `(chosen clips, width)`."""
         units = _aligned(self.values[clips])
         units /= self.norms[clips, np.newaxis]
         return units
 
     def cosines(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Cosines of pairs, equal to the last bit to those of `nsl.tools.build_graph`.
+        """Computes cosines of pairs, equal to the last bit to those of `nsl.tools.build_graph`.
 
         Args:
-            sources: Places of clips, shape `(pairs,)`.
-            targets: Those of their partners, shape `(pairs,)`.
+            sources: Indices of clips, int, shape `(pairs,)`.
+            targets: Indices of their partners, int, same shape.
 
         Returns:
-            float64, shape `(pairs,)`.
+            Cosines, float64, shape `(pairs,)`.
         """
         cosines = np.empty(len(sources))
         for start in range(0, len(sources), _PAIRS):
@@ -69,10 +69,10 @@ class Vectors:
 
 
 def _aligned(values: np.ndarray) -> np.ndarray:
-    """Vectors as float64, each beginning where one of its own would.
+    """Returns vectors as float64, every row aligned to 16 bytes.
 
-    Some of BLAS's kernels sum in another order where a vector begins between two multiples of 16
-    bytes, as every second row of an odd width does.
+    BLAS may sum in another order where a vector is not aligned, as every second row of an odd
+    width.
     """
     rows, width = values.shape
     aligned = np.empty((rows, width + width % 2))[:, :width]
@@ -81,14 +81,14 @@ def _aligned(values: np.ndarray) -> np.ndarray:
 
 
 def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Products of pairs of aligned vectors, each summed in the order in which `np.dot` does it."""
+    """Returns products of pairs of aligned vectors, summed in the same order as in `np.dot`."""
     return np.matmul(a[:, np.newaxis, :], b[:, :, np.newaxis])[:, 0, 0]
 
 
 def read_vectors(
     paths: Sequence[str | Path], *, id_feature: str = "id", embedding_feature: str = "embedding"
 ) -> Vectors:
-    """Reads embeddings: the ids first, then the vectors straight to their places.
+    """Reads embeddings: the ids first, then the vectors straight into the sorted table.
 
     Args:
         paths: TFRecord files.
@@ -99,15 +99,15 @@ def read_vectors(
         The embeddings.
 
     Raises:
-        InputError: If there is none, a file is missing or damaged, an id is missing, a duplicate or
-            holds a tab or line break, or an embedding is all zero, not finite, or of another
-            width, upstream or layer than the first.
+        InputError: If there are no embeddings, a file is missing or damaged, an id is missing, a
+            duplicate or holds a tab or line break, or an embedding is all zero, not finite, or of
+            another width, upstream or layer than the first.
     """
     files = [Path(path) for path in paths]
     ids: list[str] = []
     for batch in read_batches(files, {}, id_feature=id_feature, size=_RECORDS):
-        fit = np.array([_UNFIT.isdisjoint(utterance_id) for utterance_id in batch.ids])
-        batch.check(fit, "every id must be without tab and line break; rename the clips.")
+        valid = np.array([_UNFIT.isdisjoint(utterance_id) for utterance_id in batch.ids])
+        batch.check(valid, "every id must be without tab and line break; rename the clips.")
         ids += batch.ids
     if not ids:
         raise InputError(
@@ -115,7 +115,7 @@ def read_vectors(
             f"none in {len(files)} files. Embed some clips."
         )
     ids.sort()
-    place = {utterance_id: i for i, utterance_id in enumerate(ids)}
+    row_of = {utterance_id: i for i, utterance_id in enumerate(ids)}
     schema = {
         embedding_feature: tf.io.RaggedFeature(tf.float32),
         "upstream": tf.io.FixedLenFeature([], tf.string, ""),
@@ -128,9 +128,9 @@ def read_vectors(
             upstream = batch.features["upstream"].numpy()[0]
         _check_upstream(batch, upstream)
         vectors = _checked_vectors(batch, embedding_feature, values.shape[1])
-        rows = [place[utterance_id] for utterance_id in batch.ids]
-        doubles = _aligned(vectors)
-        values[rows], norms[rows] = vectors, np.sqrt(_dots(doubles, doubles))
+        rows = [row_of[utterance_id] for utterance_id in batch.ids]
+        aligned = _aligned(vectors)
+        values[rows], norms[rows] = vectors, np.sqrt(_dots(aligned, aligned))
     return Vectors(ids, values, np.maximum(norms, _LEAST_NORM))
 
 

@@ -1,4 +1,4 @@
-"""The stage that shows a graph: what its edges join, which are wrong, and a map of the clips."""
+"""The stage that inspects a graph: statistics, edges between emotions, and a map of the clips."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from ser_nsl.reports.page import page_templates
 _WRONG_WRITTEN, _WRONG_SHOWN = 1_000, 30
 _COMPONENTS_SHOWN = 10
 _WEIGHTS_COMPARED = 10_000
-_SAME_WEIGHT = 1e-4  # a graph's weights have six decimals, other tools may compute in float32
+_SAME_WEIGHT = 1e-4  # tolerance: weights have six decimals, other tools may use float32
 
 
 @stage(inputs=("graph", "manifest", "embeddings"), makes="folder")
@@ -47,24 +47,25 @@ def inspect_graph(
     map_clips: int = 5_000,
     seed: int = 12345,
 ) -> Mapping[str, Any]:
-    """Shows what a graph's edges join, where they are wrong, and a map of the embeddings.
+    """Reports a graph's statistics, its edges between emotions, and a map of the embeddings.
 
-    Same inputs give the same bytes on the same machine. The pages tell no path of the machine.
+    Same inputs give the same bytes on the same machine. The pages hold no path of the machine.
 
     Args:
-        graph: What tools/build_graph.py or `nsl.tools.build_graph` has made, or the folder
-            OUT/graph of tools/beam_graph.py.
-        manifest: The clips' emotions, speakers and splits.
-        embeddings: What the graph was built from; all splits that are there go on the map.
+        graph: The graph of `ser-nsl build-graph` or `nsl.tools.build_graph`, or the folder
+            OUT/graph of `ser-nsl beam-graph`.
+        manifest: Manifest with the clips' emotions, speakers and splits.
+        embeddings: Folder with the embeddings from which the graph was built; the map shows all
+            its splits.
         out: Folder for `inspection.html` (one file, figures inside), `inspection.json` (its
             numbers) and `wrong_edges.csv` (up to 1,000 edges between two emotions, the most
             similar first).
-        max_neighbors: How many neighbours of a clip training uses.
-        splits: Which clips are nodes; by default those that the record beside the graph names,
-            and `train` where there is none.
-        shuffles: How often labels are shuffled.
-        map_clips: Most clips on the map; of more a sample is drawn.
-        seed: Of the shuffles, the sample and the map.
+        max_neighbors: Number of neighbours of a clip that training uses, at least 1.
+        splits: Splits whose clips are nodes; by default those in the record beside the graph,
+            and `train` without a record.
+        shuffles: Number of shuffles of the labels, at least 1.
+        map_clips: Most clips on the map, at least 1; of more clips a sample is drawn.
+        seed: Seed of the shuffles, the sample and the map.
 
     Returns:
         Numbers of clips, edges, edges between emotions, and clips on the map.
@@ -84,11 +85,11 @@ def inspect_graph(
         raise InputError(
             f"{manifest}: has no clip in {' and '.join(of_graph)}; choose other splits."
         )
-    every = read_clip_graph(graph, nodes, where=f"{manifest} ({', '.join(of_graph)})")
+    whole = read_clip_graph(graph, nodes, where=f"{manifest} ({', '.join(of_graph)})")
     vectors = _read_embeddings(embeddings, clips, nodes, manifest)
-    used = every.take(every.nearest_edges(max_neighbors))
-    sets = dict(zip(SETS, (every, used), strict=True))
-    wrong = wrong_edges(every, max_neighbors=max_neighbors)
+    used = whole.take(whole.nearest_edges(max_neighbors))
+    sets = dict(zip(SETS, (whole, used), strict=True))
+    wrong = wrong_edges(whole, max_neighbors=max_neighbors)
     on_map = draw_sample(len(vectors), map_clips, seed)
     points = lay_out(vectors.values[on_map], seed=seed)
     mapped = clips.set_index("utterance_id").loc[[vectors.ids[i] for i in on_map]]
@@ -104,7 +105,7 @@ def inspect_graph(
         "clips": len(nodes),
         "labelled": int((nodes["emotion"] != "").sum()),
         "speakers": nodes.loc[nodes["speaker"] != "", "speaker"].nunique(),
-        "largest_weight_difference": _compare_weights(every, vectors),
+        "largest_weight_difference": _compare_weights(whole, vectors),
         **_describe_edges(sets, shuffles, seed),
         "emotions": _describe_emotions(sets),
         "wrong_edges": _count_wrong_edges(wrong),
@@ -125,7 +126,7 @@ def inspect_graph(
     (out / "inspection.html").write_text(page, encoding="utf-8")
     return {
         "clips": len(nodes),
-        "edges": len(every),
+        "edges": len(whole),
         "edges_between_emotions": len(wrong),
         "clips_on_map": 0 if points is None else len(points),
     }
@@ -142,50 +143,50 @@ def _find_splits(graph: Path, splits: tuple[str, ...] | None) -> tuple[str, ...]
         record = read_record(graph) or {"settings": {}}
         splits = tuple(record["settings"].get("splits", ("train",)))
     if not splits or not set(splits) <= set(SPLITS):
-        raise InputError(f"splits: must be some of {', '.join(SPLITS)}; received {splits}.")
+        raise InputError(f"splits: must be one or more of {', '.join(SPLITS)}; received {splits}.")
     return splits
 
 
 def _read_embeddings(
     folder: Path, clips: pd.DataFrame, nodes: pd.DataFrame, manifest: Path
 ) -> Vectors:
-    """Reads all splits that are there, and checks that they fit the manifest."""
+    """Reads all splits of the embeddings, and checks that they fit the manifest."""
     files = [
         path for split in SPLITS if has_split(folder, split) for path in shard_paths(folder, split)
     ]
     if not files:
         raise InputError(
-            f"embeddings: {folder} holds no records; give what extract_embeddings or "
-            "center_embeddings has made."
+            f"embeddings: {folder} holds no records; give the folder of extract-embeddings or "
+            "center-embeddings."
         )
     vectors = read_vectors(files)
     unknown = sorted(set(vectors.ids) - set(clips["utterance_id"]))
-    rule = f"{folder}: of its {len(vectors)} clips, some are not in {manifest}"
+    rule = f"{folder}: {len(vectors)} clips, of which some are not in {manifest}"
     refuse(unknown, rule, "Give the manifest from which they were embedded.")
     missing = sorted(set(nodes["utterance_id"]) - set(vectors.ids))
-    rule = f"{folder}: of the graph's {len(nodes)} clips, some have no embedding"
+    rule = f"{folder}: some of the graph's {len(nodes)} clips have no embedding"
     refuse(missing, rule, "Give the embeddings from which the graph was built.")
     return vectors
 
 
 def _describe_building(graph: Path) -> dict[str, Any] | None:
-    """What the graph's record tells of how it was made; None where there is none."""
+    """Returns the builder's settings in the graph's record; None without a record."""
     record = read_record(graph)
     if record is None:
         return None
-    told = record["settings"] | record["counts"]
+    values = record["settings"] | record["counts"]
     names = ("builder", "similarity_threshold", "max_neighbors")
-    return {name: told.get(name) for name in names}
+    return {name: values.get(name) for name in names}
 
 
 def _compare_weights(graph: ClipGraph, vectors: Vectors) -> float | None:
-    """Largest difference between weights and cosines, over up to 10,000 edges; None for no edge."""
+    """Returns the largest difference of weight and cosine over up to 10,000 edges, or None."""
     if not len(graph):
         return None
-    some = np.unique(np.linspace(0, len(graph) - 1, _WEIGHTS_COMPARED).astype(int))
-    places = pd.Index(vectors.ids).get_indexer(graph.clips["utterance_id"])
-    cosines = vectors.cosines(*places[graph.ends[:, some]])
-    return round(float(np.abs(cosines - graph.weights[some]).max()), 6)
+    edges = np.unique(np.linspace(0, len(graph) - 1, _WEIGHTS_COMPARED).astype(int))
+    rows = pd.Index(vectors.ids).get_indexer(graph.clips["utterance_id"])
+    cosines = vectors.cosines(*rows[graph.ends[:, edges]])
+    return round(float(np.abs(cosines - graph.weights[edges]).max()), 6)
 
 
 def _describe_edges(sets: Mapping[str, ClipGraph], shuffles: int, seed: int) -> dict[str, Any]:
@@ -193,7 +194,7 @@ def _describe_edges(sets: Mapping[str, ClipGraph], shuffles: int, seed: int) -> 
     shuffled = shuffle_labels(list(sets.values()), shuffles=shuffles, seed=seed)
     by_chance = statistics["all_edges"]
     facts: dict[str, Any] = {
-        "chance": {each: or_none(getattr(by_chance, f"{each}_chance")) for each in SHARES}
+        "chance": {share: or_none(getattr(by_chance, f"{share}_chance")) for share in SHARES}
     }
     for (name, found), by_share in zip(statistics.items(), shuffled, strict=True):
         several = [size for size in found.components if size > 1]
@@ -204,11 +205,11 @@ def _describe_edges(sets: Mapping[str, ClipGraph], shuffles: int, seed: int) -> 
             "largest_components": several[:_COMPONENTS_SHOWN],
             "weights": _describe_weights(sets[name].weights),
             "shares": {
-                each: {
-                    "share": or_none(getattr(found, each)),
-                    "shuffled": None if (dealt := by_share[each]) is None else asdict(dealt),
+                share: {
+                    "share": or_none(getattr(found, share)),
+                    "shuffled": None if (chance := by_share[share]) is None else asdict(chance),
                 }
-                for each in SHARES
+                for share in SHARES
             },
         }
     return facts
@@ -225,12 +226,12 @@ def _describe_weights(weights: np.ndarray) -> dict[str, float] | None:
 
 
 def _describe_emotions(sets: Mapping[str, ClipGraph]) -> dict[str, Any]:
-    """Counts by emotion; the clips without one come last, under None."""
-    every = sets["all_edges"]
+    """Counts clips and edges by emotion; clips without an emotion come last, under None."""
+    whole = sets["all_edges"]
     tables = {name: edges_by_emotion(graph) for name, graph in sets.items()}
     chance = tables["all_edges"][1]
-    of_clip = every.clips["emotion"]
-    isolated = of_clip[every.degrees == 0].value_counts()
+    of_clip = whole.clips["emotion"]
+    isolated = of_clip[whole.degrees == 0].value_counts()
     return {
         "names": [name or None for name in chance.index],
         "clips": of_clip.value_counts()[chance.index].tolist(),
@@ -250,7 +251,7 @@ def _count_wrong_edges(wrong: pd.DataFrame) -> dict[str, int]:
 
 
 def _choose_worst(wrong: pd.DataFrame) -> list[dict[str, Any]]:
-    """The worst edges of all, and the worst between speakers, each marked as what it is."""
+    """Returns the worst of all edges and the worst between speakers, with a column for either."""
     across = wrong["same_speaker"] == "no"
     shown = np.arange(len(wrong)) < _WRONG_SHOWN
     rows = wrong.assign(among_worst=shown, across=across)
