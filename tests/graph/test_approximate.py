@@ -38,14 +38,14 @@ def test_finds_most_pairs_and_no_wrong_ones(limit, vectors):
 
 
 def test_more_cells_find_more(vectors):
-    one, two = (find_edges_in_cells(vectors, 0.8, cells_per_clip=each) for each in (1, 2))
+    one, two = (find_edges_in_cells(vectors, 0.8, cells_per_clip=cells) for cells in (1, 2))
 
     assert len(one) < 0.95 * len(two)
 
 
 def test_the_seed_decides(vectors):
     first, again, other = (
-        pairs(find_edges_in_cells(vectors, 0.8, cells_per_clip=1, seed=each)) for each in (1, 1, 2)
+        pairs(find_edges_in_cells(vectors, 0.8, cells_per_clip=1, seed=seed)) for seed in (1, 1, 2)
     )
 
     assert first == again != other

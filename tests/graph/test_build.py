@@ -130,7 +130,7 @@ def test_threshold_can_be_chosen_for_a_degree(write_embeddings, tmp_path):
     assert result.counts["clips_by_degree"] == {"0": 1, "1": 2, "2-3": 2}
 
 
-def test_full_disk_is_told_and_an_earlier_graph_stays(write_embeddings, tmp_path, monkeypatch):
+def test_full_disk_is_reported_and_an_earlier_graph_stays(write_embeddings, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -211,8 +211,7 @@ def test_graph_without_edges_is_refused_and_an_earlier_one_stays(
     build_graph(similarity_threshold=0.5, **settings)
     earlier = out.read_text()
 
-    message = "no two of the 5 clips reach 0.97, .* --similarity-threshold auto --target-degree 6"
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match="similarity_threshold: .* 5 clips reach 0.97"):
         build_graph(similarity_threshold=0.97, **settings)
     assert out.read_text() == earlier != ""
 
@@ -223,15 +222,15 @@ def test_graph_without_edges_is_refused_and_an_earlier_one_stays(
         ({"similarity_threshold": 1.01}, "similarity_threshold: .* received 1.01"),
         ({"similarity_threshold": -1.01}, "similarity_threshold: .* received -1.01"),
         ({"similarity_threshold": float("nan")}, "similarity_threshold: .* received nan"),
-        ({"similarity_threshold": "auto"}, "target_degree: .* auto needs it, .* e.g. --target-d"),
-        ({"target_degree": 2.0}, "target_degree: .* received 2.0 beside .* 0.99"),
+        ({"similarity_threshold": "auto"}, "target_degree: .* received none"),
+        ({"target_degree": 2.0}, "target_degree: .* received 2.0 .* 0.99"),
         ({"similarity_threshold": "auto", "target_degree": 0.0}, "target_degree: .* received 0.0"),
         ({"similarity_threshold": "auto", "target_degree": 5.0}, "target_degree: .* 5 clips"),
         ({"lsh_splits": -1}, "lsh_splits: must be 0 or more; received -1"),
         ({"lsh_rounds": 0}, "lsh_rounds: must be 1 or more; received 0"),
         ({"max_neighbors": 0}, "max_neighbors: must be 1 or more; received 0"),
         ({"cells_per_clip": 0}, "cells_per_clip: must be 1 or more; received 0"),
-        ({"splits": ("train", "test")}, "splits: the test split must have no part in graph"),
+        ({"splits": ("train", "test")}, "splits: the test split"),
         ({"splits": ("val",)}, "holds no records of the split 'val'"),
     ],
 )
@@ -251,7 +250,7 @@ def test_settings_out_of_range_are_refused(setting, message, write_embeddings, t
         ({"a": [1, 0], "b": [1, np.nan]}, "finite.* b\\b"),
         ({"a": [1, 0], "b": [np.inf, 1]}, "finite.* b\\b"),
         ({"a": [1, 0], "b": [1, 0, 0]}, "2 numbers.* b\\b"),
-        ({"a": [1, 0], "c": [1], "b": []}, "must have numbers.* b\\b"),
+        ({"a": [1, 0], "c": [1], "b": []}, "numbers.* b\\b"),
         (
             {"a": [1, 0], "b": [0, 0], "c": [0, 0], "d": [0, 0], "e": [0, 0], "g": [0, 0]},
             "all zero.* c, e\\b",
@@ -259,7 +258,7 @@ def test_settings_out_of_range_are_refused(setting, message, write_embeddings, t
         ({"a": [1, 0], "b\tc": [1, 1]}, "without tab and line break\\b"),
         ({"a": [1, 0], "b\nc": [1, 1]}, "without tab and line break\\b"),
         ({"": [1, 0], "b": [1, 1]}, "the id '' is missing"),
-        ({}, "at least one embedding is needed; received none in 2 files"),
+        ({}, "at least one .* 2 files"),
     ],
 )
 def test_unusable_embeddings_are_named_and_an_earlier_graph_stays(
@@ -274,7 +273,7 @@ def test_unusable_embeddings_are_named_and_an_earlier_graph_stays(
     assert out.read_text() == earlier != ""
 
 
-def test_doubled_ids_are_named(write_embeddings, tmp_path):
+def test_duplicate_ids_are_named(write_embeddings, tmp_path):
     write_embeddings(ON_PAPER, split="val")
     folder = write_embeddings({"x": [1, 2], "y": [2, 3], "d": [1, 2], "b": [3, 4]})
 
@@ -299,10 +298,10 @@ def test_two_upstreams_are_refused_before_anything_is_compared(
         build_graph(embeddings=folder, out=tmp_path / "graph.tsv", splits=("train", "val"))
 
 
-def test_features_are_told_from_embeddings(write_features, tmp_path):
+def test_features_are_not_taken_for_embeddings(write_features, tmp_path):
     folder = write_features({"a": (1.0, 0), "b": (2.0, 1)})
 
-    with pytest.raises(InputError, match="train-00000.*: .*'embedding'.* not one of features"):
+    with pytest.raises(InputError, match="train-00000.*: .*'embedding'"):
         build_graph(embeddings=folder, out=tmp_path / "graph.tsv")
 
 

@@ -114,7 +114,7 @@ def test_random_is_seeded(control):
 
 
 @pytest.mark.slow
-def test_random_reaches_all_graphs_of_the_same_degrees_alike(control):
+def test_random_reaches_all_graphs_of_the_same_degrees_equally_often(control):
     # On five clips with two neighbours each, rings in one of twelve orders.
     clips = dict.fromkeys("abcde", ("", "joy"))
     ring = dict.fromkeys([("a", "b"), ("b", "c"), ("c", "d"), ("d", "e"), ("a", "e")], 0.5)
@@ -228,13 +228,18 @@ def test_a_single_edge_can_be_made_wrong(control):
     ("graph", "emotions", "settings", "message"),
     [
         ({}, "xxy", {"kind": "random"}, "has no edge"),
-        ({("a", "a"): 1}, "xxy", {"kind": "random"}, "a clip with itself"),
-        ({("a", "x"): 1}, "xxy", {"kind": "random"}, "1 of its 2 clips are not in"),
-        ({("a", "b"): 1, ("b", "c"): 1}, "xxy", {"kind": "random"}, "2 edges could not be swapped"),
-        ({("a", "c"): 1}, "xxy", {"kind": "oracle"}, "no edge joins two clips of one emotion"),
-        ({("a", "b"): 1}, "xxy", {"kind": "random", "purity": 0.5}, "belongs to kind oracle"),
-        ({("a", "b"): 1}, "xxy", {"kind": "oracle", "purity": 1.5}, "0 to 1; received 1.5"),
-        ({("a", "b"): 1}, "xxx", {"kind": "oracle", "purity": 0.0}, "of 1 edges .* 1 found no"),
+        ({("a", "a"): 1}, "xxy", {"kind": "random"}, "graph.tsv: .* itself .*a"),
+        ({("a", "x"): 1}, "xxy", {"kind": "random"}, "not in .*manifest.csv .* x"),
+        ({("a", "b"): 1, ("b", "c"): 1}, "xxy", {"kind": "random"}, "2 edges .* swapped"),
+        ({("a", "c"): 1}, "xxy", {"kind": "oracle"}, "graph.tsv: no edge"),
+        (
+            {("a", "b"): 1},
+            "xxy",
+            {"kind": "random", "purity": 0.5},
+            "purity: .* received 0.5 for random",
+        ),
+        ({("a", "b"): 1}, "xxy", {"kind": "oracle", "purity": 1.5}, "purity: .* received 1.5"),
+        ({("a", "b"): 1}, "xxx", {"kind": "oracle", "purity": 0.0}, "purity: of 1 edges"),
     ],
 )
 def test_what_has_no_control_is_refused(graph, emotions, settings, message, control, tmp_path):

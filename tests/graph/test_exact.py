@@ -143,8 +143,8 @@ def test_the_nearest_are_those_of_the_whole_graph(kind, count, write_embeddings)
 
     expected = {
         (source, target)
-        for source, each in neighbors.items()
-        for _, target in sorted(each, reverse=True)[:count]
+        for source, found in neighbors.items()
+        for _, target in sorted(found, reverse=True)[:count]
     }
     pairs = list(zip(found.sources, found.targets, strict=True))
     assert pairs == sorted(expected)
@@ -158,14 +158,14 @@ def test_packing_is_the_same_with_the_nearest_only(
 ):
     vectors, threshold = KINDS[kind]
     vectors = read_vectors(all_files(write_embeddings(by_id(vectors))))
-    features = write_features({each: (i, i % 2) for i, each in enumerate(vectors.ids)})
+    features = write_features({name: (i, i % 2) for i, name in enumerate(vectors.ids)})
     packed = []
     for limit in (None, count):
         graph, out = tmp_path / f"{limit}.tsv", tmp_path / f"packed {limit}"
         edges = find_edges(vectors, threshold, max_neighbors=limit)
         write_graph(graph, vectors.ids, edges)
         pack_neighbors(features=features, graph=graph, out=out, max_neighbors=count)
-        packed.append([str(each) for each in read_examples(sorted(out.glob("*.tfrecord")))])
+        packed.append([str(example) for example in read_examples(sorted(out.glob("*.tfrecord")))])
 
     assert packed[0] == packed[1]
     assert max(text.count("_weight") for text in packed[0]) == count

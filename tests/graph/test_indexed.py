@@ -208,7 +208,7 @@ def test_clips_without_a_label_can_be_fetched(pack):
 
     rows = np.flatnonzero(clips.labels == UNLABELLED)
     elements = [*clips.at(tf.data.Dataset.from_tensor_slices(rows)).as_numpy_iterator()]
-    found = {each["id"].decode(): each["NL_nbr_0_logmel"][0, 0] for each in elements}
+    found = {clip["id"].decode(): clip["NL_nbr_0_logmel"][0, 0] for clip in elements}
     assert found == {"ü": CLIPS["a"][0], "v": CLIPS["b"][0]}
 
 
@@ -369,7 +369,7 @@ def cut(path: Path) -> None:
         (lambda path: np.save(path, np.array(["a", 1], object)), "is missing, cut off or damaged"),
         (
             lambda path: np.save(path, np.load(path)[:-1]),
-            r"must be float32 of shape \(5, 2, 3\).*; received float32 \(4, 2, 3\)\. Pack again",
+            r"must be float32 of shape \(5, 2, 3\).*; received float32 \(4, 2, 3\)",
         ),
         (
             lambda path: np.save(path, np.load(path).astype(np.float64)),
@@ -393,8 +393,8 @@ def test_spoilt_features_are_refused(spoil, message, pack):
 @pytest.mark.parametrize(
     ("neighbors", "message"),
     [
-        ([[b"b"], [], [b"x"]], "every neighbour must be a clip of these shards.* record of c"),
-        ([[b"b", b"c"], [b"a"], []], "must be as many; pack again.* record of a"),
+        ([[b"b"], [], [b"x"]], "neighbour .* c\\b"),
+        ([[b"b", b"c"], [b"a"], []], "neighbor_weights .* a\\b"),
     ],
 )
 def test_spoilt_index_is_refused(neighbors, message, tmp_path):

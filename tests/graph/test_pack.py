@@ -146,11 +146,11 @@ def test_splits_are_joined(write_features, write_graph, tmp_path):
     )
 
     assert result.counts["clips_by_neighbors"] == {1: 2}
-    with pytest.raises(InputError, match=r"1 of its 2 clips .* \(train\) \(first: b\)"):
+    with pytest.raises(InputError, match=r"graph\.tsv: .* not in .*\(train\).* b\b"):
         pack_neighbors(features=features, graph=graph, out=tmp_path / "training")
 
 
-def test_both_forms_tell_the_same(write_features, write_graph, tmp_path):
+def test_both_forms_have_the_same_counts(write_features, write_graph, tmp_path):
     arguments = {"features": write_features(CLIPS), "graph": write_graph(*EDGES)}
     counts = [
         pack_neighbors(**arguments, out=tmp_path / form, form=form).counts
@@ -199,7 +199,7 @@ def test_clip_in_two_splits_is_refused(form, write_features, write_graph, refuse
     features = write_features({"b": (2.0, 1)}, split="val")
 
     refuses(
-        r"val-.*\.tfrecord: the id 'b' is missing or doubled",
+        r"val-.*\.tfrecord: the id 'b' ",
         features=features,
         graph=write_graph("a b 0.9"),
         form=form,
@@ -211,12 +211,12 @@ def test_clip_in_two_splits_is_refused(form, write_features, write_graph, refuse
 @pytest.mark.parametrize(
     ("edges", "message"),
     [
-        (("a y 1", "z w 1", "x a 1", "a b 1"), r"4 of its 6 clips .*\(first: w, x, y\)\. Give"),
-        ((), r"has no edge; .* --similarity-threshold"),
-        (("a b 1", "a b c d"), "line 2 must be source<TAB>target<TAB>weight"),
+        (("a y 1", "z w 1", "x a 1", "a b 1"), r".* not in .*features \(train\).*4; .* w, x, y\b"),
+        ((), "has no edge"),
+        (("a b 1", "a b c d"), "line 2 "),
         (
             ("a b 1", "d d 0.9", "u u", "a a 1", "a a 0.5", "b b 1"),
-            r".* received 4 that join a clip with itself \(first: d, u, a\)",
+            r".* itself .*4; .* d, u, a\b",
         ),
     ],
 )
@@ -234,10 +234,10 @@ def test_graph_that_does_not_fit_is_refused(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_neighbors": 0}, "max_neighbors: must be at least 1; received 0"),
-        ({"splits": ("train", "test")}, "splits: the test split must have no part in graph"),
-        ({"form": "indexed", "shards": 0}, "shards: must be 1 to 99,999; received 0"),
-        ({"form": "official", "shards": 0}, "shards: must be 1 to 99,999; received 0"),
+        ({"max_neighbors": 0}, "max_neighbors: .* received 0"),
+        ({"splits": ("train", "test")}, "splits: the test split"),
+        ({"form": "indexed", "shards": 0}, "shards: .* received 0"),
+        ({"form": "official", "shards": 0}, "shards: .* received 0"),
     ],
 )
 def test_settings_have_bounds(settings, message, write_features, write_graph, refuses):
@@ -267,8 +267,7 @@ def test_features_of_another_length_are_refused(form, write_features, write_grap
             writer.write(feature_example(utterance_id, logmel, label))
 
     refuses(
-        r"train-00001-of-00002\.tfrecord: every clip must have 2 x 3 numbers, as description\.json "
-        "says; .* Not so the record of b, d, lonely",
+        r"train-00001-of-00002\.tfrecord: .* 2 x 3 numbers.* b, d, lonely\b",
         features=features,
         graph=write_graph(*EDGES),
         form=form,
@@ -282,7 +281,7 @@ def test_folder_without_labels_is_refused(form, write_features, write_graph, ref
         writer.write(embedding_example("a", np.ones(2, np.float32)))
 
     refuses(
-        "the record of a has no label; .*extract_features",
+        r"train-00000-of-00002\.tfrecord: .* label.* a\b",
         features=features,
         graph=write_graph("a b"),
         form=form,

@@ -84,7 +84,7 @@ def test_agrees_with_a_search_clip_by_clip(across_speakers, monkeypatch):
         vectors, emotions, speakers, neighbors=(2, 5), across_speakers=across_speakers
     )
 
-    assert found == pytest.approx({count: np.mean(each) for count, each in shares.items()})
+    assert found == pytest.approx({count: np.mean(share) for count, share in shares.items()})
 
 
 def test_of_equals_the_earlier_is_nearer():
@@ -102,8 +102,8 @@ def test_of_equals_the_earlier_is_nearer():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"neighbors": (1, 5), "across_speakers": False}, "can have 4 neighbours here, so 5 are"),
-        ({"neighbors": (3,), "across_speakers": True}, "can have 2 neighbours here, so 3 are"),
+        ({"neighbors": (1, 5), "across_speakers": False}, "neighbors: .* 4 .* 5 "),
+        ({"neighbors": (3,), "across_speakers": True}, "neighbors: .* 2 .* 3 "),
         ({"embeddings": FIVE * [[1], [0], [1], [1], [0]]}, "embeddings: 2 of 5 are all zero"),
         ({"embeddings": FIVE * [[1], [np.nan], [1], [1], [1]]}, "embeddings: 1 of 5"),
     ],
@@ -122,5 +122,5 @@ def test_what_cannot_be_compared_is_refused(arguments, message):
 
 
 def test_chance_needs_other_speakers():
-    with pytest.raises(InputError, match="speakers: 2 of 2 clips have no other clip"):
+    with pytest.raises(InputError, match="speakers: 2 of 2"):
         chance_agreement(["joy", "joy"], ["s1", "s1"], across_speakers=True)

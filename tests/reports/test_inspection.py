@@ -208,7 +208,7 @@ def random_graph(emotions, speakers, *, pure: bool) -> ClipGraph:
 def test_shuffled_labels():
     random = np.random.default_rng(0)
     emotions, speakers = random.choice(list("xyz"), 60), random.choice(list("pqrs"), 60)
-    blind, pure = (random_graph(emotions, speakers, pure=each) for each in (False, True))
+    blind, pure = (random_graph(emotions, speakers, pure=pure) for pure in (False, True))
     for_blind, for_pure = shuffle_labels([blind, pure], shuffles=300, seed=0)
 
     def truth(graph):
@@ -226,10 +226,10 @@ def test_shuffled_labels():
 
 
 def test_speakers_keep_their_emotions_when_shuffled():
-    # Who speaks tells the emotion, so nothing is left to shuffle within speakers.
+    # The speaker determines the emotion, so nothing is left to shuffle within speakers.
     emotions = np.repeat(["x", "y"], 10)
-    told = random_graph(emotions, np.repeat(["p", "q", "r", "s"], 5), pure=True)
-    (found,) = shuffle_labels([told], shuffles=40, seed=0)
+    graph = random_graph(emotions, np.repeat(["p", "q", "r", "s"], 5), pure=True)
+    (found,) = shuffle_labels([graph], shuffles=40, seed=0)
 
     across = found["within_class_across_speakers"]
     assert (across.mean, across.low, across.high, across.as_large) == (1, 1, 1, 40)
@@ -248,6 +248,7 @@ def test_blank_labels_stay_blank_when_shuffled():
     assert found["within_class_within_speaker"] is None
 
 
+@pytest.mark.slow
 def test_same_inputs_same_bytes(write, tmp_path):
     arguments = write()
     for name in ("first", "second"):
@@ -303,13 +304,13 @@ def test_too_few_or_equal_directions_make_no_map(vectors):
 
 def test_splits_are_those_of_the_record(write):
     edges = EDGES | {"a1 v1": 0.6}
-    with pytest.raises(InputError, match=r"1 of its 6 clips are not in .*\(train\) \(first: v1\)"):
+    with pytest.raises(InputError, match=r"graph.tsv: .* not in .*\(train\).* v1\b"):
         inspect(write(edges=edges))
     page, facts, _ = inspect(write(edges=edges, splits=["train", "val"]))
 
     assert (facts["splits"], facts["clips"]) == (["train", "val"], 8)
     assert "similarity at least 0.5123, builder exact" in page.text
-    with pytest.raises(InputError, match=r"\(train\) \(first: v1\)"):
+    with pytest.raises(InputError, match=r"graph.tsv: .* not in .*\(train\).* v1\b"):
         inspect(write(edges=edges, splits=["train", "val"]), splits=("train",))
 
 
@@ -347,6 +348,7 @@ def test_some_clips_without_emotion_or_speaker(write):
     assert [row["weight"] for row in wrong] == ["0.950000", "0.850000"]
 
 
+@pytest.mark.slow
 def test_weights_of_other_embeddings(write):
     vectors = {row.partition(",")[0]: [1, i] for i, row in enumerate(ROWS)}
     fitting = {"a1 a2": 2**-0.5, "a2 a3": 3 / 10**0.5}
@@ -375,8 +377,8 @@ def test_absolute_paths_of_clips_are_cut(write):
         ({"max_neighbors": 0}, "max_neighbors: must be at least 1; received 0"),
         ({"shuffles": 0}, "shuffles: must be at least 1"),
         ({"map_clips": 0}, "map_clips: must be at least 1"),
-        ({"splits": ("trian",)}, r"splits: must be some of train, val, test; received \('trian'"),
-        ({"splits": ()}, "splits: must be some of"),
+        ({"splits": ("trian",)}, r"splits: .*train, val, test; received \('trian'"),
+        ({"splits": ()}, "splits: .*train, val, test"),
     ],
 )
 def test_settings_out_of_range(settings, message, write):
@@ -385,12 +387,12 @@ def test_settings_out_of_range(settings, message, write):
 
 
 def test_graph_of_another_corpus(write):
-    with pytest.raises(InputError, match=r"graph.tsv: 2 of its 2 .*target.csv.*first: x1, y1"):
+    with pytest.raises(InputError, match=r"graph.tsv: .* not in .*target.csv.* x1, y1\b"):
         inspect(write(edges={"x1 y1": 0.9}))
 
 
 def test_split_without_clips(write):
-    with pytest.raises(InputError, match=r"target.csv: has no clip in val; choose other splits"):
+    with pytest.raises(InputError, match="target.csv: .* val"):
         inspect(write(ROWS[:7]), splits=("val",))
 
 
@@ -399,7 +401,7 @@ def test_embeddings_of_another_corpus(write, tmp_path):
     other = pd.read_csv(arguments["manifest"]).query("utterance_id not in ['k1', 't1']")
     other.to_csv(arguments["manifest"], index=False)
 
-    with pytest.raises(InputError, match=r"embeddings: 2 of its 9 .* not in .*first: k1, t1\)"):
+    with pytest.raises(InputError, match=r"embeddings: .* not in .*target.csv.* k1, t1\b"):
         inspect(arguments)
 
 
@@ -408,7 +410,7 @@ def test_node_without_embedding(write):
     with ShardWriter(arguments["embeddings"], "train", 2) as writer:
         writer.write(embedding_example("a1", np.ones(4, np.float32)))
 
-    with pytest.raises(InputError, match=r"6 of the graph's 7 clips have no .*first: a2, a3, j1"):
+    with pytest.raises(InputError, match=r"embeddings: .* no embedding .*6; .* a2, a3, j1\b"):
         inspect(arguments)
 
 
