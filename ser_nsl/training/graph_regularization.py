@@ -46,15 +46,20 @@ class GraphRegularization(nsl.keras.GraphRegularization):
 
     Example:
         >>> from ser_nsl.audio import Description
-        >>> from ser_nsl.networks import load_model
         >>> from ser_nsl.training import training_clips
-        >>> network, description = load_model("model")
-        >>> model = GraphRegularization(network, graph_config(neighbors=2, alpha=0.5), layer="fc1")
-        >>> model.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> network = tf.keras.Sequential([
+        ...     tf.keras.Input((36, 64), name="logmel"),  # frames x Mel bands
+        ...     tf.keras.layers.GlobalAveragePooling1D(),
+        ...     tf.keras.layers.Dense(3, name="logits"),
+        ... ])
+        >>> config = graph_config(neighbors=2, alpha=0.5)
+        >>> model = GraphRegularization(network, config, layer="logits")
+        >>> loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("adam", loss, run_eagerly=True)
+        >>> description = Description.load("features")
         >>> clips = training_clips("training", ["train"], description, neighbors=2)
-        >>> inputs, labels, weights = next(iter(clips.batches(batch_size=4)))
-        >>> losses = model.test_on_batch(inputs, labels, return_dict=True)
-        >>> sorted(losses)
+        >>> history = model.fit(clips.batches(), epochs=1, verbose=0).history
+        >>> sorted(history)
         ['loss', 'scaled_graph_loss']
     """
 
