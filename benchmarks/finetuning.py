@@ -1,8 +1,8 @@
-"""Measures fine-tuning: the base model in little memory, and frozen convolutions run only once.
+"""Measures fine-tuning: the base model in little memory, and the cache of frozen convolutions.
 
     python benchmarks/finetuning.py --out results/finetuning
 
-Weights are random and clips are noise; neither makes a difference to time and memory.
+Weights are random and clips are noise, which changes neither time nor memory.
 """
 
 import json
@@ -37,10 +37,10 @@ def main(
 
     Args:
         out: Folder for `finetuning.md` and `finetuning.json`.
-        precisions: Of the base model's training step.
-        accumulate: Parts of its batch of 16.
-        clips: Clips of the epochs with and without cache.
-        epochs: Number of those epochs, of which the fastest counts.
+        precisions: Precisions of the base model's training step.
+        accumulate: Number of parts of its batch of 16.
+        clips: Number of clips in the epochs with and without cache.
+        epochs: Number of these epochs, of which the fastest counts.
     """
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / "base"
@@ -178,13 +178,13 @@ def cached_epochs(folder: Path, clips: int, epochs: int) -> list[dict[str, objec
 
 
 def noise(clips: int, seconds: float) -> np.ndarray:
-    """White noise, float32, shape `(clips, samples)`."""
+    """Returns white noise, float32, shape `(clips, samples)`."""
     shape = (clips, round(seconds * _SAMPLE_RATE_HZ))
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
 def facts(start: float, model) -> dict[str, float]:
-    """Time since `start`, the process's peak memory, and the model's size."""
+    """Returns the time since `start`, the process's peak memory, and the model's size."""
     return {
         "parameters (million)": round(model.num_parameters() / 1e6, 1),
         "seconds": round(time.perf_counter() - start, 2),
@@ -193,7 +193,7 @@ def facts(start: float, model) -> dict[str, float]:
 
 
 def describe(measured: Mapping[str, object]) -> str:
-    """The tables, with what they say."""
+    """Returns the tables with their explanations."""
 
     def table(name: str) -> str:
         return tabulate(measured[name], headers="keys", tablefmt="github")
@@ -213,7 +213,7 @@ def describe(measured: Mapping[str, object]) -> str:
             "",
             table("base"),
             "",
-            "## Frozen convolutions: what an epoch takes",
+            "## Frozen convolutions: seconds per epoch",
             "",
             "The small model that the experiments make, on clips of 4 s.",
             "",

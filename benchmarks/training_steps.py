@@ -1,8 +1,8 @@
-"""Measures what a step of training costs with a graph, beside plain training.
+"""Measures the cost of a training step with a graph, beside plain training.
 
     python benchmarks/training_steps.py --out results/training_steps
 
-Every case is a process of its own, in which plain steps and steps with a graph take turns.
+Every case runs in a process of its own, in which plain steps and steps with a graph take turns.
 """
 
 import atexit
@@ -32,7 +32,7 @@ _NEIGHBORS = (3, 6, 9)
 _BATCH = 16
 _CLIPS = 320
 _CLIP_SECONDS = 3
-_BARS = {"packed": lambda n: 1 + n, "batch": lambda n: 1.15, "bank": lambda n: 1.15}
+_LIMITS = {"packed": lambda n: 1 + n, "batch": lambda n: 1.15, "bank": lambda n: 1.15}
 
 
 def main(
@@ -46,9 +46,9 @@ def main(
 
     Args:
         out: Folder for `training_steps.md` and `training_steps.json`.
-        turns: How often plain steps and steps with a graph take turns; 1 for a trial.
-        networks: Which networks.
-        parts: Which tables; the others stay as they are in `out`.
+        turns: Number of turns of plain steps and steps with a graph; 1 for a trial.
+        networks: Names of the networks.
+        parts: Tables to measure; the others stay as they are in `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "training_steps.json"
@@ -69,14 +69,14 @@ def main(
 
 
 def in_process(function: Callable, *arguments: Any) -> Any:
-    """Calls a function where nothing has taken memory before."""
+    """Calls a function in a new process, so that its peak memory is its own."""
     # Forked processes would inherit TensorFlow's threads, which do not survive that.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def measure_steps(network: str, source: str, neighbors: int, turns: int) -> dict[str, Any]:
-    """Times plain steps and steps with a graph in turns; memory is that of the latter."""
+    """Times plain steps and steps with a graph in turns, and the memory of the latter."""
     graph_step = stepper(network, source, neighbors)
     graph_step()
     peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
@@ -89,7 +89,7 @@ def measure_steps(network: str, source: str, neighbors: int, turns: int) -> dict
         "plain_milliseconds": round(plain * 1e3, 1),
         "graph_milliseconds": round(graph * 1e3, 1),
         "ratio": round(graph / plain, 3),
-        "bar": _BARS[source](neighbors),
+        "bar": _LIMITS[source](neighbors),
         "peak_gigabytes": peak,
     }
 
@@ -108,7 +108,7 @@ def measure_precision(network: str, turns: int) -> dict[str, Any]:
 
 
 def in_turns(one: Callable, other: Callable, turns: int) -> tuple[float, float]:
-    """Median seconds of each, after a first call of both."""
+    """Returns the median seconds of each, after a first call of both."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(turns + 1):
         for step, times in zip((one, other), seconds, strict=True):
@@ -121,14 +121,14 @@ def in_turns(one: Callable, other: Callable, turns: int) -> tuple[float, float]:
 
 
 def stepper(network: str, source: str | None, neighbors: int, precision: str = "float32"):
-    """A function that takes one step of training on the next batch, held in memory."""
+    """Returns a function that takes one step of training on the next batch, held in memory."""
     train, clips, order = trainable(network, source, neighbors, precision)
     batches = cycle([*clips.batches(order, _BATCH, seed=0, steps=0)])
     return lambda: train(next(batches))
 
 
 def measure_input(network: str, source: str) -> dict[str, Any]:
-    """Share of an epoch spent in steps, three neighbours; the rest waits for batches."""
+    """Measures the share of an epoch spent in steps, not waiting for batches; 3 neighbours."""
     from ser_nsl.training.devices import divided
 
     train, clips, order = trainable(network, source, 3, "float32")
@@ -148,7 +148,7 @@ def measure_input(network: str, source: str) -> dict[str, Any]:
 
 
 def trainable(network: str, source: str | None, neighbors: int, precision: str):
-    """A step of training, and clips read from training records."""
+    """Returns a step of training, clips read from training records, and their order."""
     import tensorflow as tf
 
     from ser_nsl.audio.features import Description
@@ -178,7 +178,7 @@ def trainable(network: str, source: str | None, neighbors: int, precision: str):
 
 
 def write_records(folder: Path, neighbors: int) -> Path:
-    """Training records of clips of noise, in a graph where near clips are neighbours."""
+    """Writes training records of clips of noise, in a graph of adjacent clips."""
     from ser_nsl.audio.features import Description
     from ser_nsl.audio.records import ShardWriter, feature_example
     from ser_nsl.audio.settings import FrontEndConfig
@@ -210,16 +210,16 @@ def write_records(folder: Path, neighbors: int) -> Path:
 
 
 def describe(measured: dict[str, Any]) -> str:
-    """The tables, with what they say."""
+    """Returns the tables with their explanations."""
     sections = {
-        "Steps": "Milliseconds a step, medians; `bar` is the most that the ratio may be. Memory is "
+        "Steps": "Milliseconds per step, medians; `bar` is the upper limit of the ratio. Memory is "
         "the peak of a process that has only taken a step with the graph, TensorFlow with it.",
         "Precision": "Plain steps.",
         "Input": "Share of an epoch that is spent in steps, three neighbours, median of three "
-        "epochs; in the rest the model waits for its next batch. At least 0.95 is wanted.",
+        "epochs; in the rest the model waits for its next batch. It should be at least 0.95.",
     }
     lines = [
-        "# What a step of training costs",
+        "# Cost of a training step",
         "",
         f"Made by `benchmarks/training_steps.py` on {measured['machine']}: batches of {_BATCH} "
         f"clips of {_CLIP_SECONDS} s. Plain steps "

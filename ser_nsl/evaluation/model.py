@@ -50,7 +50,7 @@ def evaluate(
         >>> scored = evaluate(model_dir=Path("model"), records=Path("features"),
         ...     out=Path("metrics.json"))
         >>> scored.counts["clips"], read_metrics(Path("metrics.json"))["classes"]
-        (6, ['anger', 'neutral', 'sadness'])
+        (12, ['anger', 'neutral', 'sadness'])
     """
     from ser_nsl.training.data import labelled_clips  # TensorFlow takes seconds to import
 

@@ -5,14 +5,10 @@ model is `logmel`, its last layer gives logits, and it names the layers that a g
 (`fc1`, `fc2`).
 
 Example:
-    >>> description = Description.load("features")
-    >>> for name, network in NETWORKS.items():
-    ...     print(f"{name} {network(description).count_params() / 1e6:.2f} million parameters")
-    vgg15 14.86 million parameters
-    resnet9 4.96 million parameters
-    resnet9_quarter 0.34 million parameters
-    cnn6 4.44 million parameters
-    mobilenet15 0.67 million parameters
+    >>> list(NETWORKS)
+    ['vgg15', 'resnet9', 'resnet9_quarter', 'cnn6', 'mobilenet15']
+    >>> NETWORKS["resnet9_quarter"](Description.load("features")).count_params()
+    337491
 """
 
 from __future__ import annotations

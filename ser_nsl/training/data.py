@@ -31,6 +31,11 @@ class LabelledClips(NamedTuple):
         dataset: Elements `(inputs, label)`. Inputs are `logmel`, float32, shape `(frames, mels)`,
             in dB, and `embedding`, float32, shape `(256,)`, where embeddings are given.
         labels: Labels by id, in the dataset's order.
+
+    Example:
+        >>> clips = labelled_clips(Path("features"), ["test"], Description.load("features"))
+        >>> list(clips.labels.items())[:2]
+        [('03-01-01-01-01-01-02', 1), ('03-01-01-01-01-02-02', 1)]
     """
 
     dataset: tf.data.Dataset
@@ -63,8 +68,8 @@ def labelled_clips(
         >>> description = Description.load("features")
         >>> clips = labelled_clips(Path("features"), ["val"], description)
         >>> inputs, labels = next(iter(clips.dataset.batch(8)))
-        >>> inputs["logmel"].shape, description.classes[labels[0]]
-        (TensorShape([6, 36, 64]), ...)
+        >>> len(clips.labels), inputs["logmel"].shape  # clips x frames x Mel bands
+        (12, TensorShape([8, 36, 64]))
     """
     labels = read_labels(records, *splits)
     labels = {key: label for key, label in labels.items() if label != UNLABELLED}
@@ -86,6 +91,12 @@ class TrainingClips:
         neighbors: Rows of each clip's neighbours, int, shape `(clips, n)`; the clip's own in place
             of missing ones.
         weights: Weights of these edges, float32, shape `(clips, n)`; 0 for missing ones.
+
+    Example:
+        >>> description = Description.load("features")
+        >>> clips = training_clips(Path("training"), ["train"], description, neighbors=2)
+        >>> len(clips.ids), clips.neighbors.shape
+        (12, (12, 2))
     """
 
     ids: Sequence[str]

@@ -23,7 +23,8 @@ from ser_nsl.errors import InputError
 from ser_nsl.training.data import TrainingClips
 from ser_nsl.training.settings import Distance, NeighborSource, TrainingConfig
 
-ROW, NEIGHBOR_ROWS, NEIGHBOR_WEIGHTS = "NL_row", "NL_nbr_rows", "NL_nbr_weights"
+_ROW, _NEIGHBOR_ROWS, _NEIGHBOR_WEIGHTS = "NL_row", "NL_nbr_rows", "NL_nbr_weights"
+_LINKS = {_ROW: tf.int64, _NEIGHBOR_ROWS: tf.int64, _NEIGHBOR_WEIGHTS: tf.float32}
 """Inputs for `batch` and `bank`: the row of a clip, and the rows and weights of its neighbours."""
 
 
@@ -46,15 +47,20 @@ class GraphRegularization(nsl.keras.GraphRegularization):
 
     Example:
         >>> from ser_nsl.audio import Description
-        >>> from ser_nsl.networks import load_model
         >>> from ser_nsl.training import training_clips
-        >>> network, description = load_model("model")
-        >>> model = GraphRegularization(network, graph_config(neighbors=2, alpha=0.5), layer="fc1")
-        >>> model.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> network = tf.keras.Sequential([
+        ...     tf.keras.Input((36, 64), name="logmel"),  # frames x Mel bands
+        ...     tf.keras.layers.GlobalAveragePooling1D(),
+        ...     tf.keras.layers.Dense(3, name="logits"),
+        ... ])
+        >>> config = graph_config(neighbors=2, alpha=0.5)
+        >>> model = GraphRegularization(network, config, layer="logits")
+        >>> loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("adam", loss, run_eagerly=True)
+        >>> description = Description.load("features")
         >>> clips = training_clips("training", ["train"], description, neighbors=2)
-        >>> inputs, labels, weights = next(iter(clips.batches(batch_size=4)))
-        >>> losses = model.test_on_batch(inputs, labels, return_dict=True)
-        >>> sorted(losses)
+        >>> history = model.fit(clips.batches(), epochs=1, verbose=0).history
+        >>> sorted(history)
         ['loss', 'scaled_graph_loss']
     """
 
@@ -169,7 +175,8 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         """
         with self.distribute_strategy.scope():
             for inputs in clips:
-                self._remember(_rows(inputs[ROW]), self._encode(_features(inputs)))
+                rows = tf.cast(tf.reshape(inputs[_ROW], [-1]), tf.int64)
+                self._remember(rows, self._encode(_features(inputs)))
 
     @tf.function(reduce_retracing=True)
     def _encode(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -200,10 +207,10 @@ class GraphRegularization(nsl.keras.GraphRegularization):
 
         Their shapes are `(batch, neighbours, width)` and `(batch, neighbours, 1)`.
         """
-        others = tf.gather(self._bank_of(embeddings.shape[1]), links[NEIGHBOR_ROWS])
+        others = tf.gather(self._bank_of(embeddings.shape[1]), links[_NEIGHBOR_ROWS])
         known = tf.reduce_all(tf.math.is_finite(others), axis=-1, keepdims=True)
-        self._remember(links[ROW], embeddings)
-        weights = links[NEIGHBOR_WEIGHTS][..., tf.newaxis]
+        self._remember(links[_ROW], embeddings)
+        weights = links[_NEIGHBOR_WEIGHTS][..., tf.newaxis]
         return tf.where(known, others, 0.0), tf.where(known, weights, 0.0)
 
     def _remember(self, rows: tf.Tensor, embeddings: tf.Tensor) -> None:
@@ -240,27 +247,20 @@ class GraphRegularization(nsl.keras.GraphRegularization):
 
 
 def _features(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    links = (ROW, NEIGHBOR_ROWS, NEIGHBOR_WEIGHTS)
-    return {name: value for name, value in inputs.items() if name not in links}
+    return {name: value for name, value in inputs.items() if name not in _LINKS}
 
 
 def _links(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Returns the rows of the clips of the batch, and those of their neighbours with weights."""
-    missing = {ROW, NEIGHBOR_ROWS, NEIGHBOR_WEIGHTS} - inputs.keys()
+    missing = _LINKS.keys() - inputs.keys()
     if missing:
         raise InputError(
             f"inputs: the sources batch and bank need {', '.join(sorted(missing))}; received "
             f"only {', '.join(inputs)}."
         )
-    return {
-        ROW: _of_all_replicas(_rows(inputs[ROW])),
-        NEIGHBOR_ROWS: _of_all_replicas(tf.cast(inputs[NEIGHBOR_ROWS], tf.int64)),
-        NEIGHBOR_WEIGHTS: _of_all_replicas(tf.cast(inputs[NEIGHBOR_WEIGHTS], tf.float32)),
-    }
-
-
-def _rows(numbers: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.reshape(numbers, [-1]), tf.int64)
+    links = {name: tf.cast(inputs[name], dtype) for name, dtype in _LINKS.items()}
+    links[_ROW] = tf.reshape(links[_ROW], [-1])
+    return {name: _of_all_replicas(values) for name, values in links.items()}
 
 
 def _within_batch(
@@ -271,10 +271,10 @@ def _within_batch(
     Their shapes are `(batch, neighbours, width)` and `(batch, neighbours, 1)`. If a clip is in the
     batch twice, where one pass over the clips ends and the next begins, the first one counts.
     """
-    found = links[NEIGHBOR_ROWS][..., tf.newaxis] == links[ROW]  # batch x neighbours x batch
+    found = links[_NEIGHBOR_ROWS][..., tf.newaxis] == links[_ROW]  # batch x neighbours x batch
     # Not `tf.gather`, whose sparse gradient does not come back from other replicas.
     others = tf.gather_nd(embeddings, tf.argmax(found, axis=-1)[..., tf.newaxis])
-    weights = tf.where(tf.reduce_any(found, axis=-1), links[NEIGHBOR_WEIGHTS], 0.0)
+    weights = tf.where(tf.reduce_any(found, axis=-1), links[_NEIGHBOR_WEIGHTS], 0.0)
     return others, weights[..., tf.newaxis]
 
 

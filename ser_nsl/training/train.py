@@ -74,11 +74,16 @@ def train_downstream(
             not finite.
 
     Example:
-        >>> trained = train_downstream(features=Path("features"), method="nsl",
-        ...     training_records=Path("training"), max_neighbors=2, model="mobilenet15",
-        ...     training=TrainingConfig(epochs=1), out=Path("trained"))
+        >>> from ser_nsl.networks.blocks import classify, logmel_input
+        >>> def pooled(description):  # a network of your own
+        ...     return classify(*logmel_input(description), description, "pooled")
+        >>> NETWORKS["pooled"] = pooled
+        >>> trained = train_downstream(features=Path("features"), model="pooled",
+        ...     training_records=Path("training"), training=TrainingConfig(epochs=1),
+        ...     out=Path("trained"))
         >>> trained.counts["clips"], trained.counts["epochs"]
-        (24, 1)
+        (12, 1)
+        >>> del NETWORKS["pooled"]
     """
     from ser_nsl.training.data import labelled_clips, training_clips
     from ser_nsl.training.fit import fit

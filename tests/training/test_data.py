@@ -126,28 +126,6 @@ def test_clips_without_a_label_stand_among_those_with_neighbours(corpus):
     assert degrees == [0, 4]  # official records tell the neighbours of labelled clips only
 
 
-@pytest.mark.parametrize("neighbors", [0, 3])
-def test_both_forms_give_the_same_batches(neighbors, corpus):
-    one, other = (opened(corpus, form, neighbors=neighbors, label_share=0.8) for form in FORMS)
-    datasets = [
-        clips.batches(
-            shuffled(clips.labelled),
-            4,
-            seed=5,
-            steps=4,
-            class_weights=np.array([1, 2, 3], np.float32),
-        )
-        for clips in (one, other)
-    ]
-
-    assert datasets[0].element_spec == datasets[1].element_spec
-    for _ in range(2):
-        elements = [tf.nest.flatten([*dataset.as_numpy_iterator()]) for dataset in datasets]
-        assert len(elements[0]) == 4 * (3 + 2 * neighbors)
-        for value, again in zip(*elements, strict=True):
-            np.testing.assert_array_equal(value, again)
-
-
 def test_neighbour_of_no_weight_is_replaced_in_both_forms(corpus, tmp_path):
     graph = tmp_path / "graph.tsv"
     graph.write_text("train00\ttrain01\t0\ntrain00\ttrain02\t-1\n")
@@ -159,19 +137,6 @@ def test_neighbour_of_no_weight_is_replaced_in_both_forms(corpus, tmp_path):
 
         np.testing.assert_array_equal(inputs["NL_nbr_0_logmel"], corpus.logmel["train00"])
         np.testing.assert_array_equal(inputs["NL_nbr_1_logmel"], corpus.logmel["train02"])
-
-
-def test_indexed_features_are_not_kept_in_memory(corpus, tmp_path):
-    folder = shutil.copytree(corpus.indexed_records, tmp_path / "indexed")
-    clips = training_clips(folder, ("train",), corpus.description, neighbors=2)
-    batches = clips.batches(shuffled(clips.labelled), 4, seed=0, steps=0)
-    assert len([*batches]) == 4
-    for path in folder.glob("*.npy"):
-        np.lib.format.open_memmap(path, "r+")[:] = 7
-
-    for inputs, *_ in batches.as_numpy_iterator():
-        assert (inputs["logmel"] == 7).all()
-        assert (inputs["NL_nbr_1_logmel"] == 7).all()
 
 
 # Epochs
@@ -192,19 +157,6 @@ def test_every_clip_once_per_epoch_and_one_series_per_seed(corpus):
     assert epochs(2, 1)[0] != series[0]
     # An epoch is the same, whatever ran before.
     assert epochs(1, 1, first=1)[0] == series[1]
-
-
-def test_epochs_of_a_number_of_steps(corpus):
-    clips, steps = opened(corpus), 3
-    batches = clips.batches(shuffled(clips.labelled), 4, seed=0, steps=steps)
-
-    series = [numbers(batches) for _ in range(13)]
-
-    assert {tuple(map(len, epoch)) for epoch in series} == {(4,) * steps}
-    # 13 epochs are 4 x steps passes over 13 clips.
-    shown = np.array(series).reshape(4 * steps, 13)
-    expected = sorted(numbers_of(corpus, ids_of(corpus, "train")))
-    np.testing.assert_array_equal(np.sort(shown, axis=1), np.tile(expected, (4 * steps, 1)))
 
 
 def test_neighbours_meet_in_batches_of_all_clips(corpus):
@@ -256,11 +208,6 @@ def test_a_batch_without_labels_weighs_nothing(corpus):
     ((_, label, weight),) = batches.as_numpy_iterator()
     assert label.tolist() == [0, 0]
     assert weight.tolist() == [0, 0]
-
-
-def test_every_clip_weighs_1_where_all_have_labels(corpus):
-    for _, _, weight in opened(corpus).batches(batch_size=4):
-        np.testing.assert_array_equal(weight, np.ones_like(weight))
 
 
 # Known labels
@@ -390,16 +337,9 @@ def test_embeddings_of_another_width_are_refused(corpus, write_embeddings):
 # Damage
 
 
-def test_indexed_records_of_another_length_are_refused(corpus):
-    longer = replace(corpus.description, clip_samples=corpus.description.clip_samples + 256)
-
-    with pytest.raises(InputError, match=r"\.npy: must be float32 of shape \(8, 21, 16\), .* Pack"):
-        training_clips(corpus.indexed_records, ("train",), longer, neighbors=1)
-
-
 @pytest.mark.parametrize(
     ("opens", "records"),
-    [(labelled_clips, "features"), (training_clips, FORMS[0]), (training_clips, FORMS[1])],
+    [(labelled_clips, "features"), (training_clips, "indexed_records")],
 )
 def test_damage_is_found_before_training(opens, records, corpus, tmp_path):
     folder = shutil.copytree(getattr(corpus, records), tmp_path / records)

@@ -48,10 +48,11 @@ def test_two_workers_train_as_one(method, rate, corpus, tmp_path):
         workers.append(subprocess.Popen([sys.executable, "-c", script], env=environment))
     try:
         train_downstream(**given, out=tmp_path / "alone")
-        assert [worker.wait(180) for worker in workers] == [0, 0]
+        assert [worker.wait(1_800) for worker in workers] == [0, 0]  # unless they hang
     finally:
         for worker in workers:
             worker.kill()
+            worker.wait()
 
     alone, first, second = (
         json.loads((tmp_path / name / "history.json").read_text())
