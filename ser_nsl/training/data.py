@@ -35,7 +35,7 @@ class LabelledClips(NamedTuple):
     Example:
         >>> clips = labelled_clips(Path("features"), ["test"], Description.load("features"))
         >>> list(clips.labels.items())[:2]
-        [('03-01-01-01-01-01-02', 1), ('03-01-01-01-01-02-02', 1)]
+        [('03-01-01-01-01-01-01', 1), ('03-01-04-01-01-01-01', 2)]
     """
 
     dataset: tf.data.Dataset
@@ -125,6 +125,9 @@ class TrainingClips:
         Args:
             rows: Rows of the clips, int64, in their order.
             batch_size: Clips per batch.
+
+        Returns:
+            Dictionaries of inputs, batched.
         """
         return self.at(tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)).map(_inputs)
 

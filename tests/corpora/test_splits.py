@@ -177,7 +177,7 @@ def test_lists_of_a_file(tmp_path):
     config = SplitConfig(method="lists", lists=path)
     table = clips(EMOVO | {"7": ""})
 
-    with pytest.raises(InputError, match=r"1 speakers .*m3"):
+    with pytest.raises(InputError, match=r"speakers .*\(1; first: m3\)"):
         assign_splits(table, None, config)
     table = table[table["speaker"] != "m3"]
     split = assign_splits(table, None, config)

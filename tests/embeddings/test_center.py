@@ -42,14 +42,17 @@ def test_speakers_lose_their_own_mean(embeddings, make_manifest, tmp_path):
 @pytest.mark.parametrize(
     ("speakers", "message"),
     [
-        ({n: row for n, row in SPEAKERS.items() if n != "c"}, "manifest: .*1 clips .*first: c"),
+        (
+            {n: row for n, row in SPEAKERS.items() if n != "c"},
+            "manifest: .*lacks clips .*1; first: c",
+        ),
         (
             SPEAKERS | {name: {"speaker": "", "split": "val"} for name in "ef"},
-            "manifest: .*2 clips .*no speaker .*first: e, f",
+            "manifest: .*no speaker .*2; first: e, f",
         ),
         (
             SPEAKERS | {"d": {"speaker": "dora"}},
-            "manifest: .*2 speakers .*single clip.*first: bert, dora",
+            "manifest: .*single clip.*2; first: bert, dora",
         ),
     ],
 )

@@ -85,7 +85,7 @@ def test_unequal_clips_are_named(write, tmp_path):
     one = write("one", train={name: [1.0] for name in "abcd"})
     other = write("other", train={name: [1.0] for name in "aefg"})
 
-    with pytest.raises(InputError, match=r"one and .*other .*'train', but 6 .*\(first: b, c, d\)"):
+    with pytest.raises(InputError, match=r"'train' .*one and .*other .*\(6; first: b, c, d\)"):
         fuse_embeddings(embeddings=(one, other), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -94,7 +94,7 @@ def test_vectors_without_direction_are_refused(write, tmp_path):
     one = write("one", train={"a": [1.0, 0.0], "b": [0.0, 1.0]})
     other = write("other", train={"a": [0.0, 0.0], "b": [0.0, 1.0]})
 
-    with pytest.raises(InputError, match=r"other: 1 of 2 .*zero.*\(first: a\)"):
+    with pytest.raises(InputError, match=r"other: .*zero.*\(1; first: a\)"):
         fuse_embeddings(embeddings=(one, other), out=tmp_path / "out")
 
 

@@ -96,7 +96,7 @@ def test_hidden_labels_change_nothing(clips, embeddings, manifest, tmp_path):
     ("labels", "arguments", "message"),
     [
         (np.zeros(CLIPS, int), {}, "manifest: .*two emotions"),
-        (np.arange(50) % 3, {}, r"manifest: .*lacks 10 clips .*\(first: 5\d, 5\d, 5\d\)"),
+        (np.arange(50) % 3, {}, r"manifest: .*lacks clips .*\(10; first: 5\d, 5\d, 5\d\)"),
         (np.arange(CLIPS) % 3, {"label_share": 0.0}, "label_share: "),
     ],
 )

@@ -156,7 +156,7 @@ def test_target_clips_need_emotion_and_speaker(column, upstream, tone_manifest, 
     rows.loc[[3, 5], column] = ""
     rows.to_csv(tmp_path / "manifest.csv", index=False)
 
-    with pytest.raises(InputError, match=f"2 clips have no {column}") as error:
+    with pytest.raises(InputError, match=rf"clips have no {column} \(2;") as error:
         measure_upstream(
             upstream=upstream,
             source=tone_manifest,

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import runpy
 import shlex
 import shutil
 import zipfile
@@ -19,6 +18,7 @@ import tensorflow as tf
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
+from ser_nsl.pipeline.commands import make_report as make_report_command
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.reports import figures
@@ -329,8 +329,7 @@ def test_exact_graph_without_edges(tmp_path):
 
 def test_one_seed_one_method_no_recogniser(tmp_path):
     run = write_run(tmp_path / "run", None, uar={"add": {0: 0.5}})
-    script = Path(__file__).parents[2] / "tools" / "make_report.py"
-    result = runpy.run_path(str(script))["main"](run=run)
+    result = make_report_command(run=run)
     html, markdown, metrics = read(run / "report")
 
     assert result.out == run / "report"

@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ from omegaconf import OmegaConf
 
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.commands import make_report
 from ser_nsl.pipeline.experiment import Fold, Grid, Run, SweepConfig, list_runs
 from ser_nsl.reports import figures
 from ser_nsl.reports.sweep import make_sweep_report
@@ -106,8 +106,7 @@ def read(folder: Path) -> tuple[str, str, dict]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     folder = write_sweep(tmp_path_factory.mktemp("sweeps") / "tiny")
-    script = Path(__file__).parents[2] / "tools" / "make_report.py"
-    made = runpy.run_path(str(script))["main"](run=folder)
+    made = make_report(run=folder)
     assert made.out == folder
     return folder
 

@@ -323,7 +323,7 @@ def test_missing_embeddings_are_named(opens, corpus, write_embeddings):
     arguments = corpus.features, ("train",), corpus.description
 
     opens(*arguments, embeddings=write_embeddings(ids_of(corpus, "train")))
-    with pytest.raises(InputError, match=r"3 of 13 .* \(first: train00, train02, train07\)"):
+    with pytest.raises(InputError, match=r"of 13 clips.* \(3; first: train00, train02, train07\)"):
         opens(*arguments, embeddings=write_embeddings(known))
 
 

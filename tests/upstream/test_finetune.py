@@ -307,7 +307,7 @@ def test_full_disk_leaves_the_epoch_before(hard_to_repeat, whole, tmp_path, monk
             lambda table: table.assign(
                 duration_seconds=table["duration_seconds"].where(table["split"] != "val", 0.02)
             ),
-            r"0\.025 s.* 12 of split val .*\(first: 03-01-",
+            r"split val .* 0\.025 s \(12; first: 03-01-",
         ),
     ],
 )

@@ -67,7 +67,7 @@ def make_synthetic_corpus(
         >>> made.counts["clips"]
         14
         >>> sorted(path.name for path in Path("synthetic").rglob("*rab*.wav"))
-        ['NP_f_02_rab00a.wav', 'NP_m_01_rab00a.wav']
+        ['NP_m_01_rab00a.wav', 'PR_f_02_rab00a.wav']
     """
     if corpus not in LAYOUTS:
         raise InputError(f"corpus: must be one of {', '.join(LAYOUTS)}; received {corpus!r}.")
