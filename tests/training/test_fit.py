@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -7,6 +8,7 @@ from ser_nsl.networks import NETWORKS
 from ser_nsl.networks.blocks import logmel_input
 from ser_nsl.training.data import training_clips
 from ser_nsl.training.fit import dropout_generators, fit
+from ser_nsl.training.graph_regularization import regularized
 from ser_nsl.training.settings import TrainingConfig
 
 CONFIG = TrainingConfig(epochs=5, batch_size=4, learning_rate=0.008, keep="last", seed=3)
@@ -32,6 +34,19 @@ def test_learning_rate_decays_by_steps(corpus, flat, tmp_path):
     assert float(flat.optimizer.learning_rate) == pytest.approx(0.002)  # 20 steps taken
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
     assert fitted.kept_epoch == 4
+
+
+def test_bank_holds_unlabelled_clips_too(corpus, flat, tmp_path):
+    config = replace(CONFIG, epochs=1, neighbors="bank")
+    clips = training_clips(
+        corpus.indexed_records, ("train",), corpus.description, neighbors=2, source="bank"
+    )
+    trained = regularized(flat, clips, config)
+
+    fit(trained, flat, clips, None, corpus.description, config, tmp_path)
+
+    (bank,) = (weight for weight in trained.weights if weight.shape == (15, 3))
+    assert np.isfinite(bank).all()
 
 
 def test_every_dropout_can_be_saved(corpus):

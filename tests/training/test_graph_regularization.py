@@ -308,15 +308,14 @@ def test_prediction_and_evaluation_are_those_of_the_base_model(source, packed, l
 
 
 def test_the_first_validation_counts_its_own_clips_only(packed):
-    model = regularized(make_network())
+    model, uar = regularized(make_network()), UAR(3)
     loss = tf.keras.losses.SparseCategoricalCrossentropy(True)
-    model.compile("sgd", loss, [UAR(3)], run_eagerly=True)
+    model.compile("sgd", loss, [uar])
     plain = batches({"logmel": packed["logmel"]}, 3)
 
-    history = model.fit(batches(packed, 4), validation_data=plain, verbose=0).history
+    model.fit(batches(packed, 4), validation_data=plain, verbose=0)
 
-    evaluated = model.evaluate(plain, return_dict=True, verbose=0)
-    assert history["val_uar"][0] == evaluated["uar"]
+    assert tf.reduce_sum(uar.confusion) == CLIPS
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
