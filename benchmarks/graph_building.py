@@ -28,7 +28,7 @@ _GROUP = 4  # clips of a kind
 
 
 _DOCUMENTED = (
-    "For 50,000 x 100 at 0.9 the documentation of NSL's builder tells, of another machine, of "
+    "For 50,000 x 100 at 0.9 the documentation of NSL's builder reports, for another machine, of "
     "27 min 46 s where all pairs are compared, and of 43.6 s with hashing that finds 99.7 % of the "
     "edges."
 )
@@ -182,8 +182,8 @@ def describe(measured: dict[str, Any], slopes: dict[str, float]) -> str:
         ratio = official["seconds"] / exact["seconds"]
         lines += ["", f"The exact builder is **{ratio:.0f} times** as fast as the official one."]
     if slopes:
-        told = ", ".join(f"{builder} {slope:.2f}" for builder, slope in slopes.items())
-        lines += ["", "![Time against clips](growth.png)", "", f"Slopes of the growth: {told}."]
+        growth = ", ".join(f"{builder} {slope:.2f}" for builder, slope in slopes.items())
+        lines += ["", "![Time against clips](growth.png)", "", f"Slopes of the growth: {growth}."]
     return "\n".join([*lines, ""])
 
 

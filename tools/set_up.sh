@@ -36,10 +36,10 @@ if ! "$venv/bin/python" -m pip install --disable-pip-version-check \
     fi
     fail "installing failed: $(grep -iE '^error' "$log" | tail -n 1) (log: $log)"
 fi
-# LiteRT.js, for the page of tools/serve_demo.py.
+# LiteRT.js, for the page of ser-nsl serve.
 if command -v npm >/dev/null 2>&1; then
     npm ci --ignore-scripts --no-audit --no-fund --prefix ser_nsl/web >>"$log" 2>&1 ||
         fail "LiteRT.js cannot be installed by npm; check the network and run again (log: $log)"
 else
-    echo "set-up: npm is not installed, so tools/serve_demo.py will not run"
+    echo "set-up: npm is not installed, so ser-nsl serve will not run"
 fi

@@ -86,5 +86,5 @@ def _no_edge(counted: Mapping[str, int], similarity_threshold: float) -> InputEr
     return InputError(
         f"similarity_threshold: no two of the {counted.get('clips', 0)} clips that could be used"
         f"{unfit} reach {similarity_threshold}, so there is no edge; lower it, or let "
-        "tools/build_graph.py choose one for a part of the embeddings."
+        "ser-nsl build-graph choose one for a part of the embeddings."
     )

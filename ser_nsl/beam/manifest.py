@@ -107,7 +107,7 @@ def read_columns(pattern: str) -> tuple[str, ...]:
         raise InputError(
             f"{pattern}: must be one or more CSV files that begin with the same header, with the "
             f"columns {', '.join(COLUMNS)}; received {len(match.metadata_list)} files and "
-            f"{sorted(headers)}. Make them with tools/prepare_corpus.py."
+            f"{sorted(headers)}. Make them with ser-nsl prepare-corpus."
         )
     return columns[0]
 

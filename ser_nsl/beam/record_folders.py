@@ -158,7 +158,7 @@ def read_description(features: str) -> tuple[Description, bytes]:
     if not FileSystems.exists(path):
         raise InputError(
             f"{features}: {DESCRIPTION_NAME} is missing, the folder is incomplete; make it again "
-            "with tools/extract_features.py or tools/beam_graph.py."
+            "with ser-nsl extract-features or ser-nsl beam-graph."
         )
     with FileSystems.open(path) as file, tempfile.TemporaryDirectory() as folder:
         content = file.read()

@@ -58,7 +58,7 @@ def beam_graph(
         window_seconds: Longest stretch of audio that the upstream gets at once, in seconds.
         front_end: Window, hop and bands.
         similarity_threshold: Least cosine similarity of an edge, -1 to 1. The right one depends
-            on the upstream; `auto` is refused, since only tools/build_graph.py, on one machine,
+            on the upstream; `auto` is refused, since only ser-nsl build-graph, on one machine,
             can choose it.
         max_neighbors: Most edges from a clip, and most neighbours in its record, the most similar
             first; None for all, in a graph without records.
@@ -114,7 +114,7 @@ def beam_graph(
             raise InputError(f"{name}: must be {least} or more; received {value}.")
     if similarity_threshold == "auto":
         raise InputError(
-            "similarity_threshold: auto works on one machine only; let tools/build_graph.py choose "
+            "similarity_threshold: auto works on one machine only; let ser-nsl build-graph choose "
             "one for a part of the embeddings, and give that number here."
         )
     check_threshold(similarity_threshold)

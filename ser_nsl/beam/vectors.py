@@ -48,7 +48,7 @@ def read_kind(files: Sequence[FileMetadata]) -> Kind:
             return kinds.most_common(1)[0][0]
     raise InputError(
         f"{files[0].path}: has no embeddings, nor have the other {len(files) - 1} files; give a "
-        "folder that tools/extract_embeddings.py made."
+        "folder that ser-nsl extract-embeddings made."
     )
 
 

@@ -95,7 +95,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
         1  03-01-01-01-01-01-02  neutral ...
     """
     if not Path(path).exists():
-        raise InputError(f"{path}: does not exist; make it with tools/prepare_corpus.py.")
+        raise InputError(f"{path}: does not exist; make it with ser-nsl prepare-corpus.")
     table = read_csv(path)
     missing = [column for column in COLUMNS if column not in table]
     if missing:

@@ -47,7 +47,7 @@ def read_scores(run: Path) -> pd.DataFrame:
     """
     if not (run / EXPERIMENT_NAME).is_file():
         raise InputError(
-            f"{run}: holds no {EXPERIMENT_NAME}, so it is no run; run tools/run_pipeline.py first."
+            f"{run}: holds no {EXPERIMENT_NAME}, so it is no run; run ser-nsl run-pipeline first."
         )
     experiment = load_experiment(str(run / EXPERIMENT_NAME))
     rows = []
@@ -58,7 +58,7 @@ def read_scores(run: Path) -> pd.DataFrame:
         path = run / "results" / f"{label}.json"
         if not path.is_file():
             raise InputError(
-                f"{run}: has no result of {label}; run tools/run_pipeline.py until it ends."
+                f"{run}: has no result of {label}; run ser-nsl run-pipeline until it ends."
             )
         scores = json.loads(path.read_text())
         rows.append(
@@ -163,7 +163,7 @@ def read_results(path: Path) -> Results:
             run = Run(**{field.name: values.pop(field.name) for field in fields(Run)})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path}: line {number} is not one of tools/sweep.py ({error}); delete the line."
+                f"{path}: line {number} is not one of ser-nsl sweep ({error}); delete the line."
             ) from error
         results[run] = values
     return results

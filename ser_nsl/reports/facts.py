@@ -97,7 +97,7 @@ def _check_finished(run: Path) -> None:
     for name in ("target/manifest.csv", "graph/graph.tsv.stage.json"):
         if not (run / name).is_file():
             raise InputError(
-                f"{run}: is no finished run, {name} is missing; run tools/run_pipeline.py first."
+                f"{run}: is no finished run, {name} is missing; run ser-nsl run-pipeline first."
             )
 
 
@@ -112,18 +112,18 @@ def repeat_command(experiment: Experiment) -> str:
 
     Example:
         >>> repeat_command(load_experiment("smoke", ["training.epochs=3"]))
-        'python tools/run_pipeline.py --config smoke --set training.epochs=3'
+        'ser-nsl run-pipeline --config smoke --set training.epochs=3'
     """
     try:
         known = _settings(load_experiment(experiment.name))
     except InputError:
-        return f"python tools/run_pipeline.py --config {shlex.quote(experiment.name)}.yaml"
+        return f"ser-nsl run-pipeline --config {shlex.quote(experiment.name)}.yaml"
     changes = [
         shlex.quote(f"{key}={value}")
         for key, value in _settings(experiment).items()
         if key not in ("title", "caution") and known.get(key) != value
     ]
-    command = f"python tools/run_pipeline.py --config {shlex.quote(experiment.name)}"
+    command = f"ser-nsl run-pipeline --config {shlex.quote(experiment.name)}"
     return f"{command} --set {' '.join(changes)}" if changes else command
 
 

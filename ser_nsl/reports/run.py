@@ -22,7 +22,7 @@ def make_report(*, run: Path, out: Path) -> Mapping[str, Any]:
     numbers hold no path of the machine; `stage.json` repeats `run` as it was given.
 
     Args:
-        run: Folder of a run, as tools/run_pipeline.py leaves it.
+        run: Folder of a run, as ser-nsl run-pipeline leaves it.
         out: Folder for `report.html` (one file, figures inside), `report.md` with `figures/`,
             and `metrics.json`, which holds the numbers of both.
 

@@ -31,7 +31,7 @@ def make_sweep_report(*, run: Path, out: Path) -> StageResult:
     is replaced; its other files stay.
 
     Args:
-        run: Folder of a sweep, as tools/sweep.py leaves it.
+        run: Folder of a sweep, as ser-nsl sweep leaves it.
         out: Folder for `report.html` (one file, figures inside), `report.md` with `figures/`,
             and `metrics.json`, which holds the numbers of both; it may be `run`.
 
@@ -51,7 +51,7 @@ def make_sweep_report(*, run: Path, out: Path) -> StageResult:
     start = time.monotonic()
     results = read_results(run / RESULTS_NAME)
     if not results:
-        raise InputError(f"{run / RESULTS_NAME}: holds no run; run tools/sweep.py first.")
+        raise InputError(f"{run / RESULTS_NAME}: holds no run; run ser-nsl sweep first.")
     if (out / "figures").exists() and not (out / "metrics.json").is_file():
         raise InputError(f"out: {out}/figures is of no report; choose another folder or move it.")
     facts = gather_sweep_facts(load_sweep(str(run / SETTINGS_NAME)), results)

@@ -1,6 +1,6 @@
 """Altered copies of training clips: other speeds and pitches, other microphones, noise.
 
-They are written once, before fine-tuning. (`ser_nsl.training.augment` alters log Mel anew in each
+They are written once, before fine-tuning. (`ser_nsl.training.augment` alters log Mel again in each
 step, for the light networks.)
 """
 

@@ -36,7 +36,7 @@ FACTS = {
         "left_out": ["boredom"],
     },
     "upstream": {"name": "models/mini"},
-    "command": "python tools/run_pipeline.py --config tiny",
+    "command": "ser-nsl run-pipeline --config tiny",
     "machine": {"cpu": "A CPU", "cores": 2, "system": "Linux"},
 }
 REPORT = {"bytes": 9, "uar": 0.52, "keras_uar": 0.52, "label_agreement": 0.99}

@@ -70,7 +70,7 @@ def test_model_without_a_result_is_named(run):
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is no run; run tools/run_pipeline.py first"):
+    with pytest.raises(InputError, match="is no run; run ser-nsl run-pipeline first"):
         summarize(tmp_path)
 
 

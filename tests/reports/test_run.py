@@ -243,7 +243,7 @@ def test_setting(report):
     assert "ser_nsl 9.8.7, python 3.11.0" in markdown
     assert f"{metrics['machine']['cpu']}, {metrics['machine']['cores']} cores" in markdown
     assert metrics["machine"]["cores"] > 0
-    assert "python tools/run_pipeline.py --config tiny.yaml" in html
+    assert "ser-nsl run-pipeline --config tiny.yaml" in html
     assert "| `train_downstream` | 4 | 1.5 | 6.0 |" in markdown
 
 
@@ -357,8 +357,8 @@ def test_command_repeats_the_run(tmp_path):
     changed = command("seeds=[3,4]", "training.alpha=0.5", "target.leave_out=[fear]")
     overrides = shlex.split(changed)[5:]
 
-    assert command() == "python tools/run_pipeline.py --config smoke"
-    assert changed.startswith("python tools/run_pipeline.py --config smoke --set ")
+    assert command() == "ser-nsl run-pipeline --config smoke"
+    assert changed.startswith("ser-nsl run-pipeline --config smoke --set ")
     assert load_experiment("smoke", overrides) == load_experiment(
         "smoke", ["seeds=[3,4]", "training.alpha=0.5", "target.leave_out=[fear]"]
     )
@@ -366,7 +366,7 @@ def test_command_repeats_the_run(tmp_path):
 
 
 def test_run_without_results(tmp_path):
-    with pytest.raises(InputError, match="is no run; run tools/run_pipeline.py"):
+    with pytest.raises(InputError, match="is no run; run ser-nsl run-pipeline"):
         make_report(run=tmp_path, out=tmp_path / "report")
 
 
