@@ -132,8 +132,8 @@ def measure_clips(upstream: str, clips: int, repeats: int) -> dict[str, float]:
             "log Mel": lambda: log_mel(waveforms, FrontEndConfig()).numpy(),
         }
         for name, checkpoint in (("small", upstream), ("like wav2vec2-base", str(base))):
-            loaded = load_upstream(checkpoint, needs_head=False)
-            embedder = Embedder(*loaded, samples, layer=1)
+            loaded = load_upstream(checkpoint)
+            embedder = Embedder(loaded, samples, layers=(1,), pooling="mean")
             tasks[f"embedding, {name}"] = lambda embedder=embedder: embedder(waveforms).numpy()
         return {name: median_seconds(task, repeats) / clips for name, task in tasks.items()}
 

@@ -18,6 +18,7 @@ from ser_nsl.beam.dead_letters import count
 from ser_nsl.beam.manifest import CorpusSummary
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.embed import Embedder
+from ser_nsl.upstream.encoder import Pooling
 
 SAMPLE_RATE_HZ = 16_000
 _BATCH = 16
@@ -29,7 +30,8 @@ def embed(
     summary: beam.PCollection,
     *,
     upstream: str,
-    layer: int | None,
+    layers: tuple[int, ...] | None,
+    pooling: Pooling,
     clip_seconds: float | None,
     window_seconds: float,
 ) -> beam.PCollection:
@@ -39,7 +41,8 @@ def embed(
         sounds: Clips decoded at 16 kHz.
         summary: The one `CorpusSummary` of the manifest.
         upstream: Folder on any file system, or hub name, of a checkpoint.
-        layer: Layer of the upstream; None for FC1.
+        layers: Layers of the upstream; None for FC1.
+        pooling: Of their frames over time.
         clip_seconds: Length of every clip; None for its own.
         window_seconds: Longest stretch of audio that the upstream gets at once.
 
@@ -48,7 +51,7 @@ def embed(
     """
     one_summary = beam.pvalue.AsSingleton(summary)
     shared = Shared()  # by the threads of a worker
-    settings = (upstream, layer, clip_seconds, window_seconds)
+    settings = (upstream, layers, pooling, clip_seconds, window_seconds)
     return (
         sounds
         | beam.BatchElements(_BATCH, _BATCH)
@@ -61,13 +64,14 @@ def _embed_batch(
     summary: CorpusSummary,
     shared: Shared,
     upstream: str,
-    layer: int | None,
+    layers: tuple[int, ...] | None,
+    pooling: Pooling,
     clip_seconds: float | None,
     window_seconds: float,
 ) -> Iterator[tuple[str, bytes]]:
     longest = summary.longest_seconds if clip_seconds is None else clip_seconds
     window = round(min(longest, window_seconds) * SAMPLE_RATE_HZ)
-    embedder: Embedder = shared.acquire(partial(_load_embedder, upstream, window, layer))
+    embedder: Embedder = shared.acquire(partial(_load_embedder, upstream, window, layers, pooling))
     by_length: dict[int, list[Sound]] = defaultdict(list)
     for clip, waveform in batch:
         seconds = clip.seconds if clip_seconds is None else clip_seconds
@@ -80,7 +84,9 @@ def _embed_batch(
             yield clip.split, example.SerializeToString(deterministic=True)
 
 
-def _load_embedder(upstream: str, window: int, layer: int | None) -> Embedder:
+def _load_embedder(
+    upstream: str, window: int, layers: tuple[int, ...] | None, pooling: Pooling
+) -> Embedder:
     with tempfile.TemporaryDirectory() as folder:
         local = upstream
         if "://" in upstream:
@@ -89,4 +95,7 @@ def _load_embedder(upstream: str, window: int, layer: int | None) -> Embedder:
             for found in match.metadata_list:
                 with FileSystems.open(found.path) as file:
                     (Path(folder) / FileSystems.split(found.path)[1]).write_bytes(file.read())
-        return Embedder(*load_upstream(local, needs_head=layer is None), window, layer=layer)
+        loaded = load_upstream(local)
+        if layers is None:
+            loaded.require_head(upstream)
+        return Embedder(loaded, window, layers=layers, pooling=pooling)

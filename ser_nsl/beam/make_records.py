@@ -22,7 +22,8 @@ def make_records(
     manifest: str,
     audio_dir: str,
     upstream: str,
-    layer: int | None,
+    layers: tuple[int, ...] | None,
+    pooling: Pooling,
     clip_seconds: float | None,
     window_seconds: float,
     front_end: FrontEndConfig,
@@ -63,7 +64,8 @@ def make_records(
             >> embed(
                 summary,
                 upstream=upstream,
-                layer=layer,
+                layers=layers,
+                pooling=pooling,
                 clip_seconds=clip_seconds,
                 window_seconds=window_seconds,
             )

@@ -25,7 +25,8 @@ def beam_graph(
     manifest: str | None = None,
     upstream: str | None = None,
     audio_dir: str | None = None,
-    layer: int | None = None,
+    layers: tuple[int, ...] | None = None,
+    pooling: Pooling = "statistics",
     clip_seconds: float | None = None,
     window_seconds: float = 30.0,
     front_end: FrontEndConfig = FrontEndConfig(),  # noqa: B008 (frozen)
@@ -52,7 +53,8 @@ def beam_graph(
         manifest: Manifest of the corpus, one CSV file or a pattern of several.
         upstream: Folder or hub name of a checkpoint, to embed the manifest's clips.
         audio_dir: Audio root; by default the one recorded beside a local manifest.
-        layer: Layer of the upstream; by default FC1.
+        layers: Numbers of the upstream's layers; by default FC1.
+        pooling: Of their frames over time: `statistics`, mean and deviation, or `mean`.
         clip_seconds: Length of every clip in seconds; by default that of the longest clip for
             features, and every clip's own for embeddings.
         window_seconds: Longest stretch of audio that the upstream gets at once, in seconds.
@@ -126,7 +128,8 @@ def beam_graph(
             manifest=manifest,
             audio_dir=audio_dir or _recorded_audio_dir(manifest),
             upstream=upstream,
-            layer=layer,
+            layers=layers,
+            pooling=pooling,
             clip_seconds=clip_seconds,
             window_seconds=window_seconds,
             front_end=front_end,

@@ -22,43 +22,51 @@ from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.upstream.encoder import LEAST_SAMPLES, frame_features, hidden_states
+from ser_nsl.upstream.encoder import Pooling, pool
 
 if TYPE_CHECKING:
     import tensorflow as tf
-    from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
+
+    from ser_nsl.upstream.checkpoint import Upstream
 else:
     tf = lazy_loader.load("tensorflow")
 
 _STEP_SAMPLES = 60 * SAMPLE_RATE_HZ  # wav2vec2-base then needs 2.1 GB in all
 
 
-@stage(inputs=("manifest", "audio_dir", "upstream"), makes="folder", resumes=True)
+@stage(inputs=("manifest", "audio_dir", "upstream", "source"), makes="folder", resumes=True)
 def extract_embeddings(
     *,
     manifest: Path,
     upstream: str,
     out: Path,
     audio_dir: Path | None = None,
-    layer: int | None = None,
+    layers: tuple[int, ...] | Literal["auto"] | None = None,
+    pooling: Pooling = "statistics",
+    source: Path | None = None,
     clip_seconds: float | None = None,
     window_seconds: float = 30.0,
     splits: tuple[Literal["train", "val", "test"], ...] = ("train",),
     batch_size: int | None = None,
     shards: int = 4,
 ) -> Mapping[str, Any]:
-    """Embeds clips: the mean over time of FC1, or of another layer of the upstream.
+    """Embeds clips by an upstream: FC1 of its emotion head, or frames of its layers over time.
 
     An embedding does not depend on the other clips of its batch. A killed run, started again,
     resumes where it was and ends with the same bytes.
 
     Args:
         manifest: Manifest of the target corpus.
-        upstream: Folder or hub name of a checkpoint; it needs an emotion head for FC1 only.
+        upstream: Folder or hub name of a wav2vec 2.0, a HuBERT or a Whisper.
         out: Folder for `{split}-00000-of-00004.tfrecord`.
         audio_dir: Audio root; by default the one recorded beside the manifest.
-        layer: Number of the layer: 0 is the transformer's input, 1 and more the output of that
-            transformer layer; by default FC1, the first layer of the emotion head, 256 numbers.
+        layers: Numbers of the encoder's layers, whose pooled frames stand side by side: 0 is the
+            transformer's input, 1 and more the output of that layer. `auto` chooses them by a
+            linear classifier on the validation speakers of `source`. By default FC1, 256 numbers,
+            for which the upstream needs an emotion head.
+        pooling: Of the layers' frames over time: `statistics`, mean and deviation, or `mean`. FC1
+            has its own.
+        source: Manifest of a labelled corpus with training and validation split, for `auto`.
         clip_seconds: Length to which every clip is cut or repeated, in seconds; by default none
             is cut, and short ones are repeated to the longest or to one window.
         window_seconds: Length of the longest window that the upstream processes at once, in
@@ -72,31 +80,32 @@ def extract_embeddings(
 
     Returns:
         Number of clips of each split, number of clips in several windows, the width of an
-        embedding, and the name of the upstream: the checkpoint's hash and the layer.
+        embedding, and the name of the upstream: its hash, the layers and the pooling.
 
     Raises:
-        InputError: If the checkpoint or a clip cannot be used, the checkpoint lacks the layer,
-            clips or windows are too short for it, or a split has no clip.
+        InputError: If the checkpoint or a clip cannot be used, the checkpoint lacks a layer,
+            clips or windows are too short or long for it, or a split has no clip.
 
     Example:
         >>> made = extract_embeddings(
-        ...     manifest=Path("manifest.csv"), upstream="upstream", out=Path("embedded"), layer=1
+        ...     manifest=Path("manifest.csv"), upstream="upstream", out=Path("embedded"), layers=(1,)
         ... )
         >>> made.counts["train"], made.counts["width"]
-        (12, 16)
+        (12, 32)
     """
     from ser_nsl.upstream.checkpoint import load_upstream
+    from ser_nsl.upstream.choose import choose_layers
 
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size: must be at least 1; received {batch_size}.")
+    if (layers == "auto") != (source is not None):
+        raise InputError(
+            "source: is the corpus on which layers auto chooses, and only that; received layers "
+            f"{layers} and source {source}."
+        )
     table = read_manifest(manifest)
     seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
     window = round(min(seconds, window_seconds) * SAMPLE_RATE_HZ)
-    if window < LEAST_SAMPLES:
-        raise InputError(
-            f"clip_seconds, window_seconds: must hold {LEAST_SAMPLES} samples at 16 kHz; received "
-            f"{seconds} s and {window_seconds} s, that is {window} samples."
-        )
     missing = [split for split in splits if split not in set(table["split"])]
     if missing:
         raise InputError(f"splits: {manifest} has no clip in {', '.join(missing)}.")
@@ -104,8 +113,13 @@ def extract_embeddings(
     lengths = table["duration_seconds"] if clip_seconds is None else clip_seconds
     table["samples"] = np.maximum(np.round(lengths * SAMPLE_RATE_HZ).astype(int), window)
     table = table[table["split"].isin(splits)]
-    model, extractor = load_upstream(upstream, needs_head=layer is None)
-    embedder = Embedder(model, extractor, window, layer=layer, batch_size=batch_size)
+    loaded = load_upstream(upstream)
+    if layers == "auto":
+        assert source is not None
+        layers = choose_layers(loaded, source, pooling)
+    if layers is None:
+        loaded.require_head(upstream)
+    embedder = Embedder(loaded, window, layers=layers, pooling=pooling, batch_size=batch_size)
     long = int((table["samples"] > window).sum())
     if long:
         tqdm.write(
@@ -128,50 +142,51 @@ class Embedder:
         window: Samples of a window.
         batch_size: Windows per step.
         width: Width of an embedding.
-        name: The checkpoint's hash and the layer, e.g. `0123456789abcdef:fc1`.
+        name: The upstream's hash and what was taken of it, e.g. `0123456789abcdef:fc1` or
+            `0123456789abcdef:layers2+3:statistics`.
         step: Function in graph mode, from float32 `(windows, window)` to `(windows, width)`.
     """
 
     def __init__(
         self,
-        model: TFWav2Vec2ForSequenceClassification,
-        extractor: Wav2Vec2FeatureExtractor,
+        upstream: Upstream,
         window: int,
         *,
-        layer: int | None = None,
+        layers: tuple[int, ...] | None = None,
+        pooling: Pooling = "statistics",
         batch_size: int | None = None,
     ) -> None:
         """Makes the function, which is traced when it is first used.
 
         Args:
-            model: The upstream.
-            extractor: Its input settings.
+            upstream: The encoder, with its head if `layers` is None.
             window: Samples of a window.
-            layer: As for `extract_embeddings`.
+            layers: As for `extract_embeddings`; None for FC1.
+            pooling: As for `extract_embeddings`.
             batch_size: As for `extract_embeddings`.
 
         Raises:
-            InputError: If the model has no such layer.
+            InputError: If the encoder has no such layer, or the window does not fit it.
         """
-        from ser_nsl.upstream.checkpoint import fingerprint
-
-        layers = model.config.num_hidden_layers
-        if layer is not None and not 0 <= layer <= layers:
-            raise InputError(
-                f"layer: must be 0 to {layers}, the transformer's input and its {layers} layers; "
-                f"received {layer}."
-            )
+        encoder, head = upstream.encoder, upstream.head
+        encoder.check_window(window)
         self.window = window
         self.batch_size = batch_size or max(1, _STEP_SAMPLES // window)
-        self.width = model.projector.units if layer is None else model.config.hidden_size
-        part = "fc1" if layer is None else f"layer{layer}"
-        self.name = f"{fingerprint(model, extractor, with_head=layer is None)}:{part}"
+        if layers is not None:
+            encoder.check_layers(layers)
+            self.width = encoder.width * len(layers) * (1 if pooling == "mean" else 2)
+            part = f"layers{'+'.join(map(str, layers))}:{pooling}"
+        else:
+            assert head is not None
+            self.width, part = head.width, "fc1"
+        self.name = f"{upstream.fingerprint}:{part}"
 
         @tf.function(input_signature=[tf.TensorSpec((None, window))], autograph=False)
         def step(waveform: tf.Tensor) -> tf.Tensor:
-            states = hidden_states(model, frame_features(model, waveform, extractor))
-            frames = model.projector(states[-1]) if layer is None else states[layer]
-            return tf.reduce_mean(frames, axis=1)
+            if layers is None:
+                return head.embed(encoder.frames(waveform, head.layers))
+            pooled = [pool(each, pooling) for each in encoder.frames(waveform, layers)]
+            return tf.concat(pooled, axis=-1)
 
         self.step = step
 
@@ -195,6 +210,26 @@ class Embedder:
         steps = range(0, len(windows), self.batch_size)
         vectors = tf.concat([self.step(windows[i : i + self.batch_size]) for i in steps], axis=0)
         return tf.reduce_mean(tf.reshape(vectors, (clips, len(starts), self.width)), axis=1)
+
+    def embed_files(self, paths: Sequence[Path], title: str) -> np.ndarray:
+        """Embeds files, each cut or repeated to one window, with a bar.
+
+        Args:
+            paths: Audio files.
+            title: Beside the bar.
+
+        Returns:
+            float32, shape `(files, width)`.
+
+        Raises:
+            InputError: If a clip cannot be read.
+        """
+        vectors = []
+        with tqdm(total=len(paths), desc=title, unit="clip") as bar:
+            for waveforms in read_batches(list(paths), self.window, batch=self.batch_size):
+                vectors.append(self(waveforms).numpy())
+                bar.update(len(waveforms))
+        return np.concatenate(vectors)
 
 
 def embed_split(

@@ -1,104 +1,119 @@
-"""The two halves of a wav2vec 2.0 encoder: convolutions, which may be frozen, and transformer."""
+"""What every speech encoder offers: the frames of its layers, for clips of one length.
+
+`wav2vec2.py`, `hubert.py` and `whisper.py` hold one architecture each; all else that needs frames
+does not know which it is.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import lazy_loader
 import numpy as np
 
+from ser_nsl.errors import InputError
+
 if TYPE_CHECKING:
     import tensorflow as tf
-    from transformers import TFWav2Vec2ForSequenceClassification, Wav2Vec2FeatureExtractor
 else:
     tf = lazy_loader.load("tensorflow")
 
-LEAST_SAMPLES = 400
-"""Samples that one output of wav2vec 2.0's convolutions depends on."""
-
-_VARIANCE_FLOOR = 1e-7  # as Wav2Vec2FeatureExtractor
+Pooling = Literal["mean", "statistics"]
+"""How frames become one vector: their mean over time, or mean and deviation."""
 
 
-def standardise(waveform: tf.Tensor, extractor: Wav2Vec2FeatureExtractor) -> tf.Tensor:
-    """Scales each clip to mean 0 and deviation 1, where the checkpoint was trained so.
+class Encoder(ABC):
+    """A speech model without its head, frozen.
+
+    Attributes:
+        architecture: `model_type` of its config.json.
+        layers: Number of transformer layers; layer 0 is the input of the first.
+        width: Width of a frame.
+        hop_samples: Samples between two frames, 320 in all published checkpoints.
+        first_sample: The sample at the centre of the first frame.
+        least_samples: Length of the shortest clip that has a frame.
+        longest_samples: Length of the longest clip that fits, or None if any does.
+        settings: Settings that the frames depend on, beside the weights.
+        weights: Variables by PyTorch's names, without the prefix of the model.
+        body: The network: a Keras layer of transformers.
+        extractor: Input settings of the checkpoint, of transformers.
+    """
+
+    architecture: str
+    layers: int
+    width: int
+    hop_samples: int
+    first_sample: int
+    least_samples: int
+    longest_samples: int | None
+    settings: Mapping[str, Any]
+    weights: Mapping[str, tf.Variable]
+    body: Any
+    extractor: Any
+
+    @abstractmethod
+    def frames(self, waveform: tf.Tensor, layers: Sequence[int]) -> list[tf.Tensor]:
+        """Computes frames, no further up than the highest of the layers.
+
+        Args:
+            waveform: float32, shape `(batch, samples)` at 16 kHz, without padding.
+            layers: Numbers of layers, 0 to `self.layers`.
+
+        Returns:
+            Per layer float32, shape `(batch, frames, width)`, as `hidden_states` of the model in
+            transformers.
+        """
+
+    def check_layers(self, layers: Sequence[int]) -> None:
+        """Refuses layers that the model does not have.
+
+        Raises:
+            InputError: If one is negative or above `self.layers`, or given twice, or none is given.
+        """
+        unknown = [layer for layer in layers if not 0 <= layer <= self.layers]
+        if unknown or not layers or len(set(layers)) < len(layers):
+            raise InputError(
+                f"layers: must be different numbers from 0 to {self.layers}, the transformer's "
+                f"input and its {self.layers} layers; received {tuple(layers)}."
+            )
+
+    def check_window(self, samples: int) -> None:
+        """Refuses windows in which the model has no frame, or which exceed its positions.
+
+        Raises:
+            InputError: If `samples` is out of the range.
+        """
+        if samples < self.least_samples:
+            raise InputError(
+                f"clip_seconds, window_seconds: must hold {self.least_samples} samples at 16 kHz, "
+                f"one frame of the upstream; received {samples}."
+            )
+        if self.longest_samples is not None and samples > self.longest_samples:
+            raise InputError(
+                f"window_seconds: must be at most {self.longest_samples / 16_000:g} s, the longest "
+                f"clip of a {self.architecture}; received {samples / 16_000:g} s."
+            )
+
+
+def pool(frames: tf.Tensor, pooling: Pooling) -> tf.Tensor:
+    """Computes one vector a clip.
 
     Args:
-        waveform: float32, shape `(batch, samples)`, without padding.
-        extractor: Input settings of the checkpoint.
+        frames: Shape `(batch, frames, width)`.
+        pooling: `mean` over time, or `statistics`, mean and deviation.
 
     Returns:
-        float32, same shape.
+        float32, shape `(batch, width)` or `(batch, 2 * width)`.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> pool(tf.constant([[[1.0], [3.0]]]), "statistics").numpy()
+        array([[2., 1.]], dtype=float32)
     """
-    if not extractor.do_normalize:
-        return waveform
-    mean, variance = tf.nn.moments(waveform, axes=[1], keepdims=True)
-    return (waveform - mean) * tf.math.rsqrt(variance + _VARIANCE_FLOOR)
-
-
-def frame_features(
-    model: TFWav2Vec2ForSequenceClassification,
-    waveform: tf.Tensor,
-    extractor: Wav2Vec2FeatureExtractor,
-) -> tf.Tensor:
-    """Runs the convolutions: the first half, which is usually frozen in fine-tuning.
-
-    Args:
-        model: The upstream.
-        waveform: float32, shape `(batch, samples)` at 16 kHz, without padding.
-        extractor: Input settings of the checkpoint.
-
-    Returns:
-        Shape `(batch, frames, channels)`, one frame every 20 ms with the published strides.
-    """
-    return model.wav2vec2.feature_extractor(standardise(waveform, extractor))
-
-
-def frame_statistics(features: tf.Tensor) -> tf.Tensor:
-    """Computes mean and deviation of a clip's frames over time.
-
-    Args:
-        features: Output of `frame_features`, shape `(batch, frames, channels)`.
-
-    Returns:
-        float32, shape `(batch, 2 * channels)`.
-    """
-    mean, variance = tf.nn.moments(tf.cast(features, tf.float32), axes=[1])
-    return tf.concat([mean, tf.sqrt(variance)], axis=-1)
-
-
-def hidden_states(
-    model: TFWav2Vec2ForSequenceClassification,
-    features: tf.Tensor,
-    *,
-    training: bool = False,
-    masked: tf.Tensor | None = None,
-    dropped: tf.Tensor | None = None,
-) -> tuple[tf.Tensor, ...]:
-    """Runs projection and transformer: the second half.
-
-    Args:
-        model: The upstream.
-        features: Output of `frame_features`, shape `(batch, frames, channels)`.
-        training: Whether to apply dropout.
-        masked: bool, shape `(batch, frames)`: frames that the learned mask replaces in the input
-            of the transformer.
-        dropped: bool, shape `(batch, hidden size)`: features that are 0 in the input of the
-            transformer.
-
-    Returns:
-        Shapes `(batch, frames, hidden size)`: the transformer's input and each layer's output,
-        `layers + 1` tensors; the last is the input of the head.
-    """
-    encoder = model.wav2vec2
-    hidden, _ = encoder.feature_projection(features, training=training)
-    if masked is not None:
-        mask = tf.cast(encoder.masked_spec_embed, hidden.dtype)
-        hidden = tf.where(masked[..., tf.newaxis], mask, hidden)
-    if dropped is not None:
-        hidden = tf.where(dropped[:, tf.newaxis], tf.zeros([], hidden.dtype), hidden)
-    return encoder.encoder(
-        hidden, output_hidden_states=True, return_dict=True, training=training
-    ).hidden_states
+    mean, variance = tf.nn.moments(tf.cast(frames, tf.float32), axes=[1])
+    return mean if pooling == "mean" else tf.concat([mean, tf.sqrt(variance)], axis=-1)
 
 
 def random_spans(

@@ -17,7 +17,6 @@ from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.upstream.encoder import LEAST_SAMPLES
 from ser_nsl.upstream.settings import FineTuningConfig
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 else:
     tf = lazy_loader.load("tensorflow")
 
-_LEAST_SECONDS = LEAST_SAMPLES / SAMPLE_RATE_HZ
+_LEAST_SECONDS = 400 / SAMPLE_RATE_HZ  # one frame of the published convolutions
 
 
 @stage(inputs=("manifest", "audio_dir", "upstream"), makes="folder", resumes=True)

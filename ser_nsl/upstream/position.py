@@ -1,10 +1,11 @@
 """The positional convolution of wav2vec 2.0, in a form that TensorFlow can train."""
 
+from typing import Any
+
 import tensorflow as tf
-from transformers import TFWav2Vec2ForSequenceClassification
 
 
-def fix_position_convolution(model: TFWav2Vec2ForSequenceClassification) -> None:
+def fix_position_convolution(body: Any) -> None:
     """Lets the layer train in mixed precision, and on CPUs several times as fast.
 
     transformers 4.57 multiplies the two weights of the layer without casting them to one dtype.
@@ -13,9 +14,9 @@ def fix_position_convolution(model: TFWav2Vec2ForSequenceClassification) -> None
     0.8 s instead of 3.4 s, with the same result.
 
     Args:
-        model: The upstream. It is changed.
+        body: `TFWav2Vec2MainLayer`. It is changed.
     """
-    layer = model.wav2vec2.encoder.pos_conv_embed.conv
+    layer = body.encoder.pos_conv_embed.conv
 
     def normalise_kernel() -> None:
         scale = tf.transpose(tf.cast(layer.weight_g, layer.weight_v.dtype))

@@ -74,3 +74,137 @@ class FineTuningConfig:
         check(possible, "statistics", "0, or above with freeze_feature_encoder", self.statistics)
         check(self.clip_seconds >= 0.1, "clip_seconds", "at least 0.1", self.clip_seconds)
         check(self.augmentations >= 0, "augmentations", "0 or more", self.augmentations)
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """How an emotion head is trained on a frozen encoder.
+
+    Attributes:
+        layers: Layers of the encoder whose pooled frames FC1 reads; by default those that a linear
+            classifier finds best on the validation speakers.
+        pooling: Of frames over time: `statistics`, mean and deviation, or `mean` as in
+            arXiv 2210.14977.
+        clip_seconds: Length to which clips are cut or repeated, in seconds.
+        epochs: Number of epochs; the one with the best UAR on the validation split is kept.
+        batch_size: Clips per step.
+        learning_rate: Learning rate of Adam.
+        dropout: Share of FC1's outputs that a step leaves out, 0 up to 1.
+        seed: Seed of weights, order of clips and dropout.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+
+    Example:
+        >>> HeadConfig(layers=(2, 3)).pooling
+        'statistics'
+    """
+
+    layers: tuple[int, ...] = ()
+    pooling: str = "statistics"
+    clip_seconds: float = 4.0
+    epochs: int = 60
+    batch_size: int = 32
+    learning_rate: float = 3e-4
+    dropout: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choices = ("statistics", "mean")
+        check(self.pooling in choices, "pooling", f"one of {choices}", self.pooling)
+        check(self.clip_seconds >= 0.1, "clip_seconds", "at least 0.1", self.clip_seconds)
+        for name in ("epochs", "batch_size"):
+            check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
+        check(0 <= self.dropout < 1, "dropout", "0 up to 1", self.dropout)
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The size of a small wav2vec 2.0 that learns from a large encoder.
+
+    Attributes:
+        width: Width of the transformer, a multiple of 4, the number of attention heads.
+        layers: Number of transformer layers.
+        channels: Channels of the convolutions.
+        kernels: Samples, then frames, that each convolution covers. A first one of 25 ms tells
+            pitches apart as a log Mel front end does.
+        strides: Step of each convolution; their product is the samples between two frames, 320
+            for 50 frames/s.
+        norm: `layer`, each frame over its channels, or `group`, each channel of the first
+            convolution over time.
+
+    Raises:
+        ValueError: If a size is out of its range.
+
+    Example:
+        >>> StudentConfig(width=130)
+        Traceback (most recent call last):
+        ...
+        ValueError: width must be a positive multiple of 4; received 130
+    """
+
+    width: int = 256
+    layers: int = 4
+    channels: int = 256
+    kernels: tuple[int, ...] = (400, 3, 3)
+    strides: tuple[int, ...] = (80, 2, 2)
+    norm: str = "layer"
+
+    def __post_init__(self) -> None:
+        check(self.width > 0 and self.width % 4 == 0, "width", "a positive multiple of 4", self.width)
+        for name in ("layers", "channels"):
+            check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        as_many = 0 < len(self.kernels) == len(self.strides) and min(*self.kernels, *self.strides) > 0
+        check(as_many, "kernels", "positive, as many as strides", self.kernels)
+        check(self.norm in ("layer", "group"), "norm", "one of ('layer', 'group')", self.norm)
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """How a small wav2vec 2.0 learns to predict the frames of a large encoder.
+
+    Attributes:
+        layers: Layers of the teacher, each predicted by a linear layer of its own.
+        student: Size of a new student.
+        epochs: Number of epochs; each takes one window of every clip.
+        batch_size: Windows per step.
+        window_seconds: Length of a window, in seconds.
+        learning_rate: Highest learning rate of Adam: it rises over the first tenth of all steps,
+            then falls along a cosine.
+        statistics: Weight of a second loss: mean and deviation over time of the student's frames
+            also predict those of the teacher's.
+        speeds: Slowest and fastest speed at which teacher and student hear a window; another
+            speed is another pitch too.
+        damages: Share of windows that the student hears with noise, as many through a narrow
+            band, and half as many through a telephone's codec.
+        seed: Seed of weights, windows and damages.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+
+    Example:
+        >>> DistillationConfig(layers=(1, 2)).epochs
+        20
+    """
+
+    layers: tuple[int, ...] = (1, 2, 3)
+    student: StudentConfig = StudentConfig()
+    epochs: int = 20
+    batch_size: int = 16
+    window_seconds: float = 3.0
+    learning_rate: float = 1e-3
+    statistics: float = 1.0
+    speeds: tuple[float, float] = (0.8, 1.25)
+    damages: float = 0.4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        check(self.window_seconds >= 0.5, "window_seconds", "at least 0.5", self.window_seconds)
+        check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
+        check(self.statistics >= 0, "statistics", "0 or more", self.statistics)
+        slowest, fastest = self.speeds
+        check(0.25 <= slowest <= fastest <= 4, "speeds", "rising, 0.25 to 4", self.speeds)
+        check(0 <= self.damages <= 1, "damages", "0 to 1", self.damages)

@@ -10,11 +10,12 @@ from transformers.modeling_tf_utils import keras
 
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.uar import UAR
-from ser_nsl.upstream.checkpoint import load_upstream
+from ser_nsl.upstream.checkpoint import load_for_finetuning
 from ser_nsl.upstream.dropout import seed_dropout
-from ser_nsl.upstream.encoder import frame_features, frame_statistics, hidden_states, random_spans
+from ser_nsl.upstream.encoder import pool, random_spans
 from ser_nsl.upstream.position import fix_position_convolution
 from ser_nsl.upstream.settings import FineTuningConfig
+from ser_nsl.upstream.wav2vec2 import frame_features, hidden_states
 
 _WARM_UP_SHARE = 0.1
 
@@ -75,8 +76,8 @@ class Tuner:
         self._scales_loss = config.precision == "mixed_float16"
         keras.utils.set_random_seed(config.seed)
         with strategy.scope(), _precision(config.precision):
-            self.model, self.extractor = load_upstream(upstream, classes=classes)
-            fix_position_convolution(self.model)
+            self.model, self.extractor = load_for_finetuning(upstream, classes)
+            fix_position_convolution(self.model.wav2vec2)
             if config.freeze_feature_encoder:
                 self.model.freeze_feature_encoder()
             masks = self.model.config
@@ -120,7 +121,7 @@ class Tuner:
         Args:
             frames: Output of `frames` for a sample of the clips.
         """
-        mean, variance = tf.nn.moments(frame_statistics(frames), axes=[0])
+        mean, variance = tf.nn.moments(pool(frames, "statistics"), axes=[0])
         self._mean.assign(mean)
         self._deviation.assign(tf.sqrt(variance + 1e-6))
 
@@ -166,7 +167,7 @@ class Tuner:
     @tf.function(autograph=False, reduce_retracing=True)
     def frames(self, waveform: tf.Tensor) -> tf.Tensor:
         """Runs only the convolutions, on float32 `(batch, samples)`; see `frame_features`."""
-        return frame_features(self.model, waveform, self.extractor)
+        return frame_features(self.model.wav2vec2, waveform, self.extractor)
 
     @property
     def learning_rate(self) -> float:
@@ -219,16 +220,16 @@ class Tuner:
     def _embed(self, part: Mapping[str, tf.Tensor], *, training: bool) -> tf.Tensor:
         features = part["inputs"]
         if features.shape.rank == 2:
-            features = frame_features(self.model, features, self.extractor)
+            features = frame_features(self.model.wav2vec2, features, self.extractor)
         masks = {name: part[name] for name in ("masked", "dropped") if name in part}
-        hidden = hidden_states(self.model, features, training=training, **masks)[-1]
+        hidden = hidden_states(self.model.wav2vec2, features, training=training, **masks)[-1]
         return tf.reduce_mean(self.model.projector(hidden), axis=1)
 
     def _logits(self, embedding: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.model.classifier(embedding), tf.float32)
 
     def _statistics_losses(self, embedding: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-        statistics = (frame_statistics(features) - self._mean) / self._deviation
+        statistics = (pool(features, "statistics") - self._mean) / self._deviation
         return tf.reduce_mean((self._statistics_head(embedding) - statistics) ** 2, axis=1)
 
     @tf.function(autograph=False)

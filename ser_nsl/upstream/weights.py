@@ -1,4 +1,4 @@
-"""The weights of a wav2vec 2.0 checkpoint, from any of three kinds of files."""
+"""The weights of a checkpoint, from any of three kinds of files."""
 
 from collections.abc import Callable, Mapping
 from importlib import metadata
@@ -31,8 +31,7 @@ def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
         upstream: Name of the checkpoint in messages.
 
     Returns:
-        float32 arrays with PyTorch's names and axes. Names of the body begin with `wav2vec2.`,
-        weight norm is `weight_g` and `weight_v`.
+        float32 arrays with PyTorch's names and axes; weight norm is `weight_g` and `weight_v`.
 
     Raises:
         InputError: If none of the files is there, it cannot be read, or PyTorch is missing.
@@ -52,9 +51,7 @@ def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
             f"upstream: {path.name} of {upstream!r} cannot be read; download it again. "
             f"({cause[0] if cause else type(error).__name__})"
         ) from error
-    # A model saved without a head has its modules at the top.
-    prefix = "" if any(name.startswith("wav2vec2.") for name in weights) else "wav2vec2."
-    return {f"{prefix}{name}": value.astype(np.float32) for name, value in weights.items()}
+    return {name: value.astype(np.float32) for name, value in weights.items()}
 
 
 def require_torch(upstream: str) -> None:
@@ -81,10 +78,10 @@ def weight_name(variable: tf.Variable) -> str:
     """Returns PyTorch's name of a variable, whatever the name of the model.
 
     Args:
-        variable: Variable of a `TFWav2Vec2ForSequenceClassification`.
+        variable: Variable of a model of transformers.
 
     Returns:
-        The name, e.g. `wav2vec2.encoder.layer_norm.weight`.
+        The name, without that of the model, e.g. `encoder.layer_norm.weight`.
     """
     return _pytorch_name(variable.name.partition("/")[2])
 
@@ -93,7 +90,7 @@ def fitting(variable: tf.Variable, weights: Mapping[str, np.ndarray]) -> np.ndar
     """Finds the value of a variable.
 
     Args:
-        variable: Variable of a `TFWav2Vec2ForSequenceClassification`.
+        variable: Variable of a model of transformers.
         weights: Result of `read_weights`.
 
     Returns:
@@ -104,6 +101,11 @@ def fitting(variable: tf.Variable, weights: Mapping[str, np.ndarray]) -> np.ndar
         return None
     value = _swap_axes(variable.name, value)
     return value if value.shape == variable.shape else None
+
+
+def to_pytorch(variable: tf.Variable) -> np.ndarray:
+    """Returns the value of a variable with PyTorch's axes."""
+    return _swap_axes(variable.name, variable.numpy())
 
 
 def _pytorch_name(name: str) -> str:
@@ -126,6 +128,8 @@ def _from_pytorch(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, value in weights.items():
         for new, old in _NEW_WEIGHT_NORM.items():
             name = name.replace(new, old)
+        if name in renamed:
+            raise ValueError(f"it holds {name} twice")
         renamed[name] = value
     return renamed
 

@@ -1,0 +1,164 @@
+"""The stage that teaches a small wav2vec 2.0 what a large encoder hears."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ser_nsl.audio.clip import SUFFIXES
+from ser_nsl.corpora.manifest import audio_paths, read_manifest
+from ser_nsl.errors import InputError
+from ser_nsl.pipeline.stage import stage
+from ser_nsl.upstream.settings import DistillationConfig
+
+if TYPE_CHECKING:
+    from ser_nsl.pipeline.progress import Progress
+    from ser_nsl.upstream.student import Lesson
+
+_CHECKED = 16  # batches of the speech that is kept for checking
+_HELD_OUT = 0.02  # share of the clips
+
+
+@stage(inputs=("speech", "teacher", "student"), makes="folder", resumes=True)
+def distill_upstream(
+    *,
+    speech: tuple[Path, ...],
+    teacher: str,
+    out: Path,
+    student: str | None = None,
+    config: DistillationConfig = DistillationConfig(),  # noqa: B008 (frozen)
+) -> Mapping[str, Any]:
+    """Teaches a small wav2vec 2.0 to predict a large encoder's frames, on speech without labels.
+
+    As DistilHuBERT (arXiv 2110.01900), with noise, narrow bands and a telephone's codec on the
+    student's input only, so that it hears through them. A stopped run, started again, resumes
+    after its last whole epoch.
+
+    Args:
+        speech: Folders, of which every clip is used, and manifests, of which the clips of the
+            training split are used.
+        teacher: Folder or hub name of a wav2vec 2.0, a HuBERT or a Whisper.
+        out: Folder for the student in Hugging Face form, float16, and `history.json`.
+        student: Folder of a wav2vec 2.0 to start from; by default a new one of the size of
+            `config.student`.
+        config: Layers of the teacher, size of the student, epochs.
+
+    Returns:
+        Number of clips and of parameters, and the loss on clips that were kept for checking,
+        before and after.
+
+    Raises:
+        InputError: If a checkpoint or a clip cannot be used, the two have frames at different
+            rates, there are too few clips, or the loss is not finite.
+
+    Example:
+        >>> distill_upstream(  # doctest: +SKIP
+        ...     speech=(Path("speech"),), teacher="openai/whisper-base", out=Path("student")
+        ... )
+    """
+    paths = _find_clips(speech)
+    from ser_nsl.pipeline.progress import Progress
+    from ser_nsl.upstream.checkpoint import load_upstream, save_encoder
+    from ser_nsl.upstream.student import Lesson, new_student
+    from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder
+
+    kept = round(_HELD_OUT * len(paths)) // config.batch_size or 1
+    kept = min(kept, _CHECKED) * config.batch_size
+    order = np.random.default_rng(config.seed).permutation(len(paths))
+    checked, trained = ([paths[i] for i in part] for part in (order[:kept], order[kept:]))
+    if len(trained) < config.batch_size:
+        raise InputError(
+            f"speech: must hold at least {2 * config.batch_size} clips, a batch to learn from and "
+            f"one to check; received {len(paths)}."
+        )
+    own = new_student(config.student, config.seed) if student is None else None
+    if own is None:
+        assert student is not None
+        loaded = load_upstream(student).encoder
+        if not isinstance(loaded, Wav2Vec2Encoder):
+            raise InputError(f"student: must be a wav2vec 2.0; {student!r} is another model.")
+        own = loaded
+    steps = len(trained) // config.batch_size
+    taught_by = load_upstream(teacher).encoder
+    taught_by.check_window(round(config.window_seconds * 16_000))
+    lesson = Lesson(own, taught_by, config, steps=config.epochs * steps)
+    work = out / "unfinished"
+    work.mkdir(exist_ok=True)
+    saved = [*own.body.weights, *lesson.variables, *lesson.constants]
+    progress = Progress(work / "epochs", saved, keep="last", optimizer=lesson.optimizer)
+    _train(lesson, progress, trained, checked, config)
+    save_encoder(own, out, half=True)
+    (out / "history.json").write_text(json.dumps(progress.history, indent=1) + "\n")
+    shutil.rmtree(work)
+    first, last = progress.history[0], progress.history[-1]
+    return {
+        "clips": len(trained),
+        "parameters": sum(int(np.prod(v.shape)) for v in own.body.weights),
+        "first_loss": round(first["checked"][0], 4),
+        "last_loss": round(last["checked"][0], 4),
+    }
+
+
+def _train(
+    lesson: Lesson,
+    progress: Progress,
+    paths: Sequence[Path],
+    checked: Sequence[Path],
+    config: DistillationConfig,
+) -> None:
+    """Runs the remaining epochs."""
+    from ser_nsl.upstream.windows import window_batches
+
+    done, steps = len(progress.history), len(paths) // config.batch_size
+    if done:
+        tqdm.write(f"resumes after epoch {done}")
+    else:
+        batches = window_batches(checked, config, 0)
+        lesson.fit_scale(np.concatenate([clean for clean, _ in batches]))
+    total = config.epochs * steps
+    with tqdm(desc="distilling", total=total, initial=done * steps, unit="step") as bar:
+        for epoch in range(done, config.epochs):
+            losses = []
+            for clean, damaged in window_batches(paths, config, epoch):
+                losses.append(lesson.train(clean, damaged).numpy())
+                if not np.isfinite(losses[-1]).all():
+                    raise InputError(
+                        f"config.learning_rate: the loss is {losses[-1]} in epoch {epoch + 1} at "
+                        f"{config.learning_rate}; choose a lower rate."
+                    )
+                bar.set_postfix(epoch=f"{epoch + 1}/{config.epochs}", loss=f"{losses[-1][0]:.3f}")
+                bar.update()
+            check = [lesson.losses(*pair).numpy() for pair in window_batches(checked, config, 0)]
+            measured = {
+                "trained": np.mean(losses, axis=0).tolist(),
+                "checked": np.mean(check, axis=0).tolist(),
+            }
+            progress.save(measured)
+            frames, pooled = measured["checked"]
+            tqdm.write(f"epoch {epoch + 1}: loss of frames {frames:.3f}, pooled {pooled:.3f}")
+
+
+def _find_clips(speech: Sequence[Path]) -> list[Path]:
+    paths: list[Path] = []
+    for place in speech:
+        if place.is_dir():
+            found = sorted(
+                path
+                for path in place.rglob("*")
+                if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+            )
+        else:
+            table = read_manifest(place)
+            found = audio_paths(table[table["split"] == "train"], place, None)
+        if not found:
+            raise InputError(f"speech: {place} holds no clip to learn from.")
+        paths += found
+    if not paths:
+        raise InputError("speech: give one folder or manifest, or more.")
+    return paths

@@ -1,0 +1,179 @@
+"""A small wav2vec 2.0, and the steps in which it learns from a large encoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
+from transformers.modeling_tf_utils import keras
+from transformers.models.wav2vec2.modeling_tf_wav2vec2 import TFWav2Vec2MainLayer
+
+from ser_nsl.errors import InputError
+from ser_nsl.upstream.checkpoint import quiet_transformers
+from ser_nsl.upstream.encoder import Encoder, pool
+from ser_nsl.upstream.position import fix_position_convolution
+from ser_nsl.upstream.settings import DistillationConfig, StudentConfig
+from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder, frame_features, hidden_states
+
+_HEADS = 4
+_WARM_UP_SHARE = 0.1
+_GRADIENT_NORM = 1.0
+_LEAST_DEVIATION = 1e-3
+
+
+def new_student(config: StudentConfig, seed: int) -> Wav2Vec2Encoder:
+    """Makes a wav2vec 2.0 with random weights.
+
+    Args:
+        config: Its size.
+        seed: Seed of the weights.
+
+    Returns:
+        The encoder.
+    """
+    keras.utils.set_random_seed(seed)
+    settings = Wav2Vec2Config(
+        architectures=["Wav2Vec2Model"],
+        hidden_size=config.width,
+        num_hidden_layers=config.layers,
+        num_attention_heads=_HEADS,
+        intermediate_size=4 * config.width,
+        do_stable_layer_norm=True,  # learns from random weights, where the other order does not
+        conv_dim=(config.channels,) * len(config.kernels),
+        conv_kernel=config.kernels,
+        conv_stride=config.strides,
+        feat_extract_norm=config.norm,
+        conv_bias=config.norm == "layer",
+        # Not grouped: TensorFlow trains grouped convolutions on a CPU five times more slowly.
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=1,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.0,
+        layerdrop=0.0,
+    )
+    with quiet_transformers():
+        body = TFWav2Vec2MainLayer(settings, name="body")
+        with tf.name_scope("body"):
+            body.build(None)
+    return Wav2Vec2Encoder(body, Wav2Vec2FeatureExtractor(do_normalize=True))
+
+
+class Lesson:
+    """A student that learns to predict the frames of a teacher (arXiv 2110.01900).
+
+    Each layer of the teacher is predicted by a linear layer on the student's last frames, in
+    absolute difference and cosine; pooled frames predict pooled frames besides. The teacher's
+    frames are standardised, or a few large dimensions would outweigh all others.
+
+    Attributes:
+        student: The encoder in training.
+        variables: All that training changes.
+        constants: What `fit_scale` sets.
+        optimizer: Adam.
+    """
+
+    def __init__(
+        self, student: Wav2Vec2Encoder, teacher: Encoder, config: DistillationConfig, *, steps: int
+    ) -> None:
+        """Prepares the training.
+
+        Args:
+            student: The encoder to train.
+            teacher: The frozen encoder.
+            config: Layers and learning rate.
+            steps: Number of steps in all epochs together.
+
+        Raises:
+            InputError: If the two have frames at different rates, or the teacher lacks a layer.
+        """
+        teacher.check_layers(config.layers)
+        if teacher.hop_samples != student.hop_samples:
+            raise InputError(
+                f"teacher: has {16_000 / teacher.hop_samples:g} frames/s, and the student "
+                f"{16_000 / student.hop_samples:g}; they must be the same: choose other "
+                "--config.student.strides."
+            )
+        fix_position_convolution(student.body)
+        self.student, self._teacher, self._config = student, teacher, config
+        keras.utils.set_random_seed(config.seed)
+        outputs = teacher.width * len(config.layers)
+        self._frame_head = keras.layers.Dense(outputs, name="frame_head")
+        self._frame_head.build((None, None, student.width))
+        self._pooled_head = keras.layers.Dense(2 * outputs, name="pooled_head")
+        self._pooled_head.build((None, 2 * student.width))
+        self.constants = [
+            tf.Variable(value(width), trainable=False)
+            for width in (outputs, 2 * outputs)
+            for value in (tf.zeros, tf.ones)
+        ]
+        body = [v for v in student.body.trainable_variables if "masked_spec_embed" not in v.name]
+        heads = (self._frame_head, self._pooled_head)
+        self.variables = [*body, *(v for head in heads for v in head.trainable_variables)]
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0,
+            decay_steps=max(1, round((1 - _WARM_UP_SHARE) * steps)),
+            warmup_target=config.learning_rate,
+            warmup_steps=max(1, round(_WARM_UP_SHARE * steps)),
+        )
+        self.optimizer = keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
+        self.optimizer.build(self.variables)
+
+    def fit_scale(self, windows: np.ndarray) -> None:
+        """Sets the scale of the teacher's frames by those of some windows."""
+        frames = self._targets(windows)
+        for i, values in enumerate((frames, pool(frames, "statistics")[tf.newaxis])):
+            mean, variance = tf.nn.moments(values, axes=[0, 1])
+            self.constants[2 * i].assign(mean)
+            self.constants[2 * i + 1].assign(tf.maximum(tf.sqrt(variance), _LEAST_DEVIATION))
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def train(self, clean: tf.Tensor, damaged: tf.Tensor) -> tf.Tensor:
+        """Takes one step.
+
+        Args:
+            clean: What the teacher hears, float32 `(batch, samples)`.
+            damaged: What the student hears.
+
+        Returns:
+            Loss of the frames, and of the pooled frames, shape `(2,)`.
+        """
+        frames = self._targets(clean)
+        with tf.GradientTape() as tape:
+            losses = self._losses(damaged, frames)
+            loss = losses[0] + self._config.statistics * losses[1]
+        gradients = tape.gradient(loss, self.variables)
+        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+        return losses
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def losses(self, clean: tf.Tensor, damaged: tf.Tensor) -> tf.Tensor:
+        """Computes what `train` returns, without a step."""
+        return self._losses(damaged, self._targets(clean))
+
+    def _targets(self, clean: tf.Tensor) -> tf.Tensor:
+        return tf.concat(self._teacher.frames(clean, self._config.layers), axis=-1)
+
+    def _losses(self, damaged: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        student = self.student
+        features = frame_features(student.body, damaged, student.extractor)
+        own = hidden_states(student.body, features)[-1]
+        mean, deviation, pooled_mean, pooled_deviation = self.constants
+        pooled = (pool(frames, "statistics") - pooled_mean) / pooled_deviation
+        predicted = self._pooled_head(pool(own, "statistics"))
+        second = tf.reduce_mean((predicted - pooled) ** 2)
+        # Frames whose centres are nearest belong together.
+        shift = round((student.first_sample - self._teacher.first_sample) / student.hop_samples)
+        first_own, first = max(0, -shift), max(0, shift)
+        count = tf.minimum(tf.shape(own)[1] - first_own, tf.shape(frames)[1] - first)
+        own = own[:, first_own : first_own + count]
+        targets = (frames[:, first : first + count] - mean) / deviation
+        predicted = self._frame_head(own)
+        absolute = tf.reduce_mean(tf.abs(predicted - targets))
+        by_layer = [
+            tf.stack(tf.split(each, len(self._config.layers), axis=-1))
+            for each in (predicted, targets)
+        ]
+        cosine = -keras.losses.cosine_similarity(*by_layer)
+        return tf.stack([absolute - tf.reduce_mean(tf.math.log_sigmoid(cosine)), second])
