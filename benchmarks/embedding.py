@@ -56,9 +56,9 @@ def main(
         if upstream is None:
             upstream = str(scratch / "upstream")
             make_upstream(out=Path(upstream), hidden_size=768, layers=12, channels=512)
-        model, extractor = load_upstream(upstream)
+        loaded = load_upstream(upstream)
         paths = make_clips(scratch, clips) if audio_dir is None else find_clips(audio_dir, clips)
-        embedder = Embedder(model, extractor, round(clip_seconds * 16_000))
+        embedder = Embedder(loaded, round(clip_seconds * 16_000))
         batches = list(read_batches(paths, embedder.window, batch=embedder.batch_size))
         table = pd.DataFrame({"audio": paths, "samples": embedder.window})
         table["utterance_id"] = [path.stem for path in paths]
@@ -75,7 +75,7 @@ def main(
     ratios = [row["ratio"] for row in rows]
     measured = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "parameters": int(model.num_parameters()),
+        "parameters": loaded.encoder.parameters,
         "clips": len(paths),
         "clip_seconds": clip_seconds,
         "batch_size": embedder.batch_size,

@@ -86,23 +86,18 @@ def make_base(out: Path) -> None:
 
 def base_embedding(base: Path) -> dict[str, object]:
     """Times one clip of 6 s from waveform to embedding, after one to warm up."""
-    import tensorflow as tf
-
     from ser_nsl.upstream.checkpoint import load_upstream
-    from ser_nsl.upstream.encoder import frame_features, hidden_states
+    from ser_nsl.upstream.embed import Embedder
 
-    model, extractor = load_upstream(str(base))
-
-    @tf.function(autograph=False)
-    def embed(waveform: tf.Tensor) -> tf.Tensor:
-        hidden = hidden_states(model, frame_features(model, waveform, extractor))[-1]
-        return tf.reduce_mean(model.projector(hidden), axis=1)
-
+    loaded = load_upstream(str(base))
     waveform = noise(1, _EMBEDDED_SECONDS)
-    embed(waveform)
+    embedder = Embedder(loaded, waveform.shape[1])
+    embedder(waveform)
     start = time.perf_counter()
-    embed(waveform)
-    return {"task": f"embed a clip of {_EMBEDDED_SECONDS:g} s"} | facts(start, model)
+    embedder(waveform)
+    return {"task": f"embed a clip of {_EMBEDDED_SECONDS:g} s"} | facts(
+        start, loaded.encoder.parameters
+    )
 
 
 def base_step(base: Path, precision: str, accumulate: int) -> dict[str, object]:
@@ -124,7 +119,7 @@ def base_step(base: Path, precision: str, accumulate: int) -> dict[str, object]:
     start = time.perf_counter()
     tuner.train(inputs, labels, random)
     task = f"train on 16 clips of 4 s in {accumulate} parts, {precision}"
-    measured = {"task": task} | facts(start, tuner.model)
+    measured = {"task": task} | facts(start, tuner.model.num_parameters())
     frames = np.concatenate([tuner.frames(clip[np.newaxis]).numpy() for clip in inputs])
     tuner.train(frames, labels, random)
     start = time.perf_counter()
@@ -183,10 +178,10 @@ def noise(clips: int, seconds: float) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
-def facts(start: float, model) -> dict[str, float]:
+def facts(start: float, parameters: int) -> dict[str, float]:
     """Returns the time since `start`, the process's peak memory, and the model's size."""
     return {
-        "parameters (million)": round(model.num_parameters() / 1e6, 1),
+        "parameters (million)": round(parameters / 1e6, 1),
         "seconds": round(time.perf_counter() - start, 2),
         "peak memory (GB)": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 2),
     }

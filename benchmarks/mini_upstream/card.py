@@ -16,7 +16,7 @@ from ser_nsl.corpora.manifest import corpus_title
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.upstream import NEIGHBORS, read_measures
 from ser_nsl.pipeline.stage import read_record
-from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
+from ser_nsl.upstream.checkpoint import load_upstream
 
 _DATA = Path(__file__).with_name("data.yaml")
 _LEAST_UAR = 0.6
@@ -88,8 +88,8 @@ def make_upstream_card(
     found = read_measures(measures)
     records = [_read_training(each) for each in trained]
     corpora = _read_data(data)
-    model, extractor = load_upstream(str(checkpoint))
-    if found["upstream"] != fingerprint(model, extractor, with_head=True):
+    loaded = load_upstream(str(checkpoint))
+    if found["upstream"] != loaded.fingerprint(with_head=True):
         raise InputError(
             f"measures: {measures} measured another checkpoint than {checkpoint}; run "
             "ser-nsl measure-upstream again."
@@ -98,9 +98,9 @@ def make_upstream_card(
     content = {
         "card_data": _front_matter(name, found, corpora).to_yaml(),
         "name": name,
-        "parameters": model.num_parameters(),
+        "parameters": loaded.encoder.parameters,
         "megabytes": (checkpoint / "model.safetensors").stat().st_size / 1e6,
-        "config": model.config,
+        "config": loaded.encoder.body.config,
         "classes": found["source"]["classes"],
         "samples": round(found["clip_seconds"] * SAMPLE_RATE_HZ),
         "measures": found,

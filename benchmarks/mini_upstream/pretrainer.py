@@ -20,22 +20,18 @@ from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.progress import Progress
-from ser_nsl.upstream.checkpoint import load_upstream
+from ser_nsl.upstream.checkpoint import load_for_finetuning
 from ser_nsl.upstream.dropout import seed_dropout
-from ser_nsl.upstream.encoder import (
-    frame_features,
-    frame_statistics,
-    hidden_states,
-    random_spans,
-    standardise,
-)
+from ser_nsl.upstream.encoder import pool, random_spans
 from ser_nsl.upstream.position import fix_position_convolution
+from ser_nsl.upstream.wav2vec2 import frame_features, hidden_states, standardise
 
 _FLOOR_DB = -20.0  # of standardised clips: below it there is little but noise
 _MEL_BINS = 64
 _MOST_CLUSTERED_FRAMES = 200_000
 _GRADIENT_NORM = 1.0
 _WARM_UP_SHARE = 0.1
+_NO_CLASSES = ("LABEL_0", "LABEL_1")  # of a classifier that nothing trains
 
 Batches = Callable[[np.random.Generator], Iterator[tuple[np.ndarray, ...]]]
 
@@ -56,15 +52,13 @@ class Pretrainer:
         """
         keras.utils.set_random_seed(config.seed)
         self._config, self._work = config, work
-        self._model, self._extractor = load_upstream(upstream, needs_head=False)
-        # TensorFlow would choose the layers to drop only once, when it traces a step.
-        self._model.config.layerdrop = 0.0
+        self._model, self._extractor = load_for_finetuning(upstream, _NO_CLASSES)
         if not hasattr(self._model.wav2vec2, "masked_spec_embed"):
             raise InputError(
                 f"upstream: {upstream!r} has no weights for masked frames; set mask_time_prob in "
                 "its config.json above 0."
             )
-        fix_position_convolution(self._model)
+        fix_position_convolution(self._model.wav2vec2)
         self._samples = round(config.clip_seconds * self._extractor.sampling_rate)
         # Each log Mel frame covers the samples that the same output of the convolutions covers.
         window, hop, sizes = 1, 1, self._model.config
@@ -98,7 +92,7 @@ class Pretrainer:
 
         def loss(waveform: tf.Tensor) -> tf.Tensor:
             target = (self._log_mel(waveform) - mean) * tf.math.rsqrt(variance + 1e-6)
-            predicted = head(frame_features(model, waveform, self._extractor))
+            predicted = head(frame_features(model.wav2vec2, waveform, self._extractor))
             return tf.reduce_mean((predicted - target) ** 2)
 
         def batches(random: np.random.Generator) -> Iterator[tuple[np.ndarray]]:
@@ -133,7 +127,7 @@ class Pretrainer:
 
         @tf.function(input_signature=[tf.TensorSpec((None, self._samples))], autograph=False)
         def compute(windows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            frames = frame_features(self._model, windows, self._extractor)
+            frames = frame_features(self._model.wav2vec2, windows, self._extractor)
             return tf.cast(frames, tf.float16), tf.cast(self._log_mel(windows), tf.float16)
 
         files = self._work / "frames", self._work / "log_mel"
@@ -171,7 +165,7 @@ class Pretrainer:
         statistics_head = keras.layers.Dense(2 * channels)
         statistics_head.build((None, model.projector.units))
         few = np.random.default_rng(config.seed).choice(windows, min(windows, 1_000), replace=False)
-        mean, variance = tf.nn.moments(frame_statistics(self._frames[np.sort(few)]), axes=[0])
+        mean, variance = tf.nn.moments(pool(self._frames[np.sort(few)], "statistics"), axes=[0])
 
         def loss(features: tf.Tensor, clusters: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             dropout_seed.assign(seed)
@@ -180,14 +174,14 @@ class Pretrainer:
                 (shape[0], shape[1]), config.mask_share, config.mask_frames, seed=seed
             )
             features = tf.cast(features, tf.float32)
-            hidden = hidden_states(model, features, training=True, masked=masked)[-1]
+            hidden = hidden_states(model.wav2vec2, features, training=True, masked=masked)[-1]
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
                 tf.boolean_mask(clusters, masked), cluster_head(tf.boolean_mask(hidden, masked))
             )
             count = tf.cast(tf.size(losses), tf.float32)
             cross_entropy = tf.math.divide_no_nan(tf.reduce_sum(losses), count)
             predicted = statistics_head(tf.reduce_mean(model.projector(hidden), axis=1))
-            statistics = (frame_statistics(features) - mean) * tf.math.rsqrt(variance + 1e-6)
+            statistics = (pool(features, "statistics") - mean) * tf.math.rsqrt(variance + 1e-6)
             return cross_entropy + tf.reduce_mean((predicted - statistics) ** 2)
 
         def batches(random: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:

@@ -95,7 +95,4 @@ def _load_embedder(
             for found in match.metadata_list:
                 with FileSystems.open(found.path) as file:
                     (Path(folder) / FileSystems.split(found.path)[1]).write_bytes(file.read())
-        loaded = load_upstream(local)
-        if layers is None:
-            loaded.require_head(upstream)
-        return Embedder(loaded, window, layers=layers, pooling=pooling)
+        return Embedder(load_upstream(local), window, layers=layers, pooling=pooling)

@@ -14,6 +14,7 @@ from ser_nsl.beam.manifest import read_columns, read_manifest
 from ser_nsl.beam.record_folders import DESCRIPTION_NAME, remove_empty_splits, write_records
 from ser_nsl.beam.runner import Job, run_beam
 from ser_nsl.corpora.manifest import SPLITS
+from ser_nsl.upstream.encoder import Pooling
 
 
 def make_records(

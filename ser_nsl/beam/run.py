@@ -9,6 +9,7 @@ from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam.output import is_remote, local_or_remote_stage
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import read_record
+from ser_nsl.upstream.encoder import Pooling
 
 _DEAD_LETTERS = "dead letters of "
 _NEIGHBORS = "clips with "

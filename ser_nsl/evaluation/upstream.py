@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.evaluation.scores import score
 from ser_nsl.pipeline.stage import stage
 
 if TYPE_CHECKING:
-    from transformers import TFWav2Vec2ForSequenceClassification
-
+    from ser_nsl.upstream.checkpoint import Upstream
     from ser_nsl.upstream.embed import Embedder
+    from ser_nsl.upstream.head import Head
 
 NEIGHBORS = (3, 6, 9)
 
@@ -72,26 +73,20 @@ def measure_upstream(
         >>> made.counts["uar"]  # doctest: +SKIP
         '33.3%'
     """
-    from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
+    from ser_nsl.upstream.checkpoint import load_upstream
     from ser_nsl.upstream.embed import Embedder
-    from ser_nsl.upstream.encoder import LEAST_SAMPLES
 
     samples = round(clip_seconds * SAMPLE_RATE_HZ)
-    if samples < LEAST_SAMPLES:
-        raise InputError(
-            f"clip_seconds: must be at least {LEAST_SAMPLES / SAMPLE_RATE_HZ}; received "
-            f"{clip_seconds}."
-        )
     tables = _read_targets(targets)
-    model, extractor = load_upstream(upstream)
-    classes = tuple(label for _, label in sorted((model.config.id2label or {}).items()))
-    tests = _read_tests(source, classes)
-    trained = Embedder(model, extractor, samples)
-    untrained = Embedder(_untrained(model, seed), extractor, samples)
+    loaded = load_upstream(upstream)
+    head = loaded.require_head()
+    tests = _read_tests(source, head.classes)
+    trained = Embedder(loaded, samples)
+    untrained = Embedder(_untrained(loaded, seed), samples)
     result: dict[str, Any] = {
-        "upstream": fingerprint(model, extractor, with_head=True),
+        "upstream": loaded.fingerprint(with_head=True),
         "clip_seconds": clip_seconds,
-        "source": _score(tests, trained, model, classes),
+        "source": _score(tests, trained, head),
         "targets": {
             name: _compare(clips, {"upstream": trained, "untrained": untrained}, name)
             for name, clips in tables.items()
@@ -166,32 +161,26 @@ def _read_tests(manifest: Path, classes: tuple[str, ...]) -> pd.DataFrame:
     return table.assign(audio=audio_paths(table, manifest, None))
 
 
-def _untrained(
-    model: TFWav2Vec2ForSequenceClassification, seed: int
-) -> TFWav2Vec2ForSequenceClassification:
-    """Returns the same network with random weights."""
-    from transformers import TFWav2Vec2ForSequenceClassification
+def _untrained(upstream: Upstream, seed: int) -> Upstream:
+    """Returns the same network with random weights, and with a random FC1."""
     from transformers.modeling_tf_utils import keras
 
-    from ser_nsl.upstream.checkpoint import quiet_transformers
+    from ser_nsl.upstream.checkpoint import Upstream, new_encoder
 
     keras.utils.set_random_seed(seed)
-    with quiet_transformers():
-        untrained = TFWav2Vec2ForSequenceClassification(model.config)
-        untrained.build_in_name_scope()
-    return untrained
+    encoder = new_encoder(upstream.encoder.body.config, upstream.encoder.extractor)
+    head = upstream.require_head()
+    kernel = keras.initializers.GlorotUniform()(head.arrays["fc1.kernel"].shape).numpy()
+    untrained = {name: np.zeros_like(array) for name, array in head.arrays.items()}
+    untrained |= {"fc1.kernel": kernel, "scale": np.ones_like(head.arrays["scale"])}
+    return Upstream(f"untrained {upstream.name}", encoder, replace(head, arrays=untrained))
 
 
-def _score(
-    clips: pd.DataFrame,
-    embedder: Embedder,
-    model: TFWav2Vec2ForSequenceClassification,
-    classes: tuple[str, ...],
-) -> dict[str, Any]:
-    logits = model.classifier(_embed(clips, embedder, "source")).numpy()
-    labels = clips["emotion"].map(classes.index).to_numpy()
+def _score(clips: pd.DataFrame, embedder: Embedder, head: Head) -> dict[str, Any]:
+    logits = head.logits(embedder.embed_files(list(clips["audio"]), "source"))
+    labels = clips["emotion"].map(head.classes.index).to_numpy()
     about = {"corpus": clips["corpus"].iloc[0], "speakers": sorted(set(clips["speaker"]))}
-    return about | score(labels, logits.argmax(axis=1), classes)
+    return about | score(labels, logits.argmax(axis=1), head.classes)
 
 
 def _compare(clips: pd.DataFrame, embedders: Mapping[str, Embedder], name: str) -> dict[str, Any]:
@@ -203,7 +192,7 @@ def _compare(clips: pd.DataFrame, embedders: Mapping[str, Embedder], name: str) 
     waveforms = map(read_audio, tqdm(clips["audio"], desc=f"{name}, mfcc", unit="clip"))
     spaces = {"mfcc": mfcc_embeddings(waveforms)}
     for kind, embedder in embedders.items():
-        spaces[kind] = _embed(clips, embedder, f"{name}, {kind}")
+        spaces[kind] = embedder.embed_files(list(clips["audio"]), f"{name}, {kind}")
     emotions, speakers = clips["emotion"], clips["speaker"]
     centered = {kind: without_speaker_means(space, speakers) for kind, space in spaces.items()}
     measured: dict[str, Any] = {
@@ -221,17 +210,6 @@ def _compare(clips: pd.DataFrame, embedders: Mapping[str, Embedder], name: str) 
             for kind, space in compared.items()
         }
     return measured
-
-
-def _embed(clips: pd.DataFrame, embedder: Embedder, title: str) -> np.ndarray:
-    """Embeds clips, each cut or repeated to one window: shape `(clips, width)`."""
-    vectors = []
-    with tqdm(total=len(clips), desc=title, unit="clip") as bar:
-        batches = read_batches(list(clips["audio"]), embedder.window, batch=embedder.batch_size)
-        for waveforms in batches:
-            vectors.append(embedder(waveforms).numpy())
-            bar.update(len(waveforms))
-    return np.concatenate(vectors)
 
 
 def _sum_up(measured: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""wav2vec 2.0: load, fine-tune on the source corpus, embed the target corpus."""
+"""Speech models as upstreams: load, train on the source corpus, embed the target, distil."""
 
 import lazy_loader
 

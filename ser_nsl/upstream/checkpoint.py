@@ -1,10 +1,11 @@
 """Loads speech models in Hugging Face form as TensorFlow encoders."""
 
 import contextlib
+import copy
 import hashlib
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.errors import InputError
 from ser_nsl.upstream import wav2vec2
 from ser_nsl.upstream.encoder import Encoder
-from ser_nsl.upstream.head import EMBEDDING_WIDTH, Head, has_head, read_head
+from ser_nsl.upstream.head import EMBEDDING_WIDTH, FC1, Head, has_head, read_head
+from ser_nsl.upstream.hub import EXTRACTOR_FILES, checkpoint_folder
 from ser_nsl.upstream.hubert import HubertEncoder
-from ser_nsl.upstream.hub import checkpoint_folder
 from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder
 from ser_nsl.upstream.weights import fitting, read_weights, to_pytorch, weight_name
 from ser_nsl.upstream.whisper import WhisperEncoder
@@ -43,6 +44,7 @@ class _Architecture:
     Attributes:
         encoder: Class of ours.
         body: Class of transformers, `module:name` below `transformers.models`.
+        bare: Class of PyTorch of a model without head.
         extractor: Input settings.
         prefixes: Before the names of the body's weights, in a model with head or decoder; the
             last one in a model without.
@@ -50,6 +52,7 @@ class _Architecture:
 
     encoder: type[Any]
     body: str
+    bare: str
     extractor: type[Any]
     prefixes: tuple[str, ...]
 
@@ -58,18 +61,21 @@ _ARCHITECTURES = {
     "wav2vec2": _Architecture(
         Wav2Vec2Encoder,
         "wav2vec2.modeling_tf_wav2vec2:TFWav2Vec2MainLayer",
+        "Wav2Vec2Model",
         Wav2Vec2FeatureExtractor,
         ("wav2vec2.", ""),
     ),
     "hubert": _Architecture(
         HubertEncoder,
         "hubert.modeling_tf_hubert:TFHubertMainLayer",
+        "HubertModel",
         Wav2Vec2FeatureExtractor,
         ("hubert.", ""),
     ),
     "whisper": _Architecture(
         WhisperEncoder,
         "whisper.modeling_tf_whisper:TFWhisperEncoder",
+        "WhisperModel",
         WhisperFeatureExtractor,
         ("model.encoder.", "encoder."),
     ),
@@ -81,43 +87,51 @@ class Upstream:
     """A frozen encoder, and its emotion head if it has one.
 
     Attributes:
+        name: Its folder or hub name, for messages.
         encoder: The encoder.
         head: FC1 and classifier, or None.
     """
 
+    name: str
     encoder: Encoder
     head: Head | None
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of all that embeddings depend on, weights and settings; 16 hexadecimal digits.
+    def fingerprint(self, *, with_head: bool) -> str:
+        """Hashes all that embeddings depend on: weights, and the settings that matter.
 
         It does not depend on the files that they came from, nor on the machine.
+
+        Args:
+            with_head: Whether the embeddings are FC1.
+
+        Returns:
+            The first 16 hexadecimal digits of a SHA-256.
+
+        Raises:
+            InputError: If a head is asked for and there is none.
         """
-        digest = hashlib.sha256(json.dumps(dict(self.encoder.settings), sort_keys=True).encode())
+        settings = dict(self.encoder.settings)
         arrays: dict[str, Any] = {n: v.numpy() for n, v in self.encoder.weights.items()}
-        if self.head is not None:
-            made = (self.head.layers, self.head.pooling, self.head.activation)
-            digest.update(json.dumps(made).encode())
-            arrays |= {f"head.{name}": array for name, array in self.head.arrays.items()}
+        if with_head:
+            head = self.require_head()
+            settings["head"] = (head.layers, head.pooling, head.activation)
+            arrays |= {f"head.{name}": head.arrays[name] for name in FC1}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for name, array in sorted(arrays.items()):
             digest.update(f"\n{name} {list(array.shape)}\n".encode())
             digest.update(array.astype("<f4").tobytes())
         return digest.hexdigest()[:16]
 
-    def require_head(self, name: str) -> Head:
+    def require_head(self) -> Head:
         """Returns the head.
-
-        Args:
-            name: Name of the checkpoint in messages.
 
         Raises:
             InputError: If there is none.
         """
         if self.head is None:
             raise InputError(
-                f"upstream: {name!r} has no emotion head; give --layers to embed by the encoder "
-                "alone, or make a head first with ser-nsl train-head or finetune-upstream."
+                f"upstream: {self.name!r} has no emotion head; give --layers to embed by the "
+                "encoder alone, or make a head first with ser-nsl train-head or finetune-upstream."
             )
         return self.head
 
@@ -139,27 +153,45 @@ def load_upstream(name_or_dir: str) -> Upstream:
         classifier of a fine-tuned wav2vec 2.0.
 
     Raises:
-        InputError: If the checkpoint cannot be found or read, is of another architecture, TensorFlow
-            would compute other numbers than PyTorch, or weights do not match config.json.
+        InputError: If the checkpoint cannot be found or read, is of another architecture,
+            TensorFlow would compute other numbers than PyTorch, or weights do not match
+            config.json.
     """
     folder = checkpoint_folder(name_or_dir)
     config = _read_config(folder, name_or_dir)
-    extractor = _read_extractor(folder, config.model_type, name_or_dir)
+    extractor = _read_extractor(folder, config, name_or_dir)
+    with _buildable(name_or_dir):
+        encoder = new_encoder(config, extractor)
+    weights = read_weights(folder, name_or_dir)
+    prefixes = _ARCHITECTURES[config.model_type].prefixes
+    own, others = _divide(weights, prefixes, name_or_dir)
+    _check_weights(encoder.body, own, name_or_dir)
+    _assign(encoder.body, own)
+    if has_head(folder):
+        head: Head | None = read_head(folder, encoder.layers, encoder.width)
+    else:
+        head = _projector_head(encoder, others, name_or_dir)
+    return Upstream(name_or_dir, encoder, head)
+
+
+def new_encoder(config: PretrainedConfig, extractor: Any) -> Encoder:
+    """Makes an encoder with random weights, from Keras's global seed.
+
+    Args:
+        config: Its settings: of a wav2vec 2.0, a HuBERT or a Whisper.
+        extractor: Its input settings.
+
+    Returns:
+        The encoder.
+    """
     made = _ARCHITECTURES[config.model_type]
     module, _, class_name = made.body.partition(":")
     body_class = getattr(importlib.import_module(f"transformers.models.{module}"), class_name)
-    with _buildable(name_or_dir):
+    with quiet_transformers():
         body = body_class(config, name="body")
         with tf.name_scope("body"):
             body.build(None)
-    weights = read_weights(folder, name_or_dir)
-    own, others = _divide(weights, made.prefixes, name_or_dir)
-    _check_weights(body, own, name_or_dir)
-    _assign(body, own)
-    encoder = made.encoder(body, extractor)
-    if has_head(folder):
-        return Upstream(encoder, read_head(folder, encoder.layers, encoder.width))
-    return Upstream(encoder, _projector_head(config, others, name_or_dir))
+    return made.encoder(body, extractor)
 
 
 def load_for_finetuning(
@@ -186,7 +218,7 @@ def load_for_finetuning(
             f"upstream: {name_or_dir!r} is a {config.model_type}, and only a wav2vec 2.0 can be "
             "fine-tuned as a whole; freeze the encoder: ser-nsl train-head."
         )
-    extractor = _read_extractor(folder, config.model_type, name_or_dir)
+    extractor = _read_extractor(folder, config, name_or_dir)
     own_classes = _classes(config)
     config.classifier_proj_size = EMBEDDING_WIDTH
     config.id2label = dict(enumerate(classes))
@@ -223,7 +255,9 @@ def save_encoder(encoder: Encoder, folder: Path, *, half: bool = False) -> None:
         for v in encoder.body.weights
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    encoder.body.config.save_pretrained(folder)
+    config = copy.deepcopy(encoder.body.config)
+    config.architectures = [_ARCHITECTURES[encoder.architecture].bare]
+    config.save_pretrained(folder)
     encoder.extractor.save_pretrained(folder)
 
 
@@ -263,27 +297,33 @@ def _read_config(folder: Path, name: str) -> PretrainedConfig:
     return config
 
 
-def _read_extractor(folder: Path, architecture: str, name: str) -> Any:
-    """Reads `preprocessor_config.json`, or `processor_config.json` of transformers 5."""
-    kind = _ARCHITECTURES[architecture].extractor
-    values: dict[str, Any] | None = None
-    for file in ("preprocessor_config.json", "processor_config.json"):
-        if values is None and (folder / file).is_file():
+def _read_extractor(folder: Path, config: PretrainedConfig, name: str) -> Any:
+    """Reads the input settings, which transformers 4 and 5 keep in different files."""
+    kind = _ARCHITECTURES[config.model_type].extractor
+    extractor = None
+    for file in EXTRACTOR_FILES:
+        if extractor is None and (folder / file).is_file():
             with _readable(file, name):
                 values = json.loads((folder / file).read_text(encoding="utf-8"))
-                values = values.get("feature_extractor", values)
-                extractor = kind(**values)
-    if values is None:
-        if architecture == "whisper":
+                if file == "processor_config.json":
+                    values = values.get("feature_extractor")
+                extractor = None if values is None else kind(**values)
+    if extractor is None:
+        if config.model_type == "whisper":
             raise InputError(
                 f"upstream: {name!r} lacks preprocessor_config.json, the settings of Whisper's log "
                 "Mel; download it from the same place as config.json."
             )
-        return Wav2Vec2FeatureExtractor(do_normalize=True)  # the published settings
+        return kind(do_normalize=True)  # the published settings
     if extractor.sampling_rate != SAMPLE_RATE_HZ:
         raise InputError(
             f"upstream: the sampling rate of {name!r} must be {SAMPLE_RATE_HZ} Hz; it is "
             f"{extractor.sampling_rate} Hz."
+        )
+    if config.model_type == "whisper" and extractor.feature_size != config.num_mel_bins:
+        raise InputError(
+            f"upstream: config.json of {name!r} asks for {config.num_mel_bins} mels and its "
+            f"preprocessor_config.json makes {extractor.feature_size}; download both again."
         )
     return extractor
 
@@ -329,16 +369,9 @@ def _divide(
     return own, others
 
 
-def _check_weights(
-    body: keras.layers.Layer, weights: Mapping[str, np.ndarray], name: str
-) -> None:
+def _check_weights(body: keras.layers.Layer, weights: Mapping[str, np.ndarray], name: str) -> None:
     """Refuses weights that do not match config.json."""
-    lacking = _lacking(body, weights)
-    if lacking:
-        raise InputError(
-            f"upstream: {name!r} lacks {len(lacking)} weights of its config.json, or has them in "
-            f"another size (first: {', '.join(lacking[:3])}); make or download it again."
-        )
+    _refuse_lacking(_lacking(body, weights), name)
     known = {weight_name(variable) for variable in body.weights}
     surplus = sorted(n for n in weights if n not in known and not n.endswith(_MASK))
     if surplus:
@@ -346,45 +379,40 @@ def _check_weights(
             f"upstream: {name!r} has {len(surplus)} weights that are not in its config.json "
             f"(first: {', '.join(surplus[:3])}); make or download it again."
         )
-    broken = sorted(n for n in weights if not np.isfinite(weights[n]).all())
-    if broken:
-        raise InputError(
-            f"upstream: {len(broken)} weights of {name!r} are not finite (first: {broken[0]}); "
-            "make or download it again."
-        )
 
 
-def _projector_head(
-    config: PretrainedConfig, weights: Mapping[str, np.ndarray], name: str
-) -> Head | None:
+def _projector_head(encoder: Encoder, weights: Mapping[str, np.ndarray], name: str) -> Head | None:
     """Returns the head of a classifier of transformers: FC1 on each frame, then the mean."""
-    names = [f"{part}.{kind}" for part in ("projector", "classifier") for kind in ("weight", "bias")]
-    lacking = [each for each in names if each not in weights]
-    if len(lacking) == len(names):
+    config = encoder.body.config
+    classes, inner = _classes(config), config.classifier_proj_size
+    shapes = {
+        "projector.weight": (inner, encoder.width),
+        "projector.bias": (inner,),
+        "classifier.weight": (len(classes), inner),
+        "classifier.bias": (len(classes),),
+    }
+    if not weights.keys() & shapes.keys():
         return None
-    classes = _classes(config)
-    if not lacking and config.model_type != "whisper":
-        arrays = {
-            "mean": np.zeros(config.hidden_size, np.float32),
-            "scale": np.ones(config.hidden_size, np.float32),
-            "fc1.kernel": weights["projector.weight"].T,
-            "fc1.bias": weights["projector.bias"],
-            "classifier.kernel": weights["classifier.weight"].T,
-            "classifier.bias": weights["classifier.bias"],
-        }
-        width = config.classifier_proj_size
-        if (
-            arrays["fc1.kernel"].shape == (config.hidden_size, width)
-            and arrays["fc1.bias"].shape == (width,)
-            and arrays["classifier.kernel"].shape == (width, len(classes))
-            and arrays["classifier.bias"].shape == (len(classes),)
-        ):
-            return Head(classes, (config.num_hidden_layers,), "mean", "linear", arrays)
-        lacking = names
-    raise InputError(
-        f"upstream: {name!r} lacks {len(lacking)} weights of its config.json, or has them in "
-        f"another size (first: {', '.join(lacking[:3])}); make or download it again."
+    _refuse_lacking(
+        [n for n, shape in shapes.items() if n not in weights or weights[n].shape != shape], name
     )
+    arrays = {
+        "mean": np.zeros(encoder.width, np.float32),
+        "scale": np.ones(encoder.width, np.float32),
+        "fc1.kernel": weights["projector.weight"].T,
+        "fc1.bias": weights["projector.bias"],
+        "classifier.kernel": weights["classifier.weight"].T,
+        "classifier.bias": weights["classifier.bias"],
+    }
+    return Head(classes, (encoder.layers,), "mean", "linear", arrays)
+
+
+def _refuse_lacking(lacking: Sequence[str], name: str) -> None:
+    if lacking:
+        raise InputError(
+            f"upstream: {name!r} lacks {len(lacking)} weights of its config.json, or has them in "
+            f"another size (first: {', '.join(sorted(lacking)[:3])}); make or download it again."
+        )
 
 
 def _classes(config: PretrainedConfig) -> tuple[str, ...]:
@@ -394,7 +422,7 @@ def _classes(config: PretrainedConfig) -> tuple[str, ...]:
 def _lacking(layer: keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> list[str]:
     """Returns the names of a layer's weights that are missing or have another size."""
     names = (weight_name(v) for v in layer.weights if fitting(v, weights) is None)
-    return sorted(name for name in names if not name.endswith(_MASK))
+    return [name for name in names if not name.endswith(_MASK)]
 
 
 def _assign(layer: keras.layers.Layer, weights: Mapping[str, np.ndarray]) -> None:

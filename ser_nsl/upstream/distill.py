@@ -99,7 +99,7 @@ def distill_upstream(
     first, last = progress.history[0], progress.history[-1]
     return {
         "clips": len(trained),
-        "parameters": sum(int(np.prod(v.shape)) for v in own.body.weights),
+        "parameters": own.parameters,
         "first_loss": round(first["checked"][0], 4),
         "last_loss": round(last["checked"][0], 4),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +23,7 @@ from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.upstream.encoder import Pooling, pool
+from ser_nsl.upstream.encoder import Pooling, pool_layers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -88,7 +89,8 @@ def extract_embeddings(
 
     Example:
         >>> made = extract_embeddings(
-        ...     manifest=Path("manifest.csv"), upstream="upstream", out=Path("embedded"), layers=(1,)
+        ...     manifest=Path("manifest.csv"), upstream="upstream", out=Path("embedded"),
+        ...     layers=(1,),
         ... )
         >>> made.counts["train"], made.counts["width"]
         (12, 32)
@@ -117,8 +119,6 @@ def extract_embeddings(
     if layers == "auto":
         assert source is not None
         layers = choose_layers(loaded, source, pooling)
-    if layers is None:
-        loaded.require_head(upstream)
     embedder = Embedder(loaded, window, layers=layers, pooling=pooling, batch_size=batch_size)
     long = int((table["samples"] > window).sum())
     if long:
@@ -166,27 +166,26 @@ class Embedder:
             batch_size: As for `extract_embeddings`.
 
         Raises:
-            InputError: If the encoder has no such layer, or the window does not fit it.
+            InputError: If the encoder has no such layer or no head, or the window does not fit it.
         """
-        encoder, head = upstream.encoder, upstream.head
+        encoder = upstream.encoder
         encoder.check_window(window)
         self.window = window
         self.batch_size = batch_size or max(1, _STEP_SAMPLES // window)
-        if layers is not None:
-            encoder.check_layers(layers)
-            self.width = encoder.width * len(layers) * (1 if pooling == "mean" else 2)
-            part = f"layers{'+'.join(map(str, layers))}:{pooling}"
+        if layers is None:
+            head = upstream.require_head()
+            taken, embed, part = head.layers, head.embed, "fc1"
+            self.width = head.width
         else:
-            assert head is not None
-            self.width, part = head.width, "fc1"
-        self.name = f"{upstream.fingerprint}:{part}"
+            encoder.check_layers(layers)
+            taken, embed = layers, partial(pool_layers, pooling=pooling)
+            part = f"layers{'+'.join(map(str, layers))}:{pooling}"
+            self.width = encoder.width * len(layers) * (1 if pooling == "mean" else 2)
+        self.name = f"{upstream.fingerprint(with_head=layers is None)}:{part}"
 
         @tf.function(input_signature=[tf.TensorSpec((None, window))], autograph=False)
         def step(waveform: tf.Tensor) -> tf.Tensor:
-            if layers is None:
-                return head.embed(encoder.frames(waveform, head.layers))
-            pooled = [pool(each, pooling) for each in encoder.frames(waveform, layers)]
-            return tf.concat(pooled, axis=-1)
+            return embed(encoder.frames(waveform, taken))
 
         self.step = step
 

@@ -53,6 +53,11 @@ class Encoder(ABC):
     body: Any
     extractor: Any
 
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(int(np.prod(variable.shape)) for variable in self.weights.values())
+
     @abstractmethod
     def frames(self, waveform: tf.Tensor, layers: Sequence[int]) -> list[tf.Tensor]:
         """Computes frames, no further up than the highest of the layers.
@@ -88,7 +93,7 @@ class Encoder(ABC):
         if samples < self.least_samples:
             raise InputError(
                 f"clip_seconds, window_seconds: must hold {self.least_samples} samples at 16 kHz, "
-                f"one frame of the upstream; received {samples}."
+                f"one frame of the upstream; received {samples / 16_000:g} s, that is {samples}."
             )
         if self.longest_samples is not None and samples > self.longest_samples:
             raise InputError(
@@ -114,6 +119,19 @@ def pool(frames: tf.Tensor, pooling: Pooling) -> tf.Tensor:
     """
     mean, variance = tf.nn.moments(tf.cast(frames, tf.float32), axes=[1])
     return mean if pooling == "mean" else tf.concat([mean, tf.sqrt(variance)], axis=-1)
+
+
+def pool_layers(frames: Sequence[tf.Tensor], pooling: Pooling) -> tf.Tensor:
+    """Computes one vector a clip from several layers, side by side in the order given.
+
+    Args:
+        frames: Per layer, shape `(batch, frames, width)`.
+        pooling: As for `pool`.
+
+    Returns:
+        float32, shape `(batch, layers * width)`, or twice as wide for `statistics`.
+    """
+    return tf.concat([pool(each, pooling) for each in frames], axis=-1)
 
 
 def random_spans(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ import lazy_loader
 import numpy as np
 
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.encoder import Pooling, pool
+from ser_nsl.upstream.encoder import Pooling, pool_layers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -21,6 +21,9 @@ else:
 
 EMBEDDING_WIDTH = 256
 """Width of FC1 (arXiv 2210.14977), the projector of transformers' classifiers."""
+
+FC1 = ("mean", "scale", "fc1.kernel", "fc1.bias")
+"""Those of a head's arrays on which embeddings depend."""
 
 _SETTINGS, _ARRAYS = "emotion_head.json", "emotion_head.safetensors"
 
@@ -50,7 +53,7 @@ class Head:
         """Width of an embedding."""
         return self.arrays["fc1.bias"].size
 
-    def embed(self, frames: list[tf.Tensor]) -> tf.Tensor:
+    def embed(self, frames: Sequence[tf.Tensor]) -> tf.Tensor:
         """Computes FC1.
 
         Args:
@@ -59,7 +62,7 @@ class Head:
         Returns:
             float32, shape `(batch, self.width)`.
         """
-        return self.project(tf.concat([pool(each, self.pooling) for each in frames], axis=-1))
+        return self.project(pool_layers(frames, self.pooling))
 
     def project(self, pooled: tf.Tensor) -> tf.Tensor:
         """Computes FC1 of frames that are pooled already, shape `(batch, inputs)`."""
@@ -123,6 +126,8 @@ def read_head(folder: Path, encoder_layers: int, encoder_width: int) -> Head:
         fits = (
             {name: array.shape for name, array in arrays.items()} == shapes
             and all(np.isfinite(array).all() for array in arrays.values())
+            and (arrays["scale"] > 0).all()
+            and len(set(classes)) == len(classes)
             and all(0 <= layer <= encoder_layers for layer in layers)
             and values["pooling"] in ("mean", "statistics")
             and values["activation"] in ("linear", "relu")

@@ -16,6 +16,9 @@ from huggingface_hub.utils import logging
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.weights import PICKLE, WEIGHT_FILES, require_torch
 
+EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
+"""Files with input settings, of transformers 4 and 5, in the order of preference."""
+
 
 def checkpoint_folder(upstream: str) -> Path:
     """Finds a checkpoint's files, and downloads those that the cache lacks.
@@ -25,8 +28,8 @@ def checkpoint_folder(upstream: str) -> Path:
             own name may contain an `@`.
 
     Returns:
-        Folder with `config.json`, `preprocessor_config.json` if the checkpoint has one, and the
-        first file of weights in the order of `WEIGHT_FILES`.
+        Folder with `config.json`, the first of `EXTRACTOR_FILES` that the checkpoint has, and the
+        first of `WEIGHT_FILES`.
 
     Raises:
         InputError: If there is no such folder, name or revision, the hub cannot be reached and
@@ -53,12 +56,14 @@ def checkpoint_folder(upstream: str) -> Path:
     config = _fetch(upstream, name, "config.json", revision or "main")
     if config is None:
         raise InputError(
-            f"upstream: {upstream!r} has no config.json on the hub; it must be a wav2vec 2.0 in "
-            "Hugging Face form."
+            f"upstream: {upstream!r} has no config.json on the hub; it must be a speech model "
+            "in Hugging Face form."
         )
     # All other files come from the same commit, even if the branch moves meanwhile.
     folder, commit = config.parent, config.parent.name
-    _fetch(upstream, name, "preprocessor_config.json", commit)
+    for file in EXTRACTOR_FILES:
+        if _fetch(upstream, name, file, commit) is not None:
+            break
     if not any((folder / file).is_file() for file in WEIGHT_FILES):
         for file in WEIGHT_FILES:
             if file == PICKLE:

@@ -31,6 +31,6 @@ def fix_position_convolution(body: Any) -> None:
         )
         return tf.concat([tf.nn.conv1d(*group, 1, "VALID") for group in groups], axis=-1)
 
-    layer._normalize_kernel = normalise_kernel  # type: ignore[method-assign]
+    layer._normalize_kernel = normalise_kernel
     if not tf.config.list_physical_devices("GPU"):
         layer.convolution_op = convolve_groups

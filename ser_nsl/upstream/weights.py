@@ -34,7 +34,8 @@ def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
         float32 arrays with PyTorch's names and axes; weight norm is `weight_g` and `weight_v`.
 
     Raises:
-        InputError: If none of the files is there, it cannot be read, or PyTorch is missing.
+        InputError: If none of the files is there, it cannot be read or
+            holds what is no number, or PyTorch is missing.
     """
     path = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
     if path is None:
@@ -51,7 +52,14 @@ def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
             f"upstream: {path.name} of {upstream!r} cannot be read; download it again. "
             f"({cause[0] if cause else type(error).__name__})"
         ) from error
-    return {name: value.astype(np.float32) for name, value in weights.items()}
+    weights = {name: value.astype(np.float32) for name, value in weights.items()}
+    broken = sorted(name for name, value in weights.items() if not np.isfinite(value).all())
+    if broken:
+        raise InputError(
+            f"upstream: {len(broken)} weights of {upstream!r} are not finite (first: {broken[0]}); "
+            "make or download it again."
+        )
+    return weights
 
 
 def require_torch(upstream: str) -> None:

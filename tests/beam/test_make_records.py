@@ -67,7 +67,7 @@ def test_settings_reach_the_records(
     front_end = FrontEndConfig(
         sample_rate_hz=8_000, window_samples=256, hop_samples=128, high_hz=4e3
     )
-    upstream_settings = {"clip_seconds": 0.4, "layer": 1, "window_seconds": 0.15}
+    upstream_settings = {"clip_seconds": 0.4, "layers": (1,), "window_seconds": 0.15}
     settings = {"manifest": tone_manifest, "audio_dir": tone_corpus}
     upstream, splits = str(small_upstream), ("train", "val")
     extract_features(**settings, out=tmp_path / "features", clip_seconds=0.4, front_end=front_end)

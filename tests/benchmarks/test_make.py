@@ -21,13 +21,15 @@ def test_the_seed_decides_the_weights(small_upstream, tmp_path):
 def test_sizes_are_those_asked_for(tmp_path):
     result = make_upstream(out=tmp_path / "model", hidden_size=8, layers=2, channels=4)
 
-    model, extractor = load_upstream(str(tmp_path / "model"))
-    assert model.config.hidden_size == 8
-    assert len(model.wav2vec2.encoder.layer) == 2
-    assert model.config.conv_dim == [4] * 7
-    assert model.projector.units == 256
-    assert result.counts == {"parameters": model.num_parameters()}
-    assert extractor.do_normalize
+    upstream = load_upstream(str(tmp_path / "model"))
+    encoder, head = upstream.encoder, upstream.require_head()
+    assert (encoder.width, encoder.layers) == (8, 2)
+    assert encoder.body.config.conv_dim == [4] * 7
+    assert head.width == 256
+    of_head = (8 + 1) * 256 + (256 + 1) * 2
+    mask = 8  # for training only
+    assert result.counts == {"parameters": encoder.parameters + mask + of_head}
+    assert encoder.extractor.do_normalize
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import soundfile
 from benchmarks.mini_upstream import train
 from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.pipeline.stage import read_record
-from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
+from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.settings import FineTuningConfig
 
 
@@ -74,7 +74,7 @@ def test_the_whole_plan(speech, small, tmp_path, monkeypatch, capsys):
     fold = json.loads((work / "fold0" / "measures.json").read_text())
     assert fold["source"]["speakers"] == sorted(train.EMOBOX_FOLDS[0])
     # The shipped weights are those that were measured.
-    shipped = fingerprint(*load_upstream(str(out)), with_head=True)
+    shipped = load_upstream(str(out)).fingerprint(with_head=True)
     assert shipped == json.loads((work / "measures.json").read_text())["upstream"]
     card = (out / "README.md").read_text()
     adapted = json.loads((work / "adapted-emovo" / "measures.json").read_text())

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 
 from benchmarks.mini_upstream.card import make_upstream_card
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.checkpoint import fingerprint, load_upstream
+from ser_nsl.upstream.checkpoint import load_for_finetuning, load_upstream
 
 NAME = "wav2vec2-tiny"
 CLASSES = ("anger", "neutral")
@@ -20,7 +20,7 @@ CLASSES = ("anger", "neutral")
 def root(small_upstream, tmp_path_factory) -> Path:
     """Holds `models/wav2vec2-tiny`, a checkpoint with a head."""
     root = tmp_path_factory.mktemp("card")
-    model, extractor = load_upstream(str(small_upstream), classes=CLASSES)
+    model, extractor = load_for_finetuning(str(small_upstream), CLASSES)
     model.save_pretrained(root / "models" / NAME, safe_serialization=True)
     extractor.save_pretrained(root / "models" / NAME)
     return root
@@ -33,7 +33,7 @@ def checkpoint(root) -> Path:
 
 @pytest.fixture(scope="module")
 def upstream(checkpoint) -> str:
-    return fingerprint(*load_upstream(str(checkpoint)), with_head=True)
+    return load_upstream(str(checkpoint)).fingerprint(with_head=True)
 
 
 def shares(upstream: float, mfcc: float) -> dict:

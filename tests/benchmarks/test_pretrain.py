@@ -12,7 +12,7 @@ from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.progress import Progress
-from ser_nsl.upstream.checkpoint import load_upstream
+from ser_nsl.upstream.checkpoint import load_for_finetuning
 from ser_nsl.upstream.weights import weight_name
 
 CONFIG = PretrainingConfig(
@@ -35,7 +35,7 @@ def with_dropout(tmp_path_factory):
 
 
 def weights_of(folder) -> dict[str, np.ndarray]:
-    model, _ = load_upstream(str(folder), needs_head=False)
+    model, _ = load_for_finetuning(str(folder), ("LABEL_0", "LABEL_1"))
     return {weight_name(variable): variable.numpy() for variable in model.weights}
 
 

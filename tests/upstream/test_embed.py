@@ -1,14 +1,10 @@
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from safetensors.numpy import load_file, save_file
-from transformers import (
-    TFWav2Vec2ForSequenceClassification,
-    Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
-)
 
 from benchmarks.mini_upstream.make import make_upstream
 from ser_nsl.audio.clip import fit_length, read_audio
@@ -16,38 +12,22 @@ from ser_nsl.audio.records import has_split, read_embeddings, read_examples, sha
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.upstream import embed
-from ser_nsl.upstream.checkpoint import fingerprint, load_upstream, quiet_transformers
+from ser_nsl.upstream.checkpoint import load_for_finetuning, load_upstream
 from ser_nsl.upstream.embed import Embedder, extract_embeddings
 
 SAMPLES = 4_000
-EXTRACTOR = Wav2Vec2FeatureExtractor(do_normalize=True)
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(scope="module")
-def model(small_upstream):
-    return load_upstream(str(small_upstream))[0]
+def upstream(small_upstream):
+    return load_upstream(str(small_upstream))
 
 
-@pytest.fixture(scope="module")
-def stable_model():
-    """The form of the large checkpoints: layer norm in the convolutions, norm before attention."""
-    tf.keras.utils.set_random_seed(0)
-    config = Wav2Vec2Config(
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-        conv_bias=True,
-        conv_dim=(8,) * 7,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=32,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=1,
-    )
-    with quiet_transformers():
-        made = TFWav2Vec2ForSequenceClassification(config)
-    made.build_in_name_scope()
-    return made
+@pytest.fixture(scope="module", params=["group", "layer", "hubert", "whisper"])
+def encoder_only(request):
+    """Two layers of width 16 of every architecture."""
+    return load_upstream(str(FIXTURES / request.param))
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +37,13 @@ def waveforms() -> np.ndarray:
     return (noise * np.logspace(-3, 0, 16)[:, np.newaxis]).astype(np.float32)
 
 
-def standardised(waveforms: np.ndarray) -> np.ndarray:
+def test_embedding_is_the_projection_averaged_over_time(upstream, small_upstream, waveforms):
+    model, _ = load_for_finetuning(str(small_upstream), ("LABEL_0", "LABEL_1"))
     mean, deviation = waveforms.mean(axis=1, keepdims=True), waveforms.std(axis=1, keepdims=True)
-    return (waveforms - mean) / deviation
-
-
-def test_embedding_is_the_projection_averaged_over_time(model, waveforms):
-    hidden = model.wav2vec2(standardised(waveforms)).last_hidden_state.numpy()
+    hidden = model.wav2vec2((waveforms - mean) / deviation).last_hidden_state.numpy()
     kernel, bias = model.projector.get_weights()
 
-    embedder = Embedder(model, EXTRACTOR, SAMPLES)
+    embedder = Embedder(upstream, SAMPLES)
     found = embedder(waveforms).numpy()
 
     assert found.shape == (16, embedder.width) == (16, 256)
@@ -74,33 +51,43 @@ def test_embedding_is_the_projection_averaged_over_time(model, waveforms):
     np.testing.assert_allclose(found, (hidden @ kernel + bias).mean(axis=1), atol=1e-4)
 
 
-@pytest.mark.parametrize("layer", [0, 2])
-def test_embedding_is_the_layer_averaged_over_time(layer, stable_model, waveforms):
-    states = stable_model.wav2vec2(standardised(waveforms), output_hidden_states=True).hidden_states
+@pytest.mark.parametrize("pooling", ["mean", "statistics"])
+def test_embedding_is_of_the_layers_over_time(pooling, encoder_only, waveforms):
+    frames = encoder_only.encoder.frames(waveforms, (2, 0))
+    statistics = [each.numpy().mean(axis=1) for each in frames]
+    if pooling == "statistics":
+        deviations = [each.numpy().std(axis=1) for each in frames]
+        statistics = [statistics[0], deviations[0], statistics[1], deviations[1]]
 
-    embedder = Embedder(stable_model, EXTRACTOR, SAMPLES, layer=layer)
+    embedder = Embedder(encoder_only, SAMPLES, layers=(2, 0), pooling=pooling)
     found = embedder(waveforms).numpy()
 
-    assert found.shape == (16, embedder.width) == (16, 16)
-    np.testing.assert_allclose(found, states[layer].numpy().mean(axis=1), atol=1e-4)
+    assert found.shape == (16, embedder.width) == (16, 16 * len(statistics))
+    assert embedder.name.endswith(f":layers2+0:{pooling}")
+    np.testing.assert_allclose(found, np.concatenate(statistics, axis=1), atol=1e-4)
 
 
-@pytest.mark.parametrize(("form", "layer"), [("model", None), ("stable_model", 1)])
-def test_embedding_does_not_depend_on_its_batch(form, layer, waveforms, request):
-    step = Embedder(request.getfixturevalue(form), EXTRACTOR, SAMPLES, layer=layer).step
-    alone = np.concatenate([step(waveform[np.newaxis]) for waveform in waveforms])
+def test_layers_do_not_depend_on_their_batch(encoder_only, waveforms):
+    assert_apart(Embedder(encoder_only, SAMPLES, layers=(1, 2)), waveforms)
 
+
+def test_projection_does_not_depend_on_its_batch(upstream, waveforms):
+    assert_apart(Embedder(upstream, SAMPLES), waveforms)
+
+
+def assert_apart(embedder: Embedder, waveforms: np.ndarray) -> None:
+    alone = np.concatenate([embedder.step(waveform[np.newaxis]) for waveform in waveforms])
     random = np.random.default_rng(1)
     for size in (2, 3, 16):
         batch = random.permutation(16)[:size]
-        np.testing.assert_allclose(step(waveforms[batch]), alone[batch], atol=1e-5)
+        np.testing.assert_allclose(embedder.step(waveforms[batch]), alone[batch], atol=1e-5)
     assert np.ptp(alone, axis=0).max() > 1e-2
 
 
-def test_long_clip_is_the_mean_of_windows_that_cover_it(model, waveforms):
+def test_long_clip_is_the_mean_of_windows_that_cover_it(upstream, waveforms):
     # 9,000 samples take three windows of 4,000, which start at 0, 2,500 and 5,000.
     long = waveforms.reshape(-1)[:18_000].reshape(2, 9_000)
-    embedder = Embedder(model, EXTRACTOR, SAMPLES, batch_size=2)
+    embedder = Embedder(upstream, SAMPLES, batch_size=2)
 
     found = embedder(long)
 
@@ -109,7 +96,7 @@ def test_long_clip_is_the_mean_of_windows_that_cover_it(model, waveforms):
 
 
 def test_records_join_clips_and_embeddings(
-    model, small_upstream, tone_manifest, tone_corpus, tmp_path
+    upstream, small_upstream, tone_manifest, tone_corpus, tmp_path
 ):
     out = tmp_path / "embeddings"
     result = extract_embeddings(
@@ -127,12 +114,12 @@ def test_records_join_clips_and_embeddings(
     vectors = read_embeddings(out, ("train", "test"))
     assert vectors.keys() == set(rows["utterance_id"])
     assert not has_split(out, "val")
-    embedder = Embedder(model, EXTRACTOR, 4_800)
+    embedder = Embedder(upstream, 4_800)
     for utterance_id, path in zip(rows["utterance_id"], rows["path"], strict=True):
         clip = fit_length(read_audio(tone_corpus / path), 4_800)
         expected = embedder(clip[np.newaxis])[0]
         np.testing.assert_allclose(vectors[utterance_id], expected, atol=1e-5)
-    name = f"{fingerprint(model, EXTRACTOR, with_head=True)}:fc1"
+    name = f"{upstream.fingerprint(with_head=True)}:fc1"
     assert result.counts == {
         "train": 12,
         "test": 12,
@@ -144,7 +131,7 @@ def test_records_join_clips_and_embeddings(
         assert example.features.feature["upstream"].bytes_list.value == [name.encode()]
 
 
-def test_no_clip_is_cut(model, small_upstream, tone_manifest, tone_corpus, tmp_path, capsys):
+def test_no_clip_is_cut(upstream, small_upstream, tone_manifest, tone_corpus, tmp_path, capsys):
     """Short clips are repeated to one window, longer ones divided into several."""
     out = tmp_path / "embeddings"
     result = extract_embeddings(
@@ -158,7 +145,7 @@ def test_no_clip_is_cut(model, small_upstream, tone_manifest, tone_corpus, tmp_p
     rows = read_manifest(tone_manifest)
     rows = rows[rows["split"] == "train"]
     window = round(0.35 * 16_000)
-    embedder = Embedder(model, EXTRACTOR, window)
+    embedder = Embedder(upstream, window)
     vectors = read_embeddings(out, ("train",))
     several = 0
     for utterance_id, path in zip(rows["utterance_id"], rows["path"], strict=True):
@@ -223,23 +210,31 @@ def test_checkpoint_without_a_head_gives_its_layers(small_upstream, tone_manifes
 
     with pytest.raises(InputError, match="upstream: .*headless.*head"):
         extract_embeddings(**arguments, out=tmp_path / "fc1")
-    result = extract_embeddings(**arguments, out=tmp_path / "layer", layer=1)
+    result = extract_embeddings(**arguments, out=tmp_path / "layer", layers=(1,), pooling="mean")
 
     assert result.counts["width"] == 16
-    assert result.counts["upstream"].endswith(":layer1")
+    assert result.counts["upstream"].endswith(":layers1:mean")
     assert {len(v) for v in read_embeddings(tmp_path / "layer", ("train",)).values()} == {16}
 
 
-def test_names_of_checkpoints_and_layers_differ(model, small_upstream, tmp_path):
+def test_names_of_checkpoints_and_layers_differ(upstream, small_upstream, tmp_path):
     make_upstream(out=tmp_path / "other", hidden_size=16, layers=1, channels=8, seed=1)
-    other, _ = load_upstream(str(tmp_path / "other"))
-    again, _ = load_upstream(str(small_upstream))
+    other, again = load_upstream(str(tmp_path / "other")), load_upstream(str(small_upstream))
 
-    names = [Embedder(made, EXTRACTOR, SAMPLES).name for made in (model, again, other)]
-    names += [Embedder(model, EXTRACTOR, SAMPLES, layer=layer).name for layer in (0, 1)]
+    names = [Embedder(made, SAMPLES).name for made in (upstream, again, other)]
+    for layers, pooling in (((0,), "mean"), ((1,), "mean"), ((0, 1), "mean"), ((1,), "statistics")):
+        names.append(Embedder(upstream, SAMPLES, layers=layers, pooling=pooling).name)
 
     assert names[0] == names[1]
-    assert len(set(names)) == 4
+    assert len(set(names)) == 6
+
+
+def test_layers_of_one_encoder_have_one_name_whatever_its_head(upstream):
+    names = {
+        Embedder(each, SAMPLES, layers=(1,)).name
+        for each in (upstream, replace(upstream, head=None))
+    }
+    assert len(names) == 1
 
 
 @pytest.mark.parametrize(
@@ -251,7 +246,9 @@ def test_names_of_checkpoints_and_layers_differ(model, small_upstream, tmp_path)
         ({"batch_size": 0}, "batch_size: .*received 0"),
         ({"shards": 0}, "shards: .*received 0"),
         ({"upstream": "./nowhere"}, "upstream: ./nowhere"),
-        ({"layer": 2}, "layer: .*0 to 1.*received 2"),
+        ({"layers": (2,)}, r"layers: .*0 to 1.*received \(2,\)"),
+        ({"layers": "auto"}, "source: .*received layers auto and source None"),
+        ({"source": Path("x.csv")}, "source: .*received layers None and source x.csv"),
     ],
 )
 def test_settings_are_refused_before_any_clip_is_read(

@@ -1,95 +1,34 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from transformers import Wav2Vec2FeatureExtractor
 
+from ser_nsl.errors import InputError
 from ser_nsl.upstream.checkpoint import load_upstream
-from ser_nsl.upstream.encoder import frame_features, hidden_states, random_spans, standardise
+from ser_nsl.upstream.encoder import pool, pool_layers, random_spans
 
 SEED = np.array([0, 0])
 
-FIXTURES = Path(__file__).parent / "fixtures"
+# Two clips of two frames of width 2.
+FRAMES = tf.constant([[[1.0, 10.0], [5.0, 10.0]], [[0.0, -1.0], [-2.0, 3.0]]])
 
 
-@pytest.fixture(scope="module", params=["group", "layer"])
-def upstream(request):
-    """A model of each norm form, and its input settings."""
-    return load_upstream(str(FIXTURES / request.param))
+def test_pooling_by_hand():
+    np.testing.assert_allclose(pool(FRAMES, "mean"), [[3, 10], [-1, 1]])
+    np.testing.assert_allclose(pool(FRAMES, "statistics"), [[3, 10, 2, 0], [-1, 1, 1, 2]])
 
 
-@pytest.fixture(scope="module")
-def waveform() -> tf.Tensor:
-    return tf.constant(np.random.default_rng(0).normal(0.1, 0.2, (3, 4_000)), tf.float32)
+def test_layers_stand_side_by_side_in_the_order_given():
+    found = pool_layers([FRAMES + 100, FRAMES], "statistics")
+
+    np.testing.assert_allclose(found[0], [103, 110, 2, 0, 3, 10, 2, 0], rtol=1e-6)
 
 
-def test_standardise_by_hand():
-    # Mean 3 and deviation 2; mean -1 and deviation 0.5.
-    waveform = tf.constant([[1.0, 5, 1, 5], [-0.5, -1.5, -1.5, -0.5]])
-
-    found = standardise(waveform, Wav2Vec2FeatureExtractor(do_normalize=True))
-
-    np.testing.assert_allclose(found, [[-1, 1, -1, 1], [1, -1, -1, 1]], atol=1e-6)
-    unchanged = standardise(waveform, Wav2Vec2FeatureExtractor(do_normalize=False))
-    np.testing.assert_array_equal(unchanged, waveform)
-
-
-def test_standardise_as_transformers():
-    waveform = np.random.default_rng(0).normal(0.1, 1e-3, (3, 500)).astype(np.float32)
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
-
-    expected = extractor(list(waveform), sampling_rate=16_000, return_tensors="np").input_values
-
-    np.testing.assert_allclose(standardise(waveform, extractor), expected, atol=1e-4)
-
-
-def test_both_halves_make_the_whole(upstream, waveform):
-    model, extractor = upstream
-    whole = model.wav2vec2(standardise(waveform, extractor), output_hidden_states=True)
-
-    features = frame_features(model, waveform, extractor)
-    states = hidden_states(model, features)
-
-    assert features.shape == (3, 12, 8)
-    assert len(states) == 3
-    np.testing.assert_allclose(states[-1], whole.last_hidden_state, atol=1e-5)
-    for state, expected in zip(states, whole.hidden_states, strict=True):
-        assert state.shape == (3, 12, 16)
-        np.testing.assert_allclose(state, expected, atol=1e-5)
-
-
-def test_masked_frames_are_replaced_by_the_learned_mask(upstream, waveform):
-    model, extractor = upstream
-    features = frame_features(model, waveform, extractor)
-    masked = np.zeros((3, 12), bool)
-    masked[0, 3:6] = masked[2, 9] = True
-
-    found = hidden_states(model, features, masked=tf.constant(masked))[-1]
-
-    # What lies under the mask is not seen, what lies beside it is.
-    noise = np.random.default_rng(1).normal(size=features.shape)
-    hidden = hidden_states(
-        model, tf.where(masked[..., None], noise, features), masked=tf.constant(masked)
-    )[-1]
-    np.testing.assert_array_equal(hidden, found)
-    projected, _ = model.wav2vec2.feature_projection(features)
-    projected = projected.numpy()
-    projected[masked] = model.wav2vec2.masked_spec_embed
-    expected = model.wav2vec2.encoder(tf.constant(projected), return_dict=True).last_hidden_state
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    unmasked = hidden_states(model, features)[-1].numpy()
-    np.testing.assert_allclose(found[1], unmasked[1], atol=1e-5)
-    assert np.abs(found[0] - unmasked[0]).max() > 1e-2
-
-
-def test_dropout_takes_part_in_training_only(upstream, waveform):
-    model, extractor = upstream
-    features = frame_features(model, waveform, extractor)
-    first, second = (hidden_states(model, features)[-1].numpy() for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-    first, second = (hidden_states(model, features, training=True)[0].numpy() for _ in range(2))
-    assert not np.array_equal(first, second)
+def test_layers_that_do_not_exist_are_refused(small_upstream):
+    encoder = load_upstream(str(small_upstream)).encoder
+    for layers in ((2,), (-1,), (0, 2), (), (1, 1)):
+        with pytest.raises(InputError, match=r"layers: .* 0 to 1,.* received \("):
+            encoder.check_layers(layers)
+    encoder.check_layers((1, 0))
 
 
 def runs(row: np.ndarray) -> list[int]:

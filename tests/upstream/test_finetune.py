@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ser_nsl.corpora.manifest import read_manifest, write_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.checkpoint import load_upstream
+from ser_nsl.upstream.checkpoint import load_for_finetuning, load_upstream
 from ser_nsl.upstream.finetune import finetune_upstream
 from ser_nsl.upstream.settings import FineTuningConfig
 from ser_nsl.upstream.tuner import Tuner
@@ -38,7 +38,9 @@ def named(model) -> dict[str, np.ndarray]:
 
 
 def weights_of(folder) -> dict[str, np.ndarray]:
-    return named(load_upstream(str(folder))[0])
+    labels = json.loads((folder / "config.json").read_text()).get("id2label")
+    classes = tuple(labels.values()) if labels else ("LABEL_0", "LABEL_1")
+    return named(load_for_finetuning(str(folder), classes)[0])
 
 
 def history_of(folder) -> list[dict[str, float]]:
@@ -77,9 +79,9 @@ def test_learns_tones_and_logs_it(small_upstream, tone_manifest, tmp_path):
         "kept_epoch": 1 + uars.index(max(uars)),
         "val_uar": f"{max(uars):.1%}",
     }
-    model, extractor = load_upstream(str(out))
-    assert model.config.id2label == {0: "anger", 1: "neutral", 2: "sadness"}
-    assert extractor.do_normalize
+    upstream = load_upstream(str(out))
+    assert upstream.require_head().classes == ("anger", "neutral", "sadness")
+    assert upstream.encoder.extractor.do_normalize
 
     logs = EventAccumulator(str(out / "logs")).Reload()
     logged = {

@@ -58,11 +58,10 @@ def test_names_and_revisions_lead_to_their_commits(cached):
 
 
 def test_model_is_that_of_the_revision(cached):
-    main, _ = load_upstream("some/speech")
-    v2, _ = load_upstream("some/speech@v2")
+    main, v2 = (load_upstream(name).encoder for name in ("some/speech", "some/speech@v2"))
 
-    assert main.config.feat_extract_norm == "group"
-    assert v2.config.feat_extract_norm == "layer"
+    assert main.body.config.feat_extract_norm == "group"
+    assert v2.body.config.feat_extract_norm == "layer"
 
 
 def test_folders_are_folders_whatever_their_name(tmp_path, cached):

@@ -7,10 +7,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.checkpoint import load_upstream
+from ser_nsl.upstream.checkpoint import load_for_finetuning, load_upstream
 from ser_nsl.upstream.weights import WEIGHT_FILES, fitting, read_weights, weight_name
 
 GROUP = Path(__file__).parent / "fixtures" / "group"
+EMOTIONS = ("anger", "joy", "sadness")
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def checkpoint(tmp_path) -> Path:
 
 
 def test_names_and_axes_of_tensorflow_become_pytorchs(checkpoint, tmp_path):
-    model, _ = load_upstream(str(checkpoint))
+    model, _ = load_for_finetuning(str(checkpoint), EMOTIONS)
     model.save_pretrained(tmp_path / "tensorflow")
 
     written_by_pytorch = read_weights(checkpoint, "it")
@@ -31,7 +32,7 @@ def test_names_and_axes_of_tensorflow_become_pytorchs(checkpoint, tmp_path):
 
 
 def test_variables_find_their_weight_by_name_and_size(checkpoint):
-    model, _ = load_upstream(str(checkpoint))
+    model, _ = load_for_finetuning(str(checkpoint), EMOTIONS)
     weights = read_weights(checkpoint, "it")
 
     assert {weight_name(variable) for variable in model.weights} == weights.keys()
@@ -50,6 +51,28 @@ def test_halves_are_widened(checkpoint):
         assert value.dtype == np.float32
         if name in weights:
             np.testing.assert_allclose(value, weights[name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_refused(value, checkpoint):
+    path = checkpoint / "model.safetensors"
+    weights = load_file(path)
+    weights["projector.bias"][7] = value
+    save_file(weights, path)
+
+    with pytest.raises(InputError, match=r"1 weights of 'it' .*\(first: projector.bias\)"):
+        read_weights(checkpoint, "it")
+
+
+@pytest.mark.parametrize("prefix", ["", "wav2vec2."])
+def test_tensor_that_is_there_twice_is_refused(prefix, checkpoint):
+    """With and without the model's name, or in the old and in the new form of weight norm."""
+    path, name = checkpoint / "model.safetensors", "encoder.pos_conv_embed.conv.weight_g"
+    weights = load_file(path)
+    save_file(weights | {f"{prefix}{name}": np.ones((1, 1, 8), np.float32)}, path)
+
+    with pytest.raises(InputError, match=rf"{name} twice|twice, with and without .*{name}"):
+        load_upstream(str(checkpoint))
 
 
 def test_folder_without_weights_is_refused(checkpoint):
