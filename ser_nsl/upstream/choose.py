@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
@@ -21,53 +24,93 @@ _C = 0.01  # of wide embeddings and few clips
 
 
 def choose_layers(upstream: Upstream, source: Path, pooling: Pooling) -> tuple[int, ...]:
-    """Chooses a layer, or two that do better together.
+    """Embeds a labelled corpus by every layer of an encoder, and chooses as `best_layers` does.
 
     Args:
         upstream: The encoder.
-        source: Manifest of a labelled corpus whose splits share no speaker; its training split
-            teaches the classifier, its validation split decides.
+        source: Manifest of a corpus whose splits share no speaker.
         pooling: As for `extract_embeddings`.
 
     Returns:
-        The best layer by UAR, with its better neighbour if both together are better still.
+        One or two layers.
 
     Raises:
-        InputError: If one of the splits has no labelled clip, or the validation split an emotion
-            that the training split lacks.
+        InputError: If training and validation split do not hold labelled clips of the same two
+            emotions or more, or a clip cannot be read.
     """
     from ser_nsl.upstream.embed import Embedder
 
-    table = read_manifest(source)
-    table = table[table["split"].isin(("train", "val")) & (table["emotion"] != "")]
+    table = labelled_clips(source)
+    table = table[table["split"].isin(("train", "val"))]
+    depth, longest = upstream.encoder.layers, upstream.encoder.longest_samples
+    samples = min(round(_CLIP_SECONDS * SAMPLE_RATE_HZ), longest or math.inf)
+    embedder = Embedder(upstream, int(samples), layers=tuple(range(depth + 1)), pooling=pooling)
+    vectors = embedder.embed_files(list(table["audio"]), "layers of the upstream")
     train = (table["split"] == "train").to_numpy()
-    unknown = set(table["emotion"][~train]) - set(table["emotion"][train])
-    if train.all() or not train.any() or unknown:
-        raise InputError(
-            f"source: {source} needs labelled clips in its training and validation split, of the "
-            "same emotions; prepare it with validation speakers (--split.val-share)."
-        )
-    depth = upstream.encoder.layers
-    samples = round(_CLIP_SECONDS * SAMPLE_RATE_HZ)
-    embedder = Embedder(upstream, samples, layers=tuple(range(depth + 1)), pooling=pooling)
-    paths = audio_paths(table, source, None)
-    vectors = embedder.embed_files(list(paths), "layers of the upstream")
-    by_layer = np.split(vectors, depth + 1, axis=1)
     emotions = table["emotion"].to_numpy()
+    by_layer = np.split(vectors, depth + 1, axis=1)
+    return best_layers(
+        [(layer[train], layer[~train]) for layer in by_layer], emotions[train], emotions[~train]
+    )
 
-    def uar(layers: tuple[int, ...]) -> float:
-        inputs = np.concatenate([by_layer[layer] for layer in layers], axis=1)
-        return linear_uar(inputs[train], emotions[train], inputs[~train], emotions[~train])
 
-    scores = {(layer,): uar((layer,)) for layer in range(depth + 1)}
-    (best,) = max(scores, key=lambda layers: scores[layers])
-    for near in (best - 1, best + 1):
-        if 0 <= near <= depth:
-            pair = (min(near, best), max(near, best))
-            scores[pair] = uar(pair)
-    for layers, score in scores.items():
-        tqdm.write(f"layers {'+'.join(map(str, layers))}: validation UAR {score:.1%}")
-    return max(scores, key=lambda layers: (scores[layers], -len(layers)))
+def labelled_clips(source: Path, audio_dir: Path | None = None) -> pd.DataFrame:
+    """Reads the labelled clips of a corpus from which a classifier can learn.
+
+    Args:
+        source: Manifest.
+        audio_dir: Audio root; by default the one recorded beside the manifest.
+
+    Returns:
+        Their rows, with a column `audio`, the path.
+
+    Raises:
+        InputError: If training and validation split do not hold labelled clips of the same two
+            emotions or more.
+    """
+    table = read_manifest(source)
+    table = table[table["emotion"] != ""]
+    train, val = (
+        sorted(set(table.loc[table["split"] == split, "emotion"])) for split in ("train", "val")
+    )
+    if len(train) < 2 or val != train:
+        raise InputError(
+            f"{source}: training and validation split need labelled clips of the same two emotions "
+            f"or more; received {', '.join(train) or 'none'} in training and "
+            f"{', '.join(val) or 'none'} in validation. Prepare it with other --split settings."
+        )
+    return table.assign(audio=audio_paths(table, source, audio_dir))
+
+
+def best_layers(
+    layers: Sequence[tuple[np.ndarray, np.ndarray]],
+    train_labels: np.ndarray,
+    val_labels: np.ndarray,
+) -> tuple[int, ...]:
+    """Chooses the layer that a linear classifier finds best, or two that do better together.
+
+    Args:
+        layers: Per layer the pooled frames of training and of validation clips, float32 of shape
+            `(clips, width)`.
+        train_labels: Emotions of the training clips.
+        val_labels: Emotions of the validation clips.
+
+    Returns:
+        The best layer by UAR, with its better neighbour if both together are better still.
+    """
+
+    def uar(chosen: tuple[int, ...]) -> float:
+        train, val = (np.concatenate([layers[i][part] for i in chosen], axis=1) for part in (0, 1))
+        return linear_uar(train, train_labels, val, val_labels)
+
+    found: dict[tuple[int, ...], float] = {(layer,): uar((layer,)) for layer in range(len(layers))}
+    best = max(found, key=lambda chosen: found[chosen])[0]
+    for first in (best - 1, best):
+        if 0 <= first < len(layers) - 1:
+            found[first, first + 1] = uar((first, first + 1))
+    for chosen, score in found.items():
+        tqdm.write(f"layers {'+'.join(map(str, chosen))}: validation UAR {score:.1%}")
+    return max(found, key=lambda chosen: (found[chosen], -len(chosen)))
 
 
 def linear_uar(

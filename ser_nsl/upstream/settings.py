@@ -1,6 +1,7 @@
 """The settings of making, pre-training and fine-tuning an upstream."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ser_nsl.pipeline.settings import PRECISIONS, check
 
@@ -101,7 +102,7 @@ class HeadConfig:
     """
 
     layers: tuple[int, ...] = ()
-    pooling: str = "statistics"
+    pooling: Literal["mean", "statistics"] = "statistics"
     clip_seconds: float = 4.0
     epochs: int = 60
     batch_size: int = 32
@@ -152,10 +153,14 @@ class StudentConfig:
     norm: str = "layer"
 
     def __post_init__(self) -> None:
-        check(self.width > 0 and self.width % 4 == 0, "width", "a positive multiple of 4", self.width)
+        check(
+            self.width > 0 and self.width % 4 == 0, "width", "a positive multiple of 4", self.width
+        )
         for name in ("layers", "channels"):
             check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        as_many = 0 < len(self.kernels) == len(self.strides) and min(*self.kernels, *self.strides) > 0
+        as_many = (
+            0 < len(self.kernels) == len(self.strides) and min(*self.kernels, *self.strides) > 0
+        )
         check(as_many, "kernels", "positive, as many as strides", self.kernels)
         check(self.norm in ("layer", "group"), "norm", "one of ('layer', 'group')", self.norm)
 

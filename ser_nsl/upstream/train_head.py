@@ -11,15 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
-from ser_nsl.corpora.manifest import audio_paths, read_manifest
-from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import HeadConfig
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from ser_nsl.upstream.checkpoint import Upstream
     from ser_nsl.upstream.head import Head
 else:
     tf = lazy_loader.load("tensorflow")
@@ -50,11 +47,12 @@ def train_head(
         config: Layers, pooling, epochs.
 
     Returns:
-        Number of clips, the layers, the epoch kept, and UAR on the validation and the test split.
+        Number of training clips, the layers, the epoch kept, and UAR on the validation split and
+        on the clips of the test split with an emotion that was learned.
 
     Raises:
-        InputError: If the checkpoint or a clip cannot be used, or a split lacks labelled clips of
-            all its emotions.
+        InputError: If the checkpoint or a clip cannot be used, or training and validation split
+            do not hold labelled clips of the same two emotions or more.
 
     Example:
         >>> made = train_head(
@@ -65,38 +63,35 @@ def train_head(
         (12, '1')
     """
     from ser_nsl.upstream.checkpoint import load_upstream, save_encoder
-    from ser_nsl.upstream.choose import choose_layers
+    from ser_nsl.upstream.choose import best_layers, labelled_clips
     from ser_nsl.upstream.embed import Embedder
 
-    table = read_manifest(manifest)
-    table = table[table["emotion"] != ""]
-    table["audio"] = audio_paths(table, manifest, audio_dir)
-    rows = {split: table[table["split"] == split] for split in ("train", "val", "test")}
-    classes = tuple(sorted(set(rows["train"]["emotion"])))
-    for split in ("train", "val"):
-        if len(classes) < 2 or set(rows[split]["emotion"]) != set(classes):
-            raise InputError(
-                f"{manifest}: split {split} needs labelled clips of two emotions or more, the same "
-                f"as the training split; it has {sorted(set(rows[split]['emotion']))}, the "
-                f"training split {list(classes)}."
-            )
+    table = labelled_clips(manifest, audio_dir)
+    classes = tuple(sorted(set(table["emotion"][table["split"] == "train"])))
+    table = table[table["emotion"].isin(classes)]
     loaded = load_upstream(upstream)
-    pooling: Any = config.pooling
-    layers = config.layers or choose_layers(loaded, manifest, pooling)
+    layers = config.layers or tuple(range(loaded.encoder.layers + 1))
     window = round(config.clip_seconds * SAMPLE_RATE_HZ)
-    embedder = Embedder(loaded, window, layers=layers, pooling=pooling)
-    inputs = {
-        split: embedder.embed_files(list(clips["audio"]), f"{split}, frozen encoder")
-        for split, clips in rows.items()
-        if len(clips)
-    }
-    labels = {split: clips["emotion"].map(classes.index).to_numpy() for split, clips in rows.items()}
+    embedder = Embedder(loaded, window, layers=layers, pooling=config.pooling)
+    inputs, labels = {}, {}
+    for split, clips in table.groupby("split"):
+        inputs[split] = embedder.embed_files(list(clips["audio"]), f"{split}, frozen encoder")
+        labels[split] = clips["emotion"].map(classes.index).to_numpy()
+    if not config.layers:
+        by_layer = {s: np.split(pooled, len(layers), axis=1) for s, pooled in inputs.items()}
+        pairs = [*zip(by_layer["train"], by_layer["val"], strict=True)]
+        layers = best_layers(pairs, labels["train"], labels["val"])
+        inputs = {s: np.concatenate([of[i] for i in layers], 1) for s, of in by_layer.items()}
     head, epoch, uar = _fit(inputs, labels, classes, layers, config)
     head.save(out)
     save_encoder(loaded.encoder, out)
-    counts = {"clips": len(rows["train"]), "layers": "+".join(map(str, layers)), "epoch": epoch}
-    counts["val_uar"] = f"{uar:.1%}"
-    if "test" in inputs and set(rows["test"]["emotion"]) <= set(classes):
+    counts = {
+        "clips": len(inputs["train"]),
+        "layers": "+".join(map(str, layers)),
+        "epoch": epoch,
+        "val_uar": f"{uar:.1%}",
+    }
+    if "test" in inputs:
         counts["test_uar"] = f"{_uar(head, inputs['test'], labels['test']):.1%}"
     return counts
 
@@ -136,8 +131,7 @@ def _fit(
             for layer in (fc1, classifier)
             for kind, weight in zip(("kernel", "bias"), layer.get_weights(), strict=True)
         }
-        pooling: Any = config.pooling
-        head = Head(classes, layers, pooling, "relu", arrays)
+        head = Head(classes, layers, config.pooling, "relu", arrays)
         uar = _uar(head, inputs["val"], labels["val"])
         if best is None or uar > best[2]:
             best = head, epoch + 1, uar
