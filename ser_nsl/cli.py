@@ -59,9 +59,13 @@ GROUPS = {
         "extract-features": Command("audio.features", "manifest -> log Mel records"),
     },
     "Upstream and embeddings": {
-        "finetune-upstream": Command("upstream.finetune", "train a wav2vec 2.0 on emotions"),
+        "train-head": Command("upstream.train_head", "train an emotion head on a frozen encoder"),
+        "finetune-upstream": Command("upstream.finetune", "train a whole wav2vec 2.0 on emotions"),
+        "distill-upstream": Command(
+            "upstream.distill", "teach a small wav2vec 2.0 what a large one hears"
+        ),
         "measure-upstream": Command("evaluation.upstream", "how much emotion an upstream holds"),
-        "extract-embeddings": Command("upstream.embed", "manifest -> embeddings by a wav2vec 2.0"),
+        "extract-embeddings": Command("upstream.embed", "manifest -> embeddings by a speech model"),
         "extract-mfccs": Command("embeddings.mfcc", "manifest -> embeddings by MFCC statistics"),
         "center-embeddings": Command("embeddings.center", "subtract each speaker's mean embedding"),
         "fuse-embeddings": Command("embeddings.fuse", "join embeddings of several kinds"),

@@ -7,6 +7,7 @@ grids of trainings; `list_runs` lists them. The files of `ser_nsl/pipeline/confi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, cast, get_args
 
@@ -17,7 +18,7 @@ from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.arms import find_arm
 from ser_nsl.pipeline.settings import check, read_settings
 from ser_nsl.training.settings import Distance, Method, NeighborSource, TrainingConfig
-from ser_nsl.upstream.settings import FineTuningConfig
+from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 
 __all__ = [
     "Experiment",
@@ -40,7 +41,7 @@ class Setup:
         name: Short name, which is also that of the folder.
         title: One line for the report.
         target: The corpus that the recogniser is for.
-        upstream: Hub name or folder of a wav2vec 2.0 checkpoint.
+        upstream: Hub name or folder of a wav2vec 2.0, a HuBERT or a Whisper.
         clip_seconds: Length of the target's clips in seconds; None for that of the longest.
         front_end: From waveform to log Mel.
         graph: How the graph is built and used; in a sweep that of the arm `paper`.
@@ -65,8 +66,10 @@ class Experiment(Setup):
     """Everything that a run of the whole chain depends on.
 
     Attributes:
-        source: The corpus that teaches the upstream; read only where there is fine-tuning.
-        finetuning: How the upstream learns the source; None uses its emotion head as it is.
+        source: The corpus that teaches the upstream; read only with `finetuning` or `head`.
+        finetuning: How the whole upstream, a wav2vec 2.0, is trained on the source.
+        head: How an emotion head is trained on the source, the encoder frozen. Without both, the
+            upstream's own head is used.
         center: `speaker` subtracts from each embedding the mean of its speaker's clips before the
             graph is built; None leaves embeddings as they are, as the paper does.
         networks: Light networks to train.
@@ -81,16 +84,18 @@ class Experiment(Setup):
     """
 
     source: CorpusConfig | None = None
-    finetuning: FineTuningConfig | None = FineTuningConfig()
+    finetuning: FineTuningConfig | None = None
+    head: HeadConfig | None = None
     center: str | None = None
     networks: tuple[str, ...] = ("resnet9",)
     methods: tuple[str, ...] = ("base", "nsl")
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
-        finetunes = self.finetuning is not None
-        rule = "given where there is finetuning"
-        check(not finetunes or self.source is not None, "source", rule, self.source)
+        rule = "null where there is finetuning: either trains the upstream"
+        check(self.finetuning is None or self.head is None, "head", rule, "both")
+        rule = "given where there is finetuning or a head"
+        check(not self.learns or self.source is not None, "source", rule, self.source)
         check(self.center in (None, "speaker"), "center", "speaker or null", self.center)
         if self.clip_seconds is not None:
             samples = round(self.clip_seconds * self.front_end.sample_rate_hz)
@@ -106,9 +111,9 @@ class Experiment(Setup):
             check(len(set(values)) == len(values) > 0, name, "one or more, all different", values)
 
     @property
-    def reads_source(self) -> bool:
-        """Whether the upstream learns anything from the source in a run."""
-        return self.source is not None and self.finetuning is not None
+    def learns(self) -> bool:
+        """Whether the upstream learns the source in a run."""
+        return self.finetuning is not None or self.head is not None
 
 
 @dataclass(frozen=True)
@@ -310,8 +315,8 @@ def load_experiment(
         config: Name of a file in `ser_nsl/pipeline/configs`, without suffix, or path of a YAML
             file.
         overrides: Settings to change, as `training.epochs=5` or `seeds=[0,1]`.
-        upstream: Hub name or folder of another upstream, to be fine-tuned on the source: as the
-            file says, or as the paper does if the file's own upstream needs no fine-tuning.
+        upstream: Hub name or folder of another upstream. It learns the source as the file says;
+            if the file's own upstream needs not learn, an emotion head is trained on the other.
 
     Returns:
         The experiment, checked.
@@ -324,12 +329,14 @@ def load_experiment(
         >>> experiment.target.corpus, experiment.training.epochs, experiment.seeds
         ('demos', 5, (0, 1, 2))
     """
-    changes: dict[str, Any] = {}
-    if upstream:
-        changes = {"upstream": upstream, "finetuning": {}}
-    return read_settings(
-        Experiment, config, folder="pipeline/configs", overrides=overrides, changes=changes
+    read = partial(
+        read_settings, Experiment, config, folder="pipeline/configs", overrides=overrides
     )
+    experiment = read()
+    if not upstream:
+        return experiment
+    lesson: dict[str, Any] = {} if experiment.learns else {"head": {}}
+    return read(changes={"upstream": upstream, **lesson})
 
 
 def load_sweep(config: str, overrides: Sequence[str] = ()) -> SweepConfig:

@@ -40,11 +40,13 @@ from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
 from ser_nsl.upstream.finetune import finetune_upstream
+from ser_nsl.upstream.train_head import train_head
 
 _SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 _OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
 _SPARE = 10  # neighbours packed for each that is used, where training leaves some edges out
 _FOLDERS = {"upstream": "embeddings", "mfcc": "mfcc"}
+_FINETUNED, _HEADED = "upstream/finetuned", "upstream/head"
 _UNCENTERED = {"upstream": "uncentered", "mfcc": "uncentered_mfcc"}
 
 
@@ -351,18 +353,20 @@ def _training(experiment: Experiment, network: str, method: str, seed: int) -> T
 def _plan_upstream(plan: Plan, experiment: Experiment) -> None:
     """Plans both corpora and what the upstream learns."""
     source = None
-    if experiment.source is not None and experiment.reads_source:
+    if experiment.source is not None and experiment.learns:
         source = plan.corpus(experiment.source, "source")
     plan.manifest()
+    learn = {"upstream": experiment.upstream, "manifest": source}
     if experiment.finetuning is not None:
-        learn = {"manifest": source, "config": experiment.finetuning}
-        plan.add(finetune_upstream, "upstream/finetuned", upstream=experiment.upstream, **learn)
+        plan.add(finetune_upstream, _FINETUNED, config=experiment.finetuning, **learn)
+    if experiment.head is not None:
+        plan.add(train_head, _HEADED, config=experiment.head, **learn)
 
 
 def trained_upstream(experiment: Experiment, run: Path) -> str:
     """Returns the folder or hub name of the checkpoint that embeds the target in a run."""
-    if experiment.finetuning is not None:
-        return str(run / "upstream" / "finetuned")
+    if experiment.learns:
+        return str(run / (_HEADED if experiment.finetuning is None else _FINETUNED))
     return experiment.upstream
 
 

@@ -26,6 +26,7 @@ _STAGES = (
     "make_synthetic_corpus",
     "prepare_corpus",
     "finetune_upstream",
+    "train_head",
     "extract_features",
     "extract_embeddings",
     "extract_mfccs",
@@ -80,7 +81,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
         "results": summarize(run),
         "confusion_matrices": {label: scores[label]["confusion_matrix"] for label in labels},
         "source": _describe_corpus(
-            experiment.source, run / "source" / "manifest.csv", read=experiment.reads_source
+            experiment.source, run / "source" / "manifest.csv", read=experiment.learns
         ),
         "target": _describe_corpus(experiment.target, run / "target" / "manifest.csv"),
         "input": asdict(experiment.front_end) | {"clip_seconds": experiment.clip_seconds},
@@ -180,6 +181,7 @@ def _describe_upstream(experiment: Experiment, folder: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "name": portable(experiment.upstream),
         "finetuning": None,
+        "head": None,
         "center": experiment.center,
     }
     if experiment.finetuning is not None:
@@ -191,6 +193,8 @@ def _describe_upstream(experiment: Experiment, folder: Path) -> dict[str, Any]:
             "kept_epoch": counts["kept_epoch"],
             "val_uar": history[counts["kept_epoch"] - 1]["val_uar"],
         }
+    if experiment.head is not None:
+        facts["head"] = require_record(folder / "head")["counts"]
     return facts
 
 

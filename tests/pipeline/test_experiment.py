@@ -14,7 +14,7 @@ from ser_nsl.pipeline.arms import find_arm
 from ser_nsl.pipeline.experiment import Grid, Run, list_runs, load_experiment, load_sweep
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.training.settings import TrainingConfig
-from ser_nsl.upstream.settings import FineTuningConfig
+from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 
 CONFIGS = Path(str(resources.files("ser_nsl.pipeline") / "configs"))
 MINIMAL = """
@@ -96,16 +96,20 @@ def test_override_changes_its_setting_and_nothing_else(override, expected, mine)
     assert changed.name == "mine"
 
 
-def test_another_upstream_is_finetuned():
+def test_another_upstream_gets_a_head_or_learns_as_the_file_says():
     shipped = load_experiment("ravdess_to_emodb")
     assert (shipped.upstream, shipped.finetuning) == ("models/wav2vec2-mini-ravdess", None)
 
-    other = load_experiment(
-        "ravdess_to_emodb", ["finetuning.epochs=2"], upstream="facebook/wav2vec2-base"
-    )
+    def other(*overrides, config="ravdess_to_emodb"):
+        found = load_experiment(config, overrides, upstream="openai/whisper-base")
+        assert found.upstream == "openai/whisper-base"
+        return found.finetuning, found.head
 
-    assert other.upstream == "facebook/wav2vec2-base"
-    assert other.finetuning == FineTuningConfig(epochs=2)
+    assert other() == (None, HeadConfig())
+    assert other("head.layers=[2,3]") == (None, HeadConfig(layers=(2, 3)))
+    assert other("finetuning.epochs=2") == (FineTuningConfig(epochs=2), None)
+    demos = load_experiment("ravdess_to_demos")
+    assert other(config="ravdess_to_demos") == (demos.finetuning, None)
 
 
 def test_overrides_are_checked_together(mine):
@@ -137,7 +141,10 @@ def test_overrides_are_checked_together(mine):
         ("seeds=[1,1]", ["seeds", "(1, 1)"]),
         ("networks=[]", ["networks"]),
         ("center=corpus", ["center", "'corpus'"]),
-        ("source=null", ["source", "finetuning", "None"]),
+        ("source=null finetuning.epochs=3", ["source", "finetuning", "None"]),
+        ("source=null head.epochs=3", ["source", "head", "None"]),
+        ("finetuning.epochs=3 head.epochs=3", ["head must be null", "finetuning"]),
+        ("head.pooling=max", ["pooling", "'max'"]),
         ("graph.embeddings=probe training.label_share=0.5 seeds=[0,1]", ["seeds", "(0, 1)"]),
         ("source.audio_dir=null", ["audio_dir", "synthetic"]),
         ("training.epochs=${nowhere}", ["nowhere"]),

@@ -10,6 +10,7 @@ from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, Fold, Grid, list_runs
 from ser_nsl.pipeline.plan import exported_model, plan_folds, plan_run, sweep_training
 from ser_nsl.pipeline.steps import Step
+from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 
 TINY = Experiment(
     name="tiny",
@@ -17,6 +18,7 @@ TINY = Experiment(
     source=CorpusConfig("ravdess", audio_dir=Path("clips"), leave_out=("calm",), skip_bad=True),
     target=CorpusConfig("demos", synthetic=SyntheticConfig(speakers=6)),
     upstream="mini",
+    finetuning=FineTuningConfig(),
     graph=GraphConfig(similarity_threshold=0.5),
     networks=("cnn6",),
 )
@@ -35,6 +37,7 @@ def inputs(step: Step) -> list[Path]:
 
 EXPERIMENTS = {
     "as it is": TINY,
+    "head": replace(TINY, finetuning=None, head=HeadConfig()),
     "learned before": replace(TINY, finetuning=None, center="speaker"),
     "transfer": replace(TINY, methods=("max", "base"), networks=("cnn6", "vgg15"), seeds=(3, 4)),
     "probe": replace(
@@ -182,6 +185,16 @@ def test_only_what_the_arms_need_is_made(tiny):
     assert made("paper") == always | {"extract_embeddings", "build_graph", "pack_neighbors"}
     assert made("mfcc") & {"extract_embeddings", "fuse_embeddings"} == set()
     assert made("pseudo_labels") >= {"fuse_embeddings", "probe_embeddings", "pseudo_label"}
+
+
+def test_head_is_trained_on_the_source_and_embeds_the_target():
+    steps = planned(replace(TINY, finetuning=None, head=HeadConfig(layers=(2, 3))))
+
+    assert "upstream/finetuned" not in steps
+    arguments = steps["upstream/head"].arguments
+    assert arguments["manifest"] == Path("run/source/manifest.csv")
+    assert (arguments["upstream"], arguments["config"].layers) == ("mini", (2, 3))
+    assert steps["embeddings"].arguments["upstream"] == "run/upstream/head"
 
 
 def test_a_sweep_of_one_fold_makes_what_a_run_makes(tiny):
