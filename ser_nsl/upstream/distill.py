@@ -6,8 +6,9 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import lazy_loader
 import numpy as np
 from tqdm import tqdm
 
@@ -18,8 +19,13 @@ from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import DistillationConfig
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from ser_nsl.pipeline.progress import Progress
     from ser_nsl.upstream.student import Lesson
+    from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder
+else:
+    tf = lazy_loader.load("tensorflow")
 
 _CHECKED = 16  # batches of the speech that is kept for checking
 _HELD_OUT = 0.02  # share of the clips
@@ -50,8 +56,8 @@ def distill_upstream(
         config: Layers of the teacher, size of the student, epochs.
 
     Returns:
-        Number of clips and of parameters, and the loss on clips that were kept for checking,
-        before and after.
+        Number of training clips and of the student's parameters, and the loss of frames on clips
+        that were kept for checking, after the first and after the last epoch.
 
     Raises:
         InputError: If a checkpoint or a clip cannot be used, the two have frames at different
@@ -66,28 +72,11 @@ def distill_upstream(
     from ser_nsl.pipeline.progress import Progress
     from ser_nsl.upstream.checkpoint import load_upstream, save_encoder
     from ser_nsl.upstream.student import Lesson, new_student
-    from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder
 
-    kept = round(_HELD_OUT * len(paths)) // config.batch_size or 1
-    kept = min(kept, _CHECKED) * config.batch_size
-    order = np.random.default_rng(config.seed).permutation(len(paths))
-    checked, trained = ([paths[i] for i in part] for part in (order[:kept], order[kept:]))
-    if len(trained) < config.batch_size:
-        raise InputError(
-            f"speech: must hold at least {2 * config.batch_size} clips, a batch to learn from and "
-            f"one to check; received {len(paths)}."
-        )
-    own = new_student(config.student, config.seed) if student is None else None
-    if own is None:
-        assert student is not None
-        loaded = load_upstream(student).encoder
-        if not isinstance(loaded, Wav2Vec2Encoder):
-            raise InputError(f"student: must be a wav2vec 2.0; {student!r} is another model.")
-        own = loaded
-    steps = len(trained) // config.batch_size
-    taught_by = load_upstream(teacher).encoder
-    taught_by.check_window(round(config.window_seconds * 16_000))
-    lesson = Lesson(own, taught_by, config, steps=config.epochs * steps)
+    trained, checked = _divide(paths, config)
+    own = new_student(config.student, config.seed) if student is None else _read_student(student)
+    steps = config.epochs * (len(trained) // config.batch_size)
+    lesson = Lesson(own, load_upstream(teacher).encoder, config, steps=steps)
     work = out / "unfinished"
     work.mkdir(exist_ok=True)
     saved = [*own.body.weights, *lesson.variables, *lesson.constants]
@@ -126,7 +115,7 @@ def _train(
         for epoch in range(done, config.epochs):
             losses = []
             for clean, damaged in window_batches(paths, config, epoch):
-                losses.append(lesson.train(clean, damaged).numpy())
+                losses.append(lesson.train(tf.constant(clean), tf.constant(damaged)).numpy())
                 if not np.isfinite(losses[-1]).all():
                     raise InputError(
                         f"config.learning_rate: the loss is {losses[-1]} in epoch {epoch + 1} at "
@@ -134,7 +123,10 @@ def _train(
                     )
                 bar.set_postfix(epoch=f"{epoch + 1}/{config.epochs}", loss=f"{losses[-1][0]:.3f}")
                 bar.update()
-            check = [lesson.losses(*pair).numpy() for pair in window_batches(checked, config, 0)]
+            check = [
+                lesson.losses(tf.constant(clean), tf.constant(damaged)).numpy()
+                for clean, damaged in window_batches(checked, config, 0)
+            ]
             measured = {
                 "trained": np.mean(losses, axis=0).tolist(),
                 "checked": np.mean(check, axis=0).tolist(),
@@ -142,6 +134,31 @@ def _train(
             progress.save(measured)
             frames, pooled = measured["checked"]
             tqdm.write(f"epoch {epoch + 1}: loss of frames {frames:.3f}, pooled {pooled:.3f}")
+
+
+def _read_student(student: str) -> Wav2Vec2Encoder:
+    from ser_nsl.upstream.checkpoint import load_upstream
+
+    encoder = load_upstream(student).encoder
+    if encoder.architecture != "wav2vec2":
+        raise InputError(
+            f"student: must be a wav2vec 2.0; {student!r} is a {encoder.architecture}."
+        )
+    return cast("Wav2Vec2Encoder", encoder)
+
+
+def _divide(paths: Sequence[Path], config: DistillationConfig) -> tuple[list[Path], list[Path]]:
+    """Divides clips into those that train and whole batches that are kept for checking."""
+    size = config.batch_size
+    kept = size * min(max(1, round(_HELD_OUT * len(paths)) // size), _CHECKED)
+    order = np.random.default_rng(config.seed).permutation(len(paths))
+    checked, trained = ([paths[i] for i in part] for part in (order[:kept], order[kept:]))
+    if len(trained) < size:
+        raise InputError(
+            f"speech: must hold at least {2 * size} clips, a batch to learn from and one to check; "
+            f"received {len(paths)}. Give more speech, or choose a smaller --config.batch-size."
+        )
+    return trained, checked
 
 
 def _find_clips(speech: Sequence[Path]) -> list[Path]:

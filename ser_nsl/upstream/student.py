@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import tensorflow as tf
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 from transformers.modeling_tf_utils import keras
-from transformers.models.wav2vec2.modeling_tf_wav2vec2 import TFWav2Vec2MainLayer
 
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.checkpoint import quiet_transformers
+from ser_nsl.upstream.checkpoint import new_encoder
 from ser_nsl.upstream.encoder import Encoder, pool
 from ser_nsl.upstream.position import fix_position_convolution
 from ser_nsl.upstream.settings import DistillationConfig, StudentConfig
@@ -53,11 +55,8 @@ def new_student(config: StudentConfig, seed: int) -> Wav2Vec2Encoder:
         feat_proj_dropout=0.0,
         layerdrop=0.0,
     )
-    with quiet_transformers():
-        body = TFWav2Vec2MainLayer(settings, name="body")
-        with tf.name_scope("body"):
-            body.build(None)
-    return Wav2Vec2Encoder(body, Wav2Vec2FeatureExtractor(do_normalize=True))
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    return cast(Wav2Vec2Encoder, new_encoder(settings, extractor))
 
 
 class Lesson:
@@ -86,14 +85,17 @@ class Lesson:
             steps: Number of steps in all epochs together.
 
         Raises:
-            InputError: If the two have frames at different rates, or the teacher lacks a layer.
+            InputError: If the two have frames at different rates, the teacher lacks a layer, or a
+                window is too short or too long for one of them.
         """
         teacher.check_layers(config.layers)
+        for encoder in (teacher, student):
+            encoder.check_window(round(config.window_seconds * SAMPLE_RATE_HZ))
         if teacher.hop_samples != student.hop_samples:
             raise InputError(
-                f"teacher: has {16_000 / teacher.hop_samples:g} frames/s, and the student "
-                f"{16_000 / student.hop_samples:g}; they must be the same: choose other "
-                "--config.student.strides."
+                f"teacher: has {SAMPLE_RATE_HZ / teacher.hop_samples:g} frames/s, and the student "
+                f"{SAMPLE_RATE_HZ / student.hop_samples:g}; they must be the same. Choose other "
+                "--config.student.strides, or another student."
             )
         fix_position_convolution(student.body)
         self.student, self._teacher, self._config = student, teacher, config

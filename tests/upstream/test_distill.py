@@ -1,0 +1,145 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ser_nsl.corpora.manifest import read_manifest
+from ser_nsl.errors import InputError
+from ser_nsl.pipeline.progress import Progress
+from ser_nsl.upstream.checkpoint import load_upstream
+from ser_nsl.upstream.distill import _find_clips, distill_upstream
+from ser_nsl.upstream.settings import DistillationConfig, StudentConfig
+from ser_nsl.upstream.student import Lesson, new_student
+
+pytest.importorskip("audiomentations")
+
+WHISPER = str(Path(__file__).parent / "fixtures" / "whisper")
+STUDENT = StudentConfig(width=8, layers=1, channels=8)
+CONFIG = DistillationConfig(
+    layers=(1, 2), student=STUDENT, epochs=3, batch_size=4, window_seconds=0.5, learning_rate=0.01
+)
+
+
+@pytest.fixture(scope="module")
+def distilled(tone_corpus, tmp_path_factory):
+    out = tmp_path_factory.mktemp("student") / "out"
+    return distill_upstream(speech=(tone_corpus,), teacher=WHISPER, out=out, config=CONFIG), out
+
+
+def test_student_learns_and_is_an_upstream(distilled):
+    result, out = distilled
+    history = json.loads((out / "history.json").read_text())
+    encoder = load_upstream(str(out)).encoder
+
+    # Of 36 clips, one batch is kept for checking.
+    assert result.counts["clips"] == 32
+    assert result.counts["parameters"] == encoder.parameters
+    assert len(history) == 3
+    assert history[-1]["trained"][0] < 0.95 * history[0]["trained"][0]
+    assert history[-1]["checked"][0] < history[0]["checked"][0]
+    assert result.counts["first_loss"] == round(history[0]["checked"][0], 4)
+    assert result.counts["last_loss"] == round(history[-1]["checked"][0], 4)
+    assert (encoder.architecture, encoder.width, encoder.layers) == ("wav2vec2", 8, 1)
+    assert encoder.hop_samples == load_upstream(WHISPER).encoder.hop_samples
+    assert {path.name for path in out.iterdir()} - {"stage.json"} == {
+        *("config.json", "model.safetensors", "preprocessor_config.json", "history.json")
+    }
+
+
+@pytest.mark.slow
+def test_stopped_run_ends_with_the_same_bytes(distilled, tone_corpus, tmp_path, monkeypatch):
+    save, saved = Progress.save, []
+
+    def save_and_stop(self, measured):
+        save(self, measured)
+        saved.append(measured)
+        if len(saved) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "save", save_and_stop)
+    arguments = {"speech": (tone_corpus,), "teacher": WHISPER, "config": CONFIG}
+    with pytest.raises(KeyboardInterrupt):
+        distill_upstream(**arguments, out=tmp_path / "out")
+    distill_upstream(**arguments, out=tmp_path / "out")
+
+    assert len(saved) == 3
+    for name in ("model.safetensors", "config.json", "history.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (distilled[1] / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_student_of_before_goes_on(distilled, tone_corpus, tmp_path):
+    result = distill_upstream(
+        speech=(tone_corpus,),
+        teacher=WHISPER,
+        student=str(distilled[1]),
+        out=tmp_path / "out",
+        config=replace(CONFIG, epochs=1, learning_rate=1e-3),
+    )
+
+    assert result.counts["first_loss"] < distilled[0].counts["first_loss"]
+
+
+def test_frames_whose_centres_are_nearest_belong_together():
+    """The student's first frame is centred at sample 440, the teacher's second one at 320."""
+    teacher = load_upstream(WHISPER).encoder
+    lesson = Lesson(new_student(STUDENT, 0), teacher, CONFIG, steps=1)
+    clips = np.random.default_rng(0).normal(0, 0.1, (2, 8_000)).astype(np.float32)
+    lesson.fit_scale(clips)
+    wanted = np.concatenate(teacher.frames(clips, (1, 2)), axis=-1)
+    mean, deviation = (lesson.constants[i].numpy() for i in (0, 1))
+    # Linear layers that always give zero: the loss is that of the standardised frames themselves.
+    for variable in lesson.variables[-4:]:
+        variable.assign(tf.zeros_like(variable))
+
+    losses = lesson.losses(tf.constant(clips), tf.constant(clips)).numpy()
+
+    # The student has 23 frames, (8,000 - 880) // 320 + 1.
+    standardised = (wanted[:, 1:24] - mean) / deviation
+    expected = np.abs(standardised).mean() + np.log(2)  # a cosine of zero
+    assert losses[0] == pytest.approx(expected, rel=1e-4)
+    np.testing.assert_allclose(mean, wanted.mean(axis=(0, 1)), atol=1e-4)
+
+
+def test_what_does_not_fit_is_refused(tone_corpus, small_upstream, tmp_path):
+    (tmp_path / "empty").mkdir()
+    arguments = {"speech": (tone_corpus,), "teacher": WHISPER, "out": tmp_path / "out"}
+    slower = replace(STUDENT, strides=(80, 2, 4))
+    for change, message in (
+        (
+            {"config": replace(CONFIG, student=slower)},
+            "teacher: has 50 frames/s, and the student 25; .*--config.student.strides",
+        ),
+        ({"config": replace(CONFIG, layers=(1, 3))}, r"layers: .* 0 to 2,.* received \(1, 3\)"),
+        ({"config": replace(CONFIG, window_seconds=0.6)}, "must be at most 0.5 s"),
+        ({"config": replace(CONFIG, batch_size=19)}, "speech: .* at least 38 clips.*received 36"),
+        ({"student": WHISPER}, "student: must be a wav2vec 2.0; .*whisper' is a whisper"),
+        ({"teacher": "./nowhere"}, "upstream: ./nowhere is not a folder"),
+        ({"speech": ()}, "speech: give one folder"),
+        ({"speech": (tmp_path / "empty",)}, "speech: .*empty holds no clip"),
+        ({"speech": (tmp_path / "absent",)}, "absent"),
+    ):
+        with pytest.raises(InputError, match=message):
+            distill_upstream(**{"config": CONFIG} | arguments | change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_clips_of_a_folder_and_training_clips_of_a_manifest(tone_corpus, tone_manifest):
+    rows = read_manifest(tone_manifest)
+
+    assert _find_clips((tone_corpus,)) == sorted(tone_corpus.rglob("*.wav"))
+    found = _find_clips((tone_manifest,))
+    assert found == [tone_corpus / path for path in rows["path"][rows["split"] == "train"]]
+
+
+def test_a_rate_that_is_too_high_is_refused(tone_corpus, tmp_path):
+    with pytest.raises(InputError, match=r"learning_rate"):
+        distill_upstream(
+            speech=(tone_corpus,),
+            teacher=WHISPER,
+            out=tmp_path / "out",
+            config=replace(CONFIG, epochs=1, learning_rate=1e30),
+        )
