@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,18 +32,27 @@ class Vectors:
         ids: Ids in rising order.
         values: float32, shape `(clips, width)`.
         norms: Lengths of the vectors, float64, shape `(clips,)`.
+        speakers: Numbers of the speakers, int32, shape `(clips,)`, where no edge may join two clips
+            of one speaker; None where any two clips may be joined.
     """
 
     ids: Sequence[str]
     values: np.ndarray
     norms: np.ndarray
+    speakers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, clips: np.ndarray) -> Vectors:
         """Returns the clips of sorted indices."""
-        return Vectors([self.ids[i] for i in clips], self.values[clips], self.norms[clips])
+        ids, speakers = [self.ids[i] for i in clips], self.speakers
+        speakers = None if speakers is None else speakers[clips]
+        return Vectors(ids, self.values[clips], self.norms[clips], speakers)
+
+    def across(self, speakers: np.ndarray) -> Vectors:
+        """Returns the same clips, of which no two of one speaker may be joined."""
+        return replace(self, speakers=speakers)
 
     def units(self, clips: slice | np.ndarray) -> np.ndarray:
         """Returns vectors of length 1, float64, shape `(chosen clips, width)`."""
