@@ -60,6 +60,7 @@ def build_graph_from_config(
         embedding_files,
         id_feature=config.id_feature_name,
         embedding_feature=config.embedding_feature_name,
+        upstream_feature=None,
     )
     out = Path(output_graph_path)
     try:

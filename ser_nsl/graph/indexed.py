@@ -33,7 +33,7 @@ from ser_nsl.audio.records import (
     shard_paths,
 )
 from ser_nsl.errors import InputError
-from ser_nsl.graph.linked import LinkedClips, link_tables
+from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
 from ser_nsl.graph.table import Edges, number_edges
 
 if TYPE_CHECKING:
@@ -191,8 +191,8 @@ def open_indexed(
         All clips.
 
     Raises:
-        InputError: If a record is damaged or names an unknown neighbour, or the features of a
-            shard are missing, cut off, or of another size.
+        InputError: If a record is damaged, names an unknown neighbour or has a weight that is not
+            above 0, or the features of a shard are missing, cut off, or of another size.
     """
     labels = read_labels(folder, *splits)
     paths = [path for split in splits for path in shard_paths(folder, split)]
@@ -205,6 +205,7 @@ def open_indexed(
         counts = ids.row_lengths().numpy()
         rule = "neighbor_ids and neighbor_weights must have one length; pack again."
         batch.check(counts == values.row_lengths().numpy(), rule)
+        check_weights(batch, counts, values.flat_values.numpy())
         clip = np.repeat(np.arange(len(counts)), counts)
         rank = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
         used = slice(None) if neighbors is None else rank < neighbors

@@ -143,6 +143,30 @@ def test_other_feature_names_are_read(tmp_path):
     assert out.read_text() == "a\tb\t0.800000\nb\ta\t0.800000\n"
 
 
+def test_records_of_strangers_are_read_as_the_official_builder_reads_them(tmp_path):
+    """Several ids, of which the first counts, and a feature `upstream` of another meaning."""
+    path, official, ours = (tmp_path / name for name in ("v.tfrecord", "official.tsv", "ours.tsv"))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, vector in {"a": [1.0, 0.0], "b": [4.0, 3.0], "c": [1.0, 1.0]}.items():
+            example = tf.train.Example()
+            example.features.feature["id"].bytes_list.value.extend([name.encode(), b"x"])
+            example.features.feature["embedding"].float_list.value.extend(vector)
+            example.features.feature["upstream"].int64_list.value.extend([1, 2])
+            writer.write(example.SerializeToString())
+    config = nsl.configs.GraphBuilderConfig(similarity_threshold=0.5)
+
+    nsl.tools.build_graph_from_config([str(path)], str(official), config)
+    build_graph_from_config([str(path)], str(ours), config)
+
+    assert ours.read_text().splitlines() == sorted(official.read_text().splitlines())
+
+
+def test_a_missing_file_is_called_missing(tmp_path):
+    config = nsl.configs.GraphBuilderConfig()
+    with pytest.raises(InputError, match="nowhere.tfrecord: does not exist"):
+        build_graph_from_config([str(tmp_path / "nowhere.tfrecord")], str(tmp_path / "g"), config)
+
+
 def test_the_earlier_graph_stays_when_the_disk_is_full(write_embeddings, tmp_path, monkeypatch):
     files = all_files(write_embeddings(by_id(clustered_vectors())))
     out = tmp_path / "graph.tsv"

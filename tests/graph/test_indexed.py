@@ -412,6 +412,21 @@ def test_spoilt_index_is_refused(neighbors, message, tmp_path):
         open_indexed(tmp_path, ("train",), SHAPE, neighbors=2)
 
 
+@pytest.mark.parametrize("weight", [0.0, -0.5, np.nan])
+def test_weights_that_do_not_pull_are_refused(weight, pack):
+    folder = pack("indexed", shards=1)
+    (path,) = shard_paths(folder, "train")
+    examples = [*read_examples([path])]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in examples:
+            if example_id(example) == "a":
+                example.features.feature["neighbor_weights"].float_list.value[-1] = weight
+            writer.write(example.SerializeToString())
+
+    with pytest.raises(InputError, match=r"tfrecord: .* weight above 0.* a\b"):
+        open_indexed(folder, ("train",), SHAPE, neighbors=3)
+
+
 def test_cut_index_is_refused(pack):
     folder = pack("indexed")
     cut(folder / "train-00002-of-00004.tfrecord")
