@@ -298,8 +298,8 @@ def read_batches(
         The records, in order.
 
     Raises:
-        InputError: If a file is cut or damaged, a feature has another type, or an id is missing
-            or a duplicate.
+        InputError: If a file is missing, cut or damaged, a feature has another type, or an id is
+            missing or a duplicate. Of several ids in a record the first counts, as in `nsl.tools`.
 
     Example:
         >>> schema = {"label": tf.io.FixedLenFeature([], tf.int64)}
@@ -310,12 +310,12 @@ def read_batches(
         array([1, 2, 0])
     """
     seen: set[str] = set()
-    schema = {id_feature: tf.io.FixedLenFeature([], tf.string, ""), **schema}
+    schema = {id_feature: tf.io.RaggedFeature(tf.string), **schema}
     for path in paths:
         try:
             for records in tf.data.TFRecordDataset(str(path)).batch(size).prefetch(1):
                 features = tf.io.parse_example(records, schema)
-                ids = [name.decode() for name in features[id_feature].numpy()]
+                ids = [b"".join(names[:1]).decode() for names in features[id_feature].to_list()]
                 for utterance_id in ids:
                     if not utterance_id or utterance_id in seen:
                         raise InputError(
@@ -324,6 +324,8 @@ def read_batches(
                         )
                     seen.add(utterance_id)
                 yield Batch(path, ids, records.numpy(), features)
+        except tf.errors.NotFoundError as error:
+            raise InputError(f"{path}: does not exist; check the path.") from error
         except (tf.errors.OpError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{path}: is cut off or damaged after {len(seen)} clips or more; make it again."
@@ -496,11 +498,14 @@ def parsed(paths: Iterable[Path], logmel_shape: tuple[int, int]) -> tf.data.Data
         `label` (int64).
     """
     schema = {
-        "id": tf.io.FixedLenFeature([], tf.string),
+        "id": tf.io.RaggedFeature(tf.string),
         "logmel": tf.io.FixedLenFeature(logmel_shape, tf.float32),
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
     records = tf.data.TFRecordDataset([str(path) for path in paths])
-    return records.map(
-        lambda raw: tf.io.parse_single_example(raw, schema), num_parallel_calls=tf.data.AUTOTUNE
-    )
+
+    def parse(raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        clip = tf.io.parse_single_example(raw, schema)
+        return clip | {"id": clip["id"][0]}
+
+    return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)

@@ -33,8 +33,8 @@ from ser_nsl.audio.records import (
     shard_paths,
 )
 from ser_nsl.errors import InputError
-from ser_nsl.graph.linked import LinkedClips, link_tables
-from ser_nsl.graph.table import Edges
+from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
+from ser_nsl.graph.table import Edges, number_edges
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -79,7 +79,7 @@ def write_indexed(
     shard_of = _in_turn(np.array([*labels.values()]) != UNLABELLED, shards)
     _write_logmels(features, [path.with_suffix(".npy") for path in paths], shard_of, logmel_shape)
     ids = sorted(labels)
-    edges = choose_neighbors(graph, ids, max_neighbors)
+    edges = choose_neighbors(number_edges(graph, ids), max_neighbors)
     starts = np.searchsorted(edges.sources, np.arange(len(ids) + 1, dtype=np.int32))
     slices = dict(zip(ids, map(slice, starts[:-1], starts[1:]), strict=True))
     by_shard = np.array([*labels], object)[np.argsort(shard_of, kind="stable")].tolist()
@@ -97,27 +97,21 @@ def write_indexed(
     return degrees
 
 
-def choose_neighbors(graph: pd.DataFrame, ids: Sequence[str], count: int) -> Edges:
+def choose_neighbors(edges: Edges, count: int) -> Edges:
     """Chooses the neighbours that `nsl.tools.pack_nbrs` chooses.
 
     An edge counts in both directions; of several between two clips, the one with the largest
     weight counts.
 
     Args:
-        graph: Edges between clips, as `read_graph` returns them.
-        ids: Ids of the clips, in rising order.
+        edges: Edges between clips.
         count: Most neighbours of a clip: those of the largest weights, and of equal weights those
             with the last ids.
 
     Returns:
         Edges sorted by source, the nearest neighbour first.
     """
-    index = pd.Series(np.arange(len(ids), dtype=np.int32), index=ids)
-    edges = Edges(
-        index[graph["source"]].to_numpy(),
-        index[graph["target"]].to_numpy(),
-        graph["weight"].to_numpy(np.float64),
-    ).both_ways()
+    edges = edges.both_ways()
     edges = edges[np.lexsort((-edges.weights, edges.targets, edges.sources))]
     repeated = (np.diff(edges.sources) == 0) & (np.diff(edges.targets) == 0)
     edges = edges[np.flatnonzero(np.append(True, ~repeated))]
@@ -197,8 +191,8 @@ def open_indexed(
         All clips.
 
     Raises:
-        InputError: If a record is damaged or names an unknown neighbour, or the features of a
-            shard are missing, cut off, or of another size.
+        InputError: If a record is damaged, names an unknown neighbour or has a weight that is not
+            above 0, or the features of a shard are missing, cut off, or of another size.
     """
     labels = read_labels(folder, *splits)
     paths = [path for split in splits for path in shard_paths(folder, split)]
@@ -211,6 +205,7 @@ def open_indexed(
         counts = ids.row_lengths().numpy()
         rule = "neighbor_ids and neighbor_weights must have one length; pack again."
         batch.check(counts == values.row_lengths().numpy(), rule)
+        check_weights(batch, counts, values.flat_values.numpy())
         clip = np.repeat(np.arange(len(counts)), counts)
         rank = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
         used = slice(None) if neighbors is None else rank < neighbors

@@ -172,16 +172,16 @@ class Plan:
     def graph(self, training: Training) -> Path:
         """The graph of a training, or its control."""
         config, folder = training.graph, self._graph_folder("graph", training)
-        name = f"{folder}/graph.tsv"
+        # A fold may have graphs of several sizes.
+        limited = config.edges == "nearest" and self.fold is not None
         graph = self.add(
             build_graph,
-            f"{folder}/all.tsv" if config.across_speakers else name,
+            f"{folder}/nearest_{config.max_neighbors}.tsv" if limited else f"{folder}/graph.tsv",
             embeddings=self._graph_embeddings(training),
+            manifest=self.manifest() if config.across_speakers else None,
             splits=training.splits,
             **config.building,
         )
-        if config.across_speakers:
-            graph = self._select(graph, name, across_speakers=True)
         return self._control(graph, folder, training)
 
     def training_records(self, training: Training) -> Path:
@@ -269,9 +269,6 @@ class Plan:
         name = "_".join(filter(None, [kind, *changes]))
         return "-".join([role, *training.splits[1:]]) + f"/{name}"
 
-    def _select(self, graph: Path, name: str, **settings: Any) -> Path:
-        return self.add(select_edges, name, graph=graph, manifest=self.manifest(), **settings)
-
     def _control(self, graph: Path, folder: str, training: Training) -> Path:
         """The graph itself, or a random one of its degrees, or one that knows all labels."""
         arm, nearest = training.arm, training.graph.max_neighbors
@@ -283,10 +280,15 @@ class Plan:
         if arm.control is None:
             return graph
         if arm.control == "random":
-            chosen = self._select(graph, f"{folder}/nearest_{nearest}.tsv", nearest=nearest)
-            return control(chosen, f"random_{nearest}")
+            return control(graph, f"random_{nearest}")
         oracle = control(graph, "oracle")
-        chosen = self._select(oracle, f"{folder}/oracle_{nearest}.tsv", nearest=nearest)
+        chosen = self.add(
+            select_edges,
+            f"{folder}/oracle_{nearest}.tsv",
+            graph=oracle,
+            manifest=self.manifest(),
+            nearest=nearest,
+        )
         if arm.purity is None:
             return chosen
         percent = f"{100 * arm.purity:.0f}"
@@ -443,6 +445,8 @@ def sweep_training(config: SweepConfig, run: Run) -> Training:
         config.graph if arm.paper else across,
         embeddings=arm.embeddings,
         max_neighbors=packed,
+        # The nearest clips that the oracle finds may be among the last of the graph.
+        edges="all" if arm.control == "oracle" else "nearest",
         packing="indexed",
     )
     return Training(run.network, arm, settings, graph, run.n, splits)

@@ -198,8 +198,7 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
     """Statistics of all edges and of those that training uses."""
     graph = run / "graph" / "graph.tsv"
     nodes = read_manifest(run / "target" / "manifest.csv")
-    built = graph.with_name("all.tsv") if experiment.graph.across_speakers else graph
-    counts = require_record(built)["counts"]
+    counts = require_record(graph)["counts"]
     nodes = nodes[nodes["split"] == "train"]
     max_neighbors = experiment.graph.max_neighbors
     edges = read_clip_graph(graph, nodes, where="the manifest's rows given")
@@ -214,6 +213,7 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
         ),
         "hashed": counts["builder"] == "official" and experiment.graph.lsh_splits > 0,
         "max_neighbors": max_neighbors,
+        "keeps": experiment.graph.edges,
         "all_edges": _describe_edges(every),
         "training_edges": _describe_edges(used),
         "chance": {name: or_none(getattr(every, f"{name}_chance")) for name in _SHARES},

@@ -113,8 +113,10 @@ def test_graph_of_a_probe():
     assert steps["fused"].arguments["embeddings"] == (Path("run/embeddings"), Path("run/mfcc"))
     assert steps["mfcc"].arguments["embeddings"] == Path("run/uncentered_mfcc")
     assert steps["probe"].arguments["embeddings"] == Path("run/fused")
-    assert steps["graph/all.tsv"].arguments["embeddings"] == Path("run/probe")
-    assert steps["graph/graph.tsv"].arguments["across_speakers"]
+    built = steps["graph/graph.tsv"].arguments
+    assert built["embeddings"] == Path("run/probe")
+    assert built["manifest"] == Path("run/target/manifest.csv")
+    assert (built["across_speakers"], built["max_neighbors"]) == (True, 3)
     assert steps["training"].arguments["graph"] == Path("run/graph/graph.tsv")
 
 
@@ -131,10 +133,10 @@ def test_large_graph():
         steps = planned(replace(TINY, graph=replace(TINY.graph, **graph)))
         return steps["graph/graph.tsv"].arguments, steps["training"].arguments
 
-    build, pack = arguments()
+    build, pack = arguments(edges="all")
     assert (build["builder"], build["max_neighbors"]) == ("auto", None)
     assert (pack["form"], pack["max_neighbors"]) == ("auto", 3)
-    build, pack = arguments(builder="exact", edges="nearest", packing="indexed", max_neighbors=6)
+    build, pack = arguments(builder="exact", packing="indexed", max_neighbors=6)
     assert (build["builder"], build["max_neighbors"]) == ("exact", 6)
     assert (pack["form"], pack["max_neighbors"]) == ("indexed", 6)
 
@@ -237,12 +239,21 @@ def test_arms_share_a_graph_and_differ_in_records(tiny):
         if "/training/" in out
     }
     assert packed == {
-        "upstream_3": ("upstream/graph.tsv", 30),
+        "upstream_3": ("upstream/nearest_30.tsv", 30),
         "upstream_random_3": ("upstream/random_3.tsv", 3),
         "upstream_oracle_3": ("upstream/oracle_3.tsv", 3),
         "upstream_oracle_50_3": ("upstream/oracle_3_purity_50.tsv", 3),
-        "probe_0.5_0_3": ("probe_0.5_0/graph.tsv", 30),
+        "probe_0.5_0_3": ("probe_0.5_0/nearest_30.tsv", 30),
     }
+    built = {out for out, step in steps.items() if step.function.__name__ == "build_graph"}
+    limits = {out: steps[out].arguments["max_neighbors"] for out in built}
+    assert limits == {
+        "fold0/graph/upstream/nearest_30.tsv": 30,
+        "fold0/graph/upstream/nearest_3.tsv": 3,
+        "fold0/graph/upstream/graph.tsv": None,  # for the oracle, which drops most
+        "fold0/graph/probe_0.5_0/nearest_30.tsv": 30,
+    }
+    assert all(steps[out].arguments["across_speakers"] for out in built)
     probe = steps["fold0/probe_0.5_0"].arguments
     assert (probe["label_share"], probe["seed"]) == (0.5, 0)
 
