@@ -113,7 +113,7 @@ class Experiment(Setup):
 
 @dataclass(frozen=True)
 class Fold:
-    """Speakers who test and who validate; the other speakers of all folds train.
+    """Speakers who test and who validate; all other speakers of the corpus train.
 
     Attributes:
         test: Test speakers.

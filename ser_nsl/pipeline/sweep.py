@@ -127,12 +127,10 @@ def _prepare(config: SweepConfig, runs: Sequence[Run], work: Path) -> None:
 
 
 def _write_speakers(config: SweepConfig, work: Path) -> None:
-    """Writes who trains, validates and tests in each fold, as `prepare_corpus` reads it."""
-    everyone = dict.fromkeys(s for fold in config.folds for s in (*fold.test, *fold.val))
+    """Writes who validates and tests in each fold, as `prepare_corpus` reads it; others train."""
     for number, fold in enumerate(config.folds):
         if fold.split is None:
-            train = [speaker for speaker in everyone if speaker not in (*fold.test, *fold.val)]
-            lists = {"train": train, "val": [*fold.val], "test": [*fold.test]}
+            lists = {"val": fold.val, "test": fold.test}
             folder = work / f"fold{number}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "speakers.json").write_text(json.dumps(lists, indent=1) + "\n")
@@ -280,11 +278,12 @@ def _check_settings(config: SweepConfig, path: Path) -> None:
     A setting that is newer than the runs had its default then.
     """
     may_change = {"title", "caution", *(f"training.{name}" for name in _SET_BY_RUNS)}
+    replaced = "target.split."  # by the folds
     now, before = (
         pd.json_normalize(asdict(each)).iloc[0] for each in (config, load_sweep(str(path)))
     )
     for name, value in now.items():
-        if name in may_change or name.split(".")[0] in ("grids", "default"):
+        if name in may_change or name.startswith((replaced, "grids.", "default")):
             continue
         if before.get(name) != value:
             raise InputError(
