@@ -59,6 +59,12 @@ def assign_splits(table: pd.DataFrame, corpus: Corpus | None, config: SplitConfi
         return table["speaker"].map(balanced_splits(table, **shares, seed=config.seed))
     lists = speaker_lists(genders.to_dict(), corpus, config)
     splits = {speaker: split for split, speakers in lists.items() for speaker in speakers}
+    for split, speakers in lists.items():
+        if speakers and not set(speakers) & set(genders.index):
+            raise InputError(
+                f"split: none of the speakers of {split} is in the corpus ({', '.join(speakers)}); "
+                f"it has {', '.join(genders.index[:_SHOWN])}. Correct the list."
+            )
     unlisted = sorted(set(genders.index) - set(splits))
     if "train" not in lists:
         return table["speaker"].map(splits | dict.fromkeys(unlisted, "train"))

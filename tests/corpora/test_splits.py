@@ -265,6 +265,9 @@ def test_speakers_outside_of_lists_train_where_no_list_says_who(tmp_path):
     split = assign_splits(clips(EMOVO), None, SplitConfig(method="lists", lists=path))
 
     assert Counter(split) == {"train": 8, "val": 2, "test": 2}
+    path.write_text('{"val": ["f2"], "test": ["f03"]}')
+    with pytest.raises(InputError, match=r"none of the speakers of test .*\(f03\).* f1, f2"):
+        assign_splits(clips(EMOVO), None, SplitConfig(method="lists", lists=path))
 
 
 def test_each_split_is_said():
