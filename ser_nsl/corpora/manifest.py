@@ -58,11 +58,12 @@ def _known(name: str) -> Corpus | None:
     return load_corpus(name) if name in known_corpora() else None
 
 
-def read_csv(path: str | PurePath) -> pd.DataFrame:
+def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
     """Reads a CSV file as text.
 
     Args:
-        path: The file.
+        path: The file, in UTF-8.
+        separator: What stands between cells.
 
     Returns:
         Its rows; empty cells are empty text.
@@ -71,9 +72,15 @@ def read_csv(path: str | PurePath) -> pd.DataFrame:
         InputError: If it is missing or is not CSV.
     """
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({error}).") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes spare cells for row names
+        raise InputError(
+            f"{path}: cannot be read as a CSV table (its rows have more cells than its header, "
+            f"which has {', '.join(table)}); put quotes around cells with a separator inside."
+        )
+    return table
 
 
 def read_manifest(path: Path) -> pd.DataFrame:

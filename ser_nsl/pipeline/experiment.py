@@ -41,6 +41,8 @@ class Setup:
         title: One line for the report.
         target: The corpus that the recogniser is for.
         upstream: Hub name or folder of a wav2vec 2.0 checkpoint.
+        center: `speaker` subtracts from each embedding the mean of its speaker's clips before
+            graphs are built; None leaves embeddings as they are.
         clip_seconds: Length of the target's clips in seconds; None for that of the longest.
         front_end: From waveform to log Mel.
         graph: How the graph is built and used; in a sweep that of the arm `paper`.
@@ -53,11 +55,15 @@ class Setup:
     title: str
     target: CorpusConfig
     upstream: str = "models/wav2vec2-mini-ravdess"
+    center: str | None = None
     clip_seconds: float | None = None
     front_end: FrontEndConfig = FrontEndConfig()
     graph: GraphConfig = GraphConfig()
     training: TrainingConfig = TrainingConfig()
     caution: str = ""
+
+    def __post_init__(self) -> None:
+        check(self.center in (None, "speaker"), "center", "speaker or null", self.center)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +73,6 @@ class Experiment(Setup):
     Attributes:
         source: The corpus that teaches the upstream; read only where there is fine-tuning.
         finetuning: How the upstream learns the source; None uses its emotion head as it is.
-        center: `speaker` subtracts from each embedding the mean of its speaker's clips before the
-            graph is built; None leaves embeddings as they are, as the paper does.
         networks: Light networks to train.
         methods: `base`, `nsl`, `add`, `max`, `avg`; each is trained for each network and seed.
         seeds: Seeds of the trainings; results are means over them.
@@ -82,16 +86,15 @@ class Experiment(Setup):
 
     source: CorpusConfig | None = None
     finetuning: FineTuningConfig | None = FineTuningConfig()
-    center: str | None = None
     networks: tuple[str, ...] = ("resnet9",)
     methods: tuple[str, ...] = ("base", "nsl")
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         finetunes = self.finetuning is not None
         rule = "given where there is finetuning"
         check(not finetunes or self.source is not None, "source", rule, self.source)
-        check(self.center in (None, "speaker"), "center", "speaker or null", self.center)
         if self.clip_seconds is not None:
             samples = round(self.clip_seconds * self.front_end.sample_rate_hz)
             window = self.front_end.window_samples
@@ -113,7 +116,7 @@ class Experiment(Setup):
 
 @dataclass(frozen=True)
 class Fold:
-    """Speakers who test and who validate; the other speakers of all folds train.
+    """Speakers who test and who validate; all other speakers of the corpus train.
 
     Attributes:
         test: Test speakers.
@@ -189,6 +192,7 @@ class SweepConfig(Setup):
 
     Attributes:
         upstream: As in `Setup`; it has already learned its source.
+        center: As in `Setup`, but for the arm `paper`, which never centres.
         folds: Who tests and validates; they replace the target's split.
         grids: Grids by name.
         default: Names of the grids that run unless others are named; the rest is for machines with
@@ -208,8 +212,10 @@ class SweepConfig(Setup):
     grids: dict[str, Grid]
     default: tuple[str, ...]
     joined: bool = False
+    center: str | None = "speaker"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         unknown = [name for name in self.default if name not in self.grids]
         if unknown:
             raise ValueError(f"default: there is no grid {unknown[0]!r}")

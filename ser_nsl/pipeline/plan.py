@@ -17,9 +17,10 @@ from typing import Any, Literal
 from ser_nsl.audio.features import extract_features
 from ser_nsl.audio.resplit import resplit_records
 from ser_nsl.corpora import prepare_corpus
+from ser_nsl.corpora.prepare import read_corpus
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
-from ser_nsl.embeddings.center import center_embeddings
+from ser_nsl.embeddings.center import center_embeddings, check_mix
 from ser_nsl.embeddings.fuse import fuse_embeddings
 from ser_nsl.embeddings.mfcc import extract_mfccs
 from ser_nsl.embeddings.probe import probe_embeddings
@@ -108,7 +109,7 @@ class Plan:
     first: "Plan | None" = None
     steps: dict[Path, Step] = field(default_factory=dict)
 
-    def add(self, function: Stage, name: str | Path, **arguments: Any) -> Path:
+    def add(self, function: Stage, name: str | Path, /, **arguments: Any) -> Path:
         """Adds a step, unless one with this output is there, and returns the output."""
         out = self.folder / name
         self.steps.setdefault(out, Step(function, {**arguments, "out": out}))
@@ -295,6 +296,27 @@ class Plan:
         return control(chosen, f"oracle_{nearest}_purity_{percent}", purity=arm.purity)
 
 
+def check_corpus(corpus: CorpusConfig, *, centers: bool) -> str:
+    """Refuses a corpus that a stage would refuse, before any stage runs and without decoding.
+
+    Args:
+        corpus: The corpus.
+        centers: Whether embeddings of its clips are centred by speaker.
+
+    Returns:
+        What was found; empty for synthetic speech, which is still to be made.
+
+    Raises:
+        InputError: As `read_corpus` and `center_embeddings`.
+    """
+    if corpus.synthetic is not None:
+        return ""
+    reading = read_corpus(corpus)
+    if centers:
+        check_mix(reading.rows, reading.source)
+    return f"{corpus.audio_dir}: {reading}"
+
+
 def plan_run(experiment: Experiment, run: Path) -> list[Step]:
     """Plans an experiment.
 
@@ -415,7 +437,8 @@ def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[in
         lists = SplitConfig(method="lists", lists=folder / "speakers.json")
         split = config.folds[fold].split or lists
         setup = replace(config, target=replace(config.target, split=split))
-        return Plan(setup, folder, config.upstream, fold=fold, first=first, steps=steps)
+        centers = config.center is not None
+        return Plan(setup, folder, config.upstream, centers, fold=fold, first=first, steps=steps)
 
     first = start(0, None)
     return {fold: start(fold, first) if fold else first for fold in folds}

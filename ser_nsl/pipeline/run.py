@@ -5,7 +5,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ser_nsl.pipeline.experiment import Experiment
-from ser_nsl.pipeline.plan import exported_model, plan_run
+from ser_nsl.pipeline.plan import check_corpus, exported_model, plan_run
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, result_table, summarize
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import Step, pending, run_steps
@@ -19,13 +19,14 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     Args:
         experiment: The experiment.
         run: Folder for everything that it makes.
-        dry_run: Whether to print only what would run.
+        dry_run: Whether to return only what was found in the corpora, and what would run.
 
     Returns:
         The plan (`dry_run`), or the result table and the places of the results.
 
     Raises:
-        InputError: As the stages.
+        InputError: As the stages; what needs no decoding and no training is found first, in a dry
+            run too.
 
     Example:
         >>> from ser_nsl.pipeline import load_experiment
@@ -37,9 +38,12 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     """
     layers = [experiment.training.layer] if "nsl" in experiment.methods else []
     check_networks(experiment.networks, layers, experiment.front_end, experiment.clip_seconds)
+    found = [check_corpus(experiment.target, centers=experiment.center is not None)]
+    if experiment.reads_source and experiment.source is not None:
+        found.append(check_corpus(experiment.source, centers=False))
     steps = plan_run(experiment, run)
     if dry_run:
-        return _describe_plan(steps, run)
+        return "\n".join([*filter(None, found), _describe_plan(steps, run)])
     run.mkdir(parents=True, exist_ok=True)
     save_settings(experiment, run / EXPERIMENT_NAME)
     run_steps(steps)

@@ -31,7 +31,7 @@ from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.model import read_metrics
 from ser_nsl.pipeline.experiment import Run, SweepConfig, list_runs, load_sweep
-from ser_nsl.pipeline.plan import Plan, Training, plan_folds, sweep_training
+from ser_nsl.pipeline.plan import Plan, Training, check_corpus, plan_folds, sweep_training
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_result, read_results
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import run_steps
@@ -60,7 +60,8 @@ def run_sweep(
         grids: Names of grids; empty for the default ones, `all` for every one.
         work: Folder for what trainings share: features, embeddings, graphs.
         workers: Number of trainings at a time; the cores are divided among them.
-        dry_run: Whether to say only what would run, and how long that would take.
+        dry_run: Whether to say only what would run, and how long that would take, once the corpus
+            was looked at as far as that needs no decoding.
 
     Returns:
         How many runs there are of each kind, how many of them are done, and the hours that the
@@ -85,10 +86,16 @@ def run_sweep(
     if (out / SETTINGS_NAME).exists():
         _check_settings(config, out / SETTINGS_NAME)
     left = [run for run in runs if run not in done]
-    if dry_run or not left:
+    if not left:
         return _describe(runs, done, workers)
     layers = {run.layer for run in left if run.layer}
     check_networks({run.network for run in left}, layers, config.front_end, config.clip_seconds)
+    audio_dir = config.target.audio_dir
+    if dry_run and audio_dir is not None and not audio_dir.exists():
+        return f"{audio_dir}: is not there yet\n{_describe(runs, done, workers)}"
+    _check_folds(config, sorted({run.fold for run in left}))
+    if dry_run:
+        return _describe(runs, done, workers)
     out.mkdir(parents=True, exist_ok=True)
     save_settings(config, out / SETTINGS_NAME)
     _prepare(config, left, work)
@@ -114,9 +121,17 @@ def run_sweep(
     return _describe(runs, done, workers)
 
 
+def _check_folds(config: SweepConfig, folds: Sequence[int]) -> None:
+    """Refuses a corpus, or a fold, that a stage would refuse after work was done."""
+    with TemporaryDirectory() as temporary:
+        write_speakers(config, Path(temporary))
+        for plan in plan_folds(config, folds, Path(temporary)).values():
+            check_corpus(plan.setup.target, centers=plan.centers)
+
+
 def _prepare(config: SweepConfig, runs: Sequence[Run], work: Path) -> None:
     """Makes what the trainings of these runs read."""
-    _write_speakers(config, work)
+    write_speakers(config, work)
     plans = plan_folds(config, sorted({run.fold for run in runs}), work)
     for fold, plan in plans.items():
         plan.features()
@@ -126,13 +141,11 @@ def _prepare(config: SweepConfig, runs: Sequence[Run], work: Path) -> None:
     run_steps([*next(iter(plans.values())).steps.values()])
 
 
-def _write_speakers(config: SweepConfig, work: Path) -> None:
-    """Writes who trains, validates and tests in each fold, as `prepare_corpus` reads it."""
-    everyone = dict.fromkeys(s for fold in config.folds for s in (*fold.test, *fold.val))
+def write_speakers(config: SweepConfig, work: Path) -> None:
+    """Writes who validates and tests in each fold, as `prepare_corpus` reads it; others train."""
     for number, fold in enumerate(config.folds):
         if fold.split is None:
-            train = [speaker for speaker in everyone if speaker not in (*fold.test, *fold.val)]
-            lists = {"train": train, "val": [*fold.val], "test": [*fold.test]}
+            lists = {"val": fold.val, "test": fold.test}
             folder = work / f"fold{number}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "speakers.json").write_text(json.dumps(lists, indent=1) + "\n")
@@ -280,11 +293,12 @@ def _check_settings(config: SweepConfig, path: Path) -> None:
     A setting that is newer than the runs had its default then.
     """
     may_change = {"title", "caution", *(f"training.{name}" for name in _SET_BY_RUNS)}
+    replaced = "target.split."  # by the folds
     now, before = (
         pd.json_normalize(asdict(each)).iloc[0] for each in (config, load_sweep(str(path)))
     )
     for name, value in now.items():
-        if name in may_change or name.split(".")[0] in ("grids", "default"):
+        if name in may_change or name.startswith((replaced, "grids.", "default")):
             continue
         if before.get(name) != value:
             raise InputError(

@@ -68,10 +68,10 @@ def train_downstream(
         Numbers of clips and epochs, the epoch kept, and its UAR on the validation split.
 
     Raises:
-        InputError: If the test split is to train, an input that the method needs is missing or does
-            not fit, the graph was made with hidden labels, the layer is unknown, the schedule is
-            none of Keras, a batch cannot be divided among devices, the disk is full, or the loss is
-            not finite.
+        InputError: If there is one emotion only, the test split is to train, an input that the
+            method needs is missing or does not fit, the graph was made with hidden labels, the
+            layer is unknown, the schedule is none of Keras, a batch cannot be divided among
+            devices, the disk is full, or the loss is not finite.
 
     Example:
         >>> from ser_nsl.networks.blocks import classify, logmel_input
@@ -96,6 +96,11 @@ def train_downstream(
     check_shares(training.batch_size, strategy)
     learning_rate_schedule(training, 1)
     description = Description.load(features)
+    if len(description.classes) < 2:
+        raise InputError(
+            f"features: {features} knows one emotion, {description.classes[0]}, and training needs "
+            "two; look at what ser-nsl prepare-corpus prints of the corpus."
+        )
     validated = "val" not in splits and has_split(features, "val")
     for name, needs in (("keep", training.keep == "best"), ("patience", training.patience > 0)):
         if needs and not validated:

@@ -1,15 +1,20 @@
 """Plans of runs and of folds; nothing is run here."""
 
+from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from ser_nsl.corpora.prepare import read_corpus
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
+from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, Fold, Grid, list_runs
 from ser_nsl.pipeline.plan import exported_model, plan_folds, plan_run, sweep_training
+from ser_nsl.pipeline.run import run_pipeline
 from ser_nsl.pipeline.steps import Step
+from ser_nsl.pipeline.sweep import run_sweep, write_speakers
 
 TINY = Experiment(
     name="tiny",
@@ -280,3 +285,57 @@ def test_pseudo_labels_hide_no_label_from_training(tiny):
     assert arguments["features"] == Path("work/fold1/pseudo_labels/probe_0.5_0")
     packed = plan.steps[arguments["training_records"]].arguments
     assert packed["features"] == arguments["features"]
+
+
+def test_sweep_without_centring(tiny):
+    grid = Grid(arms=("nsl", "fused"), networks=("cnn6",), seeds=(0,))
+    sweep = replace(tiny, center=None, grids={"main": grid}, default=("main",))
+    plan = plan_folds(sweep, [0], Path("work"))[0]
+    for run in list_runs(sweep):
+        plan.inputs(sweep_training(sweep, run))
+
+    assert "center_embeddings" not in {step.function.__name__ for step in plan.steps.values()}
+
+
+@pytest.fixture
+def one_emotion_each(tone_corpus, tmp_path) -> CorpusConfig:
+    """Six actors, each with one of two emotions."""
+    table = tmp_path / "clips.csv"
+    rows = [
+        f"{path.relative_to(tone_corpus)},{path.parent.name},{'joy' if i < 18 else 'fear'}\n"
+        for i, path in enumerate(sorted(tone_corpus.rglob("*.wav")))
+    ]
+    table.write_text("".join(["path,speaker,emotion\n", *rows]))
+    return CorpusConfig("csv", audio_dir=tone_corpus, table=table)
+
+
+def test_dry_runs_find_what_the_run_would(one_emotion_each, tiny, tmp_path):
+    run = replace(TINY, source=None, finetuning=None, target=one_emotion_each)
+    plan = run_pipeline(run, tmp_path / "run", dry_run=True)
+    assert "found 36 clips" in plan and "have one emotion only" in plan
+
+    for center, leave_out, rule in (
+        ("speaker", (), "center: .* coincide"),
+        (None, ("bordom",), "leave_out: .*fear, joy"),
+    ):
+        target = replace(one_emotion_each, leave_out=leave_out)
+        with pytest.raises(InputError, match=rule):
+            run_pipeline(replace(run, center=center, target=target), tmp_path, dry_run=True)
+        sweep = replace(tiny, center=center, target=replace(tiny.target, leave_out=leave_out))
+        if leave_out:
+            with pytest.raises(InputError, match="leave_out: "):
+                run_sweep(sweep, tmp_path / "sweep", work=tmp_path / "work", dry_run=True)
+    assert not (tmp_path / "work").exists()
+
+
+def test_speakers_outside_of_all_folds_train(tiny, tmp_path):
+    sweep = replace(tiny, folds=[Fold(("01",), ("02",))], grids={}, default=())
+
+    write_speakers(sweep, tmp_path)
+    (plan,) = plan_folds(sweep, [0], tmp_path).values()
+
+    assert Counter(read_corpus(plan.setup.target).rows["split"]) == {
+        "train": 24,
+        "val": 6,
+        "test": 6,
+    }

@@ -8,7 +8,7 @@ import pytest
 
 from ser_nsl.audio.records import has_split
 from ser_nsl.audio.settings import FrontEndConfig
-from ser_nsl.corpora.settings import CorpusConfig, SyntheticConfig
+from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
 from ser_nsl.edge import Recognizer
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
@@ -17,13 +17,13 @@ from ser_nsl.pipeline.stage import read_record
 from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.upstream.settings import FineTuningConfig
 
-# A man and a woman for each split.
 SPEECH = SyntheticConfig(speakers=6, clips_per_emotion=1)
+SPLIT = SplitConfig("speaker-independent")  # a man and a woman for each split
 TINY = Experiment(
     name="tiny",
     title="Tiny",
-    source=CorpusConfig("ravdess", synthetic=SPEECH),
-    target=CorpusConfig("demos", synthetic=SPEECH),
+    source=CorpusConfig("ravdess", synthetic=SPEECH, split=SPLIT),
+    target=CorpusConfig("demos", synthetic=SPEECH, split=SPLIT),
     finetuning=FineTuningConfig(epochs=1, clip_seconds=0.3, freeze_feature_encoder=False),
     clip_seconds=0.6,
     front_end=FrontEndConfig(mel_bins=16),

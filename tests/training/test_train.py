@@ -442,3 +442,11 @@ def test_graph_without_neighbours_is_refused(corpus, tmp_path):
             ),
             out=tmp_path / "model",
         )
+
+
+def test_one_emotion_is_refused(corpus, tmp_path):
+    features = copytree(corpus.features, tmp_path / "features")
+    replace(corpus.description, classes=("anger",)).save(features)
+
+    with pytest.raises(InputError, match=f"features: {features} knows one emotion, anger"):
+        train_downstream(**arguments_for(corpus) | {"features": features}, out=tmp_path / "out")
