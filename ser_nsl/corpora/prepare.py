@@ -1,7 +1,8 @@
 """The stage that reads a corpus, checks each clip, and divides the speakers."""
 
+import sys
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_nsl.audio import clip as audio
+from ser_nsl.audio.folders import SUFFIXES, find_audio
 from ser_nsl.corpora.description import Corpus, lists_known_corpora, load_corpus
 from ser_nsl.corpora.manifest import check_ids, check_manifest, write_manifest
 from ser_nsl.corpora.settings import SplitConfig
@@ -42,7 +44,8 @@ def prepare_corpus(
         corpus: How names are read: a known corpus (KNOWN),
             the path of a YAML file that describes one, `folder` for one subfolder per emotion
             (EMOTION/FILE or EMOTION/SPEAKER/FILE), or `csv` for a table of clips.
-        audio_dir: Folder with the clips (WAV, FLAC, OGG, MP3), at any depth.
+        audio_dir: Folder with the clips, at any depth, in any format that `predict` reads; hidden
+            folders are skipped.
         out: The manifest, a CSV file.
         table: The table of clips for `csv`: columns path and emotion, and speaker, gender, split,
             utterance_id where known.
@@ -59,7 +62,8 @@ def prepare_corpus(
 
     Returns:
         Number of clips, speakers, clips of each split and hours; number of files that the
-        description of the corpus leaves out, by what they are; the dropped clips with the reason.
+        description of the corpus leaves out, by what they are, and of those that are not read, by
+        their suffixes; the dropped clips with the reason.
 
     Raises:
         InputError: If the description of the corpus, a clip or its name (without `skip_bad`), an
@@ -82,10 +86,15 @@ def prepare_corpus(
     source = table or audio_dir
     dropped: list[str] = []
     left_out: Counter[str] = Counter()
+    not_read: dict[str, int] = {}
     if table is not None:
         rows = read_table(table, columns)
     else:
-        rows = _read_names(audio_dir, described, dropped, left_out)
+        found = find_audio(audio_dir)
+        not_read = found.not_read
+        if not_read:
+            print(f"note: {audio_dir}: {found}", file=sys.stderr)
+        rows = _read_names(audio_dir, found.clips, described, dropped, left_out)
         dropped = [f"{named}{reason}" for reason in dropped]
     if speaker_pattern is not None:
         rows["speaker"] = find_speakers(rows["path"], speaker_pattern)
@@ -106,7 +115,7 @@ def prepare_corpus(
         _refuse(dropped)
         raise InputError(
             f"audio_dir: {audio_dir} holds no clip of {described.title if described else corpus} "
-            f"(left out: {left_out.total()}); audio files end in {', '.join(audio.SUFFIXES)}."
+            f"(left out: {left_out.total()}); audio files end in {', '.join(SUFFIXES[:4])}, ..."
         )
     rows["corpus"] = Path(corpus).stem
     rows["split"] = assign_splits(rows, described, split)
@@ -118,12 +127,17 @@ def prepare_corpus(
         "splits": rows["split"].value_counts().to_dict(),
         "hours": round(float(rows["duration_seconds"].sum()) / 3600, 3),
         **({"left_out": dict(left_out)} if left_out else {}),
+        **({"not_read": not_read} if not_read else {}),
         "dropped": dropped,
     }
 
 
 def _read_names(
-    audio_dir: Path, corpus: Corpus | None, dropped: list[str], left_out: Counter[str]
+    audio_dir: Path,
+    clips: Iterable[Path],
+    corpus: Corpus | None,
+    dropped: list[str],
+    left_out: Counter[str],
 ) -> pd.DataFrame:
     """Reads every audio file's name.
 
@@ -132,9 +146,7 @@ def _read_names(
     """
     emotions = corpus.read_tables(audio_dir) if corpus else {}
     rows = []
-    for path in sorted(audio_dir.rglob("*")):
-        if path.suffix.lower() not in audio.SUFFIXES or path.name.startswith("."):
-            continue
+    for path in clips:
         relative = PurePath(path.relative_to(audio_dir))
         try:
             clip = corpus.read(relative, emotions) if corpus else read_folder_name(relative)
