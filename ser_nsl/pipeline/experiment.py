@@ -41,7 +41,8 @@ class Setup:
         title: One line for the report.
         target: The corpus that the recogniser is for.
         upstream: Hub name or folder of a wav2vec 2.0 checkpoint.
-        clip_seconds: Length of the target's clips in seconds; None for that of the longest.
+        clip_seconds: Length of the target's clips in seconds; None for that of the longest
+            training clip (in sweeps, of their first division).
         front_end: From waveform to log Mel.
         graph: How the graph is built and used; in a sweep that of the arm `paper`.
         training: How networks are trained; what an experiment's `seeds` or a sweep's grids set
