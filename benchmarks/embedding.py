@@ -106,9 +106,9 @@ def make_clips(folder: Path, count: int) -> list[Path]:
 
 def find_clips(folder: Path, count: int) -> list[Path]:
     """Takes the first clips of a corpus."""
-    from ser_nsl.audio.clip import SUFFIXES
+    from ser_nsl.audio.folders import find_audio
 
-    return sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)[:count]
+    return list(find_audio(folder).clips[:count])
 
 
 def compare(

@@ -127,7 +127,8 @@ def export_forms(
     training, tested = (
         Clips.of_split(split, manifest, None, description) for split in ("train", "test")
     )
-    return make_forms(model_dir, card, training=training, tested=tested)
+    judged = Clips.for_bounds(manifest, None, description)
+    return make_forms(model_dir, card, training=training, judged=judged, tested=tested)
 
 
 def write_files(

@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
-from ser_nsl.audio.clip import read_batches
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches
 from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.records import UNLABELLED, ShardWriter, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
-from ser_nsl.corpora.manifest import SPLITS, audio_paths, read_manifest
+from ser_nsl.corpora.manifest import (
+    DURATION_TOLERANCE_SECONDS,
+    SPLITS,
+    audio_paths,
+    longest_training_clip,
+    read_manifest,
+)
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
 
@@ -106,7 +113,8 @@ def extract_features(
         manifest: Manifest of the corpus.
         out: Folder for `{split}-00000-of-00004.tfrecord` and `description.json`.
         audio_dir: Audio root; by default the one recorded beside the manifest.
-        clip_seconds: Length of every clip in seconds; by default that of the longest clip.
+        clip_seconds: Length of every clip in seconds; by default that of the longest
+            training clip.
         front_end: Window, hop and bands.
         shards: Files per split.
 
@@ -114,7 +122,8 @@ def extract_features(
         Number of clips of each split, frames per clip, and hours of audio.
 
     Raises:
-        InputError: If the manifest or a clip breaks a rule, or clips are shorter than one window.
+        InputError: If the manifest or a clip breaks a rule, clips are shorter than one window, or
+            the longest training clip would stretch all others.
 
     Example:
         >>> made = extract_features(
@@ -126,15 +135,11 @@ def extract_features(
     import tensorflow as tf
 
     table = read_manifest(manifest)
-    seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
-    clip_samples = round(seconds * front_end.sample_rate_hz)
-    frames = front_end.frames(clip_samples)
-    if frames < 1:
-        raise InputError(
-            f"clip_seconds: must hold one window of {front_end.window_samples} samples; received "
-            f"{seconds} s, that is {clip_samples} samples."
-        )
     table["audio"] = audio_paths(table, manifest, audio_dir)
+    if clip_seconds is None:
+        clip_seconds = _longest_seconds(table, manifest)
+    clip_samples = front_end.clip_samples(clip_seconds)
+    frames = front_end.frames(clip_samples)
     classes = sorted(set(table["emotion"]) - {""})
     labels = {emotion: i for i, emotion in enumerate(classes)} | {"": UNLABELLED}
     compute = tf.function(lambda waveform: log_mel(waveform, front_end), reduce_retracing=True)
@@ -162,6 +167,19 @@ def extract_features(
     Description(front_end, clip_samples, tuple(classes), *moments.result()).save(out)
     hours = len(table) * clip_samples / front_end.sample_rate_hz / 3600
     return {**counts, "frames": frames, "hours": round(hours, 3)}
+
+
+def _longest_seconds(table: pd.DataFrame, manifest: Path) -> float:
+    """Returns the seconds of the longest training clip, if its audio has the length it claims."""
+    longest = longest_training_clip(table, source=manifest)
+    claimed, path = longest["duration_seconds"], longest["audio"]
+    seconds = len(read_audio(path)) / SAMPLE_RATE_HZ
+    if abs(seconds - claimed) > DURATION_TOLERANCE_SECONDS:
+        raise InputError(
+            f"{manifest}: {longest['utterance_id']} lasts {claimed:g} s, but its audio {path} "
+            f"{seconds:g} s; prepare the corpus again."
+        )
+    return claimed
 
 
 class Moments:

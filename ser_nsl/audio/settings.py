@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from ser_nsl.errors import InputError
 from ser_nsl.pipeline.settings import check
+
+_LONGEST_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,27 @@ class FrontEndConfig:
         low, high = self.low_hz, self.high_hz
         rising = 0 <= low < high <= rate / 2
         check(rising, "low_hz, high_hz", "rising and at most half the sample rate", (low, high))
+
+    def clip_samples(self, seconds: float) -> int:
+        """Returns the length of clips in samples.
+
+        Args:
+            seconds: Length of clips in seconds.
+
+        Raises:
+            InputError: If that is less than one window, or more than an hour.
+
+        Example:
+            >>> FrontEndConfig().clip_samples(2.0)
+            32000
+        """
+        if not self.window_samples / self.sample_rate_hz <= seconds <= _LONGEST_SECONDS:
+            least = f"{self.window_samples / self.sample_rate_hz:.3f}"
+            raise InputError(
+                f"clip_seconds: must be {least} (one window) to {_LONGEST_SECONDS}; received "
+                f"{seconds:g}."
+            )
+        return round(seconds * self.sample_rate_hz)
 
     def frames(self, samples: int) -> int:
         """Returns the number of whole windows in a number of samples."""

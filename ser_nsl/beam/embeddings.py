@@ -65,7 +65,7 @@ def _embed_batch(
     clip_seconds: float | None,
     window_seconds: float,
 ) -> Iterator[tuple[str, bytes]]:
-    longest = summary.longest_seconds if clip_seconds is None else clip_seconds
+    longest = summary.longest() if clip_seconds is None else clip_seconds
     window = round(min(longest, window_seconds) * SAMPLE_RATE_HZ)
     embedder: Embedder = shared.acquire(partial(_load_embedder, upstream, window, layer))
     by_length: dict[int, list[Sound]] = defaultdict(list)

@@ -53,8 +53,8 @@ def beam_graph(
         upstream: Folder or hub name of a checkpoint, to embed the manifest's clips.
         audio_dir: Audio root; by default the one recorded beside a local manifest.
         layer: Layer of the upstream; by default FC1.
-        clip_seconds: Length of every clip in seconds; by default that of the longest clip for
-            features, and every clip's own for embeddings.
+        clip_seconds: Length of every clip in seconds; by default that of the longest training
+            clip for features, and every clip's own for embeddings.
         window_seconds: Longest stretch of audio that the upstream gets at once, in seconds.
         front_end: Window, hop and bands.
         similarity_threshold: Least cosine similarity of an edge, -1 to 1. The right one depends

@@ -34,6 +34,12 @@ COLUMNS = (
 )
 
 
+DURATION_TOLERANCE_SECONDS = 0.1
+"""How far the duration of a clip may be from that of its audio; tables round."""
+
+_LONG_SECONDS, _LONG_FACTOR = 60, 5
+
+
 def training_data_note(table: pd.DataFrame) -> str:
     """Returns the note on licences that goes with a model made from a manifest.
 
@@ -141,9 +147,9 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
         source: File or folder to name in errors.
 
     Raises:
-        InputError: If there is no clip, an id is a duplicate or malformed, a split is not train,
-            val or test, a speaker is in two splits, no clip of train has a label, or a class of
-            validation or test has no clip in train.
+        InputError: If there is no clip, an id is a duplicate or malformed, a duration is not
+            positive and finite, a split is not train, val or test, a speaker is in two splits, no
+            clip of train has a label, or a class of validation or test has no clip in train.
     """
     if table.empty:
         raise InputError(f"{source}: holds no clip; check the folder and the corpus name.")
@@ -151,6 +157,10 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
     ids, splits = table["utterance_id"], table["split"]
     malformed = ids[ids.str.contains(r"[\t\r\n]") | (ids == "")]
     _refuse(malformed, source, "ids must not be empty or contain tabs or line ends")
+    seconds = table["duration_seconds"]
+    endless = table["utterance_id"] + " " + seconds.astype(str)
+    rule = "duration_seconds must be positive and finite"
+    _refuse(endless[~((seconds > 0) & (seconds < float("inf")))], source, rule)
     unknown = splits[~splits.isin(SPLITS)].drop_duplicates()
     _refuse(unknown, source, f"a split must be one of {SPLITS}")
     known = table[table["speaker"] != ""]
@@ -165,6 +175,55 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
     _refuse(untrained, source, "every class needs clips in the training split; these have none")
     if not trained:
         raise InputError(f"{source}: no clip has an emotion; at least those of train need one.")
+
+
+def longest_training_clip(table: pd.DataFrame, *, source: Path) -> pd.Series:
+    """Finds the clip to whose length all others are brought where no length is given.
+
+    Clips of validation and test decide nothing.
+
+    Args:
+        table: A manifest.
+        source: File to name in errors.
+
+    Returns:
+        Its row.
+
+    Raises:
+        InputError: If it would stretch all others, as `check_longest` says.
+
+    Example:
+        >>> manifest = Path("manifest.csv")
+        >>> longest_training_clip(read_manifest(manifest), source=manifest)["split"]
+        'train'
+    """
+    trained = table[table["split"] == "train"]
+    durations = trained["duration_seconds"]
+    longest = trained.loc[durations.idxmax()]
+    seconds = longest["duration_seconds"]
+    check_longest(seconds, len(trained), durations.sum(), f"{source}: {longest['path']}")
+    return longest
+
+
+def check_longest(longest: float, clips: int, total: float, name: str) -> None:
+    """Refuses the longest clip as the length of all where the others are far shorter.
+
+    Args:
+        longest: Seconds of the longest clip.
+        clips: Number of clips.
+        total: Seconds of all of them.
+        name: What to name in errors.
+
+    Raises:
+        InputError: If it lasts more than a minute, and more than five times the mean of the
+            others.
+    """
+    others = (total - longest) / max(1, clips - 1)
+    if clips > 1 and longest > max(_LONG_SECONDS, _LONG_FACTOR * others):
+        raise InputError(
+            f"{name} lasts {longest:g} s, the other training clips {others:.1f} s on average, and "
+            "all would be repeated to its length; give --clip-seconds, or cut or remove this clip."
+        )
 
 
 def write_manifest(table: pd.DataFrame, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_nsl.audio import clip as audio
+from ser_nsl.audio.folders import SUFFIXES, find_audio
 from ser_nsl.corpora import found
 from ser_nsl.corpora.description import Corpus, known_corpora, lists_known_corpora, load_corpus
 from ser_nsl.corpora.manifest import check_ids, check_manifest, write_manifest
@@ -32,6 +33,8 @@ class Reading:
         rows: The clips, as in a manifest, without `duration_seconds`.
         source: The table or the audio root, to be named in errors.
         left_out: Number of files that the description of the corpus leaves out, by what they are.
+        not_read: Number of files that are no audio, and of hidden folders, by kind.
+        unread: The same in words, with the first names.
         dropped: Why other files cannot be read.
         doubts: What looks wrong, each with the line that settles it.
     """
@@ -39,6 +42,8 @@ class Reading:
     rows: pd.DataFrame
     source: Path
     left_out: Counter[str]
+    not_read: dict[str, int]
+    unread: str
     dropped: list[str]
     doubts: list[str]
 
@@ -46,6 +51,7 @@ class Reading:
         """What was found and what is doubted, a line each."""
         lines = [f"found {len(self.rows):,} clips", *found.describe(self.rows)]
         lines += describe_splits(self.rows)
+        lines += [self.unread] if self.unread else []
         lines += [f"doubt: {doubt}" for doubt in self.doubts]
         return "\n    ".join(lines)
 
@@ -75,7 +81,8 @@ def prepare_corpus(
         corpus: How names are read: a known corpus (KNOWN),
             the path of a YAML file that describes one, `folder` for one subfolder per emotion
             (EMOTION/FILE or EMOTION/SPEAKER/FILE), or `csv` for a table of clips.
-        audio_dir: Folder with the clips (WAV, FLAC, OGG, MP3), at any depth.
+        audio_dir: Folder with the clips, at any depth, in any format that `predict` reads; hidden
+            folders are skipped.
         out: The manifest, a CSV file.
         table: The table of clips for `csv`, separated by commas, semicolons or tabs: columns path
             and emotion, and speaker, gender, split, utterance_id where known.
@@ -93,8 +100,8 @@ def prepare_corpus(
 
     Returns:
         Number of clips, speakers, clips of each split and hours; number of files that the
-        description of the corpus leaves out, by what they are; the doubts; the dropped clips with
-        the reason.
+        description of the corpus leaves out, by what they are, and of those that are not read, by
+        their suffixes; the doubts; the dropped clips with the reason.
 
     Raises:
         InputError: If the description of the corpus, a clip or its name (without `skip_bad`), an
@@ -148,6 +155,7 @@ def prepare_corpus(
         "splits": rows["split"].value_counts().to_dict(),
         "hours": round(float(rows["duration_seconds"].sum()) / 3600, 3),
         **({"left_out": dict(reading.left_out)} if reading.left_out else {}),
+        **({"not_read": reading.not_read} if reading.not_read else {}),
         **({"doubts": doubts} if doubts else {}),
         "dropped": dropped,
     }
@@ -183,11 +191,15 @@ def read_corpus(config: CorpusConfig) -> Reading:
     dropped: list[str] = []
     doubts: list[str] = []
     left_out: Counter[str] = Counter()
+    not_read: dict[str, int] = {}
+    unread = ""
     if table is not None:
         rows, doubts = read_table(table, config.columns)
         rows = _without_missing_files(rows, audio_dir, dropped)
     else:
-        rows = _read_names(audio_dir, described, dropped, left_out)
+        listing = find_audio(audio_dir)
+        not_read, unread = listing.not_read, str(listing)
+        rows = _read_names(audio_dir, listing.clips, described, dropped, left_out)
         dropped = [f"{named}{reason}" for reason in dropped]
     if config.speaker_pattern is not None:
         rows["speaker"] = find_speakers(rows["path"], config.speaker_pattern)
@@ -203,7 +215,7 @@ def read_corpus(config: CorpusConfig) -> Reading:
         _refuse(dropped)
         raise InputError(
             f"audio_dir: {audio_dir} holds no clip of {described.title if described else corpus} "
-            f"(left out: {left_out.total()}); audio files end in {', '.join(audio.SUFFIXES)}."
+            f"(left out: {left_out.total()}); audio files end in {', '.join(SUFFIXES[:4])}, ..."
         )
     doubts = changes + doubts + found.doubts(rows, audio_dir, is_table=table is not None)
     rows["corpus"] = name
@@ -211,7 +223,7 @@ def read_corpus(config: CorpusConfig) -> Reading:
     if config.split.method == "clips":  # the voices of all splits are the same
         rows["speaker"] = ""
     check_manifest(rows, source=source)
-    return Reading(rows, source, left_out, dropped, doubts)
+    return Reading(rows, source, left_out, not_read, unread, dropped, doubts)
 
 
 def _name(config: CorpusConfig) -> str:
@@ -233,7 +245,11 @@ def _name(config: CorpusConfig) -> str:
 
 
 def _read_names(
-    audio_dir: Path, corpus: Corpus | None, dropped: list[str], left_out: Counter[str]
+    audio_dir: Path,
+    clips: Iterable[Path],
+    corpus: Corpus | None,
+    dropped: list[str],
+    left_out: Counter[str],
 ) -> pd.DataFrame:
     """Reads every audio file's name.
 
@@ -242,9 +258,7 @@ def _read_names(
     """
     emotions = corpus.read_tables(audio_dir) if corpus else {}
     rows = []
-    for path in sorted(audio_dir.rglob("*")):
-        if path.suffix.lower() not in audio.SUFFIXES or path.name.startswith("."):
-            continue
+    for path in clips:
         relative = PurePath(path.relative_to(audio_dir))
         try:
             clip = corpus.read(relative, emotions) if corpus else read_folder_name(relative)

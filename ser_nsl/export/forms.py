@@ -32,7 +32,7 @@ class Exported:
 
 
 def make_forms(
-    model_dir: Path, card: Card, *, training: Clips, tested: Clips
+    model_dir: Path, card: Card, *, training: Clips, judged: Clips, tested: Clips | None = None
 ) -> dict[str, Exported]:
     """Converts a model to all forms, and runs each.
 
@@ -40,7 +40,8 @@ def make_forms(
         model_dir: Folder of a trained model.
         card: Metadata of the files.
         training: Clips that calibrate int8.
-        tested: Clips to run.
+        judged: Clips that decide whether a form keeps its bounds.
+        tested: Clips of the other figures; None for the same.
 
     Returns:
         The forms by name.
@@ -64,7 +65,8 @@ def make_forms(
             path = Path(folder) / f"{form}.tflite"
             path.write_bytes(content)
             recognizers[form] = Recognizer(path)
-        parities = compare(recognizers, model, tested)
+        bounding = compare(recognizers, model, judged)
+        parities = bounding if tested is None else compare(recognizers, model, tested)
     return {
         form: Exported(
             contents[form],
@@ -76,7 +78,7 @@ def make_forms(
                 "label_agreement": parity.agreement,
                 "uar": parity.uar,
                 "keras_uar": parity.keras_uar,
-                "broken_bounds": broken_bounds(form, parity),
+                "broken_bounds": broken_bounds(form, bounding[form]),
             },
         )
         for form, parity in parities.items()

@@ -43,7 +43,8 @@ class Setup:
         upstream: Hub name or folder of a wav2vec 2.0 checkpoint.
         center: `speaker` subtracts from each embedding the mean of its speaker's clips before
             graphs are built; None leaves embeddings as they are.
-        clip_seconds: Length of the target's clips in seconds; None for that of the longest.
+        clip_seconds: Length of the target's clips in seconds; None for that of the longest
+            training clip (in sweeps, of their first division).
         front_end: From waveform to log Mel.
         graph: How the graph is built and used; in a sweep that of the arm `paper`.
         training: How networks are trained; what an experiment's `seeds` or a sweep's grids set

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches, window_starts
 from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
-from ser_nsl.corpora.manifest import audio_paths, read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.corpora.manifest import audio_paths, longest_training_clip, read_manifest
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.encoder import LEAST_SAMPLES, frame_features, hidden_states
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 else:
     tf = lazy_loader.load("tensorflow")
 
+_MOST_SECONDS = 3600
+_LEAST_BYTES_A_SECOND = 100  # of sound that is not silent, in any codec
 _STEP_SAMPLES = 60 * SAMPLE_RATE_HZ  # wav2vec2-base then needs 2.1 GB in all
 
 
@@ -60,7 +62,7 @@ def extract_embeddings(
         layer: Number of the layer: 0 is the transformer's input, 1 and more the output of that
             transformer layer; by default FC1, the first layer of the emotion head, 256 numbers.
         clip_seconds: Length to which every clip is cut or repeated, in seconds; by default none
-            is cut, and short ones are repeated to the longest or to one window.
+            is cut, and short ones are repeated to the longest training clip or to one window.
         window_seconds: Length of the longest window that the upstream processes at once, in
             seconds. The embedding of a longer clip is the mean over the fewest windows that cover
             it.
@@ -90,13 +92,16 @@ def extract_embeddings(
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size: must be at least 1; received {batch_size}.")
     table = read_manifest(manifest)
-    seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
-    window = round(min(seconds, window_seconds) * SAMPLE_RATE_HZ)
-    if window < LEAST_SAMPLES:
+    seconds = clip_seconds
+    if seconds is None:
+        seconds = longest_training_clip(table, source=manifest)["duration_seconds"]
+    least = LEAST_SAMPLES / SAMPLE_RATE_HZ
+    if not (least <= seconds <= _MOST_SECONDS and least <= window_seconds <= _MOST_SECONDS):
         raise InputError(
-            f"clip_seconds, window_seconds: must hold {LEAST_SAMPLES} samples at 16 kHz; received "
-            f"{seconds} s and {window_seconds} s, that is {window} samples."
+            f"clip_seconds, window_seconds: must hold {LEAST_SAMPLES} samples at 16 kHz, and last "
+            f"{_MOST_SECONDS} s at most; received {seconds} s and {window_seconds} s."
         )
+    window = round(min(seconds, window_seconds) * SAMPLE_RATE_HZ)
     missing = [split for split in splits if split not in set(table["split"])]
     if missing:
         raise InputError(f"splits: {manifest} has no clip in {', '.join(missing)}.")
@@ -104,13 +109,15 @@ def extract_embeddings(
     lengths = table["duration_seconds"] if clip_seconds is None else clip_seconds
     table["samples"] = np.maximum(np.round(lengths * SAMPLE_RATE_HZ).astype(int), window)
     table = table[table["split"].isin(splits)]
+    long = table[table["samples"] > window]
+    if clip_seconds is None:
+        _check_sizes(long, manifest)
     model, extractor = load_upstream(upstream, needs_head=layer is None)
     embedder = Embedder(model, extractor, window, layer=layer, batch_size=batch_size)
-    long = int((table["samples"] > window).sum())
-    if long:
+    if len(long):
         tqdm.write(
-            f"{long} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; their "
-            "embedding is the mean over windows of this length"
+            f"{len(long)} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; "
+            "their embedding is the mean over windows of this length"
         )
     counts: dict[str, int] = {}
     with tqdm(total=len(table), desc="embedding", unit="clip") as bar:
@@ -118,7 +125,15 @@ def extract_embeddings(
             clips = table[table["split"] == split]
             embed_split(clips, embedder, out, split, shards, bar)
             counts[split] = len(clips)
-    return {**counts, "in_windows": long, "width": embedder.width, "upstream": embedder.name}
+    return {**counts, "in_windows": len(long), "width": embedder.width, "upstream": embedder.name}
+
+
+def _check_sizes(clips: pd.DataFrame, manifest: Path) -> None:
+    """Refuses durations that the audio cannot have, since clips are repeated to them."""
+    bytes_of_audio = clips["audio"].map(lambda path: path.stat().st_size)
+    impossible = clips["duration_seconds"] * _LEAST_BYTES_A_SECOND > bytes_of_audio
+    rule = f"{manifest}: durations are longer than the audio"
+    refuse(clips.loc[impossible, "utterance_id"], rule, "Prepare the corpus again.")
 
 
 class Embedder:

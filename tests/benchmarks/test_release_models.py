@@ -93,7 +93,7 @@ def arguments(tmp_path, monkeypatch, broken_bounds) -> dict:
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "benchmark.json").write_text(json.dumps({"rows": rows}))
 
-    def make_forms(folder, card, *, training, tested):
+    def make_forms(folder, card, *, training, judged, tested):
         assert (folder, len(training), len(tested)) == (model_dir, 1, 1)
         content = f"{card.name} {card.version} by {card.author}".encode()
         return {

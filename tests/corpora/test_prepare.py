@@ -59,6 +59,21 @@ def test_manifest_of_a_corpus(tone_corpus, out):
     assert read_record(out)["paths"] == {"audio_dir": str(tone_corpus)}
 
 
+def test_what_is_not_read_is_counted_and_named(corpus, out, capsys):
+    (corpus / "README.md").write_text("about the corpus")
+    hidden = corpus / ".Trash-1000" / "03-01-05-01-01-01-01.wav"
+    hidden.parent.mkdir()
+    hidden.write_bytes(b"never decoded")
+    (corpus / "Actor_01" / "01-01-05-01-01-01-01.mp4").write_bytes(b"a video of RAVDESS")
+
+    made = prepare_corpus(corpus="ravdess", audio_dir=corpus, out=out, split=LEAVE_ONE_OUT)
+
+    assert made.counts["not_read"] == {".md": 1, "hidden folders": 1}
+    assert made.counts["left_out"] == {"video": 1}
+    assert "1 .md, 1 hidden folders (first: README.md, .Trash-1000)" in capsys.readouterr().err
+    assert len(read_manifest(out)) == 36
+
+
 def test_same_bytes_again_and_current_until_a_clip_changes(corpus, tmp_path):
     arguments = {"corpus": "ravdess", "audio_dir": corpus, "split": LEAVE_ONE_OUT}
     first, second = tmp_path / "1" / "m.csv", tmp_path / "2" / "m.csv"

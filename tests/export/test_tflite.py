@@ -52,13 +52,13 @@ def test_file_report_and_printed_table(arguments, description):
     assert recognizer.labels == description.classes
     assert recognizer.clip_samples == description.clip_samples
     assert record["counts"] == result.counts
-    assert (result.counts["form"], result.counts["clips"]) == ("int8", 5)
+    assert (result.counts["form"], result.counts["clips"]) == ("int8", 2)
     assert result.counts["bytes"] == arguments["out"].stat().st_size
 
     report = report_of(arguments)
     assert [*report["forms"]] == ["float32", "float16", "dynamic", "int8"]
     assert (report["quantization"], report["forced"]) == ("int8", False)
-    assert (report["split"], report["clips"], report["labelled"]) == ("test", 5, 5)
+    assert (report["split"], report["clips"], report["labelled"]) == ("val", 2, 2)
     assert report["output"]["labels"] == [*description.classes]
     assert report["input"]["shape"] == [1, description.clip_samples]
     exact, chosen = report["forms"]["float32"], report["forms"]["int8"]
@@ -157,6 +157,18 @@ def test_model_that_needs_the_upstream_is_refused(arguments, model, description)
         export_tflite(**arguments)
 
 
-def test_split_without_clips_is_refused(arguments):
-    with pytest.raises(InputError, match=r"manifest\.csv: .* val .*--split"):
-        export_tflite(**arguments, split="val")
+def test_no_test_clip_decides_about_a_form(arguments, convert_to, other_flatbuffer, tmp_path):
+    convert_to(other_flatbuffer)
+    text = arguments["manifest"].read_text()
+    arguments["manifest"] = tmp_path / "manifest.csv"
+    refusals = []
+    for other in ("lost.wav", "9.wav"):  # the path of a test clip, which is not even opened
+        arguments["manifest"].write_text(text.replace("5.wav", other))
+        with pytest.raises(InputError) as error:
+            export_tflite(**arguments)
+        refusals.append(str(error.value))
+
+    assert refusals[0] == refusals[1]
+    arguments["manifest"].write_text(text.replace(",val,", ",train,"))
+    export_tflite(**arguments, force=True)
+    assert report_of(arguments)["split"] == "train"

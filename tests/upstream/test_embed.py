@@ -247,7 +247,8 @@ def test_names_of_checkpoints_and_layers_differ(model, small_upstream, tmp_path)
     [
         ({"splits": ("train", "dev")}, "splits: .*dev"),
         ({"clip_seconds": 0.02}, "clip_seconds, window_seconds: .*400 samples"),
-        ({"window_seconds": 0.02}, "400 samples .*0.02 s, that is 320"),
+        ({"window_seconds": 0.02}, "400 samples .*0.02 s"),
+        ({"clip_seconds": float("inf")}, "clip_seconds, window_seconds: .*3600 s at most"),
         ({"batch_size": 0}, "batch_size: .*received 0"),
         ({"shards": 0}, "shards: .*received 0"),
         ({"upstream": "./nowhere"}, "upstream: ./nowhere"),
@@ -266,3 +267,21 @@ def test_settings_are_refused_before_any_clip_is_read(
     with pytest.raises(InputError, match=message):
         extract_embeddings(manifest=tone_manifest, out=tmp_path / "embeddings", **arguments)
     assert [path.name for path in tmp_path.iterdir()] == ["audio"]
+
+
+def test_durations_that_the_audio_cannot_have_are_refused(
+    small_upstream, tone_manifest, tone_corpus, tmp_path
+):
+    table = read_manifest(tone_manifest)
+    row = table.index[table["split"] == "test"][0]
+    table.loc[row, "duration_seconds"] = 100_000
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+
+    with pytest.raises(InputError, match=rf"longer than the audio .*{table.utterance_id[row]}"):
+        extract_embeddings(
+            manifest=tmp_path / "manifest.csv",
+            audio_dir=tone_corpus,
+            upstream=str(small_upstream),
+            splits=("test",),
+            out=tmp_path / "out",
+        )
