@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.records import UNLABELLED, read_batches, read_labels, read_logmels, shard_paths
+from ser_nsl.audio.records import (
+    UNLABELLED,
+    read_batches,
+    read_labels,
+    read_logmels,
+    shard_paths,
+    texts,
+)
 from ser_nsl.graph.linked import LinkedClips, link_tables
 
 if TYPE_CHECKING:
@@ -49,8 +56,8 @@ def open_official(
         clips that are neighbours only, without label and without neighbours of their own.
 
     Raises:
-        InputError: If a record is damaged, features are of another size, or a neighbour lacks its
-            id, weight or features.
+        InputError: If a record is damaged, features are of another size, a number is not finite or
+            not below a million, or a neighbour lacks its id, weight or features.
     """
     labels = read_labels(folder, *splits)
     if neighbors == 0:
@@ -101,11 +108,13 @@ def _neighbors(
             counts = np.stack([part.row_lengths().numpy() for part in (ids, weights, logmels)])
             has = counts.any(axis=0)
             batch.check((counts == np.outer((1, 1, frames * mels), has)).all(axis=0), rule)
+            batch.check_values(weights.to_tensor().numpy(), "weights")
+            batch.check_values(logmels.to_tensor().numpy(), "log Mel")
             yield from map(
                 _Neighbor,
                 [batch.ids[clip] for clip in np.flatnonzero(has)],
                 [rank] * len(ids.flat_values),
-                [name.decode() for name in ids.flat_values.numpy()],
+                texts(batch.path, ids.flat_values.numpy()),
                 weights.flat_values.numpy().tolist(),
                 logmels.flat_values.numpy().reshape(-1, frames, mels),
             )

@@ -280,8 +280,8 @@ def check_whole(path: Path) -> None:
     size = path.stat().st_size
     if size != made.get(path.name, size):
         raise InputError(
-            f"{path}: has {size:,} bytes, but {made[path.name]:,} when it was made, so it was cut "
-            "off or changed; make it again."
+            f"{path}: is cut off or damaged ({size:,} bytes, but {made[path.name]:,} when it was "
+            "made); make it again."
         )
 
 
