@@ -17,7 +17,7 @@ from typing import NoReturn
 import tyro
 
 from ser_nsl import __version__
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, limit_reached
 
 # TensorFlow reads this when it is imported, which happens later: its notes on missing GPUs and CPU
 # features would bury the one line that a user needs.
@@ -167,6 +167,11 @@ def run_function(
         _end(error)
     except ModuleNotFoundError as error:
         _end(_not_installed(error, extra))
+    except OSError as error:  # of what is no stage
+        limit = limit_reached(error)
+        if not limit:
+            raise
+        _end(InputError(f"{error.filename or 'disk'}: {limit}."))
     except KeyboardInterrupt:
         print("stopped; earlier outputs are untouched, the same command goes on", file=sys.stderr)
         sys.exit(130)

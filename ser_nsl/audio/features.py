@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches
 from ser_nsl.audio.front_end import log_mel
-from ser_nsl.audio.records import UNLABELLED, ShardWriter, feature_example
+from ser_nsl.audio.records import LARGEST, UNLABELLED, ShardWriter, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.manifest import (
     DURATION_TOLERANCE_SECONDS,
@@ -23,9 +23,11 @@ from ser_nsl.corpora.manifest import (
     read_manifest,
 )
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
 
 _BATCH = 16
+_LONGEST_SECONDS = 3600
 _LEAST_DEVIATION_DB = 1e-3  # a band without any energy stays at its mean
 
 
@@ -40,6 +42,9 @@ class Description:
         mean: Mean of each Mel band over the training split, in dB.
         deviation: Standard deviation of each Mel band over the training split, in dB.
 
+    Raises:
+        ValueError: If a value is out of its range.
+
     Example:
         >>> description = Description.load(Path("features"))
         >>> description.classes
@@ -53,6 +58,20 @@ class Description:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        samples, bands = self.clip_samples, self.front_end.mel_bins
+        longest = _LONGEST_SECONDS * self.front_end.sample_rate_hz
+        whole = isinstance(samples, int) and self.front_end.window_samples <= samples <= longest
+        check(whole, "clip_samples", f"a number from one window to {longest}", samples)
+        named = all(isinstance(name, str) and name for name in self.classes)
+        different = named and len(set(self.classes)) == len(self.classes) > 0
+        check(different, "classes", "one or more names, all different", self.classes)
+        for name in ("mean", "deviation"):
+            values = getattr(self, name)
+            number = len(values) == bands and bool((np.abs(values) < LARGEST).all())
+            check(number, name, f"{bands} finite numbers of dB", values)
+        check(min(self.deviation) > 0, "deviation", "above 0", min(self.deviation))
 
     @property
     def logmel_shape(self) -> tuple[int, int]:

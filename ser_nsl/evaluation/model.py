@@ -10,6 +10,7 @@ import numpy as np
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.scores import score, z_test
 from ser_nsl.networks.saved import check_description, load_model
+from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
 
 __all__ = ["evaluate", "read_metrics"]
@@ -104,7 +105,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """
     try:
         values = json.loads(Path(path).read_text())
-        _ = values["uar"], values["accuracy"], values["clips"], values["predictions"].keys()
+        for name in ("uar", "accuracy"):
+            check(0 <= values[name] <= 1, name, "0 to 1", values[name])
+        check(values["clips"] >= 1, "clips", "1 or more", values["clips"])
+        check(len(values["predictions"].keys()) > 0, "predictions", "1 or more", 0)
         return values
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

@@ -24,6 +24,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ser_nsl.audio.records import (
+    LARGEST,
     UNLABELLED,
     new_shard_paths,
     read_batches,
@@ -31,6 +32,7 @@ from ser_nsl.audio.records import (
     read_labels,
     read_logmels,
     shard_paths,
+    texts,
 )
 from ser_nsl.errors import InputError
 from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 else:
     tf = lazy_loader.load("tensorflow")
 
+_CHECKED = 64  # clips read at a time
 _NEIGHBORS = {"neighbor_ids": "string", "neighbor_weights": "float32"}
 
 
@@ -209,7 +212,8 @@ def open_indexed(
         clip = np.repeat(np.arange(len(counts)), counts)
         rank = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
         used = slice(None) if neighbors is None else rank < neighbors
-        rows = [row_of.get(name.decode(), -1) for name in ids.flat_values.numpy()[used]]
+        names = texts(batch.path, ids.flat_values.numpy()[used])
+        rows = [row_of.get(name, -1) for name in names]
         known = np.ones(len(counts), bool)
         known[clip[used][np.array(rows, int) < 0]] = False
         batch.check(known, "every neighbour must be a clip of these shards; pack again.")
@@ -240,4 +244,10 @@ def _map_logmels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             f"features' description; received {logmels.dtype} {logmels.shape}. "
             "Pack again."
         )
+    for start in range(0, len(logmels), _CHECKED):
+        if not (np.abs(logmels[start : start + _CHECKED]) < LARGEST).all():
+            raise InputError(
+                f"{path}: every number must be finite and below {LARGEST:,.0f}; those of clip "
+                f"{start} or of the {_CHECKED - 1} after it are not. Pack again."
+            )
     return np.asarray(logmels)  # a memmap would make an object of every row

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.records import UNLABELLED, Batch
+from ser_nsl.audio.records import LARGEST, UNLABELLED, Batch
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -148,11 +148,11 @@ def check_weights(batch: Batch, counts: np.ndarray, weights: np.ndarray) -> None
         weights: All weights, float, shape `(sum of counts,)`.
 
     Raises:
-        InputError: If one is 0, less or not finite.
+        InputError: If one is 0 or less, or not below a million.
     """
     clips = np.repeat(np.arange(len(counts)), counts)
     good = np.ones(len(counts), bool)
-    good[clips[~((weights > 0) & np.isfinite(weights))]] = False
+    good[clips[~((weights > 0) & (weights < LARGEST))]] = False
     batch.check(
         good,
         "every neighbour must have a finite weight above 0: 0 does nothing, and less pushes "

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.records import UNLABELLED, read_batches, read_labels, read_logmels, shard_paths
+from ser_nsl.audio.records import (
+    UNLABELLED,
+    read_batches,
+    read_labels,
+    read_logmels,
+    shard_paths,
+    texts,
+)
 from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
 
 if TYPE_CHECKING:
@@ -49,8 +56,8 @@ def open_official(
         clips that are neighbours only, without label and without neighbours of their own.
 
     Raises:
-        InputError: If a record is damaged, features are of another size, or a neighbour lacks its
-            id, features, or a weight above 0.
+        InputError: If a record is damaged, features are of another size, a number is not finite or
+            not below a million, or a neighbour lacks its id, features, or a weight above 0.
     """
     labels = read_labels(folder, *splits)
     if neighbors == 0:
@@ -103,11 +110,13 @@ def _neighbors(
             counts[0] = np.minimum(counts[0], 1)  # of several ids the first counts
             batch.check((counts == np.outer((1, 1, frames * mels), has)).all(axis=0), rule)
             check_weights(batch, counts[1], weights.flat_values.numpy())
+            batch.check_values(logmels.to_tensor().numpy(), "log Mel")
+            first = [names[0] for names in ids.to_list() if names]
             yield from map(
                 _Neighbor,
                 [batch.ids[clip] for clip in np.flatnonzero(has)],
                 [rank] * int(has.sum()),
-                [names[0].decode() for names in ids.to_list() if names],
+                texts(batch.path, first),
                 weights.flat_values.numpy().tolist(),
                 logmels.flat_values.numpy().reshape(-1, frames, mels),
             )

@@ -115,8 +115,8 @@ def read_vectors(
 
     Raises:
         InputError: If there are no embeddings, a file is missing or damaged, an id is missing, a
-            duplicate or holds a tab or line break, or an embedding is all zero, not finite, or of
-            another width, upstream or layer than the first.
+            duplicate or holds a tab or line break, or an embedding is all zero, not finite or below
+            a million, or of another width, upstream or layer than the first.
     """
     files = [Path(path) for path in paths]
     ids: list[str] = []
@@ -173,8 +173,7 @@ def _checked_vectors(batch: Batch, embedding_feature: str, width: int) -> np.nda
         "upstream.",
     )
     values = vectors.flat_values.numpy().reshape(-1, width)
-    finite = np.isfinite(values).all(axis=1)
-    batch.check(finite, "every embedding must be finite; embed the clips again.")
+    batch.check_values(values, "embeddings")
     batch.check(
         values.any(axis=1),
         "every embedding must have a direction, so not be all zero; train the upstream longer or "

@@ -5,6 +5,7 @@ grids of trainings; `list_runs` lists them. The files of `ser_nsl/pipeline/confi
 `sweeps` are found by name.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -37,7 +38,7 @@ class Setup:
     """What experiments and sweeps have in common.
 
     Attributes:
-        name: Short name, which is also that of the folder.
+        name: Short name, which is also that of the folder: letters, digits, `_`, `-` and dots.
         title: One line for the report.
         target: The corpus that the recogniser is for.
         upstream: Hub name or folder of a wav2vec 2.0 checkpoint.
@@ -65,6 +66,10 @@ class Setup:
 
     def __post_init__(self) -> None:
         check(self.center in (None, "speaker"), "center", "speaker or null", self.center)
+        rule = "the name of a folder: letters, digits, _, - and dots within, up to 100"
+        check(re.fullmatch(r"\w[\w.-]{0,99}", self.name) is not None, "name", rule, self.name)
+        seconds = self.clip_seconds
+        check(seconds is None or 0 < seconds <= 3600, "clip_seconds", "up to an hour", seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ from ser_nsl.upstream.finetune import finetune_upstream
 _SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 _OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
 _SPARE = 10  # neighbours packed for each that is used, where training leaves some edges out
-_FOLDERS = {"upstream": "embeddings", "mfcc": "mfcc"}
+_CENTERED = {"upstream": "embeddings", "mfcc": "mfcc"}
 _UNCENTERED = {"upstream": "uncentered", "mfcc": "uncentered_mfcc"}
 
 
@@ -141,8 +141,11 @@ class Plan:
         return self.add(pseudo_label, name, features=features, embeddings=probe, **known)
 
     def uncentered(self, kind: str) -> Path:
-        """Embeddings as they are, `upstream` or `mfcc`; centring needs speakers."""
-        name = (_UNCENTERED if self.centers else _FOLDERS)[kind]
+        """Embeddings as they are, `upstream` or `mfcc`; centring needs speakers.
+
+        Centred ones have another name, since a stage replaces only what it has made itself.
+        """
+        name = _UNCENTERED[kind]
         if kind == "mfcc":
             return self._clips(extract_mfccs, name, splits=self.splits)
         settings = {"upstream": self.upstream, "clip_seconds": self.setup.clip_seconds}
@@ -150,7 +153,7 @@ class Plan:
 
     def centered(self, kind: str) -> Path:
         """Embeddings less the mean of each speaker's clips, where the plan centres them."""
-        embeddings, name = self.uncentered(kind), _FOLDERS[kind]
+        embeddings, name = self.uncentered(kind), _CENTERED[kind]
         if not self.centers:
             return embeddings
         return self.add(center_embeddings, name, embeddings=embeddings, manifest=self.manifest())

@@ -5,6 +5,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ser_nsl.pipeline.experiment import Experiment
+from ser_nsl.pipeline.lock import locked
 from ser_nsl.pipeline.plan import check_corpus, exported_model, plan_run
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, result_table, summarize
 from ser_nsl.pipeline.settings import save_settings
@@ -25,8 +26,8 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
         The plan (`dry_run`), or the result table and the places of the results.
 
     Raises:
-        InputError: As the stages; what needs no decoding and no training is found first, in a dry
-            run too.
+        InputError: As the stages, or if another process runs in the folder; what needs no decoding
+            and no training is found first, in a dry run too.
 
     Example:
         >>> from ser_nsl.pipeline import load_experiment
@@ -44,10 +45,10 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     steps = plan_run(experiment, run)
     if dry_run:
         return "\n".join([*filter(None, found), _describe_plan(steps, run)])
-    run.mkdir(parents=True, exist_ok=True)
-    save_settings(experiment, run / EXPERIMENT_NAME)
-    run_steps(steps)
-    make_report(run=run, out=run / "report")  # always: it is quick and measures latency again
+    with locked(run / EXPERIMENT_NAME):
+        save_settings(experiment, run / EXPERIMENT_NAME)
+        run_steps(steps)
+        make_report(run=run, out=run / "report")  # always: it is quick and measures latency again
     return _describe_results(experiment, run)
 
 

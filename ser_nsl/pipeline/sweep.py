@@ -31,6 +31,7 @@ from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.model import read_metrics
 from ser_nsl.pipeline.experiment import Run, SweepConfig, list_runs, load_sweep
+from ser_nsl.pipeline.lock import locked
 from ser_nsl.pipeline.plan import Plan, Training, check_corpus, plan_folds, sweep_training
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_result, read_results
 from ser_nsl.pipeline.settings import save_settings
@@ -68,8 +69,8 @@ def run_sweep(
         others are expected to take.
 
     Raises:
-        InputError: As the stages, or if the results file is damaged, a network lacks the layer, or
-            trainings failed; the other trainings are done all the same.
+        InputError: As the stages, or if the results file is damaged, another process adds to it, a
+            network lacks the layer, or trainings failed; the other trainings are done all the same.
 
     Example:
         >>> from ser_nsl.pipeline import load_sweep
@@ -80,23 +81,37 @@ def run_sweep(
     """
     if workers < 1:
         raise InputError(f"workers: must be at least 1; received {workers}.")
-    path = out / RESULTS_NAME
     runs = list_runs(config, grids)
-    done = read_results(path)
+    if dry_run:
+        done = _read_done(config, out)
+        left = [run for run in runs if run not in done]
+        audio_dir = config.target.audio_dir
+        if left and audio_dir is not None and not audio_dir.exists():
+            return f"{audio_dir}: is not there yet\n{_describe(runs, done, workers)}"
+        if left:
+            _check(config, left)
+        return _describe(runs, done, workers)
+    with locked(out / RESULTS_NAME):
+        done = _read_done(config, out)
+        left = [run for run in runs if run not in done]
+        if left:
+            _run(config, left, done, out, work, workers)
+        return _describe(runs, done, workers)
+
+
+def _read_done(config: SweepConfig, out: Path) -> Results:
+    """Reads the results that are there, which must be of these settings."""
+    done = read_results(out / RESULTS_NAME)
     if (out / SETTINGS_NAME).exists():
         _check_settings(config, out / SETTINGS_NAME)
-    left = [run for run in runs if run not in done]
-    if not left:
-        return _describe(runs, done, workers)
-    layers = {run.layer for run in left if run.layer}
-    check_networks({run.network for run in left}, layers, config.front_end, config.clip_seconds)
-    audio_dir = config.target.audio_dir
-    if dry_run and audio_dir is not None and not audio_dir.exists():
-        return f"{audio_dir}: is not there yet\n{_describe(runs, done, workers)}"
-    _check_folds(config, sorted({run.fold for run in left}))
-    if dry_run:
-        return _describe(runs, done, workers)
-    out.mkdir(parents=True, exist_ok=True)
+    return done
+
+
+def _run(
+    config: SweepConfig, left: Sequence[Run], done: Results, out: Path, work: Path, workers: int
+) -> None:
+    """Runs the trainings that are left, and adds each to the results."""
+    _check(config, left)
     save_settings(config, out / SETTINGS_NAME)
     _prepare(config, left, work)
     threads = max(1, (os.cpu_count() or 1) // workers)
@@ -109,20 +124,23 @@ def run_sweep(
                     failed.append((run, result))
                 else:
                     done[run] = result
-                    add_result(path, run, result)
+                    add_result(out / RESULTS_NAME, run, result)
                 bar.set_postfix_str(f"{_hours(left, done, workers)} left")
                 bar.update()
     if failed:
         run, error = failed[0]
         raise InputError(
-            f"{len(failed)} of {len(left)} trainings failed; the others are in {path}. The first "
-            f"was {run.network}, {run.method}, fold {run.fold}, seed {run.seed}: {_reason(error)}"
+            f"{len(failed)} of {len(left)} trainings failed; the others are in "
+            f"{out / RESULTS_NAME}. The first was {run.network}, {run.method}, fold {run.fold}, "
+            f"seed {run.seed}: {_reason(error)}"
         )
-    return _describe(runs, done, workers)
 
 
-def _check_folds(config: SweepConfig, folds: Sequence[int]) -> None:
-    """Refuses a corpus, or a fold, that a stage would refuse after work was done."""
+def _check(config: SweepConfig, runs: Sequence[Run]) -> None:
+    """Refuses networks, a corpus or a fold that a stage would refuse after work was done."""
+    layers = {run.layer for run in runs if run.layer}
+    check_networks({run.network for run in runs}, layers, config.front_end, config.clip_seconds)
+    folds = sorted({run.fold for run in runs})
     with TemporaryDirectory() as temporary:
         write_speakers(config, Path(temporary))
         for plan in plan_folds(config, folds, Path(temporary)).values():

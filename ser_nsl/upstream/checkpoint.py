@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 from transformers import (
@@ -15,8 +14,8 @@ from transformers import (
 from transformers.modeling_tf_utils import keras
 from transformers.utils import logging
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.errors import InputError
+from ser_nsl.upstream.config import check_size, read_config, read_extractor
 from ser_nsl.upstream.hub import checkpoint_folder
 from ser_nsl.upstream.weights import fitting, read_weights, weight_name
 
@@ -58,12 +57,14 @@ def load_upstream(
 
     Raises:
         InputError: If the checkpoint cannot be found or read, is not a wav2vec 2.0 that TensorFlow
-            computes as PyTorch does, its weights do not match its config.json, or it has no head
-            and needs one.
+            computes as PyTorch does, a setting is out of its range, its weights are not finite or
+            do not match its config.json, or it has no head and needs one.
     """
     folder = checkpoint_folder(name_or_dir)
-    config = _read_config(folder, name_or_dir)
-    extractor = _read_extractor(folder, name_or_dir)
+    config = read_config(folder, name_or_dir)
+    extractor = read_extractor(folder, name_or_dir)
+    weights = read_weights(folder, name_or_dir)
+    check_size(config, weights, name_or_dir)
     own_classes = tuple(label for _, label in sorted((config.id2label or {}).items()))
     if classes is not None:
         config.classifier_proj_size = EMBEDDING_WIDTH
@@ -72,7 +73,6 @@ def load_upstream(
         # TensorFlow would choose the layers to drop only once, when it traces a step.
         config.layerdrop = 0.0
     model = _build(config, name_or_dir)
-    weights = read_weights(folder, name_or_dir)
     _check_weights(model, weights, name_or_dir, with_head=needs_head and classes is None)
     _assign(model.wav2vec2, weights)
     if not _lacking(model.projector, weights):
@@ -125,59 +125,6 @@ def quiet_transformers() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(level)
-
-
-def _read_config(folder: Path, name: str) -> Wav2Vec2Config:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError(
-            f"upstream: folder {name!r} has no config.json; give a checkpoint in Hugging Face form."
-        )
-    with _readable(path.name, name):
-        values = json.loads(path.read_text())
-        kind = values["model_type"]
-        config = Wav2Vec2Config.from_dict(values)
-    if kind != Wav2Vec2Config.model_type:
-        raise InputError(f"upstream: {name!r} is a {kind}; it must be a wav2vec 2.0.")
-    for setting, needed, supported in (
-        ("conv_dim", "the same in all layers", len(set(config.conv_dim)) == 1),
-        ("layer_norm_eps", "1e-05", config.layer_norm_eps == 1e-5),
-        ("add_adapter", "false", not config.add_adapter),
-        ("adapter_attn_dim", "null", config.adapter_attn_dim is None),
-        ("use_weighted_layer_sum", "false", not config.use_weighted_layer_sum),
-    ):
-        if not supported:
-            raise InputError(
-                f"upstream: {setting} of {name!r} must be {needed}, or TensorFlow computes other "
-                f"numbers than PyTorch; received {getattr(config, setting)}. Choose another "
-                "checkpoint."
-            )
-    return config
-
-
-def _read_extractor(folder: Path, name: str) -> Wav2Vec2FeatureExtractor:
-    if not (folder / "preprocessor_config.json").is_file():
-        return Wav2Vec2FeatureExtractor(do_normalize=True)  # the published settings
-    with _readable("preprocessor_config.json", name):
-        extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
-    if extractor.sampling_rate != SAMPLE_RATE_HZ:
-        raise InputError(
-            f"upstream: the sampling rate of {name!r} must be {SAMPLE_RATE_HZ} Hz; it is "
-            f"{extractor.sampling_rate} Hz."
-        )
-    return extractor
-
-
-@contextlib.contextmanager
-def _readable(file: str, name: str) -> Iterator[None]:
-    """Turns errors of reading a file into one that names it."""
-    try:
-        yield
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"upstream: {file} of {name!r} cannot be read; download it again. "
-            f"({type(error).__name__}: {error})"
-        ) from error
 
 
 def _build(config: Wav2Vec2Config, name: str) -> TFWav2Vec2ForSequenceClassification:

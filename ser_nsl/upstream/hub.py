@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import logging
 
 from ser_nsl.errors import InputError
+from ser_nsl.upstream.config import EXTRACTOR_FILES
 from ser_nsl.upstream.weights import PICKLE, WEIGHT_FILES, require_torch
 
 
@@ -25,7 +26,7 @@ def checkpoint_folder(upstream: str) -> Path:
             own name may contain an `@`.
 
     Returns:
-        Folder with `config.json`, `preprocessor_config.json` if the checkpoint has one, and the
+        Folder with `config.json`, the first of `EXTRACTOR_FILES` that the checkpoint has, and the
         first file of weights in the order of `WEIGHT_FILES`.
 
     Raises:
@@ -58,7 +59,9 @@ def checkpoint_folder(upstream: str) -> Path:
         )
     # All other files come from the same commit, even if the branch moves meanwhile.
     folder, commit = config.parent, config.parent.name
-    _fetch(upstream, name, "preprocessor_config.json", commit)
+    for file in EXTRACTOR_FILES:
+        if _fetch(upstream, name, file, commit) is not None:
+            break
     if not any((folder / file).is_file() for file in WEIGHT_FILES):
         for file in WEIGHT_FILES:
             if file == PICKLE:

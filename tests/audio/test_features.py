@@ -394,3 +394,31 @@ def test_real_speech_makes_373_frames(shared_corpora, tmp_path):
     assert description.clip_samples == 95_744
     assert description.logmel_shape == (373, 64)
     assert -90 < np.mean(description.mean) < -20
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("clip_samples", "16000"),
+        ("clip_samples", 511),
+        ("clip_samples", 10**12),
+        ("classes", []),
+        ("classes", ["joy", "joy"]),
+        ("classes", ["joy", 1]),
+        ("mean", [0.0]),
+        ("mean", [float("nan")] * 64),
+        ("mean", ["loud"] * 64),
+        ("deviation", [0.0] * 64),
+        ("deviation", [-1.0] * 64),
+        ("front_end", {"mel_bins": "64"}),
+    ],
+)
+def test_description_out_of_range_is_an_error(name, value, tmp_path):
+    good = Description(FrontEndConfig(), 16_000, ("joy", "anger"), (0.0,) * 64, (1.0,) * 64)
+    good.save(tmp_path)
+    assert Description.load(tmp_path) == good
+    path = tmp_path / "description.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+
+    with pytest.raises(InputError, match=r"description\.json: is not a description"):
+        Description.load(tmp_path)

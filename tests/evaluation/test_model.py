@@ -212,3 +212,17 @@ def test_records_of_another_front_end_are_refused(model_dir, records, tmp_path):
 def test_split_without_records_is_refused(model_dir, records, tmp_path):
     with pytest.raises(InputError, match="no records of the split 'val'"):
         evaluate(model_dir=model_dir, records=records, out=tmp_path / "result.json", split="val")
+
+
+@pytest.mark.parametrize(
+    "change", [{"uar": "x"}, {"uar": 1.2}, {"accuracy": None}, {"clips": 0}, {"predictions": []}]
+)
+def test_result_file_of_other_values_is_an_error(change, tmp_path):
+    path = tmp_path / "theirs.json"
+    values = {"uar": 0.5, "accuracy": 0.5, "clips": 2, "predictions": {"a": "joy", "b": "joy"}}
+    path.write_text(json.dumps(values))
+    assert read_metrics(path) == values
+    path.write_text(json.dumps(values | change))
+
+    with pytest.raises(InputError, match=r"theirs\.json: is not a result file"):
+        read_metrics(path)

@@ -62,7 +62,7 @@ def test_run_in_its_order():
     assert [*planned(TINY)] == [
         *("source/manifest.csv", "target/audio", "target/manifest.csv"),
         "upstream/finetuned",
-        *("features", "embeddings", "graph/graph.tsv", "training"),
+        *("features", "uncentered", "graph/graph.tsv", "training"),
         *("models/cnn6-base-seed0", "results/cnn6-base-seed0.json"),
         *("models/cnn6-nsl-seed0", "results/cnn6-nsl-seed0.json"),
         "recogniser.tflite",
@@ -79,7 +79,7 @@ def test_every_setting_of_a_corpus_is_passed_on():
 def test_transfer_learning():
     steps = planned(EXPERIMENTS["transfer"])
 
-    assert steps["embeddings"].arguments["splits"] == ("train", "val", "test")
+    assert steps["uncentered"].arguments["splits"] == ("train", "val", "test")
     assert [out for out in steps if out.startswith("models")] == [
         f"models/{network}-{method}-seed{seed}"
         for network in ("cnn6", "vgg15")
@@ -88,7 +88,7 @@ def test_transfer_learning():
     ]
     training = steps["models/vgg15-max-seed4"].arguments
     assert (training["model"], training["method"], training["training"].seed) == ("vgg15", "max", 4)
-    assert training["embeddings"] == Path("run/embeddings")
+    assert training["embeddings"] == Path("run/uncentered")
     assert training["training_records"] is None
     scoring = steps["results/vgg15-max-seed4.json"].arguments
     assert scoring["model_dir"] == training["out"]
@@ -129,8 +129,18 @@ def test_graph_of_a_probe():
 def test_graph_of_other_embeddings(kind):
     steps = planned(replace(TINY, graph=replace(TINY.graph, embeddings=kind)))
 
-    assert steps["graph/graph.tsv"].arguments["embeddings"] == Path("run") / kind
-    assert "uncentered_mfcc" not in steps
+    name = {"mfcc": "uncentered_mfcc", "fused": "fused"}[kind]
+    assert steps["graph/graph.tsv"].arguments["embeddings"] == Path("run") / name
+
+
+def test_centring_changes_no_stage_of_an_output():
+    """A stage replaces only what it has made, and a run may go on with other settings."""
+    stages = [
+        {out: step.function.__name__ for out, step in planned(replace(TINY, center=center)).items()}
+        for center in (None, "speaker")
+    ]
+
+    assert stages[0].items() <= stages[1].items()
 
 
 def test_large_graph():
