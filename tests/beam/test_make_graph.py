@@ -91,6 +91,7 @@ def test_edges_are_those_of_one_machine(
     assert result.counts["blocks"] == blocks
 
 
+@pytest.mark.slow
 def test_records_are_those_of_one_machine(
     beam_here, write_embeddings, write_features, one_machine, lines_of, records_of, tmp_path
 ):

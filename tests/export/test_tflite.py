@@ -99,6 +99,7 @@ class OwnNetwork(tf.keras.Model):
         return self.head(tf.reduce_max(x, axis=1))
 
 
+@pytest.mark.slow
 def test_subclassed_network(arguments, description):
     network = OwnNetwork(len(description.classes))
     random = np.random.default_rng(0)

@@ -37,10 +37,10 @@ def mine(tmp_path) -> str:
 def test_every_config_loads_by_name_and_names_its_command(path):
     is_sweep = path.parent.name == "sweeps"
     loaded = load_sweep(path.stem) if is_sweep else load_experiment(path.stem)
-    script = "sweep.py" if is_sweep else "run_pipeline.py"
+    command = "sweep" if is_sweep else "run-pipeline"
 
     assert (loaded.name, bool(loaded.title)) == (path.stem, True)
-    assert f"python tools/{script} --config {path.stem}" in path.read_text()
+    assert f"ser-nsl {command} --config {path.stem}" in path.read_text()
 
 
 def test_file_gives_values_and_defaults(mine):

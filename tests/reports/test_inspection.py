@@ -174,6 +174,7 @@ def test_most_wrong_edges_first(seven):
     assert "Only edges between two speakers" in page.text
 
 
+@pytest.mark.slow
 def test_page_shows_thirty_and_the_file_has_a_thousand(write):
     # 60 clips of two emotions by one speaker, 5 of a third by another; all joined to all.
     rows = [f"c{i:02},{'xy'[i % 2]},s1,train" for i in range(60)]
@@ -277,6 +278,7 @@ def test_test_clips_are_on_the_map_only(seven):
     assert "9 clips: 7 train, 1 val, 1 test." in page.text
 
 
+@pytest.mark.slow
 def test_large_maps_are_drawn_from_a_sample(write):
     page, facts, _ = inspect(write(), map_clips=6)
 

@@ -132,6 +132,7 @@ def test_clips_without_a_label_stand_among_those_with_neighbours(corpus):
     assert degrees == [0, 4]  # official records tell the neighbours of labelled clips only
 
 
+@pytest.mark.slow
 def test_neighbour_of_no_weight_is_replaced_in_both_forms(corpus, tmp_path):
     graph = tmp_path / "graph.tsv"
     graph.write_text("train00\ttrain01\t0\ntrain00\ttrain02\t-1\n")
