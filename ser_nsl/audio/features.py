@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import read_batches
 from ser_nsl.audio.front_end import log_mel
@@ -16,6 +15,7 @@ from ser_nsl.audio.records import UNLABELLED, ShardWriter, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.manifest import SPLITS, audio_paths, read_manifest
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 _BATCH = 16
@@ -141,7 +141,7 @@ def extract_features(
     moments = Moments(front_end.mel_bins)
     counts = {}
     with ExitStack() as opened:
-        bar = opened.enter_context(tqdm(total=len(table), desc="log Mel", unit="clip"))
+        bar = opened.enter_context(Bar(total=len(table), desc="log Mel", unit="clip"))
         for split in SPLITS:
             rows = table[table["split"] == split]
             if rows.empty:

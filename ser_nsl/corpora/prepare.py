@@ -9,7 +9,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio import clip as audio
 from ser_nsl.corpora import found
@@ -19,6 +18,7 @@ from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.splits import assign_splits, describe_splits
 from ser_nsl.corpora.table import find_speakers, read_folder_name, read_table
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 _SHORTEST_SECONDS = 512 / audio.SAMPLE_RATE_HZ  # one window of the default front end
@@ -298,7 +298,7 @@ def _decode(paths: list[Path], dropped: list[str]) -> tuple[list[float | None], 
     sounds: list[bytes | None] = []
     with ThreadPoolExecutor() as pool:
         results = pool.map(_decode_one, paths)
-        for result in tqdm(results, total=len(paths), desc="checking clips", unit="clip"):
+        for result in Bar(results, total=len(paths), desc="checking clips", unit="clip"):
             dropped += [result] if isinstance(result, str) else []
             length, sound = (None, None) if isinstance(result, str) else result
             seconds.append(length)

@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.graph.exact import blocks, cosines_in_float32, find_edges, find_edges_from
 from ser_nsl.graph.table import Edges
 from ser_nsl.graph.vectors import Vectors
+from ser_nsl.pipeline.bars import Bar
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -64,7 +64,7 @@ def find_edges_in_cells(
     """
     waiting: list[Edges] = []
     pending = kept = 0
-    for members in tqdm(_cells(vectors, cells_per_clip, seed), desc="comparing", unit="cell"):
+    for members in Bar(_cells(vectors, cells_per_clip, seed), desc="comparing", unit="cell"):
         within = find_edges(
             vectors.take(members), threshold, max_neighbors=max_neighbors, quiet=True
         )

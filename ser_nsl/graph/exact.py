@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.errors import InputError
 from ser_nsl.graph.table import NO_EDGES, Edges, write_graph
 from ser_nsl.graph.vectors import Vectors, read_vectors
+from ser_nsl.pipeline.bars import Bar
 
 if TYPE_CHECKING:
     import neural_structured_learning as nsl
@@ -97,7 +97,7 @@ def find_edges(
     screen = _Screen(vectors, found)
     total = clips * (clips - 1) // 2
     hidden = {"disable": True} if quiet else {}  # disable=False would overrule TQDM_DISABLE
-    with tqdm(desc="comparing", total=total, unit="pair", unit_scale=True, **hidden) as bar:
+    with Bar(desc="comparing", total=total, unit="pair", unit_scale=True, **hidden) as bar:
         for rows, columns in itertools.combinations_with_replacement(blocks(clips), 2):
             sources, targets = screen.pairs(rows, columns)
             found.add(sources, targets, vectors.cosines(sources, targets))

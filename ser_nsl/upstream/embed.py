@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import lazy_loader
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches, window_starts
 from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.encoder import LEAST_SAMPLES, frame_features, hidden_states
 
@@ -108,12 +108,12 @@ def extract_embeddings(
     embedder = Embedder(model, extractor, window, layer=layer, batch_size=batch_size)
     long = int((table["samples"] > window).sum())
     if long:
-        tqdm.write(
+        Bar.write(
             f"{long} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; their "
             "embedding is the mean over windows of this length"
         )
     counts: dict[str, int] = {}
-    with tqdm(total=len(table), desc="embedding", unit="clip") as bar:
+    with Bar(total=len(table), desc="embedding", unit="clip") as bar:
         for split in splits:
             clips = table[table["split"] == split]
             embed_split(clips, embedder, out, split, shards, bar)
@@ -198,7 +198,7 @@ class Embedder:
 
 
 def embed_split(
-    clips: pd.DataFrame, embedder: Embedder, out: Path, split: str, shards: int, bar: tqdm
+    clips: pd.DataFrame, embedder: Embedder, out: Path, split: str, shards: int, bar: Bar
 ) -> None:
     """Writes the records of a split, after those that a killed run has left.
 
