@@ -81,6 +81,10 @@ GROUPS = {
         "pseudo-label": Command("training.pseudo_labels", "label unlabelled clips by a probe"),
         "train-downstream": Command("training.train", "train a light network on labels and graph"),
         "evaluate": Command("evaluation.model", "UAR and accuracy of a trained network"),
+        "evaluate-baseline": Command(
+            "evaluation.baseline", "UAR and accuracy of a linear classifier on embeddings"
+        ),
+        "choose-model": Command("training.choose", "of several networks what validated best"),
         "export-tflite": Command("export.tflite", "trained network -> .tflite"),
     },
 }

@@ -24,7 +24,6 @@ from ser_nsl.export.clips import Clips
 from ser_nsl.export.forms import Exported, make_forms
 from ser_nsl.export.metadata import Card
 from ser_nsl.pipeline.experiment import load_experiment
-from ser_nsl.pipeline.plan import released_method
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, model_label
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.reports.facts import gather_facts
@@ -69,7 +68,7 @@ def release_recognisers(
     experiment = load_experiment(str(run / EXPERIMENT_NAME))
     facts = gather_facts(run)
     latencies = read_latencies(benchmark)
-    method = released_method(experiment)
+    method = next((name for name in ("nsl", "base") if name in experiment.methods), None)
     if method is None:
         raise InputError(f"{run}: has no model of nsl or base, the methods that phones can run.")
     manifest = run / "target" / "manifest.csv"

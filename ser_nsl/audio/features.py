@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches
 from ser_nsl.audio.front_end import log_mel
@@ -23,6 +22,7 @@ from ser_nsl.corpora.manifest import (
     read_manifest,
 )
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
 
@@ -165,7 +165,7 @@ def extract_features(
     moments = Moments(front_end.mel_bins)
     counts = {}
     with ExitStack() as opened:
-        bar = opened.enter_context(tqdm(total=len(table), desc="log Mel", unit="clip"))
+        bar = opened.enter_context(Bar(total=len(table), desc="log Mel", unit="clip"))
         for split in SPLITS:
             rows = table[table["split"] == split]
             if rows.empty:

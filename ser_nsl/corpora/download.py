@@ -14,11 +14,11 @@ from zipfile import ZipFile, ZipInfo
 
 import pooch
 import requests
-from tqdm import tqdm
 
 from ser_nsl import __version__
 from ser_nsl.corpora.description import Download, lists_known_corpora, load_corpus
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.lock import locked
 
 TIMEOUT_SECONDS = 30
@@ -139,7 +139,7 @@ def resume(url: str, output_file: str, pooch: object) -> None:
         total = start + int(response.headers.get("Content-Length", 0)) or None
         with (
             part.open("ab" if start else "wb") as sink,
-            tqdm(total=total, initial=start, unit="B", unit_scale=True) as progress,
+            Bar(total=total, initial=start, unit="B", unit_scale=True) as progress,
         ):
             for chunk in response.iter_content(CHUNK_BYTES):
                 sink.write(chunk)

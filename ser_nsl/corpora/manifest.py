@@ -147,9 +147,26 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
         source: File or folder to name in errors.
 
     Raises:
-        InputError: If there is no clip, an id is a duplicate or malformed, a duration is not
-            positive and finite, a split is not train, val or test, a speaker is in two splits, no
-            clip of train has a label, or a class of validation or test has no clip in train.
+        InputError: As `check_rows`, or if a duration is not positive and finite.
+    """
+    check_rows(table, source=source)
+    seconds = table["duration_seconds"]
+    endless = table["utterance_id"] + " " + seconds.astype(str)
+    rule = "duration_seconds must be positive and finite"
+    _refuse(endless[~((seconds > 0) & (seconds < float("inf")))], source, rule)
+
+
+def check_rows(table: pd.DataFrame, *, source: Path) -> None:
+    """Checks what can be checked before any clip is decoded.
+
+    Args:
+        table: Columns `COLUMNS`, but for `duration_seconds`.
+        source: File or folder to name in errors.
+
+    Raises:
+        InputError: If there is no clip, an id is a duplicate or malformed, a split is not train,
+            val or test, a speaker is in two splits, no clip of train has a label, or a class of
+            validation or test has no clip in train.
     """
     if table.empty:
         raise InputError(f"{source}: holds no clip; check the folder and the corpus name.")
@@ -157,10 +174,6 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
     ids, splits = table["utterance_id"], table["split"]
     malformed = ids[ids.str.contains(r"[\t\r\n]") | (ids == "")]
     _refuse(malformed, source, "ids must not be empty or contain tabs or line ends")
-    seconds = table["duration_seconds"]
-    endless = table["utterance_id"] + " " + seconds.astype(str)
-    rule = "duration_seconds must be positive and finite"
-    _refuse(endless[~((seconds > 0) & (seconds < float("inf")))], source, rule)
     unknown = splits[~splits.isin(SPLITS)].drop_duplicates()
     _refuse(unknown, source, f"a split must be one of {SPLITS}")
     known = table[table["speaker"] != ""]

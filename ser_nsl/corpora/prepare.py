@@ -9,17 +9,17 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio import clip as audio
 from ser_nsl.audio.folders import SUFFIXES, find_audio
 from ser_nsl.corpora import found
 from ser_nsl.corpora.description import Corpus, known_corpora, lists_known_corpora, load_corpus
-from ser_nsl.corpora.manifest import check_ids, check_manifest, write_manifest
+from ser_nsl.corpora.manifest import check_ids, check_manifest, check_rows, write_manifest
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.splits import assign_splits, describe_splits
 from ser_nsl.corpora.table import find_speakers, read_folder_name, read_table
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 _SHORTEST_SECONDS = 512 / audio.SAMPLE_RATE_HZ  # one window of the default front end
@@ -222,7 +222,7 @@ def read_corpus(config: CorpusConfig) -> Reading:
     rows["split"] = assign_splits(rows, described, config.split)
     if config.split.method == "clips":  # the voices of all splits are the same
         rows["speaker"] = ""
-    check_manifest(rows, source=source)
+    check_rows(rows, source=source)
     return Reading(rows, source, left_out, not_read, unread, dropped, doubts)
 
 
@@ -312,7 +312,7 @@ def _decode(paths: list[Path], dropped: list[str]) -> tuple[list[float | None], 
     sounds: list[bytes | None] = []
     with ThreadPoolExecutor() as pool:
         results = pool.map(_decode_one, paths)
-        for result in tqdm(results, total=len(paths), desc="checking clips", unit="clip"):
+        for result in Bar(results, total=len(paths), desc="checking clips", unit="clip"):
             dropped += [result] if isinstance(result, str) else []
             length, sound = (None, None) if isinstance(result, str) else result
             seconds.append(length)

@@ -42,7 +42,7 @@ def center_embeddings(*, embeddings: Path, manifest: Path, out: Path) -> Mapping
 
     Raises:
         InputError: If a clip is not in the manifest or has no speaker, a speaker has a single
-            clip, speakers and emotions coincide, or the embeddings cannot be read.
+            clip in training, speakers and emotions coincide, or the embeddings cannot be read.
 
     Example:
         >>> made = center_embeddings(
@@ -60,7 +60,7 @@ def center_embeddings(*, embeddings: Path, manifest: Path, out: Path) -> Mapping
         raise InputError(f"embeddings: {embeddings} holds no records; give another folder.")
     every = read_embeddings(embeddings, splits)
     speakers = column_of_clips("speaker", manifest, every, embeddings)
-    _check_speakers(speakers, manifest)
+    _check_speakers(speakers, [*read_embeddings(embeddings, splits[:1])], manifest)
     name = read_upstream(embeddings, splits[0])
     counts: dict[str, Any] = {}
     for split in splits:
@@ -125,11 +125,11 @@ def check_mix(table: pd.DataFrame, source: Path) -> None:
         )
 
 
-def _check_speakers(speakers: pd.Series, manifest: Path) -> None:
+def _check_speakers(speakers: pd.Series, trained: list[str], manifest: Path) -> None:
     unknown = list(speakers.index[speakers == ""])
     rule = f"manifest: clips of {manifest} have no speaker"
     refuse(unknown, rule, "Add speakers, or do without centring.")
-    clips = speakers.value_counts()
+    clips = speakers[trained].value_counts()
     single = sorted(clips.index[clips == 1])
     rule = f"manifest: speakers of {manifest} have a single clip, which centring makes zero"
     refuse(single, rule, "Leave them out.")

@@ -10,6 +10,7 @@ import numpy as np
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.scores import score, z_test
 from ser_nsl.networks.saved import check_description, load_model
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
 
@@ -71,8 +72,9 @@ def evaluate(
             f"are in only one of them (first: {', '.join(unshared[:3])}). Score both on the same."
         )
     labels = np.array(list(clips.labels.values()))
-    logits = model.predict(clips.dataset.batch(batch_size).map(lambda x, _: x), verbose=0)
-    predicted = logits.argmax(axis=1)
+    batches = clips.dataset.batch(batch_size).map(lambda x, _: x)
+    bar = Bar(batches, desc="scoring", total=-(-len(labels) // batch_size), unit="batch")
+    predicted = np.concatenate([model.predict_on_batch(batch).argmax(axis=1) for batch in bar])
     result = score(labels, predicted, description.classes)
     names = (description.classes[i] for i in predicted)
     result["predictions"] = dict(zip(clips.labels, names, strict=True))

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.evaluation.scores import score
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _compare(clips: pd.DataFrame, embedders: Mapping[str, Embedder], name: str) 
     from ser_nsl.embeddings.mfcc import mfcc_embeddings
     from ser_nsl.graph.quality import chance_agreement, neighbor_agreement
 
-    waveforms = map(read_audio, tqdm(clips["audio"], desc=f"{name}, mfcc", unit="clip"))
+    waveforms = map(read_audio, Bar(clips["audio"], desc=f"{name}, mfcc", unit="clip"))
     spaces = {"mfcc": mfcc_embeddings(waveforms)}
     for kind, embedder in embedders.items():
         spaces[kind] = _embed(clips, embedder, f"{name}, {kind}")
@@ -226,7 +226,7 @@ def _compare(clips: pd.DataFrame, embedders: Mapping[str, Embedder], name: str) 
 def _embed(clips: pd.DataFrame, embedder: Embedder, title: str) -> np.ndarray:
     """Embeds clips, each cut or repeated to one window: shape `(clips, width)`."""
     vectors = []
-    with tqdm(total=len(clips), desc=title, unit="clip") as bar:
+    with Bar(total=len(clips), desc=title, unit="clip") as bar:
         batches = read_batches(list(clips["audio"]), embedder.window, batch=embedder.batch_size)
         for waveforms in batches:
             vectors.append(embedder(waveforms).numpy())

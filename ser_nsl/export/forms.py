@@ -13,6 +13,7 @@ from ser_nsl.export.metadata import Card, add_metadata
 from ser_nsl.export.parity import broken_bounds, compare
 from ser_nsl.export.settings import Form
 from ser_nsl.networks.saved import load_model
+from ser_nsl.pipeline.bars import Bar
 
 _CALIBRATION_CLIPS = 200
 
@@ -57,7 +58,8 @@ def make_forms(
             f"{', '.join(model.input_names)}. Train with the method nsl or base."
         )
     calibration = training.evenly_spaced(_CALIBRATION_CLIPS).logmels()
-    converted = {form: to_tflite(model, description, form, calibration) for form in get_args(Form)}
+    kinds = Bar(get_args(Form), desc="converting", unit="form")
+    converted = {form: to_tflite(model, description, form, calibration) for form in kinds}
     contents = {form: add_metadata(flatbuffer, card) for form, flatbuffer in converted.items()}
     with tempfile.TemporaryDirectory() as folder:
         recognizers = {}

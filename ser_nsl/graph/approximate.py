@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.graph.exact import (
     blocks,
@@ -37,6 +36,7 @@ from ser_nsl.graph.exact import (
 )
 from ser_nsl.graph.table import Edges
 from ser_nsl.graph.vectors import Vectors
+from ser_nsl.pipeline.bars import Bar
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -70,7 +70,7 @@ def find_edges_in_cells(
     """
     waiting: list[Edges] = []
     pending = kept = 0
-    for members in tqdm(_cells(vectors, cells_per_clip, seed), desc="comparing", unit="cell"):
+    for members in Bar(_cells(vectors, cells_per_clip, seed), desc="comparing", unit="cell"):
         within = find_edges(
             vectors.take(members), threshold, max_neighbors=max_neighbors, quiet=True
         )

@@ -15,12 +15,12 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.errors import InputError
 from ser_nsl.graph.store import EdgeStore
 from ser_nsl.graph.table import NO_EDGES, Edges, write_graph
 from ser_nsl.graph.vectors import Vectors, read_vectors
+from ser_nsl.pipeline.bars import Bar
 
 if TYPE_CHECKING:
     import neural_structured_learning as nsl
@@ -134,7 +134,7 @@ def _pairs_of_blocks(clips: int, *, quiet: bool = False) -> Iterator[tuple[slice
     """Yields all pairs of blocks that are to be compared, and shows the progress."""
     total = clips * (clips - 1) // 2
     hidden = {"disable": True} if quiet else {}  # disable=False would overrule TQDM_DISABLE
-    with tqdm(desc="comparing", total=total, unit="pair", unit_scale=True, **hidden) as bar:
+    with Bar(desc="comparing", total=total, unit="pair", unit_scale=True, **hidden) as bar:
         for rows, columns in itertools.combinations_with_replacement(blocks(clips), 2):
             yield rows, columns
             height, width = rows.stop - rows.start, columns.stop - columns.start

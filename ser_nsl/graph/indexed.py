@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import lazy_loader
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio.records import (
     LARGEST,
@@ -37,6 +36,7 @@ from ser_nsl.audio.records import (
 from ser_nsl.errors import InputError
 from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
 from ser_nsl.graph.table import Edges, number_edges
+from ser_nsl.pipeline.bars import Bar
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -143,7 +143,7 @@ def _write_logmels(
         for file, clips in zip(files, sizes, strict=True):
             header = {"descr": "<f4", "fortran_order": False, "shape": (clips, *logmel_shape)}
             np.lib.format.write_array_header_1_0(file, header)
-        bar = opened.enter_context(tqdm(total=len(shard_of), desc="packing", unit="clip"))
+        bar = opened.enter_context(Bar(total=len(shard_of), desc="packing", unit="clip"))
         start = 0
         for batch, logmels in read_logmels(features, logmel_shape):
             shards = shard_of[start : start + len(logmels)]

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.errors import InputError
 from ser_nsl.graph.exact import blocks, float32_slack, screened_cosines, true_entries
 from ser_nsl.graph.vectors import Vectors
+from ser_nsl.pipeline.bars import Bar
 
 _ALL = 10_000  # most clips of which all are used
 _SAMPLE = 1_000  # sample size for more clips than that
@@ -93,7 +93,7 @@ def _most_similar(vectors: Vectors, sample: np.ndarray, count: int) -> tuple[np.
     slack = float32_slack(vectors)
     sources, cosines = np.empty(0, int), np.empty(0)
     least = -1 - slack
-    for columns in tqdm(blocks(len(vectors)), desc="choosing a threshold", unit="block"):
+    for columns in Bar(blocks(len(vectors)), desc="choosing a threshold", unit="block"):
         product = screened_cosines(vectors, sample, columns)
         if count <= product.size:
             least = max(least, np.partition(product, -count, axis=None)[-count] - slack)

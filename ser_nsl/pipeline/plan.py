@@ -24,6 +24,7 @@ from ser_nsl.embeddings.center import center_embeddings, check_mix
 from ser_nsl.embeddings.fuse import fuse_embeddings
 from ser_nsl.embeddings.mfcc import extract_mfccs
 from ser_nsl.embeddings.probe import probe_embeddings
+from ser_nsl.evaluation.baseline import evaluate_baseline
 from ser_nsl.evaluation.model import evaluate
 from ser_nsl.export import export_tflite
 from ser_nsl.graph.build import build_graph
@@ -33,9 +34,10 @@ from ser_nsl.graph.select import select_edges
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.arms import ARMS, Arm, find_arm
 from ser_nsl.pipeline.experiment import Experiment, Run, Setup, SweepConfig
-from ser_nsl.pipeline.results import model_label
+from ser_nsl.pipeline.results import BASELINES, baseline_label, model_label
 from ser_nsl.pipeline.stage import Stage
 from ser_nsl.pipeline.steps import Step
+from ser_nsl.training.choose import choose_model
 from ser_nsl.training.pseudo_labels import pseudo_label
 from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.train import train_downstream
@@ -240,6 +242,16 @@ class Plan:
             compare_with=base,
         )
 
+    def baseline(self, kind: str, training: Training) -> Path:
+        """Scores of a linear classifier on embeddings as they are, `upstream` or `mfcc`."""
+        return self.add(
+            evaluate_baseline,
+            f"results/{baseline_label(kind)}.json",
+            embeddings=self.uncentered(kind),
+            manifest=self.manifest(),
+            **training.known_labels,
+        )
+
     def _clips(self, function: Stage, name: str, **settings: Any) -> Path:
         """Records of clips, made once for all folds: they depend on the fold in their splits only.
 
@@ -338,18 +350,22 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
         extract_features run/features
         extract_embeddings run/uncentered
     """
+    validates = experiment.training.keep == "best" or experiment.training.patience > 0
     transfers = any(ARMS[method].is_transfer for method in experiment.methods)
     plan = Plan(
         experiment,
         run,
         trained_upstream(experiment, run),
         centers=experiment.center is not None,
-        splits=_SPLITS if transfers else ("train",),
+        splits=_SPLITS if validates or transfers else ("train", "test"),
     )
     _plan_upstream(plan, experiment)
     plan.features()
     plan.centered("upstream")
-    plan.training_records(_training(experiment, "", "nsl", experiment.seeds[0]))
+    first = _training(experiment, "", "nsl", experiment.seeds[0])
+    plan.training_records(first)
+    for kind in BASELINES:
+        plan.baseline(kind, first)
     # Base first, to compare the others with.
     methods = sorted(experiment.methods, key=lambda method: method != "base")
     for network, seed in product(experiment.networks, experiment.seeds):
@@ -360,9 +376,10 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
             model = plan.model(training, f"models/{label}")
             scores = plan.scores(training, model, f"results/{label}.json", base)
             base = scores if method == "base" else base
-    exported = exported_model(experiment, run)
-    if exported is not None:
-        plan.add(export_tflite, "recogniser.tflite", model_dir=exported, manifest=plan.manifest())
+    candidates = exportable_models(experiment, run)
+    if candidates:
+        chosen = plan.add(choose_model, "chosen", models=candidates)
+        plan.add(export_tflite, "recogniser.tflite", model_dir=chosen, manifest=plan.manifest())
     return [*plan.steps.values()]
 
 
@@ -393,33 +410,22 @@ def trained_upstream(experiment: Experiment, run: Path) -> str:
     return experiment.upstream
 
 
-def released_method(experiment: Experiment) -> str | None:
-    """Returns the method of the models that go to devices, so that no score chooses it.
-
-    Args:
-        experiment: The experiment.
-
-    Returns:
-        `nsl` if it is among the methods, else `base`; None with neither, since the others need the
-        upstream on the device.
-    """
-    return next((name for name in ("nsl", "base") if name in experiment.methods), None)
-
-
-def exported_model(experiment: Experiment, run: Path) -> Path | None:
-    """Returns the model that becomes `recogniser.tflite`, so that no score chooses it.
+def exportable_models(experiment: Experiment, run: Path) -> tuple[Path, ...]:
+    """Returns the models of which the best validated one becomes `recogniser.tflite`.
 
     Args:
         experiment: The experiment.
         run: Folder of the run.
 
     Returns:
-        The model of `released_method`, first network and first seed; None where there is none.
+        Models of the methods base and nsl, base first, for each network and seed; none without
+        these methods, since the others need the upstream on the device.
     """
-    method = released_method(experiment)
-    if method is None:
-        return None
-    return run / "models" / model_label(experiment.networks[0], method, experiment.seeds[0])
+    methods = [method for method in ("base", "nsl") if method in experiment.methods]
+    return tuple(
+        run / "models" / model_label(*each)
+        for each in product(experiment.networks, methods, experiment.seeds)
+    )
 
 
 def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[int, Plan]:

@@ -1,12 +1,13 @@
 """Runs an experiment: all stages of its plan that are not up to date, then the report."""
 
+import json
 from pathlib import Path
 
 from tabulate import tabulate
 
 from ser_nsl.pipeline.experiment import Experiment
 from ser_nsl.pipeline.lock import locked
-from ser_nsl.pipeline.plan import check_corpus, exported_model, plan_run
+from ser_nsl.pipeline.plan import check_corpus, exportable_models, plan_run
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, result_table, summarize
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import Step, pending, run_steps
@@ -64,9 +65,11 @@ def _describe_plan(steps: list[Step], run: Path) -> str:
 def _describe_results(experiment: Experiment, run: Path) -> str:
     table = tabulate(result_table(summarize(run)), headers="keys", disable_numparse=True)
     lines = ["", f"{experiment.title}: test split", table, ""]
-    if exported_model(experiment, run) is not None:
+    if exportable_models(experiment, run):
         lines.append(f"recogniser  {run / 'recogniser.tflite'}")
     lines.append(f"report      {run / 'report' / 'report.html'}")
+    facts = json.loads((run / "report" / "metrics.json").read_text())
+    lines += [f"warning     {sentence}" for sentence in facts["trust"]["warnings"]]
     if experiment.caution:
         lines.append(f"note        {experiment.caution}")
     return "\n".join(lines)

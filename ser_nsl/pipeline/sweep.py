@@ -30,6 +30,7 @@ from ser_nsl.audio.records import UNLABELLED, read_labels
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.model import read_metrics
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.experiment import Run, SweepConfig, list_runs, load_sweep
 from ser_nsl.pipeline.lock import locked
 from ser_nsl.pipeline.plan import Plan, Training, check_corpus, plan_folds, sweep_training
@@ -116,7 +117,7 @@ def _run(
     _prepare(config, left, work)
     threads = max(1, (os.cpu_count() or 1) // workers)
     failed: list[tuple[Run, BaseException]] = []
-    with tqdm(total=len(left), desc="sweep", unit="run") as bar:
+    with Bar(total=len(left), desc="sweep", unit="run") as bar:
         for start in range(0, len(left), workers * _RUNS_A_PROCESS):
             batch = left[start : start + workers * _RUNS_A_PROCESS]
             for run, result in _run_in_processes(config, batch, work, workers, threads):
@@ -260,7 +261,7 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
             result["purity"] = _purity(plan, training)
         if run.test:
             plan.steps[scores].run()
-            result |= _by_speaker(read_metrics(scores), plan.features(), plan.manifest())
+            result |= _by_speaker(read_metrics(scores), plan.manifest())
     return result | {"seconds": round(time.monotonic() - start, 1)}
 
 
@@ -288,21 +289,18 @@ def _purity(plan: Plan, training: Training) -> float | None:
     return float((own == others)[counted].mean()) if counted.any() else None
 
 
-def _by_speaker(scores: dict[str, Any], features: Path, manifest: Path) -> dict[str, Any]:
-    from ser_nsl.evaluation.scores import score
+def _by_speaker(scores: dict[str, Any], manifest: Path) -> dict[str, Any]:
+    from ser_nsl.evaluation.scores import score_speakers
 
-    speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
-    classes = Description.load(features).classes
-    labels, ids_of = read_labels(features, "test"), defaultdict(list)
-    for utterance_id in scores["predictions"]:
-        ids_of[speakers[utterance_id]].append(utterance_id)
-    by_speaker = {}
-    for speaker, ids in sorted(ids_of.items()):
-        predicted = np.array([classes.index(scores["predictions"][each]) for each in ids])
-        result = score(np.array([labels[each] for each in ids]), predicted, classes)
-        by_speaker[speaker] = {name: result[name] for name in ("uar", "clips")}
+    clips = read_manifest(manifest).set_index("utterance_id")
+    by_speaker = score_speakers(scores["predictions"], clips, scores["classes"])
     names = ("uar", "accuracy", "clips", "classes", "confusion_matrix")
-    return {name: scores[name] for name in names} | {"speakers": by_speaker}
+    return {name: scores[name] for name in names} | {
+        "speakers": {
+            speaker: {name: own[name] for name in ("uar", "clips")}
+            for speaker, own in by_speaker.items()
+        }
+    }
 
 
 def _check_settings(config: SweepConfig, path: Path) -> None:

@@ -21,6 +21,7 @@ from ser_nsl.graph.statistics import GraphStatistics, graph_statistics, or_none,
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, read_scores, summarize
 from ser_nsl.pipeline.stage import read_record, require_record
+from ser_nsl.reports.trust import gather_trust
 
 _STAGES = (
     "make_synthetic_corpus",
@@ -37,6 +38,8 @@ _STAGES = (
     "pack_neighbors",
     "train_downstream",
     "evaluate",
+    "evaluate_baseline",
+    "choose_model",
     "export_tflite",
 )
 _EMBEDDINGS = {
@@ -71,13 +74,15 @@ def gather_facts(run: Path) -> dict[str, Any]:
     scores = {
         label: json.loads((run / "results" / f"{label}.json").read_text()) for label in labels
     }
+    results = summarize(run)
     return {
         "name": experiment.name,
         "title": experiment.title,
         "caution": experiment.caution,
         "command": repeat_command(experiment),
         "classes": scores[labels[0]]["classes"],
-        "results": summarize(run),
+        "results": results,
+        "trust": gather_trust(run, results),
         "confusion_matrices": {label: scores[label]["confusion_matrix"] for label in labels},
         "source": _describe_corpus(
             experiment.source, run / "source" / "manifest.csv", read=experiment.reads_source
@@ -87,7 +92,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
         "upstream": _describe_upstream(experiment, run / "upstream"),
         "graph": _describe_graph(experiment, run),
         "training": _describe_training(experiment, run, labels[0]),
-        "recogniser": _describe_recogniser(run / "recogniser.tflite"),
+        "recogniser": _describe_recogniser(run),
         "machine": describe_machine(),
         "stages": _read_seconds(run),
     }
@@ -153,7 +158,7 @@ def _describe_corpus(
     speakers = table[table["speaker"] != ""].groupby("split")["speaker"].nunique()
     record = read_record(manifest)
     return {
-        "corpus": corpus_title(config.corpus),
+        "corpus": config.name or corpus_title(config.corpus),
         "synthetic": config.synthetic is not None,
         "split": describe_split(config.split),
         "clips": {split: int((table["split"] == split).sum()) for split in SPLITS},
@@ -167,6 +172,7 @@ def _describe_corpus(
 def describe_split(config: SplitConfig) -> str:
     """Returns how speakers are divided, in words."""
     details = {
+        "balanced": f", seed {config.seed}",
         "speaker-independent": f", seed {config.seed}",
         "clips": f", seed {config.seed} (speakers unknown, so one may stand on both sides)",
         "leave-one-speaker-out": f", fold {config.fold}",
@@ -232,8 +238,9 @@ def _describe_training(experiment: Experiment, run: Path, label: str) -> dict[st
     return settings | {"ser_nsl": record["version"], "versions": record["versions"]}
 
 
-def _describe_recogniser(path: Path) -> dict[str, Any] | None:
+def _describe_recogniser(run: Path) -> dict[str, Any] | None:
     """Facts from the export, and its speed here; None if the run could export nothing."""
+    path = run / "recogniser.tflite"
     record = read_record(path)
     if record is None:
         return None
@@ -242,7 +249,7 @@ def _describe_recogniser(path: Path) -> dict[str, Any] | None:
     milliseconds = 1000 * _time_predictions(recognizer)
     runtime = recognizer.runtime.replace("_", "-")
     return record["counts"] | {
-        "model": Path(record["paths"]["model_dir"]).name,
+        "model": require_record(run / "chosen")["counts"]["model"],
         "labels": list(recognizer.labels),
         "clip_seconds": clip_seconds,
         "runtime": f"{runtime} {metadata.version(runtime)}",

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tqdm import tqdm
-
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import has_split
 from ser_nsl.audio.settings import FrontEndConfig
@@ -18,6 +16,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.networks import NETWORKS, NetworkName
 from ser_nsl.networks.lazy import tf
 from ser_nsl.networks.saved import save_model
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import read_record, stage
 from ser_nsl.training.devices import all_devices, check_shares
 from ser_nsl.training.schedule import learning_rate_schedule
@@ -190,7 +189,7 @@ def _count_neighbors(
             f"so there is nothing to learn from the graph; {advice}."
         )
     if most < asked:
-        tqdm.write(
+        Bar.write(
             f"max_neighbors: {asked} are asked for, but no clip has more than {most}; pack more, "
             "or lower the graph's threshold."
         )

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import lazy_loader
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches, window_starts
 from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, longest_training_clip, read_manifest
 from ser_nsl.errors import InputError, refuse
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.encoder import LEAST_SAMPLES, frame_features, hidden_states
 
@@ -115,12 +115,12 @@ def extract_embeddings(
     model, extractor = load_upstream(upstream, needs_head=layer is None)
     embedder = Embedder(model, extractor, window, layer=layer, batch_size=batch_size)
     if len(long):
-        tqdm.write(
+        Bar.write(
             f"{len(long)} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; "
             "their embedding is the mean over windows of this length"
         )
     counts: dict[str, int] = {}
-    with tqdm(total=len(table), desc="embedding", unit="clip") as bar:
+    with Bar(total=len(table), desc="embedding", unit="clip") as bar:
         for split in splits:
             clips = table[table["split"] == split]
             embed_split(clips, embedder, out, split, shards, bar)
@@ -213,7 +213,7 @@ class Embedder:
 
 
 def embed_split(
-    clips: pd.DataFrame, embedder: Embedder, out: Path, split: str, shards: int, bar: tqdm
+    clips: pd.DataFrame, embedder: Embedder, out: Path, split: str, shards: int, bar: Bar
 ) -> None:
     """Writes the records of a split, after those that a killed run has left.
 

@@ -70,7 +70,7 @@ def test_what_is_not_read_is_counted_and_named(corpus, out, capsys):
 
     assert made.counts["not_read"] == {".md": 1, "hidden folders": 1}
     assert made.counts["left_out"] == {"video": 1}
-    assert "1 .md, 1 hidden folders (first: README.md, .Trash-1000)" in capsys.readouterr().err
+    assert "1 .md, 1 hidden folders (first: README.md, .Trash-1000)" in capsys.readouterr().out
     assert len(read_manifest(out)) == 36
 
 

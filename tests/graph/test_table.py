@@ -99,7 +99,7 @@ def test_weights_that_do_not_pull_are_refused_in_training(weight, others, tmp_pa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b"a\tb\t0.5\n"), "compressed by gzip"),
+        (gzip.compress(b"a\tb\t0.5\n", mtime=0), "compressed by gzip"),
         ("a\tb\t0.5\n".encode("utf-8-sig"), "byte order mark"),
         ("a\tb\t0.5\n".encode("utf-16"), "UTF-16"),
         (None, "cannot be read .No such file"),

@@ -11,7 +11,7 @@ from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, Fold, Grid, list_runs
-from ser_nsl.pipeline.plan import exported_model, plan_folds, plan_run, sweep_training
+from ser_nsl.pipeline.plan import plan_folds, plan_run, sweep_training
 from ser_nsl.pipeline.run import run_pipeline
 from ser_nsl.pipeline.steps import Step
 from ser_nsl.pipeline.sweep import run_sweep, write_speakers
@@ -63,10 +63,23 @@ def test_run_in_its_order():
         *("source/manifest.csv", "target/audio", "target/manifest.csv"),
         "upstream/finetuned",
         *("features", "uncentered", "graph/graph.tsv", "training"),
+        *("uncentered_mfcc", "results/baseline-mfcc.json", "results/baseline-upstream.json"),
         *("models/cnn6-base-seed0", "results/cnn6-base-seed0.json"),
         *("models/cnn6-nsl-seed0", "results/cnn6-nsl-seed0.json"),
-        "recogniser.tflite",
+        *("chosen", "recogniser.tflite"),
     ]
+
+
+@pytest.mark.parametrize(("keep", "splits"), [("best", 3), ("last", 2)])
+def test_baselines_know_what_training_knows(keep, splits):
+    training = replace(TINY.training, keep=keep, label_share=0.5)
+    steps = planned(replace(TINY, training=training, seeds=(7,)))
+
+    for kind, embeddings in (("mfcc", "uncentered_mfcc"), ("upstream", "uncentered")):
+        arguments = steps[f"results/baseline-{kind}.json"].arguments
+        assert arguments["embeddings"] == Path("run") / embeddings
+        assert (arguments["label_share"], arguments["seed"]) == (0.5, 7)
+        assert len(steps[embeddings].arguments["splits"]) == splits
 
 
 def test_every_setting_of_a_corpus_is_passed_on():
@@ -159,20 +172,20 @@ def test_large_graph():
 @pytest.mark.parametrize(
     ("methods", "expected"),
     [
-        (("base", "nsl"), "cnn6-nsl-seed0"),
-        (("base", "add"), "cnn6-base-seed0"),
-        (("add", "max"), None),
+        (("nsl", "base"), ["cnn6-base-seed0", "cnn6-nsl-seed0"]),
+        (("base", "add"), ["cnn6-base-seed0"]),
+        (("add", "max"), []),
     ],
 )
 def test_exported_model_needs_no_upstream(methods, expected):
     experiment = replace(TINY, methods=methods)
-    found, export = exported_model(experiment, Path("run")), planned(experiment)
+    steps = planned(experiment)
 
-    assert (found and found.name) == expected
     if expected:
-        assert export["recogniser.tflite"].arguments["model_dir"] == found
+        assert [path.name for path in steps["chosen"].arguments["models"]] == expected
+        assert steps["recogniser.tflite"].arguments["model_dir"] == Path("run/chosen")
     else:
-        assert "recogniser.tflite" not in export
+        assert not {"chosen", "recogniser.tflite"} & steps.keys()
 
 
 def fold_steps(sweep, *arms: str, folds: tuple[int, ...] = (0,), **grid) -> dict[str, Step]:
