@@ -231,6 +231,9 @@ def check_networks(
 
 
 def _build(model: str, description: Description, transfer: str | None) -> tf.keras.Model:
+    # Layers get numbers in their names, which no earlier network of this process may change: a
+    # training that was killed must end with the same files.
+    tf.keras.backend.reset_uids()
     try:
         network = NETWORKS[model](description)
     except ValueError as error:  # a pooling layer cannot halve its input any more

@@ -103,6 +103,8 @@ def assert_same_weights(model, other):
 def assert_same_run(folder, other):
     assert (folder / "history.json").read_text() == (other / "history.json").read_text()
     assert_same_weights(load_model(folder)[0], load_model(other)[0])
+    for name in ("model.h5", "last.weights.h5", "history.json", "description.json"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def validation_loss(corpus, model) -> float:
