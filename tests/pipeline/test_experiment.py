@@ -295,3 +295,9 @@ def test_arms_with_a_share_of_wrong_edges():
     assert (arm.control, arm.purity) == ("oracle", 0.6)
     with pytest.raises(KeyError):
         find_arm("purity_101")
+
+
+def test_runs_of_a_sweep_have_the_name_that_a_corpus_was_given(tiny):
+    named = replace(tiny, target=replace(tiny.target, corpus="folder", name="calls"))
+
+    assert {run.corpus for run in list_runs(named)} == {"calls"}
