@@ -86,7 +86,7 @@ def release_recognisers(
     record = {
         "name": name,
         "version": model_version,
-        "corpus": corpus_title(experiment.target.corpus),
+        "corpus": experiment.target.name or corpus_title(experiment.target.corpus),
         "method": method,
         "files": files,
         "results": results,

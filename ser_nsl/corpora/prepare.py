@@ -219,10 +219,14 @@ def read_corpus(config: CorpusConfig) -> Reading:
         )
     doubts = changes + doubts + found.doubts(rows, audio_dir, is_table=table is not None)
     rows["corpus"] = name
-    rows["split"] = assign_splits(rows, described, config.split)
-    if config.split.method == "clips":  # the voices of all splits are the same
-        rows["speaker"] = ""
-    check_rows(rows, source=source)
+    try:
+        rows["split"] = assign_splits(rows, described, config.split)
+        if config.split.method == "clips":  # the voices of all splits are the same
+            rows["speaker"] = ""
+        check_rows(rows, source=source)
+    except InputError as error:
+        said = "; ".join([*found.describe(rows), *doubts[:1]])
+        raise InputError(f"{error} Found {len(rows):,} clips: {said}") from error
     return Reading(rows, source, left_out, not_read, unread, dropped, doubts)
 
 
@@ -289,7 +293,10 @@ def _rename(rows: pd.DataFrame, described: Corpus | None, config: CorpusConfig) 
     known = {names.get(name or "", name) for name in emotions}
     leave_out = [found.without_spare_spaces(name) for name in config.leave_out]
     _check_emotions("leave_out", leave_out, known)
-    return rows[~rows["emotion"].isin(leave_out)]
+    kept = rows[~rows["emotion"].isin(leave_out)]
+    if kept.empty and not rows.empty:
+        raise InputError(f"leave_out: {' '.join(leave_out)} leaves no clip; leave fewer out.")
+    return kept
 
 
 def _check_emotions(name: str, given: Collection[str], emotions: Collection[str | None]) -> None:

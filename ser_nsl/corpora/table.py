@@ -1,5 +1,6 @@
 """Clips without a description of their corpus: any folder, any table."""
 
+import csv
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
@@ -8,7 +9,7 @@ import pandas as pd
 
 from ser_nsl.corpora.description import Clip, named_groups
 from ser_nsl.corpora.manifest import COLUMNS, read_csv
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.settings import check
 
 _GIVEN = tuple(column for column in COLUMNS if column not in ("duration_seconds", "corpus"))
@@ -100,17 +101,19 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         raise InputError(
             f"columns: must be among {', '.join(_GIVEN)}; received {', '.join(unknown)}."
         )
-    separator = _separator(table)
+    header, separator = _header(table)
     rows = read_csv(table, separator)
-    header = [*rows]
+    if rows.empty:
+        raise InputError(f"{table}: holds no clip below its header, {', '.join(header)}.")
     own = {_plain(name): name for name in reversed(header)}
     names = {column: columns.get(column, own.get(_plain(column), column)) for column in _GIVEN}
     needed = dict.fromkeys([names["path"], names["emotion"], *columns.values()])
     missing = [name for name in needed if name not in rows]
-    likely = _likely_columns([name for name in header if name not in names.values()])
+    unread = _likely_columns([name for name in header if name not in names.values()])
+    likely = {column: name for column, name in unread.items() if names[column] not in rows}
     if missing:
-        absent = [column for column in _GIVEN if names[column] in missing]
-        pairs = [f"{column} {likely.get(column, 'COLUMN')}" for column in absent]
+        absent = {column: "COLUMN" for column in _GIVEN if names[column] in missing}
+        pairs = [f"{column} {name}" for column, name in (absent | likely).items()]
         raise InputError(
             f"{table}: column {', '.join(missing)} is missing; the file has {', '.join(header)} "
             f"({len(rows):,} rows, separated by {_SEPARATORS[separator]}). Say which to read: "
@@ -120,7 +123,6 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
     doubts = [
         f"{table}: column {name} is not read; if it is the {column}: --columns {column} {name}"
         for column, name in likely.items()
-        if column not in read
     ]
     if "utterance_id" not in read:
         read["utterance_id"] = [PurePath(path).with_suffix("").as_posix() for path in read["path"]]
@@ -130,11 +132,11 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
     return read[[column for column in _GIVEN if column in read]], doubts
 
 
-def _separator(table: str | PurePath) -> str:
-    """The separator that the header has most of."""
+def _header(table: str | PurePath) -> tuple[list[str], str]:
+    """Names of the columns, and the separator, which is what the header has most of."""
     try:
-        with Path(table).open(encoding="utf-8-sig") as file:
-            header = file.readline()
+        with Path(table).open(encoding="utf-8-sig", newline=None) as file:
+            line = file.readline()
     except UnicodeDecodeError as error:
         raise InputError(
             f"{table}: is not text in UTF-8 ({error.reason} at byte {error.start}); save it as "
@@ -142,7 +144,11 @@ def _separator(table: str | PurePath) -> str:
         ) from error
     except OSError as error:
         raise InputError(f"{table}: cannot be read ({error.strerror}).") from error
-    return max(_SEPARATORS, key=header.count)
+    separator = max(_SEPARATORS, key=line.count)
+    header = next(csv.reader([line], delimiter=separator), [])
+    twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
+    refuse(twice, f"{table}: columns are there twice", "Give each a name of its own.")
+    return header, separator
 
 
 def _plain(name: str) -> str:

@@ -305,12 +305,13 @@ def list_runs(config: SweepConfig, grids: Sequence[str] = ()) -> list[Run]:
 
 def _runs(config: SweepConfig, grid: Grid) -> Iterator[Run]:
     folds = grid.folds or range(len(config.folds))
+    corpus = config.target.name or config.target.corpus
     for seed, fold, share, network, arm in product(
         grid.seeds, folds, grid.label_shares, grid.networks, grid.arms
     ):
         graphs = product(grid.n, grid.alpha, grid.layers, grid.distances, grid.neighbors)
         for graph in graphs if find_arm(arm).has_graph else [WITHOUT_GRAPH]:
-            yield Run(config.target.corpus, fold, network, arm, *graph, share, seed, grid.test)
+            yield Run(corpus, fold, network, arm, *graph, share, seed, grid.test)
 
 
 def load_experiment(

@@ -69,7 +69,7 @@ def gather_sweep_facts(config: SweepConfig, results: Results) -> dict[str, Any]:
     sections = sorted(_sections(comparisons), key=lambda section: section.network != network)
     return {
         "config": config,
-        "corpus": corpus_title(config.target.corpus),
+        "corpus": config.target.name or corpus_title(config.target.corpus),
         "version": ser_nsl.__version__,
         "runs": len(results),
         "planned": len(planned),

@@ -437,6 +437,8 @@ def test_table_of_a_spreadsheet(separator, listed, out, capsys):
         ("path,emotion\na.wav,Wut über\n".encode("latin-1"), "UTF-8"),
         (b"path,emotion\na.wav,joy,007\n", "more cells than its header"),
         (b"", "CSV"),
+        (b"path,emotion\n", "holds no clip below its header, path, emotion"),
+        (b"path,emotion,emotion\na.wav,joy,x\n", "columns are there twice .*emotion"),
     ],
 )
 def test_table_that_is_no_table(content, rule, listed, out):
@@ -540,3 +542,12 @@ def test_real_emodb(shared_corpora, out):
         for split in ("train", "val", "test")
         for gender in ("female", "male")
     }
+
+
+def test_refused_split_says_what_was_found(folder, out):
+    arguments = {"corpus": "folder", "audio_dir": folder, "out": out}
+
+    with pytest.raises(InputError, match=r"speaker of every clip.* Found 12 clips: 2 emotions: "):
+        prepare_corpus(**arguments)
+    with pytest.raises(InputError, match="leave_out: Angry Happy leaves no clip"):
+        prepare_corpus(**arguments, leave_out=("Angry", "Happy"))

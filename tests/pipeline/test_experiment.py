@@ -329,3 +329,9 @@ def test_settings_that_are_no_mapping_are_an_error(tmp_path):
 
     with pytest.raises(InputError, match=r"mine\.yaml: "):
         load_experiment(str(tmp_path / "mine.yaml"))
+
+
+def test_runs_of_a_sweep_have_the_name_that_a_corpus_was_given(tiny):
+    named = replace(tiny, target=replace(tiny.target, corpus="folder", name="calls"))
+
+    assert {run.corpus for run in list_runs(named)} == {"calls"}
