@@ -53,6 +53,14 @@ def build_graph_from_config(
     Raises:
         InputError: If the threshold is not in -1 to 1, the embeddings are invalid (see
             `read_vectors`), or the graph cannot be written.
+
+    Example:
+        >>> import neural_structured_learning as nsl
+        >>> files = sorted(map(str, Path("embeddings").glob("train-*.tfrecord")))
+        >>> config = nsl.configs.GraphBuilderConfig(similarity_threshold=0.5)
+        >>> build_graph_from_config(files, "similar.tsv", config)
+        >>> len(Path("similar.tsv").read_text().splitlines()) > 0
+        True
     """
     config = graph_builder_config
     check_threshold(config.similarity_threshold)

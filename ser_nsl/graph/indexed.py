@@ -82,7 +82,7 @@ def write_indexed(
     shard_of = _in_turn(np.array([*labels.values()]) != UNLABELLED, shards)
     _write_logmels(features, [path.with_suffix(".npy") for path in paths], shard_of, logmel_shape)
     ids = sorted(labels)
-    edges = choose_neighbors(number_edges(graph, ids), max_neighbors)
+    edges = choose_neighbors(number_edges(graph, ids).both_ways(), max_neighbors)
     starts = np.searchsorted(edges.sources, np.arange(len(ids) + 1, dtype=np.int32))
     slices = dict(zip(ids, map(slice, starts[:-1], starts[1:]), strict=True))
     by_shard = np.array([*labels], object)[np.argsort(shard_of, kind="stable")].tolist()
@@ -103,21 +103,19 @@ def write_indexed(
 def choose_neighbors(edges: Edges, count: int) -> Edges:
     """Chooses the neighbours that `nsl.tools.pack_nbrs` chooses.
 
-    An edge counts in both directions; of several between two clips, the one with the largest
-    weight counts.
+    Of several edges from one clip to another, the one with the largest weight counts.
 
     Args:
-        edges: Edges between clips.
+        edges: Edges to the clips that may be chosen.
         count: Most neighbours of a clip: those of the largest weights, and of equal weights those
             with the last ids.
 
     Returns:
         Edges sorted by source, the nearest neighbour first.
     """
-    edges = edges.both_ways()
     edges = edges[np.lexsort((-edges.weights, edges.targets, edges.sources))]
-    repeated = (np.diff(edges.sources) == 0) & (np.diff(edges.targets) == 0)
-    edges = edges[np.flatnonzero(np.append(True, ~repeated))]
+    is_new = (np.diff(edges.sources, prepend=-1) != 0) | (np.diff(edges.targets, prepend=-1) != 0)
+    edges = edges[is_new]
     # Not `Edges.nearest`, which rounds weights as our builders write them; others may not.
     edges = edges[np.lexsort((-edges.targets, -edges.weights, edges.sources))]
     ranks = np.arange(len(edges)) - np.searchsorted(edges.sources, edges.sources)

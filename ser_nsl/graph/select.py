@@ -94,7 +94,7 @@ def _check_any(kept: np.ndarray, counts: Mapping[str, int], graph: Path) -> None
 
 def _are_nearest(edges: Edges, count: int) -> np.ndarray:
     """Returns which edges lead to one of the nearest clips of either end."""
-    return np.isin(edges.numbers(), choose_neighbors(edges, count).numbers())
+    return np.isin(edges.numbers(), choose_neighbors(edges.both_ways(), count).numbers())
 
 
 def _write_lines(graph: Path, places: np.ndarray, out: Path) -> None:
