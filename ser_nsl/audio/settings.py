@@ -46,10 +46,13 @@ class FrontEndConfig:
         check(rising, "low_hz, high_hz", "rising and at most half the sample rate", (low, high))
 
     def clip_samples(self, seconds: float) -> int:
-        """Returns the length of clips in samples.
+        """Converts the length of clips.
 
         Args:
             seconds: Length of clips in seconds.
+
+        Returns:
+            The length in samples.
 
         Raises:
             InputError: If that is less than one window, or more than an hour.

@@ -49,6 +49,7 @@ def evaluate_baseline(
             emotions have labels in training, or the embeddings cannot be read.
 
     Example:
+        >>> from ser_nsl.embeddings import extract_mfccs
         >>> mfccs = extract_mfccs(manifest=Path("manifest.csv"), out=Path("mfccs"),
         ...     splits=("train", "val", "test"))
         >>> made = evaluate_baseline(embeddings=Path("mfccs"), manifest=Path("manifest.csv"),

@@ -26,6 +26,7 @@ def choose_model(*, models: tuple[Path, ...], out: Path) -> Mapping[str, Any]:
         InputError: If no model is given, or one was not made by `train_downstream`.
 
     Example:
+        >>> from ser_nsl.training import TrainingConfig, train_downstream
         >>> for epochs in (1, 2):
         ...     trained = train_downstream(features=Path("features"), model="cnn6", method="base",
         ...         training=TrainingConfig(epochs=epochs), out=Path(f"trained{epochs}"))

@@ -76,7 +76,9 @@ def arguments(tmp_path, monkeypatch, broken_bounds) -> dict:
         (tmp_path / f"{split}.wav").touch()
         lines.append(f"{split},{split}.wav,{split},female,angry,{split},0.5,tiny")
     (run / "target" / "manifest.csv").write_text("\n".join(lines) + "\n")
-    record = {"paths": {"audio_dir": str(tmp_path)}}
+    record = {"stage": "prepare_corpus", "seconds": 1.0}
+    record |= {"paths": {"audio_dir": str(tmp_path)}, "inputs": {"audio_dir": "a hash"}}
+    record |= {"settings": {}, "versions": {}, "counts": {}}
     (run / "target" / "manifest.csv.stage.json").write_text(json.dumps(record))
     rows = [
         {

@@ -115,13 +115,17 @@ def test_subclassed_network(arguments, description):
 
 def test_file_that_differs_from_keras_is_refused(arguments, convert_to, other_flatbuffer):
     arguments["out"].write_text("former")
+    record = arguments["out"].with_name("recogniser.tflite.stage.json")
+    record.write_text('{"stage": "export_tflite"}')
     convert_to(other_flatbuffer)
 
     with pytest.raises(InputError, match=r"as float32, .* allowed is 0\.0001.*--force"):
         export_tflite(**arguments)
 
     assert arguments["out"].read_text() == "former"
-    assert [path.name for path in arguments["out"].parent.glob("*re*")] == ["recogniser.tflite"]
+    assert [path.name for path in arguments["out"].parent.glob("*re*.tflite")] == [
+        "recogniser.tflite"
+    ]
 
 
 def test_file_that_differs_can_be_forced(arguments, convert_to, other_flatbuffer):

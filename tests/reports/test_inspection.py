@@ -85,7 +85,8 @@ def write_inputs(folder: Path, rows=ROWS, edges=EDGES, *, vectors=None, splits=N
     if splits is not None:
         settings = {"builder": "auto", "similarity_threshold": "auto", "splits": splits}
         counts = {"builder": "exact", "similarity_threshold": 0.51234567}
-        record = {"stage": "build_graph", "settings": settings, "counts": counts}
+        record = {"stage": "build_graph", "settings": settings, "counts": counts, "seconds": 1.0}
+        record |= {"inputs": {}, "paths": {}, "versions": {}}
         (folder / "graph.tsv.stage.json").write_text(json.dumps(record))
     return {
         "graph": folder / "graph.tsv",

@@ -17,7 +17,8 @@ def model(tmp_path):
         (folder / "model.h5").write_text(name)
         history = [{"loss": 1.0} | ({} if u is None else {"val_uar": u}) for u in uar]
         (folder / "history.json").write_text(json.dumps(history))
-        record = {"stage": "train_downstream", "counts": {"kept_epoch": kept}}
+        record = {"stage": "train_downstream", "counts": {"kept_epoch": kept}, "seconds": 1.0}
+        record |= {name: {} for name in ("settings", "inputs", "paths", "versions")}
         (folder / "stage.json").write_text(json.dumps(record))
         return folder
 
