@@ -14,7 +14,7 @@ from ser_nsl.corpora.description import Corpus, lists_known_corpora, load_corpus
 from ser_nsl.corpora.manifest import check_ids, check_manifest, write_manifest
 from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.corpora.splits import assign_splits
-from ser_nsl.corpora.table import find_speakers, read_folder_name, read_table
+from ser_nsl.corpora.table import check_name, find_speakers, read_folder_name, read_table
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
 
@@ -137,6 +137,7 @@ def _read_names(
             continue
         relative = PurePath(path.relative_to(audio_dir))
         try:
+            check_name(relative)
             clip = corpus.read(relative, emotions) if corpus else read_folder_name(relative)
         except InputError as error:
             dropped.append(str(error))

@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -425,3 +426,12 @@ def test_real_emodb(shared_corpora, out):
         for split in ("train", "val", "test")
         for gender in ("female", "male")
     }
+
+
+def test_names_that_are_no_text_are_named(tmp_path):
+    folder = tmp_path / "audio" / "anger"
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"")
+
+    with pytest.raises(InputError, match=r"b'anger/caf\\xe9\.wav': is not UTF-8; rename"):
+        prepare_corpus(corpus="folder", audio_dir=tmp_path / "audio", out=tmp_path / "out.csv")
