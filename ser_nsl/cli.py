@@ -7,6 +7,7 @@ imports nothing, and `ser-nsl COMMAND --help` no TensorFlow.
 
 import importlib
 import inspect
+import io
 import os
 import re
 import sys
@@ -180,6 +181,8 @@ def run_function(
         print("stopped; earlier outputs are untouched, the same command goes on", file=sys.stderr)
         sys.exit(130)
     if result is not None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
         print(result)
 
 

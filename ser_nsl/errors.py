@@ -13,6 +13,7 @@ _LIMITS = {
     "disk, raise the limit, or make more and smaller files",
     errno.EMFILE: "more files would be open than `ulimit -n` allows; raise the limit, or make "
     "fewer files",
+    errno.ENAMETOOLONG: "a name is longer than the disk allows; shorten it",
     errno.ENFILE: "more files would be open than the system allows; end other programs",
 }
 

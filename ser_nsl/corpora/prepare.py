@@ -17,7 +17,7 @@ from ser_nsl.corpora.description import Corpus, known_corpora, lists_known_corpo
 from ser_nsl.corpora.manifest import check_ids, check_manifest, check_rows, write_manifest
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.splits import assign_splits, describe_splits
-from ser_nsl.corpora.table import find_speakers, read_folder_name, read_table
+from ser_nsl.corpora.table import check_name, find_speakers, read_folder_name, read_table
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
@@ -265,6 +265,7 @@ def _read_names(
     for path in clips:
         relative = PurePath(path.relative_to(audio_dir))
         try:
+            check_name(relative)
             clip = corpus.read(relative, emotions) if corpus else read_folder_name(relative)
         except InputError as error:
             dropped.append(str(error))

@@ -1,6 +1,7 @@
 """Clips without a description of their corpus: any folder, any table."""
 
 import csv
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
@@ -44,6 +45,21 @@ def read_folder_name(path: PurePath) -> Clip:
         raise InputError(f"{path}: clips must lie at EMOTION/FILE or EMOTION/SPEAKER/FILE.")
     speaker = path.parts[1] if len(path.parts) == 3 else ""
     return Clip(path.with_suffix("").as_posix(), speaker, "", path.parts[0])
+
+
+def check_name(path: PurePath) -> None:
+    """Refuses a file name that is no text, which neither a manifest nor records can hold.
+
+    Args:
+        path: Path of a clip.
+
+    Raises:
+        InputError: If it is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{os.fsencode(path)!r}: is not UTF-8; rename the file.") from error
 
 
 def find_speakers(paths: pd.Series, pattern: str) -> pd.Series:

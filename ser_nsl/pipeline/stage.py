@@ -8,6 +8,7 @@ temporary folder of its killed or failed run again, as long as settings, inputs 
 the same.
 """
 
+import errno
 import functools
 import hashlib
 import inspect
@@ -135,10 +136,11 @@ def stage(
             bound.apply_defaults()
             _make_paths(bound)
             out = Path(bound.arguments["out"])
-            with ExitStack() as held:
+            with _limits_named(out), ExitStack() as held:
                 with _writable(out):
                     place = out.resolve()  # gives `.` a name, and leaves a link where it is
-                    _check_apart(place, bound.arguments, inputs)
+                _check_apart(place, bound.arguments, inputs)
+                with _writable(out):
                     held.enter_context(locked(place))
                     restore_folder(place)
                     _check_replaceable(place, function.__name__, makes)
@@ -159,11 +161,6 @@ def stage(
                         "seconds": seconds,
                     }
                     _publish(partial, place, record, makes)
-                except Exception as error:
-                    limit = limit_reached(error)
-                    if limit and not isinstance(error, InputError):
-                        raise InputError(f"{out}: {limit}.") from error
-                    raise
                 finally:
                     if not (resumes and _holds_work(partial)):
                         _remove(partial)
@@ -450,6 +447,22 @@ def _sizes(folder: Path) -> dict[str, int]:
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     sizes.pop("stage.json", None)
     return sizes
+
+
+@contextmanager
+def _limits_named(out: Path) -> Iterator[None]:
+    """Turns errors from limits of the disk or the system into one that says which."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        limit = limit_reached(error)
+        if not limit:
+            raise
+        too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        name = getattr(error, "filename", out) if too_long else out
+        raise InputError(f"{name}: {limit}.") from error
 
 
 @contextmanager

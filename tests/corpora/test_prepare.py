@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -551,3 +552,12 @@ def test_refused_split_says_what_was_found(folder, out):
         prepare_corpus(**arguments)
     with pytest.raises(InputError, match="leave_out: Angry Happy leaves no clip"):
         prepare_corpus(**arguments, leave_out=("Angry", "Happy"))
+
+
+def test_names_that_are_no_text_are_named(tmp_path):
+    folder = tmp_path / "audio" / "anger"
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"")
+
+    with pytest.raises(InputError, match=r"b'anger/caf\\xe9\.wav': is not UTF-8; rename"):
+        prepare_corpus(corpus="folder", audio_dir=tmp_path / "audio", out=tmp_path / "out.csv")

@@ -274,3 +274,22 @@ def test_limits_of_files_are_named(limit, tmp_path):
     assert f"InputError: {tmp_path / 'out'}: " in done.stderr.splitlines()[-1]
     assert word in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["source", "out", "lists"])
+def test_names_that_are_too_long_are_named(name, source, tmp_path):
+    given = {"source": source, "out": tmp_path / "loud.txt"}
+    long = tmp_path / f"{300 * 'x'}.yaml"
+    given |= {"style": Style(lists=long)} if name == "lists" else {name: long}
+
+    with pytest.raises(InputError, match=r"xxx\.yaml.*([Ff]ile name too long|a name is longer)"):
+        shout(**given)
+
+
+def test_inputs_may_have_names_that_are_no_text(tmp_path):
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / os.fsdecode(b"caf\xe9.txt")).write_text("a")
+    arguments = {"folder": tmp_path / "given", "out": tmp_path / os.fsdecode(b"\xe9")}
+    collect(**arguments)
+
+    assert is_current(collect, arguments)
