@@ -5,6 +5,7 @@ structure of WAV, AIFF, NIST, Ogg and MP3 is walked from end to end, without dec
 """
 
 import functools
+import itertools
 import math
 import re
 import zlib
@@ -14,7 +15,9 @@ _FORMS: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "bi
 _SOUND_CHUNKS = (b"data", b"SSND", b"BODY")  # of WAV, AIFF and 8SVX
 _NEVER_WRITTEN = (0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)  # by recorders that could not go back
 _NEVER_REACHED = 0x7FFFF000  # what sox and others write first, in both of the sizes
+_EQUAL_FRAMES = (1, 3, 6, 7, 0xFFFE)  # PCM, float, A-law, mu-law, and those with a channel mask
 _MP3_IN_WAV = 0x55
+_JOINED = "holds several recordings, one after the other; split it"
 
 _OGG_HEADER_BYTES = 27  # the last of them is the number of segments
 _FIRST_PAGE, _LAST_PAGE = 2, 4
@@ -27,6 +30,7 @@ _KILOBITS = (
 )
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _MPEG_1, _LAYER_3, _MONO = 3, 1, 3
+_LAYER_3_SYNC = rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"
 _SAME_STREAM = 0xFFFE0C00  # sync, version, layer and rate of a frame header
 _BITRATE = 0xF000
 _COUNT_BITRATE = 9  # long enough for the frame that counts the others
@@ -55,6 +59,8 @@ def check_structure(data: bytes) -> bytes:
     if data[:7] == b"NIST_1A":
         _check_sphere(data)
         return data
+    if data[:4] == b"fLaC" and b"fLaC" in data[4:]:
+        raise DamagedError(_JOINED)
     if data[:4] == b"OggS":
         _check_pages(data)
         return data
@@ -79,6 +85,7 @@ def _check_chunks(data: bytes, order: Literal["little", "big"]) -> bytes:
     while data[at : at + 4] not in _SOUND_CHUNKS and is_chunk(at):
         if data[at : at + 4] == b"fmt ":
             codec = int.from_bytes(data[at + 8 : at + 10], order)
+            _check_format(data[at + 8 : at + 24], order)
         at += 8 + size(at) + size(at) % 2
     if data[at : at + 4] not in _SOUND_CHUNKS:
         return data  # libsndfile says what is missing
@@ -93,8 +100,28 @@ def _check_chunks(data: bytes, order: Literal["little", "big"]) -> bytes:
             filled = [data[:4], (len(data) - 8).to_bytes(4, order), data[8 : at + 4]]
             data = b"".join([*filled, held.to_bytes(4, order), data[start:]])
     else:
-        _check_rest(data[: size(0) + 8], start + counted)
+        end = size(0) + 8
+        _check_rest(data[:end], start + counted)
+        if data[end : end + 4] in _FORMS:
+            raise DamagedError(_JOINED)
     return _check_frames(data[start : start + size(at)]) if codec == _MP3_IN_WAV else data
+
+
+def _check_format(fields: bytes, order: Literal["little", "big"]) -> None:
+    """Checks that the rates and widths of WAV without blocks agree."""
+    sizes = (2, 2, 4, 4, 2, 2)
+    ends = itertools.accumulate(sizes)
+    codec, channels, rate, bytes_a_second, frame, bits = (
+        int.from_bytes(fields[end - size : end], order)
+        for size, end in zip(sizes, ends, strict=True)
+    )
+    if codec not in _EQUAL_FRAMES or not channels:
+        return
+    if frame * 8 < channels * bits or bytes_a_second not in (0, rate * frame):
+        raise DamagedError(
+            f"has a damaged header ({channels} channels of {bits} bits at {rate} Hz are not "
+            f"{bytes_a_second} bytes a second)"
+        )
 
 
 def _check_rest(data: bytes, end: int) -> None:
@@ -127,7 +154,7 @@ def _check_pages(data: bytes) -> None:
         flags, stream, page = header[5], header[14:18], int.from_bytes(header[18:22], "little")
         if flags & _FIRST_PAGE:
             if pages and not unfinished:
-                raise DamagedError("holds several recordings, one after the other; split it")
+                raise DamagedError(_JOINED)
             unfinished.add(stream)
         elif page != pages.get(stream, -1) + 1:
             raise DamagedError(f"lacks a part of its sound (before page {page})")
@@ -169,7 +196,7 @@ def _check_frames(data: bytes) -> bytes:
     rest = data[at:]
     if 0 < len(rest) < 4 and rest[0] == 0xFF:
         raise DamagedError("is cut off in the middle of an MP3 frame")
-    if _holds_frames(rest, header):
+    if _holds_frames(rest):
         raise DamagedError(f"is damaged in the middle (at byte {at}, which begins no MP3 frame)")
     tag = re.search(rb"(?:Xing|Info)(....)(....)|VBRI.{10}(....)", data[first : first + 64], re.S)
     if tag is None:
@@ -215,17 +242,13 @@ def _frame_length(data: bytes, at: int) -> int:
     return words * kilobits // _RATES[version][rate] + padding
 
 
-def _holds_frames(data: bytes, header: int) -> bool:
-    """Returns whether two MP3 frames of a stream follow each other somewhere."""
-    start = header.to_bytes(4, "big")[:2]
-    pattern = b"|".join(re.escape(start[:1] + bytes([start[1] & 0xFE | crc])) for crc in (0, 1))
-    for match in re.finditer(pattern, data):
+def _holds_frames(data: bytes) -> bool:
+    """Returns whether two MP3 frames of one stream follow each other somewhere."""
+    for match in re.finditer(_LAYER_3_SYNC, data):
         at = match.start()
         following = at + _frame_length(data, at)
-        if following > at and all(
-            _frame_length(data, place) and not (_header(data, place) ^ header) & _SAME_STREAM
-            for place in (at, following)
-        ):
+        of_one_stream = not (_header(data, at) ^ _header(data, following)) & _SAME_STREAM
+        if following > at and of_one_stream and _frame_length(data, following):
             return True
     return False
 

@@ -116,6 +116,12 @@ def read_manifest(path: Path) -> pd.DataFrame:
             f"{path}: column {', '.join(missing)} is missing; a manifest has the columns "
             f"{', '.join(COLUMNS)}."
         )
+    lines = table.index[table.isna().any(axis=1)] + 2  # after the header, and counted from 1
+    if len(lines) or not Path(path).read_bytes().endswith(b"\n"):
+        raise InputError(
+            f"{path}: is cut off, or a line is broken ({lines[0] if len(lines) else 'the last'}); "
+            "prepare the corpus again."
+        )
     try:
         table["duration_seconds"] = table["duration_seconds"].astype(float)
     except ValueError as error:
@@ -279,14 +285,21 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
             )
         audio_dir = Path(record["paths"]["audio_dir"])
     paths = [Path(audio_dir) / path for path in table["path"]]
-    missing = [str(path) for path in paths if not path.is_file()]
+    missing = [str(path) for path in paths if not _is_file(path)]
     _refuse(missing, manifest, f"files are missing below {audio_dir} (restore or pass --audio-dir)")
     return paths
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def _refuse(offenders: Iterable[str], source: Path, rule: str) -> None:
     """Raises with the first three offenders, if there are any."""
-    offenders = list(offenders)
+    offenders = list(map(str, offenders))
     if offenders:
         first = ", ".join(offenders[:3])
         raise InputError(f"{source}: {rule} ({len(offenders)}; first: {first}).")

@@ -140,6 +140,8 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         f"{table}: column {name} is not read; if it is the {column}: --columns {column} {name}"
         for column, name in likely.items()
     ]
+    nameless = [line for line, path in enumerate(read["path"], 2) if not PurePath(str(path)).name]
+    refuse(nameless, f"{table}: rows have no path of a clip; lines", "Complete or remove them.")
     if "utterance_id" not in read:
         read["utterance_id"] = [PurePath(path).with_suffix("").as_posix() for path in read["path"]]
     for column in ("speaker", "gender"):

@@ -87,6 +87,21 @@ def test_sizes_that_contradict_the_file_are_told(sizes, found, decoded):
     assert found in refusal(decoded, with_sizes(*sizes))
 
 
+@pytest.mark.parametrize(("place", "size"), [(24, 4), (28, 4), (22, 2), (34, 2)])
+def test_header_that_contradicts_itself_is_told(place, size, decoded):
+    for subtype in ("PCM_16", "FLOAT", "ULAW"):
+        clip = bytearray(encoded("WAV", subtype))
+        value = int.from_bytes(clip[place : place + size], "little")
+        clip[place : place + size] = (value * 2).to_bytes(size, "little")
+
+        assert "damaged header" in refusal(decoded, bytes(clip))
+
+
+@pytest.mark.parametrize("form", ["WAV", "AIFF", "FLAC"])
+def test_recordings_one_after_the_other_are_told(form, decoded):
+    assert "several recordings" in refusal(decoded, 2 * encoded(form))
+
+
 def test_a_chunk_after_the_sound_is_no_sound(decoded):
     info = (
         b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf58.29.100\0"
@@ -181,6 +196,7 @@ def test_mp3_with_a_hole_or_joined_from_two_is_told(decoded):
     clip = variable_mp3()
 
     assert "damaged" in refusal(decoded, clip[:3000] + clip[3100:])
+    assert "damaged" in refusal(decoded, clip[:2] + bytes([clip[2] ^ 0x04]) + clip[3:])  # its rate
     assert "joined" in refusal(decoded, clip + clip)
 
 
