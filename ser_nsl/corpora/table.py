@@ -7,7 +7,7 @@ import pandas as pd
 
 from ser_nsl.corpora.description import Clip, named_groups
 from ser_nsl.corpora.manifest import COLUMNS, read_csv
-from ser_nsl.errors import InputError, refuse
+from ser_nsl.errors import InputError
 from ser_nsl.pipeline.settings import check
 
 _GIVEN = tuple(column for column in COLUMNS if column not in ("duration_seconds", "corpus"))
@@ -92,11 +92,15 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> pd.DataFram
             "Say which to read: --columns path FILE emotion LABEL."
         )
     read = pd.DataFrame({ours: rows[name] for ours, name in names.items() if name in rows})
-    nameless = [line for line, path in enumerate(read["path"], 2) if not PurePath(str(path)).name]
-    refuse(nameless, f"{table}: rows have no path of a clip; lines", "Complete or remove them.")
     if "utterance_id" not in read:
-        read["utterance_id"] = [PurePath(path).with_suffix("").as_posix() for path in read["path"]]
+        read["utterance_id"] = [_without_suffix(path) for path in read["path"]]
     for column in ("speaker", "gender"):
         if column not in read:
             read[column] = ""
     return read[[column for column in _GIVEN if column in read]]
+
+
+def _without_suffix(path: object) -> str:
+    """Returns a clip's path without suffix; cells without a path are refused with the audio."""
+    clip = PurePath(str(path))
+    return (clip.parent / clip.stem).as_posix()
