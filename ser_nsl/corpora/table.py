@@ -140,10 +140,8 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         f"{table}: column {name} is not read; if it is the {column}: --columns {column} {name}"
         for column, name in likely.items()
     ]
-    nameless = [line for line, path in enumerate(read["path"], 2) if not PurePath(str(path)).name]
-    refuse(nameless, f"{table}: rows have no path of a clip; lines", "Complete or remove them.")
     if "utterance_id" not in read:
-        read["utterance_id"] = [PurePath(path).with_suffix("").as_posix() for path in read["path"]]
+        read["utterance_id"] = [_without_suffix(path) for path in read["path"]]
     for column in ("speaker", "gender"):
         if column not in read:
             read[column] = ""
@@ -181,3 +179,9 @@ def _likely_columns(names: Iterable[str]) -> dict[str, str]:
             if _plain(name) in others.split():
                 likely.setdefault(column, name)
     return likely
+
+
+def _without_suffix(path: object) -> str:
+    """Returns a clip's path without suffix; cells without a path are refused with the audio."""
+    clip = PurePath(str(path))
+    return (clip.parent / clip.stem).as_posix()

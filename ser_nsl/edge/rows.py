@@ -54,12 +54,12 @@ def as_csv(rows: Iterable[Row], title: str) -> Iterator[str]:
     """
     for number, (key, probabilities) in enumerate(rows):
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text, lineterminator="\r\n")  # so that both are quoted within
         if number == 0:
             writer.writerow([title, "emotion", *map(harmless, probabilities)])
         emotion, shares = harmless(_top(probabilities)), _rounded(probabilities).values()
         writer.writerow([harmless(key) if isinstance(key, str) else key, emotion, *shares])
-        yield text.getvalue().removesuffix("\n")
+        yield text.getvalue().removesuffix("\r\n").replace("\r\n", "\n")
 
 
 def harmless(cell: str) -> str:

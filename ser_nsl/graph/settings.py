@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from ser_nsl.pipeline.settings import check
+from ser_nsl.pipeline.settings import MOST, check
 
 __all__ = ["Builder", "GraphConfig"]
 
@@ -73,7 +73,8 @@ class GraphConfig:
         check(self.packing in packings, "packing", f"one of {packings}", self.packing)
         check(self.lsh_splits >= 0, "lsh_splits", "0 or more", self.lsh_splits)
         check(self.lsh_rounds > 0, "lsh_rounds", "at least 1", self.lsh_rounds)
-        check(self.max_neighbors > 0, "max_neighbors", "at least 1", self.max_neighbors)
+        neighbors = self.max_neighbors
+        check(0 < neighbors <= MOST, "max_neighbors", f"1 to {MOST}", neighbors)
 
     @property
     def building(self) -> dict[str, Any]:

@@ -17,6 +17,9 @@ Settings = TypeVar("Settings")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 """Precisions of training, as Keras names them."""
 
+MOST = 1_000_000
+"""More epochs, clips a step or neighbours are a slip of the hand."""
+
 
 def check(holds: bool, name: str, rule: str, value: object) -> None:
     """Refuses a setting that breaks a rule.
