@@ -141,12 +141,12 @@ def test_damaged_file_is_refused_and_earlier_output_stays(beam_here, write_embed
     shard = max(embeddings.iterdir())
     shard.write_bytes(shard.read_bytes()[:-1])
     out.mkdir()
-    (out / "stage.json").write_text("{}")
+    (out / "stage.json").write_text('{"stage": "beam_graph"}')
 
     with pytest.raises(InputError, match="damaged.*'embeddings/read"):
         beam_here(embeddings=embeddings, out=out, similarity_threshold=0.9, shards=1)
 
-    assert [path.read_text() for path in out.iterdir()] == ["{}"]
+    assert [path.read_text() for path in out.iterdir()] == ['{"stage": "beam_graph"}']
     assert {path.name for path in tmp_path.iterdir()} == {"embeddings", "out"}
 
 

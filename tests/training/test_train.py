@@ -389,7 +389,7 @@ def test_records_of_other_features_are_refused(corpus, tmp_path):
 def test_runaway_loss_leaves_the_earlier_model(corpus, tmp_path):
     out = tmp_path / "model"
     out.mkdir()
-    (out / "stage.json").write_text("{}")
+    (out / "stage.json").write_text('{"stage": "train_downstream"}')
     (out / "model.h5").write_bytes(b"earlier")
     jump = {"boundaries": [STEPS], "values": [0.001, 1e30]}
     training = replace(
