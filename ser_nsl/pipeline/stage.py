@@ -254,14 +254,13 @@ def _parse(text: bytes) -> Any:
 
 
 def _whole(record: Any) -> dict[str, Any] | None:
-    """A record that has everything that one must have; None for any other."""
-    tables = ("settings", "inputs", "paths", "versions", "counts")
-    if not isinstance(record, dict) or not isinstance(record.get("stage"), str):
+    """A record with every table that one has, empty where it is missing; None for anything else."""
+    tables = ("settings", "inputs", "paths", "files", "versions", "counts")
+    if not isinstance(record, dict) or not all(
+        isinstance(record.get(name, {}), dict) for name in tables
+    ):
         return None
-    if not all(isinstance(record.get(name), dict) for name in tables):
-        return None
-    known = record["paths"].keys() <= record["inputs"].keys()
-    return record if known and isinstance(record.get("seconds"), int | float) else None
+    return {name: {} for name in tables if name != "files"} | record
 
 
 def check_whole(path: Path) -> None:
@@ -321,11 +320,11 @@ def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if record is not None:
         yield out, record
         for argument, paths in record["paths"].items():
-            hashes = record["inputs"][argument]
-            pairs = [(paths, hashes)] if isinstance(paths, str) else zip(paths, hashes, strict=True)
-            for path, former in pairs:
+            hashes = record["inputs"].get(argument)
+            several = zip(paths, hashes or repeat(None), strict=False)
+            for path, former in [(paths, hashes)] if isinstance(paths, str) else several:
                 known = read_record(Path(path)) is not None and Path(path).exists()
-                if known and _hash(Path(path), argument) != former:
+                if known and former and _hash(Path(path), argument) != former:
                     raise InputError(
                         f"{path}: was made again after {out} was made from it; make {out} again."
                     )
@@ -588,8 +587,8 @@ def _publish(partial: Path, out: Path, record: Mapping[str, Any], makes: str) ->
     whole, begun = (out.with_name(f".{out.name}.{name}") for name in ("record", "begun"))
     try:
         whole.write_text(text)
-        begun.write_text(json.dumps({"stage": record["stage"]}))
-        # From here on no record vouches for another file; this one still says who made it.
+        # From here on no record vouches for another file: this one, cut off, says who made it.
+        begun.write_text(json.dumps({"stage": record["stage"]}).rstrip("}"))
         begun.replace(beside)
         partial.replace(out)
         whole.replace(beside)

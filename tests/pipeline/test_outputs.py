@@ -122,7 +122,8 @@ def test_pipes_and_devices_are_neither_output_nor_input(source, tmp_path):
         lambda text: text[:5],
         lambda text: "",
         lambda text: json.dumps(json.loads(text) | {"counts": [1]}),
-        lambda text: json.dumps({"stage": "collect"}),
+        lambda text: '{"stage": "collect"',
+        lambda text: json.dumps(json.loads(text) | {"settings": None}),
     ],
 )
 def test_damaged_record_means_not_up_to_date(damage, made, tmp_path):

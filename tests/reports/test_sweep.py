@@ -382,3 +382,10 @@ def test_figures_of_others_are_kept(tmp_path):
     with pytest.raises(InputError, match=r"figures is of no report"):
         make_sweep_report(run=folder, out=tmp_path / "mine")
     assert [*(tmp_path / "mine").iterdir()] == [tmp_path / "mine" / "figures"]
+
+
+def test_output_of_a_stage_is_not_replaced(tmp_path):
+    (tmp_path / "stage.json").touch()
+
+    with pytest.raises(InputError, match="is the output of a stage"):
+        make_sweep_report(run=tmp_path, out=tmp_path)
