@@ -9,6 +9,7 @@ import numpy as np
 
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.scores import score, z_test
+from ser_nsl.evaluation.statistics import mcnemar_test
 from ser_nsl.networks.saved import check_description, load_model
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.settings import check
@@ -38,11 +39,11 @@ def evaluate(
         split: Split to score.
         embeddings: Folder with embeddings of these clips, for the methods add, max and avg.
         compare_with: Result file of another system on the same clips; adds the one-tailed
-            z-test that this model is better.
+            z-test that this model is better, and the exact McNemar test over clips, two-sided.
         batch_size: Clips per step; it changes only the speed.
 
     Returns:
-        UAR, accuracy, p of the test on UAR, and number of clips.
+        UAR, accuracy, p of the z-test on UAR and of McNemar's test, and number of clips.
 
     Raises:
         InputError: If the model folder is incomplete, the records were made for another model,
@@ -83,6 +84,10 @@ def evaluate(
         result["p_better"] = z_test(result, other)
         p = result["p_better"]["uar"]
         shown["p"] = f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+        truth = zip(clips.labels, (description.classes[i] for i in labels), strict=True)
+        others = [other["predictions"][utterance_id] == emotion for utterance_id, emotion in truth]
+        result["p_mcnemar"] = mcnemar_test(predicted == labels, others)
+        shown["p_mcnemar"] = f"{result['p_mcnemar']:.3f}"
     out.write_text(json.dumps(result, indent=1) + "\n")
     return {**shown, "clips": result["clips"]}
 

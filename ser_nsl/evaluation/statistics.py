@@ -87,7 +87,7 @@ def uar_interval(confusions: np.ndarray) -> tuple[float, float] | None:
     return float(interval.low), float(interval.high)
 
 
-def mcnemar_test(right: Sequence[bool], others: Sequence[bool]) -> float:
+def mcnemar_test(right: Sequence[bool] | np.ndarray, others: Sequence[bool] | np.ndarray) -> float:
     """Returns the two-sided p of the exact McNemar test of two systems on the same clips.
 
     If neither is better, clips that one of them gets right and the other wrong are as likely to be

@@ -168,6 +168,7 @@ def test_compares_with_a_system_on_the_same_clips(model_dir, records, tmp_path):
     assert found["p_better"] == z_test(found, worse)
     assert found["p_better"]["uar"] < 0.5
     assert result.counts["p"] == f"{found['p_better']['uar']:.3f}"
+    assert (found["p_mcnemar"], result.counts["p_mcnemar"]) == (1.0, "1.000")  # the same are right
 
 
 def test_small_p_is_shown_as_a_bound(model_dir, records, tmp_path, monkeypatch):
@@ -177,7 +178,7 @@ def test_small_p_is_shown_as_a_bound(model_dir, records, tmp_path, monkeypatch):
 
     result = evaluate(model_dir=model_dir, records=records, out=ours, compare_with=theirs)
 
-    assert "p < 0.001, clips 11" in result.summary
+    assert "p < 0.001, p mcnemar 1.000, clips 11" in result.summary
 
 
 def test_other_clips_cannot_be_compared(model_dir, records, tmp_path):
