@@ -48,7 +48,7 @@ class GraphConfig:
     max_neighbors: int = 3
     builder: str = "auto"
     target_degree: float | None = None
-    edges: str = "nearest"
+    edges: str = "all"
     packing: str = "auto"
     embeddings: str = "upstream"
     across_speakers: bool = False

@@ -477,8 +477,8 @@ def sweep_training(config: SweepConfig, run: Run) -> Training:
         config.graph if arm.paper else across,
         embeddings=arm.embeddings,
         max_neighbors=packed,
-        # The nearest clips that the oracle finds may be among the last of the graph.
-        edges="all" if arm.control == "oracle" else "nearest",
+        # The oracle drops most edges, so it chooses among all; the paper's threshold leaves few.
+        edges="all" if arm.paper or arm.control == "oracle" else "nearest",
         packing="indexed",
     )
     return Training(run.network, arm, settings, graph, run.n, splits)

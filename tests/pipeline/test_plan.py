@@ -43,7 +43,9 @@ EXPERIMENTS = {
     "learned before": replace(TINY, finetuning=None, center="speaker"),
     "transfer": replace(TINY, methods=("max", "base"), networks=("cnn6", "vgg15"), seeds=(3, 4)),
     "probe": replace(
-        TINY, graph=GraphConfig(embeddings="probe", across_speakers=True), center="speaker"
+        TINY,
+        graph=GraphConfig(embeddings="probe", across_speakers=True, edges="nearest"),
+        center="speaker",
     ),
 }
 
@@ -161,10 +163,10 @@ def test_large_graph():
         steps = planned(replace(TINY, graph=replace(TINY.graph, **graph)))
         return steps["graph/graph.tsv"].arguments, steps["training"].arguments
 
-    build, pack = arguments(edges="all")
+    build, pack = arguments()
     assert (build["builder"], build["max_neighbors"]) == ("auto", None)
     assert (pack["form"], pack["max_neighbors"]) == ("auto", 3)
-    build, pack = arguments(builder="exact", packing="indexed", max_neighbors=6)
+    build, pack = arguments(builder="exact", edges="nearest", packing="indexed", max_neighbors=6)
     assert (build["builder"], build["max_neighbors"]) == ("exact", 6)
     assert (pack["form"], pack["max_neighbors"]) == ("indexed", 6)
 
