@@ -35,7 +35,8 @@ def tone_manifest(tone_corpus, tmp_path_factory) -> Path:
     from ser_nsl.corpora import SplitConfig, prepare_corpus
 
     out = tmp_path_factory.mktemp("tone_manifest") / "manifest.csv"
-    prepare_corpus(corpus="ravdess", audio_dir=tone_corpus, out=out, split=SplitConfig(seed=1))
+    split = SplitConfig("speaker-independent", seed=1)
+    prepare_corpus(corpus="ravdess", audio_dir=tone_corpus, out=out, split=split)
     return out
 
 
@@ -57,7 +58,7 @@ def finished_chain(tone_corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("chain")
     shutil.copytree(tone_corpus, root / "audio")
     manifest, features, model = root / "manifest.csv", root / "features", root / "model"
-    split = SplitConfig(seed=1)
+    split = SplitConfig("speaker-independent", seed=1)
     prepare_corpus(corpus="ravdess", audio_dir=root / "audio", out=manifest, split=split)
     extract_features(manifest=manifest, out=features, clip_seconds=0.6)
     extract_mfccs(manifest=manifest, out=root / "embeddings")

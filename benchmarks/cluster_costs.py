@@ -115,7 +115,7 @@ def measure_clips(upstream: str, clips: int, repeats: int) -> dict[str, float]:
     from ser_nsl.audio.front_end import log_mel
     from ser_nsl.audio.settings import FrontEndConfig
     from ser_nsl.upstream.checkpoint import load_upstream
-    from ser_nsl.upstream.embed import Embedder
+    from ser_nsl.upstream.embedder import Embedder
 
     samples = round(CLIP_SECONDS * 16_000)
     with tempfile.TemporaryDirectory() as folder:

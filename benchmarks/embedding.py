@@ -49,7 +49,8 @@ def main(
     from benchmarks.mini_upstream.make import make_upstream
     from ser_nsl.audio.clip import read_batches
     from ser_nsl.upstream.checkpoint import load_upstream
-    from ser_nsl.upstream.embed import Embedder, embed_split
+    from ser_nsl.upstream.embed import embed_split
+    from ser_nsl.upstream.embedder import Embedder
 
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -106,9 +107,9 @@ def make_clips(folder: Path, count: int) -> list[Path]:
 
 def find_clips(folder: Path, count: int) -> list[Path]:
     """Takes the first clips of a corpus."""
-    from ser_nsl.audio.clip import SUFFIXES
+    from ser_nsl.audio.folders import find_audio
 
-    return sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)[:count]
+    return list(find_audio(folder).clips[:count])
 
 
 def compare(

@@ -87,7 +87,7 @@ def make_base(out: Path) -> None:
 def base_embedding(base: Path) -> dict[str, object]:
     """Times one clip of 6 s from waveform to embedding, after one to warm up."""
     from ser_nsl.upstream.checkpoint import load_upstream
-    from ser_nsl.upstream.embed import Embedder
+    from ser_nsl.upstream.embedder import Embedder
 
     loaded = load_upstream(str(base))
     waveform = noise(1, _EMBEDDED_SECONDS)

@@ -181,7 +181,7 @@ def export_all(
         )
         rate = description.front_end.sample_rate_hz
         card = Card(name, "1", description.classes, rate, description.clip_samples)
-        for form, exported in make_forms(model_dir, card, training=training, tested=tested).items():
+        for form, exported in make_forms(model_dir, card, training=training, judged=tested).items():
             reports[name, form] = exported.report
             path = folder / f"{name}_{form}.tflite"
             path.write_bytes(exported.content)

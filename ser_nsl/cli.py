@@ -7,6 +7,7 @@ imports nothing, and `ser-nsl COMMAND --help` no TensorFlow.
 
 import importlib
 import inspect
+import io
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ from typing import NoReturn
 import tyro
 
 from ser_nsl import __version__
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, limit_reached
 
 # TensorFlow reads this when it is imported, which happens later: its notes on missing GPUs and CPU
 # features would bury the one line that a user needs.
@@ -85,6 +86,10 @@ GROUPS = {
         "pseudo-label": Command("training.pseudo_labels", "label unlabelled clips by a probe"),
         "train-downstream": Command("training.train", "train a light network on labels and graph"),
         "evaluate": Command("evaluation.model", "UAR and accuracy of a trained network"),
+        "evaluate-baseline": Command(
+            "evaluation.baseline", "UAR and accuracy of a linear classifier on embeddings"
+        ),
+        "choose-model": Command("training.choose", "of several networks what validated best"),
         "export-tflite": Command("export.tflite", "trained network -> .tflite"),
     },
 }
@@ -171,10 +176,17 @@ def run_function(
         _end(error)
     except ModuleNotFoundError as error:
         _end(_not_installed(error, extra))
+    except OSError as error:  # of what is no stage
+        limit = limit_reached(error)
+        if not limit:
+            raise
+        _end(InputError(f"{error.filename or 'disk'}: {limit}."))
     except KeyboardInterrupt:
         print("stopped; earlier outputs are untouched, the same command goes on", file=sys.stderr)
         sys.exit(130)
     if result is not None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
         print(result)
 
 

@@ -1,8 +1,21 @@
 """The error that is meant for the person who runs a stage."""
 
+import errno
+import os
 from collections.abc import Iterable
 
-__all__ = ["InputError", "refuse"]
+__all__ = ["InputError", "limit_reached", "refuse"]
+
+_LIMITS = {
+    errno.ENOSPC: "no space left on the disk; free some, then run again",
+    errno.EDQUOT: "no space left on the disk; free some of your quota, then run again",
+    errno.EFBIG: "a file would be larger than the disk or `ulimit -f` allows; write to another "
+    "disk, raise the limit, or make more and smaller files",
+    errno.EMFILE: "more files would be open than `ulimit -n` allows; raise the limit, or make "
+    "fewer files",
+    errno.ENAMETOOLONG: "a name is longer than the disk allows; shorten it",
+    errno.ENFILE: "more files would be open than the system allows; end other programs",
+}
 
 
 class InputError(ValueError):
@@ -42,3 +55,23 @@ def refuse(offenders: Iterable[object], rule: str, next_step: str = "") -> None:
     if names:
         first = ", ".join(names[:3])
         raise InputError(f"{rule} ({len(names)}; first: {first}). {next_step}".rstrip())
+
+
+def limit_reached(error: BaseException) -> str:
+    """Says which limit of the disk or the system an error comes from.
+
+    Args:
+        error: An error with a number of the system, or with its words, as TensorFlow and HDF5
+            raise them.
+
+    Returns:
+        The limit and what to do about it; empty for other errors.
+
+    Example:
+        >>> limit_reached(OSError(errno.EFBIG, "File too large"))
+        'a file would be larger than the disk or `ulimit -f` allows; ...'
+    """
+    for number, limit in _LIMITS.items():
+        if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+            return limit
+    return ""

@@ -195,10 +195,10 @@ def test_what_a_user_can_mend_ends_without_a_traceback(arguments, status, messag
 
 def test_missing_package_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    monkeypatch.delitem(sys.modules, "ser_nsl.graph.select", raising=False)
+    monkeypatch.delitem(sys.modules, "ser_nsl.corpora.prepare", raising=False)
 
     with pytest.raises(SystemExit) as end:
-        cli.main(["select-edges", "--help"])
+        cli.main(["prepare-corpus", "--help"])
 
     assert end.value.code == 1
     assert re.search("pandas.*'ser-nsl\\[train\\]'", capsys.readouterr().err)

@@ -122,7 +122,9 @@ def saved(tmp_path_factory) -> tuple[Path, np.ndarray]:
     return folder, model(tf.constant(clips, tf.float32)).numpy()
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    "order", [ORDERS[0], *(pytest.param(order, marks=pytest.mark.slow) for order in ORDERS[1:])]
+)
 def test_models_save_and_load_in_any_order_of_imports(order, saved, tmp_path):
     folder, expected = saved
     (tmp_path / "model").mkdir()

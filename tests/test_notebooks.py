@@ -111,6 +111,7 @@ def tables(notebook: NotebookNode) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_paper_s_tables_are_those_of_the_committed_results():
     committed = nbformat.read(ROOT / "notebooks" / "06_reproducing_the_paper.ipynb", as_version=4)
     notebook = copy.deepcopy(committed)

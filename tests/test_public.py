@@ -105,11 +105,12 @@ def test_every_parameter_is_annotated_and_documented(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_comes_back_is_annotated_and_documented(name):
     function, text = FUNCTIONS[name], inspect.getdoc(FUNCTIONS[name])
-    gives = inspect.signature(function, eval_str=True).return_annotation
+    gives = inspect.signature(function).return_annotation
     assert gives is not inspect.Signature.empty
-    if gives is not None and not says_all_in_one_line(name):
+    if gives not in (None, "None") and not says_all_in_one_line(name):
         assert "\nReturns:\n" in text or "\nYields:\n" in text
-    if re.search(r"^ +raise ", inspect.getsource(inspect.unwrap(function)), re.MULTILINE):
+    body = re.sub(r'"""(?s:.*?)"""', "", inspect.getsource(inspect.unwrap(function)))
+    if re.search(r"^ +raise ", body, re.MULTILINE):
         assert re.search(r"\nRaises:\n|raises `", text)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.mini_upstream.settings import PretrainingConfig
-from ser_nsl.audio.clip import SUFFIXES
+from ser_nsl.audio.folders import find_audio
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import stage
@@ -77,11 +77,7 @@ def _find_clips(audio: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for place in audio:
         if place.is_dir():
-            found = sorted(
-                path
-                for path in place.rglob("*")
-                if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-            )
+            found = list(find_audio(place).clips)
         else:
             table = read_manifest(place)
             found = audio_paths(table[table["split"] == "train"], place, None)

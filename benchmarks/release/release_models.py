@@ -24,7 +24,6 @@ from ser_nsl.export.clips import Clips
 from ser_nsl.export.forms import Exported, make_forms
 from ser_nsl.export.metadata import Card
 from ser_nsl.pipeline.experiment import load_experiment
-from ser_nsl.pipeline.plan import released_method
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, model_label
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.reports.facts import gather_facts
@@ -69,7 +68,7 @@ def release_recognisers(
     experiment = load_experiment(str(run / EXPERIMENT_NAME))
     facts = gather_facts(run)
     latencies = read_latencies(benchmark)
-    method = released_method(experiment)
+    method = next((name for name in ("nsl", "base") if name in experiment.methods), None)
     if method is None:
         raise InputError(f"{run}: has no model of nsl or base, the methods that phones can run.")
     manifest = run / "target" / "manifest.csv"
@@ -87,7 +86,7 @@ def release_recognisers(
     record = {
         "name": name,
         "version": model_version,
-        "corpus": corpus_title(experiment.target.corpus),
+        "corpus": experiment.target.name or corpus_title(experiment.target.corpus),
         "method": method,
         "files": files,
         "results": results,
@@ -127,7 +126,8 @@ def export_forms(
     training, tested = (
         Clips.of_split(split, manifest, None, description) for split in ("train", "test")
     )
-    return make_forms(model_dir, card, training=training, tested=tested)
+    judged = Clips.for_bounds(manifest, None, description)
+    return make_forms(model_dir, card, training=training, judged=judged, tested=tested)
 
 
 def write_files(

@@ -1,13 +1,13 @@
 from .clip import (
     SAMPLE_RATE_HZ,
     SILENCE_PEAK,
-    SUFFIXES,
     cut_windows,
     fit_length,
     read_audio,
     to_mono,
 )
 from .features import Description, extract_features
+from .folders import SUFFIXES
 from .front_end import POWER_FLOOR, log_mel, mel_filters
 from .records import (
     UNLABELLED,

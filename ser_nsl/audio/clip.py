@@ -6,7 +6,6 @@ gets the same samples in both places. `benchmarks/decoding.py` compares them wit
 
 import functools
 import math
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,41 +13,45 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
+from ser_nsl.audio.decode import decode
+from ser_nsl.audio.samples import as_float
 from ser_nsl.errors import InputError
 
 SAMPLE_RATE_HZ = 16_000
 """Sample rate of wav2vec 2.0 and, by default, of the front end."""
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
-"""Suffixes of the audio files that can be read."""
-
 SILENCE_PEAK = 1e-4
 """Audio with a lower peak is silent: -80 dB of full scale, about three steps of 16 bits."""
 
-_LAST_OGG_PAGE_BYTES = 70_000  # an Ogg page has at most 65,307 bytes
-_OGG_HEADER_BYTES = 27  # the last of them is the number of segments
+_INVERTED = 0.1  # of two channels: their mean has less than this part of the amplitude of either
+# Left, right, centre, low frequencies and surround, as in ITU-R BS.775, with a sum of 1.
+_SURROUND_GAINS = np.array([1, 1, 2**0.5, 0, 0.5**0.5, 0.5**0.5], np.float32) / (2 + 2 * 2**0.5)
 _BATCHES_AHEAD = 3
 
 
 def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     """Reads a clip as mono speech at one sample rate.
 
-    Channels are averaged; the resampler is soxr at high quality, as in librosa.
+    Channels are mixed as by `to_mono`; the resampler is soxr at high quality, as in librosa.
+    Nothing is allocated by what a header claims. Sizes that a recorder never wrote are taken from
+    the file.
 
     Args:
-        path: WAV, FLAC, OGG (Vorbis or Opus) or MP3 file of any rate and number of channels.
+        path: WAV, FLAC, OGG (Vorbis or Opus), MP3, AIFF, CAF or another file that libsndfile
+            decodes; or M4A, MP4, WebM, 3GP, AMR, WMA and others where ffmpeg is on the PATH. Up
+            to 32 channels, 1 kHz to 1 MHz, 4 GiB.
         sample_rate_hz: Sample rate of the result.
 
     Returns:
         float32, shape `(samples,)`, nominally in [-1, 1].
 
     Raises:
-        InputError: If the file is missing, not audio, cut off (in MP3 only where the file states
-            its length), of zero length, silent (peak below 1e-4 after mixing), or holds NaN or
-            infinite samples.
+        InputError: If the file is missing, not audio, cut off or damaged as far as its structure
+            shows, of zero length, silent (peak below 1e-4 after mixing), or holds samples that are
+            NaN, infinite or above 10; if its two channels cancel each other out; if it needs
+            ffmpeg, and there is none.
 
     Example:
         >>> waveform = read_audio(Path("audio/Actor_01/03-01-05-01-01-01-01.wav"))
@@ -57,24 +60,11 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
         >>> 0.4 < abs(waveform).max() < 0.6
         True
     """
+    samples, rate = decode(path)
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:  # names need not be UTF-8
-            announced, rate = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        if not Path(path).exists():
-            raise InputError(f"{path}: does not exist; check the path.") from error
-        # The message of libsndfile, without the name in bytes that soundfile puts before it.
-        reason = getattr(error, "error_string", str(error)).rstrip(".")
-        raise InputError(
-            f"{path}: cannot be decoded ({reason}); the file must be WAV, FLAC, OGG or MP3. "
-            "Replace or remove it."
-        ) from error
-    if len(samples) < announced or _is_cut_off(Path(path)):
-        raise InputError(f"{path}: is cut off in the middle; copy it again or remove it.")
-    if not np.isfinite(samples).all():
-        raise InputError(f"{path}: holds NaN or infinite samples; replace or remove it.")
-    waveform = to_mono(samples, rate, sample_rate_hz=sample_rate_hz)
+        waveform = to_mono(as_float(samples), rate, sample_rate_hz=sample_rate_hz)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     if not waveform.size:
         raise InputError(f"{path}: holds no samples; replace or remove it.")
     if np.abs(waveform).max() < SILENCE_PEAK:
@@ -88,7 +78,7 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
 def to_mono(
     samples: np.ndarray, rate: float, *, sample_rate_hz: int = SAMPLE_RATE_HZ
 ) -> np.ndarray:
-    """Averages channels and resamples, as `librosa.load` does.
+    """Mixes channels and resamples, as `librosa.load` does.
 
     Args:
         samples: float, shape `(samples, channels)` or `(samples,)`.
@@ -98,17 +88,49 @@ def to_mono(
     Returns:
         float32, shape `(samples,)`.
 
+    Raises:
+        InputError: If there are two channels that cancel each other out.
+
     Example:
         >>> to_mono(np.array([[0.5, 0.1], [0.2, 0.4]]), 16_000)
         array([0.3, 0.3], dtype=float32)
         >>> to_mono(np.zeros(48_000), 48_000).shape
         (16000,)
     """
-    mono = samples.mean(axis=1) if samples.ndim == 2 else samples
+    mono = mix(samples)
+    if samples.ndim == 2 and samples.shape[1] == 2:
+        energy = np.einsum("ij,ij->j", samples, samples).max(initial=0)
+        if np.dot(mono, mono) < _INVERTED**2 * energy:
+            raise InputError(
+                "samples: the two channels cancel each other out, as one is inverted; keep one "
+                "of them."
+            )
     resampled = soxr.resample(mono, rate, sample_rate_hz)
     # soxr rounds the number of samples, librosa rounds it up and appends zeros.
     missing = math.ceil(len(mono) * sample_rate_hz / rate) - len(resampled)
     return np.pad(resampled, (0, missing)).astype(np.float32, copy=False)
+
+
+def mix(samples: np.ndarray) -> np.ndarray:
+    """Mixes channels: their mean, or for 5.1 the levels of its loudspeakers.
+
+    Args:
+        samples: float, shape `(samples, channels)` or `(samples,)`. Six channels are 5.1 in the
+            order of WAV: left, right, centre, low frequencies (left out), left and right surround.
+
+    Returns:
+        float, shape `(samples,)`.
+
+    Example:
+        >>> centre_and_low = np.array([[0, 0, 0.5, 0.9, 0, 0]])
+        >>> mix(centre_and_low).round(3)
+        array([0.146])
+    """
+    if samples.ndim == 1:
+        return samples
+    if samples.shape[1] == len(_SURROUND_GAINS):
+        return samples @ _SURROUND_GAINS
+    return samples.mean(axis=1)
 
 
 def fit_length(waveform: np.ndarray, samples: int) -> np.ndarray:
@@ -126,34 +148,6 @@ def fit_length(waveform: np.ndarray, samples: int) -> np.ndarray:
         array([1., 2., 3., 1., 2.])
     """
     return np.resize(waveform, samples)
-
-
-def _is_cut_off(path: Path) -> bool:
-    """Returns whether a container announces more than the file holds.
-
-    libsndfile reads such WAV and OGG files without complaint.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(8)
-        if head[:4] == b"RIFF":
-            announced = int.from_bytes(head[4:8], "little")
-            # Writers that cannot seek leave 0 or the largest number.
-            return announced not in (0, 0xFFFFFFFF) and announced + 8 > size + 1
-        if head[:4] == b"OggS":
-            file.seek(max(0, size - _LAST_OGG_PAGE_BYTES))
-            return not _ends_ogg_stream(file.read())
-    return False
-
-
-def _ends_ogg_stream(tail: bytes) -> bool:
-    """Returns whether the last Ogg page ends the stream and is whole (RFC 3533, section 6)."""
-    page = tail[tail.rfind(b"OggS") :]
-    if len(page) < _OGG_HEADER_BYTES:
-        return False
-    segments = page[_OGG_HEADER_BYTES - 1]
-    body = sum(page[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + segments])
-    return bool(page[5] & 4) and len(page) >= _OGG_HEADER_BYTES + segments + body
 
 
 def read_clips(

@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+import pandas as pd
 
-from ser_nsl.audio.clip import read_batches
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches
 from ser_nsl.audio.front_end import log_mel
-from ser_nsl.audio.records import UNLABELLED, ShardWriter, feature_example
+from ser_nsl.audio.records import LARGEST, UNLABELLED, ShardWriter, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
-from ser_nsl.corpora.manifest import SPLITS, audio_paths, read_manifest
+from ser_nsl.corpora.manifest import (
+    DURATION_TOLERANCE_SECONDS,
+    SPLITS,
+    audio_paths,
+    longest_training_clip,
+    read_manifest,
+)
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
+from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
 
 _BATCH = 16
+_LONGEST_SECONDS = 3600
 _LEAST_DEVIATION_DB = 1e-3  # a band without any energy stays at its mean
 
 
@@ -33,6 +42,9 @@ class Description:
         mean: Mean of each Mel band over the training split, in dB.
         deviation: Standard deviation of each Mel band over the training split, in dB.
 
+    Raises:
+        ValueError: If a value is out of its range.
+
     Example:
         >>> description = Description.load(Path("features"))
         >>> description.classes
@@ -46,6 +58,20 @@ class Description:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        samples, bands = self.clip_samples, self.front_end.mel_bins
+        longest = _LONGEST_SECONDS * self.front_end.sample_rate_hz
+        whole = isinstance(samples, int) and self.front_end.window_samples <= samples <= longest
+        check(whole, "clip_samples", f"a number from one window to {longest}", samples)
+        named = all(isinstance(name, str) and name for name in self.classes)
+        different = named and len(set(self.classes)) == len(self.classes) > 0
+        check(different, "classes", "one or more names, all different", self.classes)
+        for name in ("mean", "deviation"):
+            values = getattr(self, name)
+            number = len(values) == bands and bool((np.abs(values) < LARGEST).all())
+            check(number, name, f"{bands} finite numbers of dB", values)
+        check(min(self.deviation) > 0, "deviation", "above 0", min(self.deviation))
 
     @property
     def logmel_shape(self) -> tuple[int, int]:
@@ -106,7 +132,8 @@ def extract_features(
         manifest: Manifest of the corpus.
         out: Folder for `{split}-00000-of-00004.tfrecord` and `description.json`.
         audio_dir: Audio root; by default the one recorded beside the manifest.
-        clip_seconds: Length of every clip in seconds; by default that of the longest clip.
+        clip_seconds: Length of every clip in seconds; by default that of the longest
+            training clip.
         front_end: Window, hop and bands.
         shards: Files per split.
 
@@ -114,7 +141,8 @@ def extract_features(
         Number of clips of each split, frames per clip, and hours of audio.
 
     Raises:
-        InputError: If the manifest or a clip breaks a rule, or clips are shorter than one window.
+        InputError: If the manifest or a clip breaks a rule, clips are shorter than one window, or
+            the longest training clip would stretch all others.
 
     Example:
         >>> made = extract_features(
@@ -126,22 +154,18 @@ def extract_features(
     import tensorflow as tf
 
     table = read_manifest(manifest)
-    seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
-    clip_samples = round(seconds * front_end.sample_rate_hz)
-    frames = front_end.frames(clip_samples)
-    if frames < 1:
-        raise InputError(
-            f"clip_seconds: must hold one window of {front_end.window_samples} samples; received "
-            f"{seconds} s, that is {clip_samples} samples."
-        )
     table["audio"] = audio_paths(table, manifest, audio_dir)
+    if clip_seconds is None:
+        clip_seconds = _longest_seconds(table, manifest)
+    clip_samples = front_end.clip_samples(clip_seconds)
+    frames = front_end.frames(clip_samples)
     classes = sorted(set(table["emotion"]) - {""})
     labels = {emotion: i for i, emotion in enumerate(classes)} | {"": UNLABELLED}
     compute = tf.function(lambda waveform: log_mel(waveform, front_end), reduce_retracing=True)
     moments = Moments(front_end.mel_bins)
     counts = {}
     with ExitStack() as opened:
-        bar = opened.enter_context(tqdm(total=len(table), desc="log Mel", unit="clip"))
+        bar = opened.enter_context(Bar(total=len(table), desc="log Mel", unit="clip"))
         for split in SPLITS:
             rows = table[table["split"] == split]
             if rows.empty:
@@ -162,6 +186,19 @@ def extract_features(
     Description(front_end, clip_samples, tuple(classes), *moments.result()).save(out)
     hours = len(table) * clip_samples / front_end.sample_rate_hz / 3600
     return {**counts, "frames": frames, "hours": round(hours, 3)}
+
+
+def _longest_seconds(table: pd.DataFrame, manifest: Path) -> float:
+    """Returns the seconds of the longest training clip, if its audio has the length it claims."""
+    longest = longest_training_clip(table, source=manifest)
+    claimed, path = longest["duration_seconds"], longest["audio"]
+    seconds = len(read_audio(path)) / SAMPLE_RATE_HZ
+    if abs(seconds - claimed) > DURATION_TOLERANCE_SECONDS:
+        raise InputError(
+            f"{manifest}: {longest['utterance_id']} lasts {claimed:g} s, but its audio {path} "
+            f"{seconds:g} s; prepare the corpus again."
+        )
+    return claimed
 
 
 class Moments:

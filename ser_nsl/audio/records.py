@@ -11,6 +11,8 @@ Training records have an indexed form too. `ser_nsl/graph/official.py` and `inde
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from itertools import islice
@@ -21,6 +23,7 @@ import lazy_loader
 import numpy as np
 
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.stage import check_whole
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -30,6 +33,10 @@ else:
 UNLABELLED = -1
 """The label of clips without an emotion."""
 
+LARGEST = 1e6
+"""No decibel, number of an embedding, or weight of an edge is as large."""
+
+_FRAME_BYTES = 16  # around each record: its length and two checksums
 _RECORDS = 64  # per batch; with 256, features were read at two thirds of the speed
 
 
@@ -205,7 +212,8 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
         Paths in order.
 
     Raises:
-        InputError: If there is none, or the set is not complete.
+        InputError: If there is none, the set is not complete, or a shard has not the size with
+            which its stage left it.
 
     Example:
         >>> [path.name for path in shard_paths(Path("features"), "train")][:2]
@@ -221,6 +229,8 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
             f"{folder}: the shards of {split!r} are not complete: {len(paths)} files, from "
             f"{paths[0].name} to {paths[-1].name}. Make them again."
         )
+    for path in paths:
+        check_whole(path)
     return paths
 
 
@@ -278,6 +288,40 @@ class Batch(NamedTuple):
                 f"(first: {', '.join(faulty[:3])})."
             )
 
+    def check_values(self, values: np.ndarray, name: str) -> None:
+        """Refuses records with a number that is NaN, infinite or out of all proportion.
+
+        Args:
+            values: float, shape `(records, numbers)`.
+            name: What the numbers are.
+
+        Raises:
+            InputError: If a number is not below `LARGEST`, above or below 0.
+        """
+        rule = f"every number of {name} must be finite and below {LARGEST:,.0f}; make them again."
+        self.check((np.abs(values) < LARGEST).all(axis=1), rule)
+
+
+def texts(path: Path, values: Iterable[bytes]) -> list[str]:
+    """Decodes ids.
+
+    Args:
+        path: Their file, for the error.
+        values: The ids.
+
+    Returns:
+        The ids as text.
+
+    Raises:
+        InputError: If one is not UTF-8.
+    """
+    try:
+        return [value.decode() for value in values]
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: ids must be UTF-8; received {error.object!r}. Make the records again."
+        ) from error
+
 
 def read_batches(
     paths: Iterable[Path],
@@ -298,8 +342,8 @@ def read_batches(
         The records, in order.
 
     Raises:
-        InputError: If a file is cut or damaged, a feature has another type, or an id is missing
-            or a duplicate.
+        InputError: If a file is missing, cut or damaged, a feature has another type, or an id is
+            missing or a duplicate. Of several ids in a record the first counts, as in `nsl.tools`.
 
     Example:
         >>> schema = {"label": tf.io.FixedLenFeature([], tf.int64)}
@@ -310,12 +354,16 @@ def read_batches(
         array([1, 2, 0])
     """
     seen: set[str] = set()
-    schema = {id_feature: tf.io.FixedLenFeature([], tf.string, ""), **schema}
+    schema = {id_feature: tf.io.RaggedFeature(tf.string), **schema}
     for path in paths:
+        left = 0
         try:
+            left = tf.io.gfile.stat(str(path)).length
             for records in tf.data.TFRecordDataset(str(path)).batch(size).prefetch(1):
                 features = tf.io.parse_example(records, schema)
-                ids = [name.decode() for name in features[id_feature].numpy()]
+                first = [b"".join(names[:1]) for names in features[id_feature].to_list()]
+                ids = texts(path, first)  # of several ids the first counts
+                left -= sum(_FRAME_BYTES + len(record) for record in records.numpy())
                 for utterance_id in ids:
                     if not utterance_id or utterance_id in seen:
                         raise InputError(
@@ -324,10 +372,16 @@ def read_batches(
                         )
                     seen.add(utterance_id)
                 yield Batch(path, ids, records.numpy(), features)
-        except (tf.errors.OpError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{path}: is cut off or damaged after {len(seen)} clips or more; make it again."
-            ) from error
+        except tf.errors.NotFoundError as error:
+            raise InputError(f"{path}: does not exist; check the path.") from error
+        except (tf.errors.OpError, UnicodeDecodeError) as error:  # the latter in TensorFlow's words
+            raise _damaged(path, len(seen)) from error
+        if left:  # TensorFlow takes an end within the length of a record for the end of the file
+            raise _damaged(path, len(seen))
+
+
+def _damaged(path: Path, clips: int) -> InputError:
+    return InputError(f"{path}: is cut off or damaged after {clips} clips or more; make it again.")
 
 
 def read_examples(paths: Iterable[Path]) -> Iterator[tf.train.Example]:
@@ -364,7 +418,8 @@ def read_logmels(
         Records, and their log Mel: float32, shape `(records, frames, mels)`.
 
     Raises:
-        InputError: If a record is damaged or of another size.
+        InputError: If a record is damaged or of another size, or holds a number that is not finite
+            or not below `LARGEST`.
 
     Example:
         >>> batch, logmel = next(read_logmels(shard_paths(Path("features"), "val"), (36, 64)))
@@ -379,7 +434,9 @@ def read_logmels(
             f"every clip must have {frames} x {mels} numbers, as description.json says; extract "
             "the features again.",
         )
-        yield batch, logmel.flat_values.numpy().reshape(-1, frames, mels)
+        values = logmel.flat_values.numpy()
+        batch.check_values(values.reshape(-1, frames * mels), "log Mel")
+        yield batch, values.reshape(-1, frames, mels)
 
 
 def example_id(example: tf.train.Example) -> str:
@@ -399,7 +456,8 @@ def read_labels(folder: Path, *splits: str) -> dict[str, int]:
         From id to label, in the order of the records; `UNLABELLED` for clips without an emotion.
 
     Raises:
-        InputError: If a record is damaged or has no label, or an id is a duplicate.
+        InputError: If a record is damaged or has no label, a label is not below the number of
+            classes in the description beside the records, or an id is a duplicate.
 
     Example:
         >>> labels = read_labels(Path("features"), "train")
@@ -408,14 +466,29 @@ def read_labels(folder: Path, *splits: str) -> dict[str, int]:
     """
     paths = [path for split in splits for path in shard_paths(folder, split)]
     labels: dict[str, int] = {}
+    classes = _count_classes(folder)
     for batch in read_batches(paths, {"label": tf.io.RaggedFeature(tf.int64)}):
         label = batch.features["label"]
         batch.check(
             label.row_lengths().numpy() == 1,
             "every record must have a label; give a folder that ser-nsl extract-features made.",
         )
-        labels.update(zip(batch.ids, label.flat_values.numpy().tolist(), strict=True))
+        values = label.flat_values.numpy()
+        rule = f"a label must be below the number of classes, {classes}, or {UNLABELLED} for none; "
+        batch.check((values >= UNLABELLED) & (values < classes), f"{rule}make the records again.")
+        labels.update(zip(batch.ids, values.tolist(), strict=True))
     return labels
+
+
+def _count_classes(folder: Path) -> float:
+    """Number of classes in the description of a folder; any number where other tools made it."""
+    path = Path(folder) / "description.json"
+    if not path.exists():
+        return math.inf
+    try:
+        return len(json.loads(path.read_text())["classes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is not a description of features ({error}).") from error
 
 
 def read_embeddings(folder: Path, splits: Iterable[str]) -> dict[str, np.ndarray]:
@@ -430,7 +503,7 @@ def read_embeddings(folder: Path, splits: Iterable[str]) -> dict[str, np.ndarray
 
     Raises:
         InputError: If a record is damaged, was made by another upstream or layer than the first,
-            or a vector has another width, NaN or infinity.
+            or a vector has another width, or a number that is not finite or not below `LARGEST`.
 
     Example:
         >>> embeddings = read_embeddings(Path("embeddings"), ["train"])
@@ -458,10 +531,7 @@ def read_embeddings(folder: Path, splits: Iterable[str]) -> dict[str, np.ndarray
             f"all embeddings must have one width, here {width}, and not 0; embed all clips again.",
         )
         values = vectors.flat_values.numpy().reshape(-1, width)
-        batch.check(
-            np.isfinite(values).all(axis=1),
-            "no embedding may hold NaN or infinity; embed the clips again.",
-        )
+        batch.check_values(values, "embeddings")
         embeddings |= zip(batch.ids, values, strict=True)
     return embeddings
 
@@ -496,11 +566,14 @@ def parsed(paths: Iterable[Path], logmel_shape: tuple[int, int]) -> tf.data.Data
         `label` (int64).
     """
     schema = {
-        "id": tf.io.FixedLenFeature([], tf.string),
+        "id": tf.io.RaggedFeature(tf.string),
         "logmel": tf.io.FixedLenFeature(logmel_shape, tf.float32),
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
     records = tf.data.TFRecordDataset([str(path) for path in paths])
-    return records.map(
-        lambda raw: tf.io.parse_single_example(raw, schema), num_parallel_calls=tf.data.AUTOTUNE
-    )
+
+    def parse(raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        clip = tf.io.parse_single_example(raw, schema)
+        return clip | {"id": clip["id"][0]}
+
+    return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)

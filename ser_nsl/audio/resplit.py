@@ -21,6 +21,7 @@ from ser_nsl.audio.records import (
 )
 from ser_nsl.corpora.manifest import SPLITS, read_manifest
 from ser_nsl.errors import InputError, refuse
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 
@@ -84,7 +85,8 @@ def resplit_records(
             for split in splits
             if (split_of == split).any()
         }
-        for utterance_id, example in _by_id(records, given):
+        clips = Bar(_by_id(records, given), "dividing", len(split_of), unit="clip")
+        for utterance_id, example in clips:
             split = split_of.get(utterance_id)
             feature = example.features.feature
             if description and split == "train":

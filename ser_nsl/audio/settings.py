@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
+from ser_nsl.errors import InputError
 from ser_nsl.pipeline.settings import check
+
+_LONGEST_SECONDS = 3600
+_MOST = 1_000_000  # samples of a second or a window
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,39 @@ class FrontEndConfig:
 
     def __post_init__(self) -> None:
         rate, window, hop = self.sample_rate_hz, self.window_samples, self.hop_samples
-        check(rate > 0, "sample_rate_hz", "positive", rate)
-        check(window > 1, "window_samples", "at least 2", window)
+        for name in ("sample_rate_hz", "window_samples", "hop_samples", "mel_bins"):
+            check(isinstance(getattr(self, name), int), name, "an integer", getattr(self, name))
+        check(0 < rate <= _MOST, "sample_rate_hz", f"1 to {_MOST}", rate)
+        check(1 < window <= _MOST, "window_samples", f"2 to {_MOST}", window)
         check(0 < hop <= window, "hop_samples", "between 1 and window_samples", hop)
-        check(self.mel_bins > 0, "mel_bins", "positive", self.mel_bins)
+        check(0 < self.mel_bins <= window, "mel_bins", "1 to window_samples", self.mel_bins)
         low, high = self.low_hz, self.high_hz
         rising = 0 <= low < high <= rate / 2
         check(rising, "low_hz, high_hz", "rising and at most half the sample rate", (low, high))
+
+    def clip_samples(self, seconds: float) -> int:
+        """Converts the length of clips.
+
+        Args:
+            seconds: Length of clips in seconds.
+
+        Returns:
+            The length in samples.
+
+        Raises:
+            InputError: If that is less than one window, or more than an hour.
+
+        Example:
+            >>> FrontEndConfig().clip_samples(2.0)
+            32000
+        """
+        if not self.window_samples / self.sample_rate_hz <= seconds <= _LONGEST_SECONDS:
+            least = f"{self.window_samples / self.sample_rate_hz:.3f}"
+            raise InputError(
+                f"clip_seconds: must be {least} (one window) to {_LONGEST_SECONDS}; received "
+                f"{seconds:g}."
+            )
+        return round(seconds * self.sample_rate_hz)
 
     def frames(self, samples: int) -> int:
         """Returns the number of whole windows in a number of samples."""

@@ -11,6 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from ser_nsl.audio.clip import read_audio
 from ser_nsl.beam.dead_letters import BadRecordError, map_or_dead_letter
 from ser_nsl.beam.manifest import Clip
+from ser_nsl.corpora.manifest import DURATION_TOLERANCE_SECONDS
 from ser_nsl.errors import InputError
 
 Sound = tuple[Clip, np.ndarray]
@@ -47,9 +48,14 @@ def _decode(clip: Clip, audio_dir: str, sample_rate_hz: int) -> Sound:
         with FileSystems.open(path, compression_type="uncompressed") as file:
             copy.write_bytes(file.read())
         try:
-            return clip, read_audio(copy, sample_rate_hz=sample_rate_hz)
+            waveform = read_audio(copy, sample_rate_hz=sample_rate_hz)
         except InputError as error:
             if isinstance(error.__cause__, OSError):
                 raise  # the disk failed, not the clip
             reason = str(error).removeprefix(f"{copy}: ").replace(str(copy), clip.path)
             raise BadRecordError(reason, **identity) from error
+    seconds = len(waveform) / sample_rate_hz
+    if clip.seconds > seconds + DURATION_TOLERANCE_SECONDS:
+        reason = f"lasts {seconds:g} s, by the manifest {clip.seconds:g} s"
+        raise BadRecordError(reason, **identity)
+    return clip, waveform

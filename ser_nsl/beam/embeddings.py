@@ -17,7 +17,7 @@ from ser_nsl.beam.audio import Sound
 from ser_nsl.beam.dead_letters import count
 from ser_nsl.beam.manifest import CorpusSummary
 from ser_nsl.upstream.checkpoint import load_upstream
-from ser_nsl.upstream.embed import Embedder
+from ser_nsl.upstream.embedder import Embedder
 from ser_nsl.upstream.encoder import Pooling
 
 SAMPLE_RATE_HZ = 16_000
@@ -69,7 +69,7 @@ def _embed_batch(
     clip_seconds: float | None,
     window_seconds: float,
 ) -> Iterator[tuple[str, bytes]]:
-    longest = summary.longest_seconds if clip_seconds is None else clip_seconds
+    longest = summary.longest() if clip_seconds is None else clip_seconds
     window = round(min(longest, window_seconds) * SAMPLE_RATE_HZ)
     embedder: Embedder = shared.acquire(partial(_load_embedder, upstream, window, layers, pooling))
     by_length: dict[int, list[Sound]] = defaultdict(list)

@@ -40,7 +40,7 @@ def compute_features(
         sounds: Clips decoded at the rate of the front end.
         summary: The one `CorpusSummary` of the manifest.
         front_end: Window, hop and bands.
-        clip_seconds: Length of every clip; None for that of the longest.
+        clip_seconds: Length of every clip; None for that of the longest training clip.
 
     Returns:
         Pairs of split and record, and the description as one JSON text.
@@ -67,16 +67,9 @@ def clip_samples(
     """Length of every clip in samples.
 
     Raises:
-        InputError: If that is less than a window.
+        InputError: If that is less than a window, or would stretch all clips.
     """
-    seconds = summary.longest_seconds if clip_seconds is None else clip_seconds
-    samples = round(seconds * front_end.sample_rate_hz)
-    if front_end.frames(samples) < 1:
-        raise InputError(
-            f"clip_seconds: must hold one window of {front_end.window_samples} samples; received "
-            f"{seconds} s, that is {samples} samples."
-        )
-    return samples
+    return front_end.clip_samples(summary.longest() if clip_seconds is None else clip_seconds)
 
 
 def _compute_batch(

@@ -17,7 +17,7 @@ from ser_nsl.beam.dead_letters import (
     flat_map_with_dead_letters,
     map_or_dead_letter,
 )
-from ser_nsl.corpora.manifest import COLUMNS, SPLITS
+from ser_nsl.corpora.manifest import COLUMNS, SPLITS, check_longest
 from ser_nsl.errors import InputError
 
 _STEP = "reading the manifest"
@@ -50,25 +50,43 @@ class CorpusSummary:
     Attributes:
         emotions: All emotions.
         training_emotions: The emotions with clips in the training split.
-        longest_seconds: Length of the longest clip.
+        longest_seconds: Length of the longest clip of the training split.
+        training_clips: Number of clips of the training split.
+        training_seconds: Length of all of them.
     """
 
     emotions: frozenset[str] = frozenset()
     training_emotions: frozenset[str] = frozenset()
     longest_seconds: float = 0.0
+    training_clips: int = 0
+    training_seconds: float = 0.0
 
     @classmethod
     def of_clip(cls, clip: Clip) -> "CorpusSummary":
         """The summary of a single clip."""
         emotions = frozenset({clip.emotion} - {""})
-        return cls(emotions, emotions if clip.split == "train" else frozenset(), clip.seconds)
+        if clip.split != "train":
+            return cls(emotions)
+        return cls(emotions, emotions, clip.seconds, 1, clip.seconds)
 
     def __add__(self, other: "CorpusSummary") -> "CorpusSummary":
         return CorpusSummary(
             self.emotions | other.emotions,
             self.training_emotions | other.training_emotions,
             max(self.longest_seconds, other.longest_seconds),
+            self.training_clips + other.training_clips,
+            self.training_seconds + other.training_seconds,
         )
+
+    def longest(self) -> float:
+        """Seconds of the longest training clip.
+
+        Raises:
+            InputError: If it would stretch all others.
+        """
+        name = "manifest: the longest training clip"
+        check_longest(self.longest_seconds, self.training_clips, self.training_seconds, name)
+        return self.longest_seconds
 
     def classes(self) -> tuple[str, ...]:
         """The emotions in the order of the labels.

@@ -9,7 +9,7 @@ from typing import Any
 
 import ser_nsl
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import StageResult, stage
+from ser_nsl.pipeline.stage import StageResult, stage, versions
 
 
 def local_or_remote_stage(*, inputs: tuple[str, ...]) -> Callable:
@@ -67,6 +67,9 @@ def _run_remotely(
         "stage": function.__name__,
         "version": ser_nsl.__version__,
         "settings": dict(bound.arguments),
+        "inputs": {},
+        "paths": {},
+        "versions": versions(),
         "counts": counts,
         "seconds": seconds,
     }

@@ -56,8 +56,8 @@ def beam_graph(
         audio_dir: Audio root; by default the one recorded beside a local manifest.
         layers: Numbers of the upstream's layers; by default FC1.
         pooling: Of their frames over time: `statistics`, mean and deviation, or `mean`.
-        clip_seconds: Length of every clip in seconds; by default that of the longest clip for
-            features, and every clip's own for embeddings.
+        clip_seconds: Length of every clip in seconds; by default that of the longest training
+            clip for features, and every clip's own for embeddings.
         window_seconds: Longest stretch of audio that the upstream gets at once, in seconds.
         front_end: Window, hop and bands.
         similarity_threshold: Least cosine similarity of an edge, -1 to 1. The right one depends

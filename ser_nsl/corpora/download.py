@@ -14,11 +14,12 @@ from zipfile import ZipFile, ZipInfo
 
 import pooch
 import requests
-from tqdm import tqdm
 
 from ser_nsl import __version__
 from ser_nsl.corpora.description import Download, lists_known_corpora, load_corpus
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
+from ser_nsl.pipeline.lock import locked
 
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 16
@@ -67,7 +68,8 @@ def download_corpus(corpus: str, /, *, out: Path) -> DownloadResult:
         InputError: If the corpus is unknown or has no free archive; if the network, the server or
             the disk fails; if the checksum differs, or the archive is damaged, has a link or a
             path that leaves the folder, or claims more than `MAX_EXPANSION` times its size or than
-            the disk has free; or if the corpus folder exists but was not made here.
+            the disk has free; if another process downloads it; or if the corpus folder exists but
+            was not made here.
 
     Example:
         >>> download_corpus("emovo", out=Path("corpora"))
@@ -87,13 +89,14 @@ def download_corpus(corpus: str, /, *, out: Path) -> DownloadResult:
     print(f"{described.title}: {archive.url} (about {archive.megabytes} MB)")
     print(f"licence: {described.licence}; see {described.source}; cite {archive.citation}")
     try:
-        downloaded = not folder.exists()
-        if downloaded:
-            _unpack(_fetch(archive, workplace), workplace / "unpacked", archive)
-            (workplace / "unpacked").rename(folder)
-        record = _read_record(folder)
-        if workplace.exists():
-            shutil.rmtree(workplace)
+        with locked(folder):
+            downloaded = not folder.exists()
+            if downloaded:
+                _unpack(_fetch(archive, workplace), workplace / "unpacked", archive)
+                (workplace / "unpacked").rename(folder)
+            record = _read_record(folder)
+            if workplace.exists():
+                shutil.rmtree(workplace)
     except OSError as error:
         raise InputError(
             f"{out}: cannot be written ({error}). Give an --out that is a folder of yours with "
@@ -136,7 +139,7 @@ def resume(url: str, output_file: str, pooch: object) -> None:
         total = start + int(response.headers.get("Content-Length", 0)) or None
         with (
             part.open("ab" if start else "wb") as sink,
-            tqdm(total=total, initial=start, unit="B", unit_scale=True) as progress,
+            Bar(total=total, initial=start, unit="B", unit_scale=True) as progress,
         ):
             for chunk in response.iter_content(CHUNK_BYTES):
                 sink.write(chunk)

@@ -34,6 +34,12 @@ COLUMNS = (
 )
 
 
+DURATION_TOLERANCE_SECONDS = 0.1
+"""How far the duration of a clip may be from that of its audio; tables round."""
+
+_LONG_SECONDS, _LONG_FACTOR = 60, 5
+
+
 def training_data_note(table: pd.DataFrame) -> str:
     """Returns the note on licences that goes with a model made from a manifest.
 
@@ -58,11 +64,12 @@ def _known(name: str) -> Corpus | None:
     return load_corpus(name) if name in known_corpora() else None
 
 
-def read_csv(path: str | PurePath) -> pd.DataFrame:
+def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
     """Reads a CSV file as text.
 
     Args:
-        path: The file.
+        path: The file, in UTF-8.
+        separator: What stands between cells.
 
     Returns:
         Its rows; empty cells are empty text.
@@ -71,9 +78,15 @@ def read_csv(path: str | PurePath) -> pd.DataFrame:
         InputError: If it is missing or is not CSV.
     """
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({error}).") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes spare cells for row names
+        raise InputError(
+            f"{path}: cannot be read as a CSV table (its rows have more cells than its header, "
+            f"which has {', '.join(table)}); put quotes around cells with a separator inside."
+        )
+    return table
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
@@ -102,6 +115,12 @@ def read_manifest(path: Path) -> pd.DataFrame:
         raise InputError(
             f"{path}: column {', '.join(missing)} is missing; a manifest has the columns "
             f"{', '.join(COLUMNS)}."
+        )
+    lines = table.index[table.isna().any(axis=1)] + 2  # after the header, and counted from 1
+    if len(lines) or not Path(path).read_bytes().endswith(b"\n"):
+        raise InputError(
+            f"{path}: is cut off, or a line is broken ({lines[0] if len(lines) else 'the last'}); "
+            "prepare the corpus again."
         )
     try:
         table["duration_seconds"] = table["duration_seconds"].astype(float)
@@ -134,6 +153,23 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
         source: File or folder to name in errors.
 
     Raises:
+        InputError: As `check_rows`, or if a duration is not positive and finite.
+    """
+    check_rows(table, source=source)
+    seconds = table["duration_seconds"]
+    endless = table["utterance_id"] + " " + seconds.astype(str)
+    rule = "duration_seconds must be positive and finite"
+    _refuse(endless[~((seconds > 0) & (seconds < float("inf")))], source, rule)
+
+
+def check_rows(table: pd.DataFrame, *, source: Path) -> None:
+    """Checks what can be checked before any clip is decoded.
+
+    Args:
+        table: Columns `COLUMNS`, but for `duration_seconds`.
+        source: File or folder to name in errors.
+
+    Raises:
         InputError: If there is no clip, an id is a duplicate or malformed, a split is not train,
             val or test, a speaker is in two splits, no clip of train has a label, or a class of
             validation or test has no clip in train.
@@ -158,6 +194,55 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
     _refuse(untrained, source, "every class needs clips in the training split; these have none")
     if not trained:
         raise InputError(f"{source}: no clip has an emotion; at least those of train need one.")
+
+
+def longest_training_clip(table: pd.DataFrame, *, source: Path) -> pd.Series:
+    """Finds the clip to whose length all others are brought where no length is given.
+
+    Clips of validation and test decide nothing.
+
+    Args:
+        table: A manifest.
+        source: File to name in errors.
+
+    Returns:
+        Its row.
+
+    Raises:
+        InputError: If it would stretch all others, as `check_longest` says.
+
+    Example:
+        >>> manifest = Path("manifest.csv")
+        >>> longest_training_clip(read_manifest(manifest), source=manifest)["split"]
+        'train'
+    """
+    trained = table[table["split"] == "train"]
+    durations = trained["duration_seconds"]
+    longest = trained.loc[durations.idxmax()]
+    seconds = longest["duration_seconds"]
+    check_longest(seconds, len(trained), durations.sum(), f"{source}: {longest['path']}")
+    return longest
+
+
+def check_longest(longest: float, clips: int, total: float, name: str) -> None:
+    """Refuses the longest clip as the length of all where the others are far shorter.
+
+    Args:
+        longest: Seconds of the longest clip.
+        clips: Number of clips.
+        total: Seconds of all of them.
+        name: What to name in errors.
+
+    Raises:
+        InputError: If it lasts more than a minute, and more than five times the mean of the
+            others.
+    """
+    others = (total - longest) / max(1, clips - 1)
+    if clips > 1 and longest > max(_LONG_SECONDS, _LONG_FACTOR * others):
+        raise InputError(
+            f"{name} lasts {longest:g} s, the other training clips {others:.1f} s on average, and "
+            "all would be repeated to its length; give --clip-seconds, or cut or remove this clip."
+        )
 
 
 def write_manifest(table: pd.DataFrame, path: Path) -> None:
@@ -200,14 +285,21 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
             )
         audio_dir = Path(record["paths"]["audio_dir"])
     paths = [Path(audio_dir) / path for path in table["path"]]
-    missing = [str(path) for path in paths if not path.is_file()]
+    missing = [str(path) for path in paths if not _is_file(path)]
     _refuse(missing, manifest, f"files are missing below {audio_dir} (restore or pass --audio-dir)")
     return paths
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def _refuse(offenders: Iterable[str], source: Path, rule: str) -> None:
     """Raises with the first three offenders, if there are any."""
-    offenders = list(offenders)
+    offenders = list(map(str, offenders))
     if offenders:
         first = ", ".join(offenders[:3])
         raise InputError(f"{source}: {rule} ({len(offenders)}; first: {first}).")

@@ -1,24 +1,59 @@
 """The stage that reads a corpus, checks each clip, and divides the speakers."""
 
+import hashlib
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio import clip as audio
-from ser_nsl.corpora.description import Corpus, lists_known_corpora, load_corpus
-from ser_nsl.corpora.manifest import check_ids, check_manifest, write_manifest
-from ser_nsl.corpora.settings import SplitConfig
-from ser_nsl.corpora.splits import assign_splits
-from ser_nsl.corpora.table import find_speakers, read_folder_name, read_table
+from ser_nsl.audio.folders import SUFFIXES, find_audio
+from ser_nsl.corpora import found
+from ser_nsl.corpora.description import Corpus, known_corpora, lists_known_corpora, load_corpus
+from ser_nsl.corpora.manifest import check_ids, check_manifest, check_rows, write_manifest
+from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
+from ser_nsl.corpora.splits import assign_splits, describe_splits
+from ser_nsl.corpora.table import check_name, find_speakers, read_folder_name, read_table
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 _SHORTEST_SECONDS = 512 / audio.SAMPLE_RATE_HZ  # one window of the default front end
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What names or a table say about a corpus, before any clip is decoded.
+
+    Attributes:
+        rows: The clips, as in a manifest, without `duration_seconds`.
+        source: The table or the audio root, to be named in errors.
+        left_out: Number of files that the description of the corpus leaves out, by what they are.
+        not_read: Number of files that are no audio, and of hidden folders, by kind.
+        unread: The same in words, with the first names.
+        dropped: Why other files cannot be read.
+        doubts: What looks wrong, each with the line that settles it.
+    """
+
+    rows: pd.DataFrame
+    source: Path
+    left_out: Counter[str]
+    not_read: dict[str, int]
+    unread: str
+    dropped: list[str]
+    doubts: list[str]
+
+    def __str__(self) -> str:
+        """What was found and what is doubted, a line each."""
+        lines = [f"found {len(self.rows):,} clips", *found.describe(self.rows)]
+        lines += describe_splits(self.rows)
+        lines += [self.unread] if self.unread else []
+        lines += [f"doubt: {doubt}" for doubt in self.doubts]
+        return "\n    ".join(lines)
 
 
 @stage(inputs=("audio_dir", "table"), makes="file")
@@ -33,33 +68,40 @@ def prepare_corpus(
     label_map: dict[str, str] = {},  # noqa: B006 (never changed)
     columns: dict[str, str] = {},  # noqa: B006 (never changed)
     speaker_pattern: str | None = None,
+    name: str | None = None,
     split: SplitConfig = SplitConfig(),  # noqa: B008 (frozen)
     skip_bad: bool = False,
 ) -> Mapping[str, Any]:
     """Reads a corpus, checks each clip, divides the speakers, and writes the manifest.
 
+    What names or table say is printed before any clip is decoded: emotions, speakers, splits, and
+    what looks wrong, with the line that settles it.
+
     Args:
         corpus: How names are read: a known corpus (KNOWN),
             the path of a YAML file that describes one, `folder` for one subfolder per emotion
             (EMOTION/FILE or EMOTION/SPEAKER/FILE), or `csv` for a table of clips.
-        audio_dir: Folder with the clips (WAV, FLAC, OGG, MP3), at any depth.
+        audio_dir: Folder with the clips, at any depth, in any format that `predict` reads; hidden
+            folders are skipped.
         out: The manifest, a CSV file.
-        table: The table of clips for `csv`: columns path and emotion, and speaker, gender, split,
-            utterance_id where known.
+        table: The table of clips for `csv`, separated by commas, semicolons or tabs: columns path
+            and emotion, and speaker, gender, split, utterance_id where known.
         leave_out: Emotions to leave out, e.g. neutral; the corpus must have them.
         label_map: Other names for emotions, in pairs, e.g. angry anger happy happiness. Two
-            emotions of one name are one class.
+            emotions of one name are one class; clips of an empty name are unlabelled.
         columns: For `csv`: the table's own names for columns, in pairs, e.g. path file emotion
             label.
         speaker_pattern: Regular expression with the group speaker, which finds the speaker in a
             clip's path, e.g. "(?P<speaker>[a-z]+)_"; for `folder` and `csv` above all.
+        name: Name of the corpus in reports and cards, for `folder` and `csv`.
         split: How to divide speakers into train, val and test.
         skip_bad: Leave out clips with unreadable names or bad audio instead of stopping; they are
             counted and named.
 
     Returns:
         Number of clips, speakers, clips of each split and hours; number of files that the
-        description of the corpus leaves out, by what they are; the dropped clips with the reason.
+        description of the corpus leaves out, by what they are, and of those that are not read, by
+        their suffixes; the doubts; the dropped clips with the reason.
 
     Raises:
         InputError: If the description of the corpus, a clip or its name (without `skip_bad`), an
@@ -70,60 +112,148 @@ def prepare_corpus(
         >>> made = prepare_corpus(
         ...     corpus="ravdess", audio_dir=audio_dir, out=out, leave_out=("anger",)
         ... )
+        found 24 clips
+            2 emotions: neutral 12, sadness 12
+            6 speakers: 01 4, 02 4, 03 4, 04 4, 05 4, 06 4; 3 male, 3 female
+            train: 12 clips (50%); speakers: 02, 05, 06
+            val: 4 clips (17%); speakers: 01
+            test: 8 clips (33%); speakers: 03, 04
         >>> made.counts["clips"], made.counts["speakers"]
         (24, 6)
     """
-    if (corpus == "csv") != (table is not None):
-        raise InputError("table: the corpus 'csv', and no other, needs a table of clips.")
-    if columns and table is None:
-        raise InputError("columns: are those of a table; give it as --corpus csv --table FILE.")
-    described = None if corpus in ("folder", "csv") else load_corpus(corpus)
-    named = f"{corpus}: " if Path(corpus).suffix else ""  # a user's YAML file
-    source = table or audio_dir
-    dropped: list[str] = []
-    left_out: Counter[str] = Counter()
-    if table is not None:
-        rows = read_table(table, columns)
-    else:
-        rows = _read_names(audio_dir, described, dropped, left_out)
-        dropped = [f"{named}{reason}" for reason in dropped]
-    if speaker_pattern is not None:
-        rows["speaker"] = find_speakers(rows["path"], speaker_pattern)
-        nameless = rows.loc[rows["speaker"].isna(), "path"]
-        dropped += [f"{path}: {speaker_pattern!r} finds no speaker." for path in nameless]
-        rows = rows.dropna(subset="speaker")
-    emotions = set(rows["emotion"] if described is None else described.labels.values())
-    _check_emotions("label_map", label_map, emotions)
-    rows["emotion"] = rows["emotion"].replace(label_map)
-    _check_emotions("leave_out", leave_out, {label_map.get(name or "", name) for name in emotions})
-    rows = rows[~rows["emotion"].isin(leave_out)].reset_index(drop=True)
-    check_ids(rows, source=Path(corpus) if named else source)
+    reading = read_corpus(
+        CorpusConfig(
+            corpus=corpus,
+            audio_dir=audio_dir,
+            table=table,
+            leave_out=leave_out,
+            label_map=label_map,
+            columns=columns,
+            speaker_pattern=speaker_pattern,
+            name=name,
+            skip_bad=skip_bad,
+            split=split,
+        )
+    )
+    print(reading, flush=True)
+    rows, dropped, doubts = reading.rows, reading.dropped, reading.doubts
+    seconds, sounds = _decode([audio_dir / path for path in rows["path"]], dropped)
     _refuse(dropped, skip_bad)
-    rows["duration_seconds"] = _durations([audio_dir / path for path in rows["path"]], dropped)
-    _refuse(dropped, skip_bad)
+    rows = rows.assign(duration_seconds=seconds, sound=sounds)
     rows = rows.dropna(subset="duration_seconds").reset_index(drop=True)
     if rows.empty:
         _refuse(dropped)
-        raise InputError(
-            f"audio_dir: {audio_dir} holds no clip of {described.title if described else corpus} "
-            f"(left out: {left_out.total()}); audio files end in {', '.join(audio.SUFFIXES)}."
-        )
-    rows["corpus"] = Path(corpus).stem
-    rows["split"] = assign_splits(rows, described, split)
-    check_manifest(rows, source=source)
+    check_manifest(rows, source=reading.source)
+    copies = found.doubts_of_sounds(rows)
+    for doubt in copies:
+        print(f"    doubt: {doubt}", flush=True)
+    doubts += copies
     write_manifest(rows, out)
     return {
         "clips": len(rows),
         "speakers": rows["speaker"].nunique(),
         "splits": rows["split"].value_counts().to_dict(),
         "hours": round(float(rows["duration_seconds"].sum()) / 3600, 3),
-        **({"left_out": dict(left_out)} if left_out else {}),
+        **({"left_out": dict(reading.left_out)} if reading.left_out else {}),
+        **({"not_read": reading.not_read} if reading.not_read else {}),
+        **({"doubts": doubts} if doubts else {}),
         "dropped": dropped,
     }
 
 
+def read_corpus(config: CorpusConfig) -> Reading:
+    """Reads the names or the table of a corpus, and divides its clips; decodes none of them.
+
+    Whatever can be refused before decoding is refused here.
+
+    Args:
+        config: The corpus, with its `audio_dir`.
+
+    Returns:
+        The clips and what is to be said about them.
+
+    Raises:
+        InputError: As `prepare_corpus`.
+
+    Example:
+        >>> reading = read_corpus(CorpusConfig("ravdess", audio_dir=Path("audio")))
+        >>> print(str(reading).splitlines()[0], len(reading.doubts))
+        found 36 clips 0
+    """
+    corpus, audio_dir, table = config.corpus, Path(config.audio_dir or ""), config.table
+    if (corpus == "csv") != (table is not None):
+        raise InputError("table: the corpus 'csv', and no other, needs a table of clips.")
+    if config.columns and table is None:
+        raise InputError("columns: are those of a table; give it as --corpus csv --table FILE.")
+    described = None if corpus in ("folder", "csv") else load_corpus(corpus)
+    name = _name(config)
+    named = f"{corpus}: " if Path(corpus).suffix else ""  # a user's YAML file
+    dropped: list[str] = []
+    doubts: list[str] = []
+    left_out: Counter[str] = Counter()
+    not_read: dict[str, int] = {}
+    unread = ""
+    if table is not None:
+        rows, doubts = read_table(table, config.columns)
+        rows = _without_missing_files(rows, audio_dir, dropped)
+    else:
+        listing = find_audio(audio_dir)
+        not_read, unread = listing.not_read, str(listing)
+        rows = _read_names(audio_dir, listing.clips, described, dropped, left_out)
+        dropped = [f"{named}{reason}" for reason in dropped]
+    if config.speaker_pattern is not None:
+        rows["speaker"] = find_speakers(rows["path"], config.speaker_pattern)
+        nameless = rows.loc[rows["speaker"].isna(), "path"]
+        dropped += [f"{path}: {config.speaker_pattern!r} finds no speaker." for path in nameless]
+        rows = rows.dropna(subset="speaker")
+    rows, changes = found.tidy(rows)
+    rows = _rename(rows, described, config).reset_index(drop=True)
+    source = Path(table or audio_dir)
+    check_ids(rows, source=Path(corpus) if named else source)
+    _refuse(dropped, config.skip_bad)
+    if rows.empty:
+        _refuse(dropped)
+        raise InputError(
+            f"audio_dir: {audio_dir} holds no clip of {described.title if described else corpus} "
+            f"(left out: {left_out.total()}); audio files end in {', '.join(SUFFIXES[:4])}, ..."
+        )
+    doubts = changes + doubts + found.doubts(rows, audio_dir, is_table=table is not None)
+    rows["corpus"] = name
+    try:
+        rows["split"] = assign_splits(rows, described, config.split)
+        if config.split.method == "clips":  # the voices of all splits are the same
+            rows["speaker"] = ""
+        check_rows(rows, source=source)
+    except InputError as error:
+        said = "; ".join([*found.describe(rows), *doubts[:1]])
+        raise InputError(f"{error} Found {len(rows):,} clips: {said}") from error
+    return Reading(rows, source, left_out, not_read, unread, dropped, doubts)
+
+
+def _name(config: CorpusConfig) -> str:
+    """Name of the corpus in its manifest."""
+    if config.name is None:
+        return Path(config.corpus).stem
+    if config.corpus not in ("folder", "csv"):
+        raise InputError(
+            f"name: is for the corpora 'folder' and 'csv'; {config.corpus} has one of its own."
+        )
+    if not config.name.isprintable() or not config.name.strip():
+        raise InputError(f"name: must be printable text on one line; received {config.name!r}.")
+    if config.name in known_corpora():
+        raise InputError(
+            f"name: {config.name!r} is a known corpus, with terms of its own; choose another name, "
+            f"or --corpus {config.name}."
+        )
+    return config.name
+
+
 def _read_names(
-    audio_dir: Path, corpus: Corpus | None, dropped: list[str], left_out: Counter[str]
+    audio_dir: Path,
+    clips: Iterable[Path],
+    corpus: Corpus | None,
+    dropped: list[str],
+    left_out: Counter[str],
 ) -> pd.DataFrame:
     """Reads every audio file's name.
 
@@ -132,11 +262,10 @@ def _read_names(
     """
     emotions = corpus.read_tables(audio_dir) if corpus else {}
     rows = []
-    for path in sorted(audio_dir.rglob("*")):
-        if path.suffix.lower() not in audio.SUFFIXES or path.name.startswith("."):
-            continue
+    for path in clips:
         relative = PurePath(path.relative_to(audio_dir))
         try:
+            check_name(relative)
             clip = corpus.read(relative, emotions) if corpus else read_folder_name(relative)
         except InputError as error:
             dropped.append(str(error))
@@ -146,6 +275,29 @@ def _read_names(
         else:
             rows.append({"path": relative.as_posix(), **vars(clip)})
     return pd.DataFrame(rows, columns=["path", "utterance_id", "speaker", "gender", "emotion"])
+
+
+def _without_missing_files(rows: pd.DataFrame, audio_dir: Path, dropped: list[str]) -> pd.DataFrame:
+    """Leaves out the rows of a table whose files are not there; the reasons go to `dropped`."""
+    is_there = pd.Series([(audio_dir / path).is_file() for path in rows["path"]], dtype=bool)
+    rule = f"is no file below {audio_dir}; paths of a table are relative to --audio-dir."
+    dropped += [f"{path or 'an empty path'}: {rule}" for path in rows.loc[~is_there, "path"]]
+    return rows[is_there]
+
+
+def _rename(rows: pd.DataFrame, described: Corpus | None, config: CorpusConfig) -> pd.DataFrame:
+    """Gives emotions the names that the user wants, and leaves out what the user does not want."""
+    emotions = set(rows["emotion"] if described is None else described.labels.values())
+    names = {found.without_spare_spaces(key): name for key, name in config.label_map.items()}
+    _check_emotions("label_map", names, emotions)
+    rows["emotion"] = rows["emotion"].replace(names)
+    known = {names.get(name or "", name) for name in emotions}
+    leave_out = [found.without_spare_spaces(name) for name in config.leave_out]
+    _check_emotions("leave_out", leave_out, known)
+    kept = rows[~rows["emotion"].isin(leave_out)]
+    if kept.empty and not rows.empty:
+        raise InputError(f"leave_out: {' '.join(leave_out)} leaves no clip; leave fewer out.")
+    return kept
 
 
 def _check_emotions(name: str, given: Collection[str], emotions: Collection[str | None]) -> None:
@@ -159,29 +311,36 @@ def _check_emotions(name: str, given: Collection[str], emotions: Collection[str 
         )
 
 
-def _durations(paths: list[Path], dropped: list[str]) -> list[float | None]:
-    """Decodes every clip; None for bad ones, whose reasons go to `dropped`."""
-    durations: list[float | None] = []
+def _decode(paths: list[Path], dropped: list[str]) -> tuple[list[float | None], list[bytes | None]]:
+    """Decodes every clip: its seconds, and a digest of its samples.
+
+    Both are None for bad ones, whose reasons go to `dropped`.
+    """
+    seconds: list[float | None] = []
+    sounds: list[bytes | None] = []
     with ThreadPoolExecutor() as pool:
-        results = pool.map(_duration, paths)
-        for result in tqdm(results, total=len(paths), desc="checking clips", unit="clip"):
-            durations.append(None if isinstance(result, str) else result)
+        results = pool.map(_decode_one, paths)
+        for result in Bar(results, total=len(paths), desc="checking clips", unit="clip"):
             dropped += [result] if isinstance(result, str) else []
-    return durations
+            length, sound = (None, None) if isinstance(result, str) else result
+            seconds.append(length)
+            sounds.append(sound)
+    return seconds, sounds
 
 
-def _duration(path: Path) -> float | str:
-    """Returns the seconds of a clip, or what is wrong with it."""
+def _decode_one(path: Path) -> tuple[float, bytes] | str:
+    """Returns the seconds of a clip and a digest of its samples, or what is wrong with it."""
     try:
-        seconds = len(audio.read_audio(path)) / audio.SAMPLE_RATE_HZ
+        samples = audio.read_audio(path)
     except InputError as error:
         return str(error)
+    seconds = len(samples) / audio.SAMPLE_RATE_HZ
     if seconds < _SHORTEST_SECONDS:
         return (
             f"{path}: lasts {seconds:.3f} s, shorter than one window of {_SHORTEST_SECONDS:.3f} s; "
             "remove it."
         )
-    return seconds
+    return seconds, hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
 
 
 def _refuse(dropped: list[str], skip_bad: bool = False) -> None:

@@ -11,6 +11,7 @@ __all__ = ["CorpusConfig", "SplitConfig", "SplitMethod", "SyntheticConfig"]
 SPLITS = ("train", "val", "test")
 
 SplitMethod = Literal[
+    "balanced",
     "speaker-independent",
     "leave-one-speaker-out",
     "paper",
@@ -26,18 +27,21 @@ class SplitConfig:
     """How clips are divided into train, val and test.
 
     Attributes:
-        method: `speaker-independent` (random, in the same shares for each gender),
-            `leave-one-speaker-out`, `paper` (the paper's own, for RAVDESS), `count-equivalent`
-            (for DEMoS, with the paper's counts), `lists` (a JSON file of speakers), `given` (a
-            column of the CSV table), or `clips` (for corpora without known speakers).
-        seed: Seed of `speaker-independent` and `clips`.
-        test_share: Share of the speakers that test, 0 to 1, rounded up for each gender: a quarter
-            of 5 women and 5 men is 2 and 2.
-        val_share: Share of the remaining speakers that validate, 0 to 1, rounded up likewise.
+        method: `balanced` (by speaker, each split with its share of clips, emotions and genders),
+            `speaker-independent` (random speakers, in the same shares for each gender, as for the
+            released models), `leave-one-speaker-out`, `paper` (the paper's own, for RAVDESS),
+            `count-equivalent` (for DEMoS, with the paper's counts), `lists` (a JSON file of
+            speakers), `given` (a column of the table), or `clips` (for unknown speakers, or fewer
+            than three).
+        seed: Seed of `balanced`, `speaker-independent` and `clips`.
+        test_share: Share that tests, 0 to 1: of the clips, or with `speaker-independent` of the
+            speakers, rounded up for each gender: a quarter of 5 women and 5 men is 2 and 2.
+        val_share: Share of what does not test that validates, 0 to 1, rounded likewise.
         fold: Index of the speaker who tests in `leave-one-speaker-out`, from 0, in alphabetical
             order.
         alternative: Index of the division for `paper` (0) and `count-equivalent` (0 to 10).
-        lists: JSON file for `lists`: {"train": [...], "val": [...], "test": [...]}.
+        lists: JSON file for `lists`: {"train": [...], "val": [...], "test": [...]}; without
+            train, all speakers in neither of the others train.
 
     Example:
         >>> SplitConfig("leave-one-speaker-out", fold=5).fold
@@ -48,7 +52,7 @@ class SplitConfig:
         ValueError: test_share must be between 0 and 1; received 2
     """
 
-    method: SplitMethod = "speaker-independent"
+    method: SplitMethod = "balanced"
     seed: int = 0
     test_share: float = 0.25
     val_share: float = 0.25
@@ -96,6 +100,7 @@ class CorpusConfig:
         label_map: Other names for emotions.
         columns: A table's own names for columns.
         speaker_pattern: Regular expression that finds the speaker in a clip's path.
+        name: Name of a corpus that is read as `folder` or `csv`, for reports and cards.
         skip_bad: Whether bad clips are left out instead of stopping.
         split: How speakers are divided.
         synthetic: Makes synthetic clips with the file names of `corpus` (ravdess or demos).
@@ -112,6 +117,7 @@ class CorpusConfig:
     label_map: dict[str, str] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     speaker_pattern: str | None = None
+    name: str | None = None
     skip_bad: bool = False
     split: SplitConfig = SplitConfig()
     synthetic: SyntheticConfig | None = None

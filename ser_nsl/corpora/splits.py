@@ -6,19 +6,24 @@ from pathlib import Path
 
 import pandas as pd
 
+from ser_nsl.corpora.balance import balanced_splits
 from ser_nsl.corpora.description import Corpus
 from ser_nsl.corpora.settings import SPLITS, SplitConfig
 from ser_nsl.errors import InputError, refuse
 
 SpeakerLists = Mapping[str, Sequence[str]]
-"""The speakers of `train`, `val` and `test`."""
+"""The speakers of `train`, `val` and `test`; without `train`, all others train."""
+
+_SHOWN = 12  # speakers of a split
+_NEED_THREE = ("balanced", "speaker-independent", "leave-one-speaker-out")
 
 
 def assign_splits(table: pd.DataFrame, corpus: Corpus | None, config: SplitConfig) -> pd.Series:
     """Assigns every clip to `train`, `val` or `test`.
 
     Args:
-        table: Columns `speaker`, `gender` and `emotion`, and `split` for the method `given`.
+        table: Columns `path`, `speaker`, `gender` and `emotion`, and `split` for the method
+            `given`.
         corpus: Description of the corpus; None for a folder or a table.
         config: The method and its options.
 
@@ -36,16 +41,69 @@ def assign_splits(table: pd.DataFrame, corpus: Corpus | None, config: SplitConfi
         return _split_clips(table, config)
     genders = table.drop_duplicates("speaker").set_index("speaker")["gender"].sort_index()
     if "" in genders.index:
+        nameless = table.loc[table["speaker"] == "", "path"]
+        rule = f"split.method: {config.method!r} needs the speaker of every clip; these have none"
+        otherwise = "take these clips out"
+        if len(genders) == 1:
+            otherwise = "choose 'clips' and accept that a speaker may be in several splits"
+        ways = "EMOTION/SPEAKER/FILE, --speaker-pattern or --columns speaker COLUMN"
+        refuse(nameless, rule, f"Add speakers ({ways}), or {otherwise}.")
+    if config.method in _NEED_THREE and len(genders) < len(SPLITS):
         raise InputError(
-            f"split.method: {config.method!r} needs the speaker of every clip, but some have none. "
-            "Add speakers (EMOTION/SPEAKER/FILE, --speaker-pattern or a CSV column), or choose "
-            "'clips' and accept that a speaker may be in several splits."
+            f"split.method: {config.method!r} needs three speakers, one for each split; the corpus "
+            f"has {', '.join(genders.index)} only. Add speakers, or choose 'clips', which puts the "
+            "same voice into all splits: scores then say nothing about other voices."
         )
+    if config.method == "balanced":
+        shares = {"test_share": config.test_share, "val_share": config.val_share}
+        return table["speaker"].map(balanced_splits(table, **shares, seed=config.seed))
     lists = speaker_lists(genders.to_dict(), corpus, config)
     splits = {speaker: split for split, speakers in lists.items() for speaker in speakers}
+    for split, speakers in lists.items():
+        if speakers and not set(speakers) & set(genders.index):
+            raise InputError(
+                f"split: none of the speakers of {split} is in the corpus ({', '.join(speakers)}); "
+                f"it has {', '.join(genders.index[:_SHOWN])}. Correct the list."
+            )
     unlisted = sorted(set(genders.index) - set(splits))
-    refuse(unlisted, "split: speakers are in no list")
+    if "train" not in lists:
+        return table["speaker"].map(splits | dict.fromkeys(unlisted, "train"))
+    step = "Add them, or leave the list 'train' out: all speakers in no other list train then."
+    refuse(unlisted, "split: speakers are in no list", step)
     return table["speaker"].map(splits)
+
+
+def describe_splits(table: pd.DataFrame) -> list[str]:
+    """Says what each split holds.
+
+    Args:
+        table: Columns `speaker`, `emotion` and `split`.
+
+    Returns:
+        A line for each split.
+
+    Example:
+        >>> rows = [("anna", "joy", "train"), ("ben", "joy", "train"), ("cleo", "joy", "test")]
+        >>> for line in describe_splits(
+        ...     pd.DataFrame(rows, columns=["speaker", "emotion", "split"])
+        ... ):
+        ...     print(line)
+        train: 2 clips (67%); speakers: anna, ben
+        val: 0 clips (0%); without joy
+        test: 1 clips (33%); speakers: cleo
+    """
+    emotions = {*table["emotion"]} - {""}
+    lines = []
+    for split in SPLITS:
+        rows = table[table["split"] == split]
+        speakers, lacking = sorted({*rows["speaker"]} - {""}), emotions - {*rows["emotion"]}
+        more = f" and {len(speakers) - _SHOWN:,} more" if len(speakers) > _SHOWN else ""
+        lines.append(
+            f"{split}: {len(rows):,} clips ({len(rows) / len(table):.0%})"
+            + (f"; speakers: {', '.join(speakers[:_SHOWN])}{more}" if speakers else "")
+            + (f"; without {', '.join(sorted(lacking))}" if lacking else "")
+        )
+    return lines
 
 
 def speaker_lists(
@@ -56,7 +114,7 @@ def speaker_lists(
     Args:
         genders: From each speaker to `female`, `male` or empty.
         corpus: Description of the corpus; None for a folder or a table.
-        config: Any method but `given` and `clips`.
+        config: Any method but `balanced`, `given` and `clips`.
 
     Returns:
         Disjoint lists for `train`, `val` and `test`.
@@ -76,10 +134,10 @@ def speaker_lists(
             return _leave_one_out(sorted(genders), config.fold)
         case "lists":
             return _read_lists(config.lists)
-    return _balanced(genders, config.test_share, config.val_share, config.seed)
+    return _by_gender(genders, config.test_share, config.val_share, config.seed)
 
 
-def _balanced(
+def _by_gender(
     genders: Mapping[str, str], test_share: float, val_share: float, seed: int
 ) -> SpeakerLists:
     """Divides each gender in the same shares: first test speakers, then validation speakers."""
@@ -91,8 +149,7 @@ def _balanced(
         if len(speakers) < 3:
             raise InputError(
                 f"split.method: 'speaker-independent' needs three speakers of each gender; "
-                f"{gender or 'unknown gender'} has {', '.join(speakers)}. Choose "
-                "'leave-one-speaker-out' or give 'lists'."
+                f"{gender or 'unknown gender'} has {', '.join(speakers)}. Choose 'balanced'."
             )
         try:
             rest, test = train_test_split(speakers, test_size=test_share, random_state=seed)
@@ -126,10 +183,9 @@ def _leave_one_out(speakers: list[str], fold: int) -> SpeakerLists:
     Where the names of women and men differ in their first letter, that one has the other gender.
     """
     count = len(speakers)
-    if count < 3 or fold >= count:
+    if fold >= count:
         raise InputError(
-            f"split.fold: must be 0 to {count - 1} with {count} speakers (three at least); "
-            f"received {fold}."
+            f"split.fold: must be 0 to {count - 1} with {count} speakers; received {fold}."
         )
     test, val = speakers[fold], speakers[(fold + count // 2) % count]
     train = [speaker for speaker in speakers if speaker not in (test, val)]
@@ -137,16 +193,17 @@ def _leave_one_out(speakers: list[str], fold: int) -> SpeakerLists:
 
 
 def _read_lists(path: Path | None) -> SpeakerLists:
-    """Reads `{"train": [...], "val": [...], "test": [...]}`."""
+    """Reads `{"train": [...], "val": [...], "test": [...]}`; `train` may be left out."""
     if path is None:
         raise InputError("split.lists: the method 'lists' needs a JSON file of speakers.")
     try:
-        lists = json.loads(Path(path).read_text())
-        lists = {split: [str(name) for name in lists[split]] for split in SPLITS}
+        given = json.loads(Path(path).read_text())
+        needed = [split for split in SPLITS if split != "train" or split in given]
+        lists = {split: [str(name) for name in given[split]] for split in needed}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f'{path}: must be JSON of the form {{"train": [...], "val": [...], "test": [...]}} '
-            f"with speakers ({type(error).__name__}: {error})."
+            f"with speakers, of which train may be left out ({type(error).__name__}: {error})."
         ) from error
     names = [name for speakers in lists.values() for name in speakers]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -159,13 +216,15 @@ def _read_lists(path: Path | None) -> SpeakerLists:
 
 
 def _split_clips(table: pd.DataFrame, config: SplitConfig) -> pd.Series:
-    """Divides clips, each emotion in the same shares; for corpora whose speakers are unknown."""
+    """Divides clips, each emotion in the same shares; for unknown speakers, or too few of them."""
     from sklearn.model_selection import train_test_split
 
-    if (table["speaker"] != "").any():
+    speakers = {*table["speaker"]} - {""}
+    if len(speakers) >= len(SPLITS):
         raise InputError(
-            "split.method: 'clips' is for corpora without speakers, since it puts a speaker into "
-            "several splits. Choose 'speaker-independent'."
+            "split.method: 'clips' is for corpora of unknown speakers, or of one or two, since it "
+            f"puts a speaker into several splits; this corpus has {len(speakers):,} speakers. "
+            "Choose 'balanced'."
         )
 
     def divide(rows: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,16 +1,28 @@
 """Clips without a description of their corpus: any folder, any table."""
 
-from collections.abc import Mapping
-from pathlib import PurePath
+import csv
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
 
 import pandas as pd
 
 from ser_nsl.corpora.description import Clip, named_groups
 from ser_nsl.corpora.manifest import COLUMNS, read_csv
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.settings import check
 
 _GIVEN = tuple(column for column in COLUMNS if column not in ("duration_seconds", "corpus"))
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_OFTEN_CALLED = {
+    "path": "file filename filepath fname audio audiofile audiopath wav wavfile clip recording",
+    "emotion": "emo label labels class category target emotionlabel",
+    "speaker": "speakerid spk spkid actor actorid subject subjectid participant participantid",
+    "gender": "sex",
+    "split": "partition subset set usage",
+    "utterance_id": "id utteranceid uttid utterance clipid",
+}
 
 
 def read_folder_name(path: PurePath) -> Clip:
@@ -33,6 +45,21 @@ def read_folder_name(path: PurePath) -> Clip:
         raise InputError(f"{path}: clips must lie at EMOTION/FILE or EMOTION/SPEAKER/FILE.")
     speaker = path.parts[1] if len(path.parts) == 3 else ""
     return Clip(path.with_suffix("").as_posix(), speaker, "", path.parts[0])
+
+
+def check_name(path: PurePath) -> None:
+    """Refuses a file name that is no text, which neither a manifest nor records can hold.
+
+    Args:
+        path: Path of a clip.
+
+    Raises:
+        InputError: If it is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{os.fsencode(path)!r}: is not UTF-8; rename the file.") from error
 
 
 def find_speakers(paths: pd.Series, pattern: str) -> pd.Series:
@@ -62,39 +89,99 @@ def find_speakers(paths: pd.Series, pattern: str) -> pd.Series:
     return names.str.extract(pattern)["speaker"].fillna(paths.str.extract(pattern)["speaker"])
 
 
-def read_table(table: str | PurePath, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Reads a user's table of clips.
+def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
+    r"""Reads a user's table of clips.
 
     Args:
-        table: CSV file with `path` (relative to the audio root) and `emotion` (empty for a clip
-            without a label); `utterance_id`, `speaker`, `gender` and `split` where known.
+        table: File in UTF-8 whose cells are separated by commas, semicolons, tabs or bars, with
+            `path` (relative to the audio root) and `emotion` (empty for a clip without a label);
+            `utterance_id`, `speaker`, `gender` and `split` where known. Case does not matter.
         columns: Names of these columns in the file, where they differ, e.g. {"path": "file"}.
 
     Returns:
         Columns `utterance_id` (by default the path without suffix), `path`, `speaker`, `gender`,
-        `emotion` and, where the file has it, `split`; text.
+        `emotion` and, where the file has it, `split`; text. And a sentence for each column that is
+        not read but may be one of these, with what to type if it is.
 
     Raises:
         InputError: If the file cannot be read, or a column is missing.
+
+    Example:
+        >>> _ = Path("clips.csv").write_text("Path;emotion;spk\n1.wav;joy;anna\n")
+        >>> rows, doubts = read_table("clips.csv", {"speaker": "spk"})
+        >>> rows.to_numpy().tolist(), doubts
+        ([['1', '1.wav', 'anna', '', 'joy']], [])
     """
     unknown = sorted(columns.keys() - set(_GIVEN))
     if unknown:
         raise InputError(
             f"columns: must be among {', '.join(_GIVEN)}; received {', '.join(unknown)}."
         )
-    rows = read_csv(table)
-    names = {column: columns.get(column, column) for column in _GIVEN}
+    header, separator = _header(table)
+    rows = read_csv(table, separator)
+    if rows.empty:
+        raise InputError(f"{table}: holds no clip below its header, {', '.join(header)}.")
+    own = {_plain(name): name for name in reversed(header)}
+    names = {column: columns.get(column, own.get(_plain(column), column)) for column in _GIVEN}
     needed = dict.fromkeys([names["path"], names["emotion"], *columns.values()])
     missing = [name for name in needed if name not in rows]
+    unread = _likely_columns([name for name in header if name not in names.values()])
+    likely = {column: name for column, name in unread.items() if names[column] not in rows}
     if missing:
+        absent = {column: "COLUMN" for column in _GIVEN if names[column] in missing}
+        pairs = [f"{column} {name}" for column, name in (absent | likely).items()]
         raise InputError(
-            f"{table}: column {', '.join(missing)} is missing; the file has {', '.join(rows)}. "
-            "Say which to read: --columns path FILE emotion LABEL."
+            f"{table}: column {', '.join(missing)} is missing; the file has {', '.join(header)} "
+            f"({len(rows):,} rows, separated by {_SEPARATORS[separator]}). Say which to read: "
+            f"--columns {' '.join(pairs)}."
         )
     read = pd.DataFrame({ours: rows[name] for ours, name in names.items() if name in rows})
+    doubts = [
+        f"{table}: column {name} is not read; if it is the {column}: --columns {column} {name}"
+        for column, name in likely.items()
+    ]
     if "utterance_id" not in read:
-        read["utterance_id"] = [PurePath(path).with_suffix("").as_posix() for path in read["path"]]
+        read["utterance_id"] = [_without_suffix(path) for path in read["path"]]
     for column in ("speaker", "gender"):
         if column not in read:
             read[column] = ""
-    return read[[column for column in _GIVEN if column in read]]
+    return read[[column for column in _GIVEN if column in read]], doubts
+
+
+def _header(table: str | PurePath) -> tuple[list[str], str]:
+    """Names of the columns, and the separator, which is what the header has most of."""
+    try:
+        with Path(table).open(encoding="utf-8-sig", newline=None) as file:
+            line = file.readline()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{table}: is not text in UTF-8 ({error.reason} at byte {error.start}); save it as "
+            "'CSV UTF-8'."
+        ) from error
+    except OSError as error:
+        raise InputError(f"{table}: cannot be read ({error.strerror}).") from error
+    separator = max(_SEPARATORS, key=line.count)
+    header = next(csv.reader([line], delimiter=separator), [])
+    twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
+    refuse(twice, f"{table}: columns are there twice", "Give each a name of its own.")
+    return header, separator
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def _likely_columns(names: Iterable[str]) -> dict[str, str]:
+    """From our columns to those of a file that are often used for them."""
+    likely: dict[str, str] = {}
+    for name in names:
+        for column, others in _OFTEN_CALLED.items():
+            if _plain(name) in others.split():
+                likely.setdefault(column, name)
+    return likely
+
+
+def _without_suffix(path: object) -> str:
+    """Returns a clip's path without suffix; cells without a path are refused with the audio."""
+    clip = PurePath(str(path))
+    return (clip.parent / clip.stem).as_posix()

@@ -1,10 +1,11 @@
 """Audio files in folders: those that are there, and those that will come."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ser_nsl.audio.clip import SUFFIXES
+from ser_nsl.audio.folders import SUFFIXES, find_audio
 from ser_nsl.errors import InputError
 
 
@@ -16,25 +17,25 @@ def list_clips(paths: Iterable[Path]) -> list[Path]:
 
     Returns:
         The files in the order of `paths`; those of a folder are sorted, hidden ones left out.
+        What else a folder holds is counted on standard error.
 
     Raises:
         InputError: If a folder holds no audio file.
     """
-    clips = []
+    clips: list[Path] = []
     for path in paths:
-        found = _clips_in(path) if path.is_dir() else [path]
-        if not found:
-            raise InputError(f"{path}: holds no audio file ({', '.join(SUFFIXES)}).")
-        clips += found
+        if not path.is_dir():
+            clips.append(path)
+            continue
+        found = find_audio(path)
+        if not found.clips:
+            raise InputError(
+                f"{path}: holds no audio file ({', '.join(SUFFIXES[:4])}, ...). {found}".rstrip()
+            )
+        if str(found):
+            print(f"note: {path}: {found}", file=sys.stderr)
+        clips += found.clips
     return clips
-
-
-def _clips_in(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def follow_clips(paths: Sequence[Path], *, poll_seconds: float = 1.0) -> Iterator[Path]:
@@ -75,7 +76,7 @@ def _states(folders: Sequence[Path]) -> dict[Path, tuple[int, int]]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: is no longer a folder; check the path.")
-        for path in _clips_in(folder):
+        for path in find_audio(folder).clips:
             try:
                 status = path.stat()
             except FileNotFoundError:  # deleted since it was found

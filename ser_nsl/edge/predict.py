@@ -35,7 +35,8 @@ def predict(
     status is then 1.
 
     Args:
-        paths: Audio files (WAV, FLAC, OGG or MP3 of any sample rate), or folders of them.
+        paths: Audio files of any sample rate (WAV, FLAC, OGG, Opus, MP3, AIFF ...; M4A, WebM and
+            others where ffmpeg is on the PATH), or folders of them.
         model: Recogniser: path of a `.tflite` file, or a name listed by `ser-nsl models`; emodb
             by default.
         format: Form of the output; json prints one object per line.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ser_nsl.audio.clip import fit_length, to_mono
-from ser_nsl.edge.samples import as_float, check_rate
+from ser_nsl.audio.samples import as_float, check_rate
 from ser_nsl.edge.stream import Stream
 from ser_nsl.errors import InputError
 

@@ -49,15 +49,33 @@ def as_csv(rows: Iterable[Row], title: str) -> Iterator[str]:
         title: Header of the keys.
 
     Yields:
-        Lines; the first row's is two, with the header.
+        Lines; the first row's is two, with the header. Names that a spreadsheet would take for a
+        formula have an apostrophe before them.
     """
     for number, (key, probabilities) in enumerate(rows):
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text, lineterminator="\r\n")  # so that both are quoted within
         if number == 0:
-            writer.writerow([title, "emotion", *probabilities])
-        writer.writerow([key, _top(probabilities), *_rounded(probabilities).values()])
-        yield text.getvalue().removesuffix("\n")
+            writer.writerow([title, "emotion", *map(harmless, probabilities)])
+        emotion, shares = harmless(_top(probabilities)), _rounded(probabilities).values()
+        writer.writerow([harmless(key) if isinstance(key, str) else key, emotion, *shares])
+        yield text.getvalue().removesuffix("\r\n").replace("\r\n", "\n")
+
+
+def harmless(cell: str) -> str:
+    """Keeps spreadsheets from taking a name for a formula, which may read files or call programs.
+
+    Args:
+        cell: A name of others, such as that of a file.
+
+    Returns:
+        The name, after an apostrophe if it begins as formulas do.
+
+    Example:
+        >>> harmless("=HYPERLINK(A1).wav"), harmless("a=b.wav")
+        ("'=HYPERLINK(A1).wav", 'a=b.wav')
+    """
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
 
 
 def as_json(rows: Iterable[Row], title: str) -> Iterator[str]:

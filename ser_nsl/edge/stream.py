@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ser_nsl.audio.clip import SILENCE_PEAK
-from ser_nsl.edge.samples import as_float, check_rate
+from ser_nsl.audio.clip import SILENCE_PEAK, mix
+from ser_nsl.audio.samples import as_float, check_rate
 from ser_nsl.errors import InputError
 
 
@@ -125,7 +125,7 @@ class Stream:
         if not len(waveform):
             return []
         self._channels = channels
-        mono = waveform.mean(axis=1) if waveform.ndim == 2 else waveform
+        mono = mix(waveform)
         audio = np.concatenate([self._last, mono])
         start = self._received - len(self._last)  # of `audio`, in samples of the stream
         self._received += len(mono)

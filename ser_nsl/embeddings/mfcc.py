@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length, read_audio
 from ser_nsl.audio.records import ShardWriter, embedding_example
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 _UPSTREAM = "mfcc"  # takes the place of an upstream's name in the records
@@ -66,7 +66,7 @@ def extract_mfccs(
         writers = {split: opened.enter_context(ShardWriter(out, split, shards)) for split in splits}
         pool = opened.enter_context(ThreadPoolExecutor())
         computed = pool.map(lambda path: mfcc_statistics(read_audio(path)), paths)
-        statistics = np.stack([*tqdm(computed, "MFCC", len(paths), unit="clip")])
+        statistics = np.stack([*Bar(computed, "MFCC", len(paths), unit="clip")])
         scaler = StandardScaler().fit(statistics[table["split"] == "train"].astype(np.float64))
         embeddings = scaler.transform(statistics.astype(np.float64)).astype(np.float32)
         for split, writer in writers.items():

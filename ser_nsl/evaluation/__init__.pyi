@@ -1,6 +1,7 @@
+from .baseline import evaluate_baseline
 from .model import evaluate, read_metrics
 from .scores import score, z_test
-from .statistics import bootstrap_interval, sign_flip_test
+from .statistics import bootstrap_interval, holm, mcnemar_test, sign_flip_test, uar_interval
 from .uar import UAR
 from .upstream import measure_upstream
 
@@ -8,9 +9,13 @@ __all__ = [
     "UAR",
     "bootstrap_interval",
     "evaluate",
+    "evaluate_baseline",
+    "holm",
+    "mcnemar_test",
     "measure_upstream",
     "read_metrics",
     "score",
     "sign_flip_test",
+    "uar_interval",
     "z_test",
 ]

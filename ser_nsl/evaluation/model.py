@@ -9,7 +9,10 @@ import numpy as np
 
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.scores import score, z_test
+from ser_nsl.evaluation.statistics import mcnemar_test
 from ser_nsl.networks.saved import check_description, load_model
+from ser_nsl.pipeline.bars import Bar
+from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
 
 __all__ = ["evaluate", "read_metrics"]
@@ -36,11 +39,11 @@ def evaluate(
         split: Split to score.
         embeddings: Folder with embeddings of these clips, for the methods add, max and avg.
         compare_with: Result file of another system on the same clips; adds the one-tailed
-            z-test that this model is better.
+            z-test that this model is better, and the exact McNemar test over clips, two-sided.
         batch_size: Clips per step; it changes only the speed.
 
     Returns:
-        UAR, accuracy, p of the test on UAR, and number of clips.
+        UAR, accuracy, p of the z-test on UAR and of McNemar's test, and number of clips.
 
     Raises:
         InputError: If the model folder is incomplete, the records were made for another model,
@@ -70,8 +73,9 @@ def evaluate(
             f"are in only one of them (first: {', '.join(unshared[:3])}). Score both on the same."
         )
     labels = np.array(list(clips.labels.values()))
-    logits = model.predict(clips.dataset.batch(batch_size).map(lambda x, _: x), verbose=0)
-    predicted = logits.argmax(axis=1)
+    batches = clips.dataset.batch(batch_size).map(lambda x, _: x)
+    bar = Bar(batches, desc="scoring", total=-(-len(labels) // batch_size), unit="batch")
+    predicted = np.concatenate([model.predict_on_batch(batch).argmax(axis=1) for batch in bar])
     result = score(labels, predicted, description.classes)
     names = (description.classes[i] for i in predicted)
     result["predictions"] = dict(zip(clips.labels, names, strict=True))
@@ -80,6 +84,10 @@ def evaluate(
         result["p_better"] = z_test(result, other)
         p = result["p_better"]["uar"]
         shown["p"] = f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+        truth = zip(clips.labels, (description.classes[i] for i in labels), strict=True)
+        others = [other["predictions"][utterance_id] == emotion for utterance_id, emotion in truth]
+        result["p_mcnemar"] = mcnemar_test(predicted == labels, others)
+        shown["p_mcnemar"] = f"{result['p_mcnemar']:.3f}"
     out.write_text(json.dumps(result, indent=1) + "\n")
     return {**shown, "clips": result["clips"]}
 
@@ -104,7 +112,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """
     try:
         values = json.loads(Path(path).read_text())
-        _ = values["uar"], values["accuracy"], values["clips"], values["predictions"].keys()
+        for name in ("uar", "accuracy"):
+            check(0 <= values[name] <= 1, name, "0 to 1", values[name])
+        check(values["clips"] >= 1, "clips", "1 or more", values["clips"])
+        check(len(values["predictions"].keys()) > 0, "predictions", "1 or more", 0)
         return values
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 __all__ = ["score", "z_test"]
 
@@ -39,6 +40,30 @@ def score(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> 
         "recall": dict(zip(classes, recalls, strict=True)),
         "confusion_matrix": confusion.tolist(),
         "classes": list(classes),
+    }
+
+
+def score_speakers(
+    predictions: Mapping[str, str], clips: pd.DataFrame, classes: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Scores the clips of each speaker.
+
+    Args:
+        predictions: Predicted class by id.
+        clips: Columns `speaker` and `emotion` by id, of these clips at least.
+        classes: Names of the classes.
+
+    Returns:
+        From each speaker, in alphabetical order, to what `score` returns; clips of unknown speakers
+        are left out.
+    """
+    table = clips.loc[[*predictions]].assign(predicted=[*predictions.values()])
+    index = {name: i for i, name in enumerate(classes)}
+    return {
+        speaker: score(
+            rows["emotion"].map(index).to_numpy(), rows["predicted"].map(index).to_numpy(), classes
+        )
+        for speaker, rows in table[table["speaker"] != ""].groupby("speaker")
     }
 
 

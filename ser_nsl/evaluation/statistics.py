@@ -1,4 +1,4 @@
-"""How sure a mean difference between two ways to train is, with few test speakers."""
+"""How sure scores and their differences are, with few test speakers."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ more often than one time in twenty."""
 
 _RESAMPLES = 9_999
 _FLIPS = 2**16
+_BATCH = 500  # resamples at a time, for the memory of many speakers
 
 
 def bootstrap_interval(differences: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
@@ -42,6 +43,92 @@ def bootstrap_interval(differences: Sequence[float] | np.ndarray) -> tuple[float
         rng=np.random.default_rng(0),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def uar_interval(confusions: np.ndarray) -> tuple[float, float] | None:
+    """Returns the 95 % bootstrap interval, over speakers, of the UAR of all their clips.
+
+    Args:
+        confusions: Confusion matrix of each speaker, shape `(speakers, classes, classes)`, rows
+            true.
+
+    Returns:
+        Lower and upper end, from percentiles of 9,999 resamples with a fixed seed; None with fewer
+        than `FEWEST_SPEAKERS`.
+
+    Example:
+        >>> good, bad = [[9, 1], [1, 9]], [[5, 5], [5, 5]]
+        >>> low, high = uar_interval(np.array([good, good, good, bad, good, good]))
+        >>> round(low, 2), round(high, 2)
+        (0.7, 0.9)
+    """
+    from scipy.stats import bootstrap
+
+    confusions = np.asarray(confusions, float)
+    if len(confusions) < FEWEST_SPEAKERS:
+        return None
+
+    def uar(speakers: np.ndarray, axis: int) -> np.ndarray:
+        counts = confusions[speakers].sum(axis=axis - 2 if axis < 0 else axis)
+        clips = counts.sum(axis=-1)
+        hits = np.diagonal(counts, axis1=-2, axis2=-1)
+        recalls = np.divide(hits, clips, out=np.full_like(clips, np.nan), where=clips > 0)
+        return np.nanmean(recalls, axis=-1)
+
+    interval = bootstrap(
+        (np.arange(len(confusions)),),
+        uar,
+        n_resamples=_RESAMPLES,
+        batch=_BATCH,
+        confidence_level=0.95,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar_test(right: Sequence[bool] | np.ndarray, others: Sequence[bool] | np.ndarray) -> float:
+    """Returns the two-sided p of the exact McNemar test of two systems on the same clips.
+
+    If neither is better, clips that one of them gets right and the other wrong are as likely to be
+    of one kind as of the other.
+
+    Args:
+        right: Whether one system is right, for each clip.
+        others: Whether the other is.
+
+    Returns:
+        The probability; 1 where they are right on the same clips.
+
+    Example:
+        >>> mcnemar_test([True] * 6 + [False], [False] * 6 + [False])  # 2 of 64
+        0.03125
+    """
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    ours, theirs = np.asarray(right, bool), np.asarray(others, bool)
+    table = [[(a & b).sum() for b in (theirs, ~theirs)] for a in (ours, ~ours)]
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Corrects probabilities of several tests for their number, as Holm does.
+
+    Args:
+        p_values: One p a test; None for a test that could not be made.
+
+    Returns:
+        Corrected ones in the same order, at least as large.
+
+    Example:
+        >>> holm([0.01, None, 0.04])
+        [0.02, None, 0.04]
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    known = [p for p in p_values if p is not None]
+    corrected = iter(multipletests(known, method="holm")[1] if known else [])
+    return [None if p is None else float(next(corrected)) for p in p_values]
 
 
 def sign_flip_test(differences: Sequence[float] | np.ndarray) -> float | None:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.evaluation.scores import score
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 if TYPE_CHECKING:
     from ser_nsl.upstream.checkpoint import Upstream
-    from ser_nsl.upstream.embed import Embedder
+    from ser_nsl.upstream.embedder import Embedder
     from ser_nsl.upstream.head import Head
 
 NEIGHBORS = (3, 6, 9)
@@ -74,7 +74,7 @@ def measure_upstream(
         '33.3%'
     """
     from ser_nsl.upstream.checkpoint import load_upstream
-    from ser_nsl.upstream.embed import Embedder
+    from ser_nsl.upstream.embedder import Embedder
 
     samples = round(clip_seconds * SAMPLE_RATE_HZ)
     tables = _read_targets(targets)
@@ -189,7 +189,7 @@ def _compare(clips: pd.DataFrame, embedders: Mapping[str, Embedder], name: str) 
     from ser_nsl.embeddings.mfcc import mfcc_embeddings
     from ser_nsl.graph.quality import chance_agreement, neighbor_agreement
 
-    waveforms = map(read_audio, tqdm(clips["audio"], desc=f"{name}, mfcc", unit="clip"))
+    waveforms = map(read_audio, Bar(clips["audio"], desc=f"{name}, mfcc", unit="clip"))
     spaces = {"mfcc": mfcc_embeddings(waveforms)}
     for kind, embedder in embedders.items():
         spaces[kind] = embedder.embed_files(list(clips["audio"]), f"{name}, {kind}")

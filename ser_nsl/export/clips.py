@@ -22,12 +22,14 @@ class Clips:
     """The clips of one split.
 
     Attributes:
+        split: Name of the split.
         paths: Audio files.
         labels: int, shape `(clips,)`: index of the class; -1 for clips without an emotion or
             with one that the recogniser does not know.
         description: Description of the features that the recogniser was trained on.
     """
 
+    split: str
     paths: Sequence[Path]
     labels: np.ndarray
     description: Description
@@ -50,12 +52,28 @@ class Clips:
         table = read_manifest(manifest)
         table = table[table["split"] == split]
         if table.empty:
-            raise InputError(
-                f"{manifest}: the split {split} has no clip; choose another with --split."
-            )
+            raise InputError(f"{manifest}: the split {split} has no clip; split the corpus again.")
         numbers = {name: number for number, name in enumerate(description.classes)}
         labels = [numbers.get(emotion, UNLABELLED) for emotion in table["emotion"]]
-        return cls(audio_paths(table, manifest, audio_dir), np.array(labels), description)
+        return cls(split, audio_paths(table, manifest, audio_dir), np.array(labels), description)
+
+    @classmethod
+    def for_bounds(
+        cls, manifest: Path, audio_dir: Path | None, description: Description
+    ) -> "Clips":
+        """Finds the clips that may decide about a form: never those of the test split.
+
+        Args:
+            manifest: Manifest of the corpus.
+            audio_dir: Audio root; None for the one recorded beside the manifest.
+            description: Description of the features that the recogniser was trained on.
+
+        Returns:
+            The clips of validation; those of training where validation has none.
+        """
+        splits = set(read_manifest(manifest)["split"])
+        split = "val" if "val" in splits else "train"
+        return cls.of_split(split, manifest, audio_dir, description)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -68,7 +86,7 @@ class Clips:
     def evenly_spaced(self, count: int) -> "Clips":
         """At most `count` of the clips, evenly spaced in the order of the manifest."""
         step = -(-len(self) // count)
-        return Clips(self.paths[::step], self.labels[::step], self.description)
+        return Clips(self.split, self.paths[::step], self.labels[::step], self.description)
 
     def waveforms(self) -> Iterator[np.ndarray]:
         """Reads the clips in batches of float32 waveforms, shape `(batch, clip_samples)`."""

@@ -13,6 +13,7 @@ from ser_nsl.export.metadata import Card, add_metadata
 from ser_nsl.export.parity import broken_bounds, compare
 from ser_nsl.export.settings import Form
 from ser_nsl.networks.saved import load_model
+from ser_nsl.pipeline.bars import Bar
 
 _CALIBRATION_CLIPS = 200
 
@@ -32,7 +33,7 @@ class Exported:
 
 
 def make_forms(
-    model_dir: Path, card: Card, *, training: Clips, tested: Clips
+    model_dir: Path, card: Card, *, training: Clips, judged: Clips, tested: Clips | None = None
 ) -> dict[str, Exported]:
     """Converts a model to all forms, and runs each.
 
@@ -40,7 +41,8 @@ def make_forms(
         model_dir: Folder of a trained model.
         card: Metadata of the files.
         training: Clips that calibrate int8.
-        tested: Clips to run.
+        judged: Clips that decide whether a form keeps its bounds.
+        tested: Clips of the other figures; None for the same.
 
     Returns:
         The forms by name.
@@ -56,7 +58,8 @@ def make_forms(
             f"{', '.join(model.input_names)}. Train with the method nsl or base."
         )
     calibration = training.evenly_spaced(_CALIBRATION_CLIPS).logmels()
-    converted = {form: to_tflite(model, description, form, calibration) for form in get_args(Form)}
+    kinds = Bar(get_args(Form), desc="converting", unit="form")
+    converted = {form: to_tflite(model, description, form, calibration) for form in kinds}
     contents = {form: add_metadata(flatbuffer, card) for form, flatbuffer in converted.items()}
     with tempfile.TemporaryDirectory() as folder:
         recognizers = {}
@@ -64,7 +67,8 @@ def make_forms(
             path = Path(folder) / f"{form}.tflite"
             path.write_bytes(content)
             recognizers[form] = Recognizer(path)
-        parities = compare(recognizers, model, tested)
+        bounding = compare(recognizers, model, judged)
+        parities = bounding if tested is None else compare(recognizers, model, tested)
     return {
         form: Exported(
             contents[form],
@@ -76,7 +80,7 @@ def make_forms(
                 "label_agreement": parity.agreement,
                 "uar": parity.uar,
                 "keras_uar": parity.keras_uar,
-                "broken_bounds": broken_bounds(form, parity),
+                "broken_bounds": broken_bounds(form, bounding[form]),
             },
         )
         for form, parity in parities.items()

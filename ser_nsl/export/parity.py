@@ -13,6 +13,7 @@ from ser_nsl.edge import Recognizer
 from ser_nsl.evaluation.scores import score
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.settings import LARGEST_DIFFERENCE, LARGEST_UAR_LOSS
+from ser_nsl.pipeline.bars import Bar
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def compare(
     front_end, classes = clips.description.front_end, clips.description.classes
     by_keras: list[np.ndarray] = []
     by_form: dict[str, list[list[float]]] = defaultdict(list)
+    bar = Bar(total=len(clips), desc="comparing with Keras", unit="clip")
     for waveforms in clips.waveforms():
         logits = model(log_mel(tf.constant(waveforms), front_end), training=False)
         by_keras.extend(tf.nn.softmax(logits).numpy())
@@ -57,6 +59,8 @@ def compare(
             for waveform in waveforms:
                 predicted = recognizer.predict(waveform, recognizer.sample_rate_hz)
                 by_form[form].append([predicted[name] for name in classes])
+        bar.update(len(waveforms))
+    bar.close()
     expected = np.array(by_keras)
     keras_uar = _uar(expected, clips)
     parities = {}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ser_nsl.audio.features import Description
 from ser_nsl.corpora.manifest import read_manifest, training_data_note
@@ -25,7 +25,6 @@ def export_tflite(
     quantization: Form = "float32",
     force: bool = False,
     audio_dir: Path | None = None,
-    split: Literal["train", "val", "test"] = "test",
     name: str = "Speech emotion recogniser",
     model_version: str = "1",
     author: str = "",
@@ -34,8 +33,9 @@ def export_tflite(
     """Makes one `.tflite` file for apps: raw audio in, labelled probabilities out.
 
     The front end, the network and a softmax are inside; the metadata hold sample rate and labels.
-    All four forms are made and run on the clips of a split, and `export_report.json` beside the
-    file says how far each is from Keras. The requested form is refused if it breaks a bound: a
+    All four forms are made and run on the validation clips, or on those of training where there
+    are none, since test clips must not choose a form. `export_report.json` beside the file says
+    how far each is from Keras. The requested form is refused if it breaks a bound: a
     probability may differ by 1e-4 in float32 and by 1e-2 in float16, and no label may differ in
     either; dynamic and int8 may lose half a point of UAR.
 
@@ -49,7 +49,6 @@ def export_tflite(
             and output are always float32.
         force: Keep a file that breaks a bound; the report says so.
         audio_dir: Audio root; by default the one recorded beside the manifest.
-        split: Split whose clips are run. Clips of the training split always calibrate int8.
         name: Name of the recogniser, in its metadata.
         model_version: Version of the recogniser, in its metadata.
         author: Author of the recogniser, in its metadata.
@@ -62,7 +61,7 @@ def export_tflite(
 
     Raises:
         InputError: If the model needs the upstream (methods add, max, avg) or operators that
-            are not built in, a split has no clip, or the file breaks a bound.
+            are not built in, the training split has no clip, or the file breaks a bound.
 
     Example:
         >>> made = export_tflite(model_dir="model", manifest="manifest.csv", out="mine.tflite")
@@ -82,22 +81,22 @@ def export_tflite(
     rate, samples = description.front_end.sample_rate_hz, description.clip_samples
     card = Card(name, model_version, description.classes, rate, samples, author, licence)
     training = Clips.of_split("train", manifest, audio_dir, description)
-    tested = Clips.of_split(split, manifest, audio_dir, description)
-    forms = make_forms(model_dir, card, training=training, tested=tested)
+    judged = Clips.for_bounds(manifest, audio_dir, description)
+    forms = make_forms(model_dir, card, training=training, judged=judged)
     chosen = forms[quantization].report
     if chosen["broken_bounds"] and not force:
         raise InputError(
             f"{model_dir}: as {quantization}, {'; '.join(chosen['broken_bounds'])} "
-            f"({len(tested)} clips); the file is not written. To go on, choose another form with "
+            f"({len(judged)} clips); the file is not written. To go on, choose another form with "
             "--quantization, replace the layer that TFLite computes differently, or --force it."
         )
     out.write_bytes(forms[quantization].content)
     report = {
         "quantization": quantization,
         "forced": bool(chosen["broken_bounds"]),
-        "split": split,
-        "clips": len(tested),
-        "labelled": tested.labelled,
+        "split": judged.split,
+        "clips": len(judged),
+        "labelled": judged.labelled,
         "input": {"name": "waveform", **_tensor(samples), "sample_rate_hz": rate},
         "output": {"name": "probabilities", **_tensor(len(card.labels)), "labels": [*card.labels]},
         "forms": {form: exported.report for form, exported in forms.items()},
@@ -105,7 +104,7 @@ def export_tflite(
     (out.parent / REPORT_NAME).write_text(json.dumps(report, indent=1) + "\n")
     return {
         "form": quantization,
-        "clips": len(tested),
+        "clips": len(judged),
         **{key: chosen[key] for key in _COUNTED},
         **({} if chosen["uar"] is None else {"uar": f"{chosen['uar']:.1%}"}),
     }

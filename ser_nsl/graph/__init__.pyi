@@ -1,9 +1,11 @@
 from .build import build_graph
 from .controls import control_graph
 from .embedding_map import lay_out
+from .exact import build_graph_from_config
 from .pack import pack_neighbors
 from .select import select_edges
 from .settings import GraphConfig
+from .stand_in import pack_nbrs
 from .statistics import (
     ClipGraph,
     GraphStatistics,
@@ -19,10 +21,12 @@ __all__ = [
     "GraphConfig",
     "GraphStatistics",
     "build_graph",
+    "build_graph_from_config",
     "control_graph",
     "edges_by_emotion",
     "graph_statistics",
     "lay_out",
+    "pack_nbrs",
     "pack_neighbors",
     "read_clip_graph",
     "read_graph",

@@ -26,11 +26,17 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 import numpy as np
-from tqdm import tqdm
 
-from ser_nsl.graph.exact import blocks, cosines_in_float32, find_edges, find_edges_from
+from ser_nsl.graph.exact import (
+    blocks,
+    cosines_in_float32,
+    find_edges,
+    find_edges_from,
+    float32_slack,
+)
 from ser_nsl.graph.table import Edges
 from ser_nsl.graph.vectors import Vectors
+from ser_nsl.pipeline.bars import Bar
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -64,7 +70,7 @@ def find_edges_in_cells(
     """
     waiting: list[Edges] = []
     pending = kept = 0
-    for members in tqdm(_cells(vectors, cells_per_clip, seed), desc="comparing", unit="cell"):
+    for members in Bar(_cells(vectors, cells_per_clip, seed), desc="comparing", unit="cell"):
         within = find_edges(
             vectors.take(members), threshold, max_neighbors=max_neighbors, quiet=True
         )
@@ -77,13 +83,18 @@ def find_edges_in_cells(
 
 
 def _cells(vectors: Vectors, cells_per_clip: int, seed: int) -> list[np.ndarray]:
-    """Returns the clips of each cell, int32, in rising order.
+    """Returns the clips of each cell, int32, in rising order; no cell is empty.
 
     The number of cells balances the cost of finding them and of comparing within them.
     """
     clips = len(vectors)
     count = min(clips, math.ceil(cells_per_clip * math.sqrt(clips / 2)))
     centres = vectors.units(np.random.default_rng(seed).choice(clips, count, replace=False))
+    # Of centres that rounding cannot tell apart, as where probabilities are saturated, all clips
+    # around would choose the same few: the others' cells would stay empty, and the rest be one.
+    near = cosines_in_float32(centres, centres) >= 1 - 2 * float32_slack(vectors)
+    centres = centres[~np.triu(near, 1).any(axis=0)]
+    count = len(centres)
     per_clip = min(cells_per_clip, count)
     cells = np.concatenate(
         [

@@ -1,7 +1,7 @@
 """The stage from embeddings to a graph, by the official builder or by faster ones."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,20 +10,23 @@ import pandas as pd
 
 from ser_nsl.audio.records import shard_paths
 from ser_nsl.corpora.labels import check_splits
-from ser_nsl.errors import InputError
+from ser_nsl.corpora.manifest import read_manifest
+from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.approximate import estimate_recall, find_edges_in_cells
-from ser_nsl.graph.exact import check_threshold, find_edges
+from ser_nsl.graph.exact import check_threshold, find_edges, stream_edges
 from ser_nsl.graph.settings import Builder
-from ser_nsl.graph.table import Edges, read_graph, write_graph
+from ser_nsl.graph.table import Edges, number_edges, read_graph, write_graph
 from ser_nsl.graph.threshold import choose_threshold
-from ser_nsl.graph.vectors import read_vectors
+from ser_nsl.graph.vectors import Vectors, read_vectors
 from ser_nsl.pipeline.stage import stage
 
 OFFICIAL_CLIPS = 2_000
 """Most clips for which `auto` means the official builder, which then takes seconds."""
 
+_LEAST_WEIGHT = float(np.nextafter(5e-7, 1))  # what is less becomes 0 in the file's six decimals
 
-@stage(inputs=("embeddings",), makes="file")
+
+@stage(inputs=("embeddings", "manifest"), makes="file")
 def build_graph(
     *,
     embeddings: Path,
@@ -32,6 +35,8 @@ def build_graph(
     similarity_threshold: float | Literal["auto"] = 0.99,
     target_degree: float | None = None,
     max_neighbors: int | None = None,
+    across_speakers: bool = False,
+    manifest: Path | None = None,
     lsh_splits: int = 2,
     lsh_rounds: int = 4,
     cells_per_clip: int = 6,
@@ -46,13 +51,19 @@ def build_graph(
         builder: `official` is `nsl.tools.build_graph`, which compares pairs one by one; `exact`
             finds every pair above the threshold, hundreds of times as fast; `approximate`
             misses some pairs, is faster still from about 100,000 clips, and measures its
-            recall; `auto` is `official` up to 2,000 clips, and `exact` above or where the
-            threshold is chosen, since hashing misses pairs.
+            recall; `auto` is `exact`, except for all edges above a given threshold of at
+            most 2,000 clips, for which it is `official`.
         similarity_threshold: Least cosine similarity of an edge, -1 to 1; `auto` chooses it so
-            that a clip has `target_degree` neighbours on average.
+            that a clip has `target_degree` neighbours on average, but at least 0. Weights that
+            the file would round to 0 are left out, unless the threshold is below 0; training
+            refuses weights that are not above 0.
         target_degree: Mean number of neighbours for the threshold `auto`.
         max_neighbors: Most edges from a clip: only those that `pack_neighbors` would take from the
-            whole graph are written; all by default.
+            whole graph are written; all by default, whose number grows with the square of the
+            clips where the threshold is low.
+        across_speakers: Never join clips of one speaker; the other settings count the remaining
+            pairs only.
+        manifest: Manifest with the clips' speakers, for `across_speakers`.
         lsh_splits: For `official`: number n of hyperplanes of the locality-sensitive hashing, which
             makes 2^n buckets; 0 compares all pairs.
         lsh_rounds: For `official`: number of hashings; pairs that share a bucket in any of them are
@@ -72,7 +83,7 @@ def build_graph(
     Raises:
         InputError: If a setting is out of range, no two clips are similar enough, or embeddings
             are damaged, of several widths or upstreams, not finite or all zero, or ids are
-            duplicates or hold a tab or line break.
+            duplicates or hold a tab or line break; or a clip's speaker is needed and not known.
 
     Example:
         >>> made = build_graph(
@@ -86,53 +97,78 @@ def build_graph(
     _check_least(0, lsh_splits=lsh_splits)
     _check_least(1 if lsh_splits else 0, lsh_rounds=lsh_rounds)
     check_splits(splits)
+    _check_manifest(manifest, across_speakers)
     files = [path for split in splits for path in shard_paths(embeddings, split)]
     vectors = read_vectors(files)
+    if manifest is not None:
+        vectors = vectors.across(_number_speakers(vectors.ids, manifest))
     if builder == "auto":
-        small = len(vectors) <= OFFICIAL_CLIPS and similarity_threshold != "auto"
-        builder = "official" if small else "exact"
+        chooses = similarity_threshold == "auto" or max_neighbors or across_speakers
+        builder = "exact" if chooses or len(vectors) > OFFICIAL_CLIPS else "official"
     counts: dict[str, Any] = {"builder": builder, "clips": len(vectors)}
-    threshold = similarity_threshold
-    if threshold == "auto":
+    if similarity_threshold == "auto":
         assert target_degree is not None  # checked above
         choice = choose_threshold(vectors, target_degree, seed=seed)
-        threshold = choice.threshold
+        threshold = max(choice.threshold, 0.0)
         counts |= {
             "similarity_threshold": threshold,
             "clips_looked_at": len(choice.degrees),
             "clips_by_degree": choice.clips_by_degree,
         }
+    else:
+        threshold = similarity_threshold
+    least = max(threshold, _LEAST_WEIGHT) if threshold >= 0 else threshold
+    parts: Iterable[Edges]
     if builder == "official":
         edges = _find_edges_officially(
             files,
             out,
-            vectors.ids,
-            similarity_threshold=threshold,
+            vectors,
+            similarity_threshold=least,
             lsh_splits=lsh_splits,
             lsh_rounds=lsh_rounds,
             random_seed=seed,
         )
-        if max_neighbors is not None:
-            edges = edges.nearest(max_neighbors)
-    elif builder == "exact":
-        edges = find_edges(vectors, threshold, max_neighbors=max_neighbors)
-    else:
+        parts = [(edges if max_neighbors is None else edges.nearest(max_neighbors)).in_order()]
+    elif builder == "approximate":
         search: dict[str, Any] = {"max_neighbors": max_neighbors, "seed": seed}
-        edges = find_edges_in_cells(vectors, threshold, cells_per_clip=cells_per_clip, **search)
-        recall, measured_on = estimate_recall(vectors, edges, threshold, **search)
+        edges = find_edges_in_cells(vectors, least, cells_per_clip=cells_per_clip, **search)
+        recall, measured_on = estimate_recall(vectors, edges, least, **search)
         counts |= {"recall": recall, "recall_measured_on_clips": measured_on}
-    if not len(edges):
+        parts = [edges]
+    elif max_neighbors is None:
+        parts = stream_edges(vectors, least, out.parent)
+    else:
+        parts = [find_edges(vectors, least, max_neighbors=max_neighbors)]
+    written = _Written(len(vectors))
+    write_graph(out, vectors.ids, written.count(parts))
+    if not written.lines:
         raise InputError(
-            f"similarity_threshold: no two of the {len(vectors)} clips reach {threshold}, so there "
+            f"similarity_threshold: no two of the {len(vectors)} clips"
+            f"{' with different speakers' if across_speakers else ''} reach {threshold}, so there "
             "is no edge; lower it, or have it chosen: --similarity-threshold auto "
             "--target-degree 6."
         )
-    write_graph(out, vectors.ids, edges.in_order())
     return counts | {
-        "edges": edges.pairs(),
-        "edge_lines": len(edges),
-        "clips_without_edge": len(vectors) - len(np.unique([edges.sources, edges.targets])),
+        "edges": written.lines // 2 if max_neighbors is None else Edges.join(parts).pairs(),
+        "edge_lines": written.lines,
+        "clips_without_edge": int((~written.joined).sum()),
     }
+
+
+class _Written:
+    """Counts of lines and of clips with an edge, taken while they are written."""
+
+    def __init__(self, clips: int) -> None:
+        self.joined = np.zeros(clips, bool)
+        self.lines = 0
+
+    def count(self, parts: Iterable[Edges]) -> Iterator[Edges]:
+        """Passes edges on."""
+        for part in parts:
+            self.joined[part.sources] = self.joined[part.targets] = True
+            self.lines += len(part)
+            yield part
 
 
 def _check_threshold(
@@ -158,8 +194,33 @@ def _check_least(least: int, **settings: int | None) -> None:
             raise InputError(f"{name}: must be {least} or more; received {value}.")
 
 
+def _check_manifest(manifest: Path | None, across_speakers: bool) -> None:
+    if across_speakers and manifest is None:
+        raise InputError(
+            "manifest: across_speakers needs to know the speakers; received none. Give the "
+            "manifest of the embeddings: --manifest manifest.csv."
+        )
+    if manifest is not None and not across_speakers:
+        raise InputError(
+            f"manifest: is read for across_speakers only; received {manifest}. Give both or none."
+        )
+
+
+def _number_speakers(ids: Sequence[str], manifest: Path) -> np.ndarray:
+    """Returns the number of each clip's speaker, int32, shape `(clips,)`."""
+    speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
+    places = speakers.index.get_indexer(pd.Index(ids))
+    missing = [ids[i] for i in np.flatnonzero(places < 0)]
+    refuse(missing, f"embeddings: clips are not in {manifest}", "Give the manifest they come from.")
+    own = speakers.to_numpy(object)[places]
+    unknown = [ids[i] for i in np.flatnonzero(own == "")]
+    rule = f"across_speakers: clips have no speaker in {manifest}"
+    refuse(unknown, rule, "Add speakers, or leave this setting out.")
+    return pd.factorize(own)[0].astype(np.int32)
+
+
 def _find_edges_officially(
-    files: Sequence[Path], scratch: Path, ids: Sequence[str], **settings: float
+    files: Sequence[Path], scratch: Path, vectors: Vectors, **settings: float
 ) -> Edges:
     """Runs the official builder and reads its file, whose lines have no fixed order."""
     import neural_structured_learning as nsl
@@ -167,10 +228,6 @@ def _find_edges_officially(
     config = nsl.configs.GraphBuilderConfig(**settings)
     logging.getLogger("absl").setLevel(logging.WARNING)
     nsl.tools.build_graph_from_config([str(path) for path in files], str(scratch), config)
-    graph = read_graph(scratch)
-    index = pd.Series(np.arange(len(ids), dtype=np.int32), index=ids)
-    return Edges(
-        index[graph["source"]].to_numpy(),
-        index[graph["target"]].to_numpy(),
-        graph["weight"].to_numpy(dtype=np.float64),
-    )
+    edges = number_edges(read_graph(scratch), vectors.ids)
+    speakers = vectors.speakers  # of which the official builder knows nothing
+    return edges if speakers is None else edges[speakers[edges.sources] != speakers[edges.targets]]

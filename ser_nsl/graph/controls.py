@@ -107,7 +107,7 @@ def control_graph(
         )
     sources, targets = ends.astype(np.int32)
     edges = Edges(sources, targets, weights)
-    write_graph(out, given.clips["utterance_id"].tolist(), edges.both_ways().in_order())
+    write_graph(out, given.clips["utterance_id"].tolist(), [edges.both_ways().in_order()])
     return {
         "edges_before": len(given),
         "edges": len(edges),

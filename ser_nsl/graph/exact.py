@@ -9,23 +9,32 @@ grows with the square of the number of clips.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
+import lazy_loader
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.errors import InputError
+from ser_nsl.graph.store import EdgeStore
 from ser_nsl.graph.table import NO_EDGES, Edges, write_graph
 from ser_nsl.graph.vectors import Vectors, read_vectors
+from ser_nsl.pipeline.bars import Bar
 
 if TYPE_CHECKING:
     import neural_structured_learning as nsl
+else:
+    nsl = lazy_loader.load("neural_structured_learning")
 
 _BLOCK = 2_048  # clips in each of the two blocks that are compared at a time
 _PENDING = 2**22  # least number of edges collected before the nearest are chosen
+_ROWS = 256  # rows of a block whose pairs are listed at a time
 _TIE = 2e-6  # cosines that differ by more also differ in the six decimals of the file
+
+NEVER = -2.0
+"""In place of the cosine of a pair that must not be joined; below any cosine."""
 
 
 def build_graph_from_config(
@@ -47,6 +56,14 @@ def build_graph_from_config(
     Raises:
         InputError: If the threshold is not in -1 to 1, the embeddings are invalid (see
             `read_vectors`), or the graph cannot be written.
+
+    Example:
+        >>> import neural_structured_learning as nsl
+        >>> files = sorted(map(str, Path("embeddings").glob("train-*.tfrecord")))
+        >>> config = nsl.configs.GraphBuilderConfig(similarity_threshold=0.5)
+        >>> build_graph_from_config(files, "similar.tsv", config)
+        >>> len(Path("similar.tsv").read_text().splitlines()) > 0
+        True
     """
     config = graph_builder_config
     check_threshold(config.similarity_threshold)
@@ -54,10 +71,13 @@ def build_graph_from_config(
         embedding_files,
         id_feature=config.id_feature_name,
         embedding_feature=config.embedding_feature_name,
+        upstream_feature=None,
     )
-    edges = find_edges(vectors, config.similarity_threshold)
+    out = Path(output_graph_path)
     try:
-        write_graph(Path(output_graph_path), vectors.ids, edges)
+        write_graph(
+            out, vectors.ids, stream_edges(vectors, config.similarity_threshold, out.parent)
+        )
     except OSError as error:
         raise InputError(
             f"{output_graph_path}: cannot be written ({error.strerror}); free some space or choose "
@@ -92,18 +112,44 @@ def find_edges(
     Returns:
         Edges sorted by source and target.
     """
-    clips = len(vectors)
-    found = _Found(clips, threshold, max_neighbors)
+    found = _Found(len(vectors), threshold, max_neighbors)
     screen = _Screen(vectors, found)
+    for rows, columns in _pairs_of_blocks(len(vectors), quiet=quiet):
+        for sources, targets in screen.pairs(rows, columns):
+            found.add(sources, targets, vectors.cosines(sources, targets))
+    return found.edges()
+
+
+def stream_edges(vectors: Vectors, threshold: float, folder: Path) -> Iterator[Edges]:
+    """Finds all pairs whose cosine reaches a threshold, be they more than memory holds.
+
+    Args:
+        vectors: Embeddings of the clips.
+        threshold: Least cosine, -1 to 1.
+        folder: Existing folder for what memory should not hold.
+
+    Yields:
+        Edges in both directions, sorted by source and target over all parts.
+    """
+    screen = _Screen(vectors, _Found(len(vectors), threshold, None))
+    with TemporaryFile(dir=folder) as file:  # nameless: the system removes it with the process
+        store = EdgeStore(len(vectors), file)
+        for rows, columns in _pairs_of_blocks(len(vectors)):
+            for sources, targets in screen.pairs(rows, columns):
+                weights = vectors.cosines(sources, targets)
+                store.add(_edges(sources, targets, weights)[weights >= threshold].both_ways())
+        yield from store.parts()
+
+
+def _pairs_of_blocks(clips: int, *, quiet: bool = False) -> Iterator[tuple[slice, slice]]:
+    """Yields all pairs of blocks that are to be compared, and shows the progress."""
     total = clips * (clips - 1) // 2
     hidden = {"disable": True} if quiet else {}  # disable=False would overrule TQDM_DISABLE
-    with tqdm(desc="comparing", total=total, unit="pair", unit_scale=True, **hidden) as bar:
+    with Bar(desc="comparing", total=total, unit="pair", unit_scale=True, **hidden) as bar:
         for rows, columns in itertools.combinations_with_replacement(blocks(clips), 2):
-            sources, targets = screen.pairs(rows, columns)
-            found.add(sources, targets, vectors.cosines(sources, targets))
+            yield rows, columns
             height, width = rows.stop - rows.start, columns.stop - columns.start
             bar.update(height * (height - 1) // 2 if rows == columns else height * width)
-    return found.edges()
 
 
 def find_edges_between(
@@ -125,8 +171,8 @@ def find_edges_between(
     screen = _Screen(vectors, found)
     others = blocks(len(vectors), start=first)
     for rows, columns in itertools.product(blocks(first), others):
-        sources, targets = screen.pairs(rows, columns)
-        found.add(sources, targets, vectors.cosines(sources, targets))
+        for sources, targets in screen.pairs(rows, columns):
+            found.add(sources, targets, vectors.cosines(sources, targets))
     return found.edges()
 
 
@@ -147,14 +193,12 @@ def find_edges_from(
     """
     edges = NO_EDGES
     least = np.full(len(vectors), threshold)
-    units = vectors.units(clips)
     for columns in blocks(len(vectors)):
-        product = cosines_in_float32(units, vectors.units(columns))
+        product = screened_cosines(vectors, clips, columns)
         near = true_entries(product >= least[clips, np.newaxis] - float32_slack(vectors))
         sources, targets = clips[near[0]], columns.start + near[1]
         weights = vectors.cosines(sources, targets)
         edges = Edges.join([edges, _edges(sources, targets, weights)[weights >= threshold]])
-        edges = edges[edges.sources != edges.targets]
         if max_neighbors is not None:
             edges = edges.nearest(max_neighbors)
             _raise(least, *_last_weights(edges, max_neighbors))
@@ -169,6 +213,26 @@ def blocks(clips: int, *, start: int = 0) -> list[slice]:
 def true_entries(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns what `np.nonzero` returns, ten times as fast where few entries are true."""
     return np.divmod(np.flatnonzero(mask), mask.shape[1])
+
+
+def screened_cosines(vectors: Vectors, rows: slice | np.ndarray, columns: slice) -> np.ndarray:
+    """Returns cosines in float32 of pairs that may be joined, and `NEVER` for the others.
+
+    Args:
+        vectors: Embeddings of the clips.
+        rows: Clips, a slice or int, shape `(rows,)`.
+        columns: Their partners; a clip is never joined with itself or one of its own speaker.
+
+    Returns:
+        float32, shape `(rows, columns)`; the error is at most `float32_slack`.
+    """
+    product = cosines_in_float32(vectors.units(rows), vectors.units(columns))
+    places = np.arange(len(vectors))[rows]
+    own = np.flatnonzero((columns.start <= places) & (places < columns.stop))
+    product[own, places[own] - columns.start] = NEVER
+    if vectors.speakers is not None:
+        product[np.equal.outer(vectors.speakers[rows], vectors.speakers[columns])] = NEVER
+    return product
 
 
 def cosines_in_float32(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -242,14 +306,12 @@ class _Screen:
         self._vectors, self._found = vectors, found
         self._slack = float32_slack(vectors)
 
-    def pairs(self, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+    def pairs(self, rows: slice, columns: slice) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Finds pairs of clips, without repeats; the blocks are the same or in this order."""
-        units, least = self._vectors.units, self._found.least
-        product = cosines_in_float32(units(rows), units(columns))
+        least = self._found.least
+        product = screened_cosines(self._vectors, rows, columns)
         if product.max() < min(least[rows].min(), least[columns].min()) - self._slack:
-            return np.empty(0, int), np.empty(0, int)
-        if rows == columns:
-            np.fill_diagonal(product, -2)
+            return
         near = self._reaches_least(product, rows, columns)
         count = self._found.max_neighbors
         if count is not None and np.count_nonzero(near) > count * sum(product.shape):
@@ -260,10 +322,11 @@ class _Screen:
                 enough = np.partition(product, -count, axis=0)[-count]
                 _raise(least, columns, enough - self._slack)
             near = self._reaches_least(product, rows, columns)
-        row, column = true_entries(near)
-        sources, targets = rows.start + row, columns.start + column
-        unique = sources < targets
-        return sources[unique], targets[unique]
+        for start in range(0, len(near), _ROWS):  # where many are near, lists of them are large
+            row, column = true_entries(near[start : start + _ROWS])
+            sources, targets = rows.start + start + row, columns.start + column
+            unique = sources < targets
+            yield sources[unique], targets[unique]
 
     def _reaches_least(self, product: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
         least = (self._found.least - self._slack).astype(np.float32)

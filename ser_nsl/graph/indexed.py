@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import lazy_loader
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio.records import (
+    LARGEST,
     UNLABELLED,
     new_shard_paths,
     read_batches,
@@ -31,16 +31,19 @@ from ser_nsl.audio.records import (
     read_labels,
     read_logmels,
     shard_paths,
+    texts,
 )
 from ser_nsl.errors import InputError
-from ser_nsl.graph.linked import LinkedClips, link_tables
-from ser_nsl.graph.table import Edges
+from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
+from ser_nsl.graph.table import Edges, number_edges
+from ser_nsl.pipeline.bars import Bar
 
 if TYPE_CHECKING:
     import tensorflow as tf
 else:
     tf = lazy_loader.load("tensorflow")
 
+_CHECKED = 64  # clips read at a time
 _NEIGHBORS = {"neighbor_ids": "string", "neighbor_weights": "float32"}
 
 
@@ -79,7 +82,7 @@ def write_indexed(
     shard_of = _in_turn(np.array([*labels.values()]) != UNLABELLED, shards)
     _write_logmels(features, [path.with_suffix(".npy") for path in paths], shard_of, logmel_shape)
     ids = sorted(labels)
-    edges = choose_neighbors(graph, ids, max_neighbors)
+    edges = choose_neighbors(number_edges(graph, ids).both_ways(), max_neighbors)
     starts = np.searchsorted(edges.sources, np.arange(len(ids) + 1, dtype=np.int32))
     slices = dict(zip(ids, map(slice, starts[:-1], starts[1:]), strict=True))
     by_shard = np.array([*labels], object)[np.argsort(shard_of, kind="stable")].tolist()
@@ -97,30 +100,22 @@ def write_indexed(
     return degrees
 
 
-def choose_neighbors(graph: pd.DataFrame, ids: Sequence[str], count: int) -> Edges:
+def choose_neighbors(edges: Edges, count: int) -> Edges:
     """Chooses the neighbours that `nsl.tools.pack_nbrs` chooses.
 
-    An edge counts in both directions; of several between two clips, the one with the largest
-    weight counts.
+    Of several edges from one clip to another, the one with the largest weight counts.
 
     Args:
-        graph: Edges between clips, as `read_graph` returns them.
-        ids: Ids of the clips, in rising order.
+        edges: Edges to the clips that may be chosen.
         count: Most neighbours of a clip: those of the largest weights, and of equal weights those
             with the last ids.
 
     Returns:
         Edges sorted by source, the nearest neighbour first.
     """
-    index = pd.Series(np.arange(len(ids), dtype=np.int32), index=ids)
-    edges = Edges(
-        index[graph["source"]].to_numpy(),
-        index[graph["target"]].to_numpy(),
-        graph["weight"].to_numpy(np.float64),
-    ).both_ways()
     edges = edges[np.lexsort((-edges.weights, edges.targets, edges.sources))]
-    repeated = (np.diff(edges.sources) == 0) & (np.diff(edges.targets) == 0)
-    edges = edges[np.flatnonzero(np.append(True, ~repeated))]
+    is_new = (np.diff(edges.sources, prepend=-1) != 0) | (np.diff(edges.targets, prepend=-1) != 0)
+    edges = edges[is_new]
     # Not `Edges.nearest`, which rounds weights as our builders write them; others may not.
     edges = edges[np.lexsort((-edges.targets, -edges.weights, edges.sources))]
     ranks = np.arange(len(edges)) - np.searchsorted(edges.sources, edges.sources)
@@ -146,7 +141,7 @@ def _write_logmels(
         for file, clips in zip(files, sizes, strict=True):
             header = {"descr": "<f4", "fortran_order": False, "shape": (clips, *logmel_shape)}
             np.lib.format.write_array_header_1_0(file, header)
-        bar = opened.enter_context(tqdm(total=len(shard_of), desc="packing", unit="clip"))
+        bar = opened.enter_context(Bar(total=len(shard_of), desc="packing", unit="clip"))
         start = 0
         for batch, logmels in read_logmels(features, logmel_shape):
             shards = shard_of[start : start + len(logmels)]
@@ -197,8 +192,8 @@ def open_indexed(
         All clips.
 
     Raises:
-        InputError: If a record is damaged or names an unknown neighbour, or the features of a
-            shard are missing, cut off, or of another size.
+        InputError: If a record is damaged, names an unknown neighbour or has a weight that is not
+            above 0, or the features of a shard are missing, cut off, or of another size.
     """
     labels = read_labels(folder, *splits)
     paths = [path for split in splits for path in shard_paths(folder, split)]
@@ -211,10 +206,12 @@ def open_indexed(
         counts = ids.row_lengths().numpy()
         rule = "neighbor_ids and neighbor_weights must have one length; pack again."
         batch.check(counts == values.row_lengths().numpy(), rule)
+        check_weights(batch, counts, values.flat_values.numpy())
         clip = np.repeat(np.arange(len(counts)), counts)
         rank = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
         used = slice(None) if neighbors is None else rank < neighbors
-        rows = [row_of.get(name.decode(), -1) for name in ids.flat_values.numpy()[used]]
+        names = texts(batch.path, ids.flat_values.numpy()[used])
+        rows = [row_of.get(name, -1) for name in names]
         known = np.ones(len(counts), bool)
         known[clip[used][np.array(rows, int) < 0]] = False
         batch.check(known, "every neighbour must be a clip of these shards; pack again.")
@@ -245,4 +242,10 @@ def _map_logmels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             f"features' description; received {logmels.dtype} {logmels.shape}. "
             "Pack again."
         )
+    for start in range(0, len(logmels), _CHECKED):
+        if not (np.abs(logmels[start : start + _CHECKED]) < LARGEST).all():
+            raise InputError(
+                f"{path}: every number must be finite and below {LARGEST:,.0f}; those of clip "
+                f"{start} or of the {_CHECKED - 1} after it are not. Pack again."
+            )
     return np.asarray(logmels)  # a memmap would make an object of every row

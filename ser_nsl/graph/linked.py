@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.records import UNLABELLED
+from ser_nsl.audio.records import LARGEST, UNLABELLED, Batch
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -137,6 +137,27 @@ class LinkedClips:
                 logmel[:] = self.logmels[shard][row - ends[shard]]  # counted from the shard's end
             fetched.append(logmels.reshape(*column.shape, *shape))
         return fetched
+
+
+def check_weights(batch: Batch, counts: np.ndarray, weights: np.ndarray) -> None:
+    """Refuses weights that would not pull neighbours together.
+
+    Args:
+        batch: Training records.
+        counts: Number of weights of each record, int, shape `(records,)`.
+        weights: All weights, float, shape `(sum of counts,)`.
+
+    Raises:
+        InputError: If one is 0 or less, or not below a million.
+    """
+    clips = np.repeat(np.arange(len(counts)), counts)
+    good = np.ones(len(counts), bool)
+    good[clips[~((weights > 0) & (weights < LARGEST))]] = False
+    batch.check(
+        good,
+        "every neighbour must have a finite weight above 0: 0 does nothing, and less pushes "
+        "neighbours apart; build the graph with a --similarity-threshold of 0 or more.",
+    )
 
 
 def link_tables(

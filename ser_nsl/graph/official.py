@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.records import UNLABELLED, read_batches, read_labels, read_logmels, shard_paths
-from ser_nsl.graph.linked import LinkedClips, link_tables
+from ser_nsl.audio.records import (
+    UNLABELLED,
+    read_batches,
+    read_labels,
+    read_logmels,
+    shard_paths,
+    texts,
+)
+from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -49,8 +56,8 @@ def open_official(
         clips that are neighbours only, without label and without neighbours of their own.
 
     Raises:
-        InputError: If a record is damaged, features are of another size, or a neighbour lacks its
-            id, weight or features.
+        InputError: If a record is damaged, features are of another size, a number is not finite or
+            not below a million, or a neighbour lacks its id, features, or a weight above 0.
     """
     labels = read_labels(folder, *splits)
     if neighbors == 0:
@@ -100,12 +107,16 @@ def _neighbors(
             ids, weights, logmels = (batch.features[f"NL_nbr_{rank}_{name}"] for name in _COPIED)
             counts = np.stack([part.row_lengths().numpy() for part in (ids, weights, logmels)])
             has = counts.any(axis=0)
+            counts[0] = np.minimum(counts[0], 1)  # of several ids the first counts
             batch.check((counts == np.outer((1, 1, frames * mels), has)).all(axis=0), rule)
+            check_weights(batch, counts[1], weights.flat_values.numpy())
+            batch.check_values(logmels.to_tensor().numpy(), "log Mel")
+            first = [names[0] for names in ids.to_list() if names]
             yield from map(
                 _Neighbor,
                 [batch.ids[clip] for clip in np.flatnonzero(has)],
-                [rank] * len(ids.flat_values),
-                [name.decode() for name in ids.flat_values.numpy()],
+                [rank] * int(has.sum()),
+                texts(batch.path, first),
                 weights.flat_values.numpy().tolist(),
                 logmels.flat_values.numpy().reshape(-1, frames, mels),
             )

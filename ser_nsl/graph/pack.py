@@ -73,8 +73,8 @@ def pack_neighbors(
 
     Raises:
         InputError: If the test split is among the splits, the graph names clips that have no
-            features, joins a clip with itself, is malformed or empty, or records are damaged or
-            do not fit their description.
+            features, is malformed (see `read_graph`) or empty, or records are damaged or do not fit
+            their description.
 
     Example:
         >>> made = pack_neighbors(
@@ -87,7 +87,7 @@ def pack_neighbors(
         raise InputError(f"max_neighbors: must be at least 1; received {max_neighbors}.")
     check_splits(splits)
     logmel_shape = Description.load(features).logmel_shape
-    edges = read_graph(graph)
+    edges = read_graph(graph, for_training=True)
     if edges.empty:
         raise InputError(
             f"{graph}: has no edge; build it again with a lower --similarity-threshold."

@@ -1,16 +1,15 @@
 """The stage that filters the edges of a graph."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.indexed import choose_neighbors
-from ser_nsl.graph.table import check_edges, graph_files, read_graph
+from ser_nsl.graph.table import Edges, check_edges, graph_files, graph_ids, number_edges, read_graph
 from ser_nsl.pipeline.stage import stage
 
 
@@ -52,66 +51,66 @@ def select_edges(
     if nearest < 0:
         raise InputError(f"nearest: must be 0 or more; received {nearest}.")
     speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
-    edges = _read_edges(graph, speakers, manifest)
-    ids = sorted({*edges["source"], *edges["target"]})
-    filters: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {}
-    if across_speakers:
-        _check_speakers(speakers[ids], manifest)
-        filters["dropped_within_speaker"] = lambda edges: (
-            speakers[edges["source"]].to_numpy() != speakers[edges["target"]].to_numpy()
-        )
-    if nearest:
-        filters["dropped_not_nearest"] = lambda edges: _are_nearest(edges, ids, nearest)
-    edges["pair"] = _number_pairs(edges, ids)
-    counts, kept = {"edges": edges["pair"].nunique()}, edges
-    for reason, holds in filters.items():
-        before = kept["pair"].nunique()
-        kept = kept[holds(kept)]
-        counts[reason] = before - kept["pair"].nunique()
-        if kept.empty:
-            raise InputError(
-                f"{graph}: no edge is kept ({counts}); drop a filter, or build the graph with a "
-                "lower --similarity-threshold."
-            )
-    kept = kept.sort_values(["source", "target"], kind="stable")
-    out.write_text("".join(f"{line}\n" for line in kept["line"]))
-    joined = {*kept["source"], *kept["target"]}
-    return counts | {"kept": kept["pair"].nunique(), "clips_without_edge": len(ids) - len(joined)}
-
-
-def _read_edges(graph: Path, known: pd.Series, manifest: Path) -> pd.DataFrame:
-    """Returns the graph's edges, and in a column `line` their lines in the file."""
-    edges = read_graph(graph)
-    check_edges(edges, known.index, path=graph, where=str(manifest))
-    if edges.empty:
+    table = read_graph(graph, for_training=True)
+    check_edges(table, speakers.index, path=graph, where=str(manifest))
+    if table.empty:
         raise InputError(
             f"{graph}: has no edge; build it again with a lower --similarity-threshold."
         )
-    # Lines stay as they are: weights of other tools may have more digits than ours, and rounding
-    # would make ties of them.
-    lines: list[str] = []
-    for path in graph_files(graph):
-        with path.open() as file:
-            lines += [line.rstrip("\n") for line in file]
-    return edges.assign(line=lines)
+    ids = graph_ids(table)
+    edges = number_edges(table, ids)
+    kept = np.arange(len(edges))
+    counts = {"edges": edges.pairs()}
+    if across_speakers:
+        names = speakers[ids]
+        refuse(
+            names.index[names == ""],
+            f"across_speakers: clips of the graph have no speaker in {manifest}",
+            "Add speakers, or leave this filter out.",
+        )
+        own = names.to_numpy(object)
+        kept = kept[own[edges.sources] != own[edges.targets]]
+        counts["dropped_within_speaker"] = counts["edges"] - edges[kept].pairs()
+        _check_any(kept, counts, graph)
+    if nearest:
+        before = edges[kept].pairs()
+        kept = kept[_are_nearest(edges[kept], nearest)]
+        counts["dropped_not_nearest"] = before - edges[kept].pairs()
+        _check_any(kept, counts, graph)
+    chosen = edges[kept]
+    order = np.lexsort((chosen.targets, chosen.sources))
+    _write_lines(graph, kept[order], out)
+    joined = np.union1d(chosen.sources, chosen.targets)
+    return counts | {"kept": chosen.pairs(), "clips_without_edge": len(ids) - len(joined)}
 
 
-def _check_speakers(speakers: pd.Series, manifest: Path) -> None:
-    unknown = speakers.index[speakers == ""]
-    rule = f"across_speakers: clips of the graph have no speaker in {manifest}"
-    refuse(unknown, rule, "Add speakers, or leave this filter out.")
+def _check_any(kept: np.ndarray, counts: Mapping[str, int], graph: Path) -> None:
+    if not len(kept):
+        raise InputError(
+            f"{graph}: no edge is kept ({counts}); drop a filter, or build the graph with a "
+            "lower --similarity-threshold."
+        )
 
 
-def _number_pairs(edges: pd.DataFrame, ids: list[str]) -> np.ndarray:
-    """Numbers edges, the same in both directions."""
-    index = pd.Index(ids)
-    ends = np.stack([index.get_indexer(edges[end]) for end in ("source", "target")])
-    return ends.min(axis=0) * len(ids) + ends.max(axis=0)
-
-
-def _are_nearest(edges: pd.DataFrame, ids: list[str], count: int) -> np.ndarray:
+def _are_nearest(edges: Edges, count: int) -> np.ndarray:
     """Returns which edges lead to one of the nearest clips of either end."""
-    nearest = choose_neighbors(edges, ids, count)
-    pairs = np.minimum(nearest.sources, nearest.targets).astype(np.int64) * len(ids)
-    pairs += np.maximum(nearest.sources, nearest.targets)
-    return np.isin(edges["pair"], pairs)
+    return np.isin(edges.numbers(), choose_neighbors(edges.both_ways(), count).numbers())
+
+
+def _write_lines(graph: Path, places: np.ndarray, out: Path) -> None:
+    """Writes the lines at these places, in this order.
+
+    They stay as they are: weights of other tools may have more digits than ours, and rounding would
+    make ties of them.
+    """
+    wanted = set(places.tolist())
+    lines: dict[int, str] = {}
+    place = 0
+    for path in graph_files(graph):
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                if place in wanted:
+                    lines[place] = line.rstrip("\n")
+                place += 1
+    with out.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{lines[place]}\n" for place in places.tolist())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from ser_nsl.pipeline.settings import check
+from ser_nsl.pipeline.settings import MOST, check
 
 __all__ = ["Builder", "GraphConfig"]
 
@@ -16,22 +16,22 @@ class GraphConfig:
     """How the graph is built and used.
 
     Attributes:
-        similarity_threshold: Least cosine similarity of an edge, -1 to 1; `auto` chooses it so
+        similarity_threshold: Least cosine similarity of an edge, 0 to 1; `auto` chooses it so
             that a clip has `target_degree` neighbours on average.
         lsh_splits: Number of hyperplanes of a hashing, for the official builder; 0 compares all
             pairs.
         lsh_rounds: Number of hashings, for the official builder.
         seed: Seed of all draws.
         max_neighbors: Most neighbours of a clip in training.
-        builder: `official`, `exact`, `approximate`, or `auto`: official up to 2,000 clips, exact
-            above.
+        builder: `official`, `exact`, `approximate`, or `auto`, as in `build_graph`.
         target_degree: Mean number of neighbours, for the threshold `auto` only.
-        edges: Edges that the file keeps: `all`, or the `nearest`, only those that training uses.
+        edges: Edges that the file keeps: the `nearest`, only those that training uses, or `all`,
+            whose number grows with the square of the clips where the threshold is low.
         packing: `official` or `indexed` training records, or `auto`: official up to 2,000 clips
             that all have labels, else indexed.
         embeddings: Embeddings from which the graph is built: `upstream`; `mfcc`; `fused`, both of
             them; or `probe`, a linear classifier on both, fitted to the training labels.
-        across_speakers: Whether edges within a speaker are dropped.
+        across_speakers: Whether clips of one speaker are never joined.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -56,14 +56,12 @@ class GraphConfig:
     def __post_init__(self) -> None:
         kinds = ("upstream", "mfcc", "fused", "probe")
         check(self.embeddings in kinds, "embeddings", f"one of {kinds}", self.embeddings)
-        nearest_across = self.across_speakers and self.edges == "nearest"
-        check(not nearest_across, "edges", "'all' with across_speakers", self.edges)
         threshold, degree = self.similarity_threshold, self.target_degree
-        is_cosine = not isinstance(threshold, str) and -1 <= threshold <= 1
+        is_cosine = not isinstance(threshold, str) and 0 <= threshold <= 1
         check(
             is_cosine or threshold == "auto",
             "similarity_threshold",
-            "a cosine, -1 to 1, or auto",
+            "a cosine, 0 to 1, or auto",
             threshold,
         )
         rule = "more than 0 where similarity_threshold is auto, else absent"
@@ -75,11 +73,14 @@ class GraphConfig:
         check(self.packing in packings, "packing", f"one of {packings}", self.packing)
         check(self.lsh_splits >= 0, "lsh_splits", "0 or more", self.lsh_splits)
         check(self.lsh_rounds > 0, "lsh_rounds", "at least 1", self.lsh_rounds)
-        check(self.max_neighbors > 0, "max_neighbors", "at least 1", self.max_neighbors)
+        neighbors = self.max_neighbors
+        check(0 < neighbors <= MOST, "max_neighbors", f"1 to {MOST}", neighbors)
 
     @property
     def building(self) -> dict[str, Any]:
-        """Returns the arguments of `build_graph`."""
-        names = ("similarity_threshold", "target_degree", "builder", "lsh_splits", "lsh_rounds")
+        """Returns the arguments of `build_graph`, without its paths."""
+        search = ("similarity_threshold", "target_degree", "builder", "lsh_splits", "lsh_rounds")
         kept = self.max_neighbors if self.edges == "nearest" else None
-        return {name: getattr(self, name) for name in (*names, "seed")} | {"max_neighbors": kept}
+        return {name: getattr(self, name) for name in (*search, "seed", "across_speakers")} | {
+            "max_neighbors": kept
+        }

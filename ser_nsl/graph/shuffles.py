@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.graph.statistics import SHARES, ClipGraph
+from ser_nsl.pipeline.bars import Bar
 
 _INTERVAL = (2.5, 97.5)  # percentiles
 
@@ -59,7 +59,7 @@ def shuffle_labels(
     ends = [_ends_by_share(graph) for graph in graphs]
     counts = np.zeros((shuffles, len(graphs), len(SHARES)), np.int64)
     random = np.random.default_rng(seed)
-    for draw in tqdm(range(shuffles), "shuffling labels", unit="shuffle"):
+    for draw in Bar(range(shuffles), "shuffling labels", unit="shuffle"):
         within = shuffle_within_speakers(random)
         labels = (shuffle_freely(random), shuffle_speakers(random), within, within)
         for number, of_graph in enumerate(ends):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_nsl.graph.table import check_edges, read_graph
+from ser_nsl.graph.table import check_edges, number_edges, read_graph
 
 SHARES = (
     "within_class",
@@ -134,10 +134,10 @@ def read_clip_graph(
     edges = read_graph(path)
     check_edges(edges, clips["utterance_id"], path=path, where=where)
     nodes = clips.sort_values("utterance_id", ignore_index=True)
-    index = pd.Index(nodes["utterance_id"])
-    ends = np.stack([index.get_indexer(edges[end]) for end in ("source", "target")])
+    numbered = number_edges(edges, nodes["utterance_id"])
+    ends = np.stack([numbered.sources, numbered.targets]).astype(np.int64)
     ends.sort(axis=0)
-    weights = edges["weight"].to_numpy(dtype=np.float64)
+    weights = numbered.weights
     order = np.lexsort((-weights, ends[1], ends[0]))
     _, first = np.unique(ends[0, order] * len(nodes) + ends[1, order], return_index=True)
     return ClipGraph(nodes, ends[:, order[first]], weights[order[first]])

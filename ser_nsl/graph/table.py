@@ -13,6 +13,15 @@ import pandas as pd
 
 from ser_nsl.errors import InputError, refuse
 
+_COLUMNS = ["source", "target", "weight"]
+_NOT_PLAIN = {
+    b"\x1f\x8b": "is compressed by gzip. Unpack it: gunzip",
+    b"\xef\xbb\xbf": "begins with a byte order mark. Save it without one",
+    b"\xff\xfe": "is UTF-16. Save it as UTF-8",
+    b"\xfe\xff": "is UTF-16. Save it as UTF-8",
+}
+_LEAST = float(np.finfo(np.float32).smallest_subnormal)  # weights are float32 in training
+_MOST = float(np.finfo(np.float32).max)
 _MICRO = 1e6  # a weight has six decimals in the file
 _LINES = 100_000  # lines written at a time
 
@@ -53,8 +62,12 @@ class Edges:
 
     def pairs(self) -> int:
         """Returns the number of undirected edges."""
+        return len(np.unique(self.numbers()))
+
+    def numbers(self) -> np.ndarray:
+        """Numbers edges, the same in both directions: int64, shape `(edges,)`."""
         ends = np.sort(np.stack([self.sources, self.targets]), axis=0).astype(np.int64)
-        return len(np.unique(ends[0] << 32 | ends[1]))
+        return ends[0] << 32 | ends[1]
 
     def in_order(self) -> "Edges":
         """Returns the edges sorted by source and target."""
@@ -87,55 +100,101 @@ def _as_written(weights: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def write_graph(path: Path, ids: Sequence[str], edges: Edges) -> None:
+def write_graph(path: Path, ids: Sequence[str], parts: Iterable[Edges]) -> None:
     """Writes a graph in the order of its edges; the file appears when it is complete.
 
     Args:
         path: The TSV file.
         ids: Ids of the clips, in rising order.
-        edges: Edges between them.
+        parts: Edges between them, one part after the other.
 
     Raises:
         OSError: If the file cannot be written, as on a full disk; an earlier file stays.
     """
     begun = path.with_name(f".{path.name}.begun")
     try:
-        with begun.open("w") as file:
-            for start in range(0, len(edges), _LINES):
-                part = edges[slice(start, start + _LINES)]
-                columns = (part.sources.tolist(), part.targets.tolist(), part.weights.tolist())
-                file.writelines(
-                    f"{ids[source]}\t{ids[target]}\t{weight:f}\n"
-                    for source, target, weight in zip(*columns, strict=True)
-                )
+        with begun.open("w", encoding="utf-8", newline="\n") as file:
+            for edges in parts:
+                for start in range(0, len(edges), _LINES):
+                    part = edges[slice(start, start + _LINES)]
+                    columns = (part.sources.tolist(), part.targets.tolist(), part.weights.tolist())
+                    file.writelines(
+                        f"{ids[source]}\t{ids[target]}\t{weight:f}\n"
+                        for source, target, weight in zip(*columns, strict=True)
+                    )
         begun.replace(path)
     finally:
         begun.unlink(missing_ok=True)
 
 
-def read_graph(path: Path) -> pd.DataFrame:
+def read_graph(path: Path, *, for_training: bool = False) -> pd.DataFrame:
     """Reads a graph.
 
     Args:
         path: The TSV file, or a folder of its shards; a missing weight is 1, as in `nsl.tools`.
+        for_training: Whether weights must be above 0: in training 0 does nothing, and less pushes
+            neighbours apart.
 
     Returns:
-        Columns `source`, `target` (text) and `weight` (float), in the order of the lines.
+        Columns `source`, `target` (text) and `weight` (float64), in the order of the lines.
 
     Raises:
-        InputError: If a line has another form, an id is empty, a weight is not finite, or shards
-            are missing.
+        InputError: If a file is missing, compressed or not UTF-8, a line has another form, an id
+            is empty, an edge joins a clip with itself, a weight is not finite or not above 0 where
+            it must be, or shards are missing. The message names the first such line.
 
     Example:
         >>> graph = read_graph(Path("graph.tsv"))
         >>> graph.columns.tolist()
         ['source', 'target', 'weight']
     """
-    rows: list[tuple[str, str, float]] = []
-    for file in graph_files(path):
-        with file.open() as lines:
-            rows += [_read_edge(line, f"{file}: line {i}") for i, line in enumerate(lines, start=1)]
-    return pd.DataFrame(rows, columns=["source", "target", "weight"])
+    least = _LEAST if for_training else -_MOST
+    return pd.concat([_read_file(file, least) for file in graph_files(path)], ignore_index=True)
+
+
+def _read_file(path: Path, least: float) -> pd.DataFrame:
+    """Reads a file at once, and line by line only if something in it is unusual."""
+    from pyarrow import csv, float64, string
+
+    _check_start(path)
+    types = dict(zip(_COLUMNS, (string(), string(), float64()), strict=True))
+    try:
+        graph = csv.read_csv(
+            path,
+            csv.ReadOptions(column_names=_COLUMNS),
+            csv.ParseOptions(delimiter="\t", quote_char=False, ignore_empty_lines=False),
+            csv.ConvertOptions(column_types=types, null_values=[], strings_can_be_null=False),
+        ).to_pandas()
+    except ValueError:
+        return _read_lines(path, least)
+    source, target = graph["source"], graph["target"]
+    fits = (source != "") & (target != "") & (source != target)
+    fits &= graph["weight"].between(least, _MOST)
+    return graph if fits.all() else _read_lines(path, least)
+
+
+def _check_start(path: Path) -> None:
+    """Refuses a file that is missing, or whose first bytes are not those of plain text."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(3)
+    except OSError as error:
+        raise InputError(
+            f"graph: {path} cannot be read ({error.strerror}); check the path or build the graph."
+        ) from error
+    for magic, found in _NOT_PLAIN.items():
+        if start.startswith(magic):
+            raise InputError(f"{path}: a graph must be plain text in UTF-8; this file {found}.")
+
+
+def _read_lines(path: Path, least: float) -> pd.DataFrame:
+    """Reads a file line by line, and refuses the first line that breaks a rule."""
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        rows = [
+            _read_edge(line, least, f"{path}: line {i}") for i, line in enumerate(file, start=1)
+        ]
+    graph = pd.DataFrame(rows, columns=_COLUMNS)
+    return graph.astype({"source": "str", "target": "str", "weight": np.float64})
 
 
 def graph_files(path: Path) -> list[Path]:
@@ -164,19 +223,51 @@ def graph_files(path: Path) -> list[Path]:
     return shards
 
 
-def _read_edge(line: str, where: str) -> tuple[str, str, float]:
+def _read_edge(line: str, least: float, where: str) -> tuple[str, str, float]:
     fields = line.rstrip("\n").split("\t")
+    source, target, weight = fields if len(fields) == 3 else (*fields[:2], "1", "")[:3]
+    rules = {
+        "must be UTF-8; save the file as UTF-8": _is_utf8(line),
+        "must be source<TAB>target<TAB>weight, without a header": 2 <= len(fields) <= 3,
+        "must name two clips": bool(source and target),
+        "must join two different clips": source != target,
+        f"must have a finite weight{'' if least < 0 else ' above 0'}, and be no header": (
+            _is_weight(weight, least)
+        ),
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise InputError(f"{where} {rule}; received {line!r}. Build the graph again.")
+    return source, target, float(weight)
+
+
+def _is_utf8(line: str) -> bool:
     try:
-        source, target = fields[:2]
-        weight = float(fields[2]) if len(fields) == 3 else 1.0
-        if len(fields) > 3 or not source or not target or not abs(weight) < float("inf"):
-            raise ValueError
-    except ValueError as error:
-        raise InputError(
-            f"{where} must be source<TAB>target<TAB>weight; received {line!r}. "
-            "Build the graph again."
-        ) from error
-    return source, target, weight
+        line.encode()
+    except UnicodeEncodeError:  # bytes that were no UTF-8 stand as surrogates
+        return False
+    return True
+
+
+def _is_weight(text: str, least: float) -> bool:
+    try:
+        return least <= float(text) <= _MOST
+    except ValueError:
+        return False
+
+
+def number_edges(graph: pd.DataFrame, ids: Sequence[str]) -> Edges:
+    """Returns the edges of a graph with numbers in place of ids.
+
+    Args:
+        graph: As `read_graph` returns it.
+        ids: Ids of all its clips, in rising order.
+    """
+    index = pd.Index(ids)
+    sources, targets = (
+        index.get_indexer(graph[end]).astype(np.int32) for end in ("source", "target")
+    )
+    return Edges(sources, targets, graph["weight"].to_numpy(np.float64))
 
 
 def check_edges(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where: str) -> None:
@@ -189,11 +280,14 @@ def check_edges(graph: pd.DataFrame, known: Iterable[str], *, path: Path, where:
         where: Name of the source of the known clips, for the error.
 
     Raises:
-        InputError: If an id is unknown or joined with itself; the message names the first three.
+        InputError: If an id is unknown; the message names the first three.
     """
-    ids = set(graph["source"]) | set(graph["target"])
-    unknown = sorted(ids - set(known))
+    ids = graph_ids(graph)
+    unknown = sorted(set(ids) - set(known))
     rule = f"{path}: {len(ids)} clips, of which some are not in {where}"
     refuse(unknown, rule, "Give the manifest or features and the splits of the graph.")
-    loops = graph.loc[graph["source"] == graph["target"], "source"].unique()
-    refuse(loops, f"{path}: edges join a clip with itself", "Build the graph again.")
+
+
+def graph_ids(graph: pd.DataFrame) -> list[str]:
+    """Returns the ids of a graph's clips, in rising order."""
+    return sorted({*graph["source"].unique(), *graph["target"].unique()})

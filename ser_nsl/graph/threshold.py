@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.errors import InputError
-from ser_nsl.graph.exact import blocks, cosines_in_float32, float32_slack, true_entries
+from ser_nsl.graph.exact import blocks, float32_slack, screened_cosines, true_entries
 from ser_nsl.graph.vectors import Vectors
+from ser_nsl.pipeline.bars import Bar
 
 _ALL = 10_000  # most clips of which all are used
 _SAMPLE = 1_000  # sample size for more clips than that
@@ -47,7 +47,8 @@ def choose_threshold(
 
     Args:
         vectors: Embeddings of the clips.
-        target_degree: Mean number of neighbours, above 0 and below the number of clips.
+        target_degree: Mean number of neighbours, above 0 and at most the mean number of clips with
+            which a clip may be joined.
         seed: Seed of the draw.
 
     Returns:
@@ -62,16 +63,25 @@ def choose_threshold(
     if clips > _ALL:
         draw = np.random.default_rng(seed).choice(clips, _SAMPLE, replace=False)
         sample = np.sort(draw)
-    count = round(target_degree * len(sample)) if 0 < target_degree <= clips - 1 else 0
+    most = _partners(vectors)[sample].mean()
+    count = round(target_degree * len(sample)) if 0 < target_degree <= most else 0
     if not count:
         raise InputError(
-            f"target_degree: must be above 0, at most one less than the {clips} clips, and leave "
-            f"an edge; received {target_degree}."
+            f"target_degree: must be above 0, leave an edge, and be at most {most:g}, the mean "
+            f"number of clips that one may be joined with, among {clips} clips, but received "
+            f"{target_degree}; choose another."
         )
     sources, threshold = _most_similar(vectors, sample, count)
     return ThresholdChoice(
         min(max(threshold, -1.0), 1.0), np.bincount(sources, minlength=len(sample))
     )
+
+
+def _partners(vectors: Vectors) -> np.ndarray:
+    """Returns with how many clips each may be joined, int64, shape `(clips,)`."""
+    if vectors.speakers is None:
+        return np.full(len(vectors), len(vectors) - 1)
+    return len(vectors) - np.bincount(vectors.speakers)[vectors.speakers]
 
 
 def _most_similar(vectors: Vectors, sample: np.ndarray, count: int) -> tuple[np.ndarray, float]:
@@ -81,13 +91,10 @@ def _most_similar(vectors: Vectors, sample: np.ndarray, count: int) -> tuple[np.
         For each pair the index of its clip in the sample; and the least cosine of the pairs.
     """
     slack = float32_slack(vectors)
-    units = vectors.units(sample)
     sources, cosines = np.empty(0, int), np.empty(0)
     least = -1 - slack
-    for columns in tqdm(blocks(len(vectors)), desc="choosing a threshold", unit="block"):
-        product = cosines_in_float32(units, vectors.units(columns))
-        own = (columns.start <= sample) & (sample < columns.stop)
-        product[own, sample[own] - columns.start] = -np.inf
+    for columns in Bar(blocks(len(vectors)), desc="choosing a threshold", unit="block"):
+        product = screened_cosines(vectors, sample, columns)
         if count <= product.size:
             least = max(least, np.partition(product, -count, axis=None)[-count] - slack)
         near, partners = true_entries(product >= least - slack)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,18 +32,27 @@ class Vectors:
         ids: Ids in rising order.
         values: float32, shape `(clips, width)`.
         norms: Lengths of the vectors, float64, shape `(clips,)`.
+        speakers: Numbers of the speakers, int32, shape `(clips,)`, where no edge may join two clips
+            of one speaker; None where any two clips may be joined.
     """
 
     ids: Sequence[str]
     values: np.ndarray
     norms: np.ndarray
+    speakers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, clips: np.ndarray) -> Vectors:
         """Returns the clips of sorted indices."""
-        return Vectors([self.ids[i] for i in clips], self.values[clips], self.norms[clips])
+        ids, speakers = [self.ids[i] for i in clips], self.speakers
+        speakers = None if speakers is None else speakers[clips]
+        return Vectors(ids, self.values[clips], self.norms[clips], speakers)
+
+    def across(self, speakers: np.ndarray) -> Vectors:
+        """Returns the same clips, of which no two of one speaker may be joined."""
+        return replace(self, speakers=speakers)
 
     def units(self, clips: slice | np.ndarray) -> np.ndarray:
         """Returns vectors of length 1, float64, shape `(chosen clips, width)`."""
@@ -86,7 +95,11 @@ def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def read_vectors(
-    paths: Sequence[str | Path], *, id_feature: str = "id", embedding_feature: str = "embedding"
+    paths: Sequence[str | Path],
+    *,
+    id_feature: str = "id",
+    embedding_feature: str = "embedding",
+    upstream_feature: str | None = "upstream",
 ) -> Vectors:
     """Reads embeddings: the ids first, then the vectors straight into the sorted table.
 
@@ -94,14 +107,16 @@ def read_vectors(
         paths: TFRecord files.
         id_feature: Name of the feature with the id.
         embedding_feature: Name of the feature with the vector.
+        upstream_feature: Name of the feature with the upstream and layer, which must then be one;
+            None if records may have such a feature with another meaning.
 
     Returns:
         The embeddings.
 
     Raises:
         InputError: If there are no embeddings, a file is missing or damaged, an id is missing, a
-            duplicate or holds a tab or line break, or an embedding is all zero, not finite, or of
-            another width, upstream or layer than the first.
+            duplicate or holds a tab or line break, or an embedding is all zero, not finite or below
+            a million, or of another width, upstream or layer than the first.
     """
     files = [Path(path) for path in paths]
     ids: list[str] = []
@@ -116,17 +131,18 @@ def read_vectors(
         )
     ids.sort()
     row_of = {utterance_id: i for i, utterance_id in enumerate(ids)}
-    schema = {
-        embedding_feature: tf.io.RaggedFeature(tf.float32),
-        "upstream": tf.io.FixedLenFeature([], tf.string, ""),
-    }
-    values, norms, upstream = np.empty((0, 0), np.float32), np.empty(len(ids)), None
+    schema = {embedding_feature: tf.io.RaggedFeature(tf.float32)}
+    if upstream_feature is not None:
+        schema[upstream_feature] = tf.io.FixedLenFeature([], tf.string, "")
+    values, norms, upstream = np.empty((0, 0), np.float32), np.empty(len(ids)), b""
     for batch in read_batches(files, schema, id_feature=id_feature, size=_RECORDS):
-        if upstream is None:
+        names = batch.features[upstream_feature].numpy() if upstream_feature else None
+        if not values.size:
             width = int(batch.features[embedding_feature].row_lengths()[0])
             values = np.empty((len(ids), width), np.float32)
-            upstream = batch.features["upstream"].numpy()[0]
-        _check_upstream(batch, upstream)
+            upstream = b"" if names is None else names[0]
+        if names is not None:
+            _check_upstream(batch, names, upstream)
         vectors = _checked_vectors(batch, embedding_feature, values.shape[1])
         rows = [row_of[utterance_id] for utterance_id in batch.ids]
         aligned = _aligned(vectors)
@@ -134,8 +150,7 @@ def read_vectors(
     return Vectors(ids, values, np.maximum(norms, _LEAST_NORM))
 
 
-def _check_upstream(batch: Batch, first: bytes) -> None:
-    names = batch.features["upstream"].numpy()
+def _check_upstream(batch: Batch, names: np.ndarray, first: bytes) -> None:
     others = [name for name in names if name != first]
     if others:
         one, other = (name.decode(errors="replace") or "unknown" for name in (first, others[0]))
@@ -158,8 +173,7 @@ def _checked_vectors(batch: Batch, embedding_feature: str, width: int) -> np.nda
         "upstream.",
     )
     values = vectors.flat_values.numpy().reshape(-1, width)
-    finite = np.isfinite(values).all(axis=1)
-    batch.check(finite, "every embedding must be finite; embed the clips again.")
+    batch.check_values(values, "embeddings")
     batch.check(
         values.any(axis=1),
         "every embedding must have a direction, so not be all zero; train the upstream longer or "

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ser_nsl.audio.features import Description
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
+from ser_nsl.networks.known import is_known, unknown_classes, unknown_operators
 from ser_nsl.networks.lazy import tf
 
 # HDF5, not `.keras`: once transformers has brought tf-keras into a process that already holds
@@ -23,7 +27,8 @@ def save_model(model: tf.keras.Model, description: Description, folder: Path) ->
     """Writes a model and `description.json`, as evaluation and export read them.
 
     A model of Keras's own layers goes to `model.h5`. A subclassed model, or one with custom layers,
-    goes to the SavedModel `saved_function`, which can be read without its classes.
+    lambdas or bare operators, goes to the SavedModel `saved_function`, which can be read without
+    its classes.
 
     Args:
         model: Model from log Mel in dB, as a tensor or as `{"logmel": tensor}`, to logits. A
@@ -56,12 +61,9 @@ def save_model(model: tf.keras.Model, description: Description, folder: Path) ->
 
 
 def _is_of_keras(model: tf.keras.Model) -> bool:
-    """Returns whether every part of a model is of a class that any process knows."""
-    return all(
-        type(part).__module__.partition(".")[0] in ("keras", "tf_keras")
-        for part in (model, *model.submodules)
-        if isinstance(part, tf.keras.layers.Layer)
-    )
+    """Returns whether every part of a model is of a class that model files may name."""
+    parts = (model, *model.submodules)
+    return all(is_known(part) for part in parts if isinstance(part, tf.keras.layers.Layer))
 
 
 def _save_function(model: tf.keras.Model, description: Description, path: Path) -> None:
@@ -89,8 +91,24 @@ def _save_function(model: tf.keras.Model, description: Description, path: Path) 
         logger.setLevel(level)
 
 
+def _load_layers(path: Path) -> tf.keras.Model:
+    """Reads a model of known layers, after a look at what the file would have Keras build."""
+    import h5py
+
+    with h5py.File(path) as file:
+        config = json.loads(file.attrs["model_config"])
+        _refuse(path, unknown_classes(config))
+        return tf.keras.models.load_model(file, compile=False)
+
+
+def _refuse(path: Path, unknown: Iterable[str]) -> None:
+    rule = f"{path}: a model file may hold layers of Keras and pure operators only, no other code"
+    refuse(dict.fromkeys(unknown), rule, "Save the model with ser_nsl.networks.save_model.")
+
+
 def _load_function(path: Path, description: Description) -> tf.keras.Model:
     """Makes a functional model of what `_save_function` has saved."""
+    _refuse(path, unknown_operators(path))
 
     class SavedFunction(tf.keras.layers.Layer):
         def __init__(self) -> None:
@@ -121,12 +139,16 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
     Args:
         folder: Folder that `save_model` wrote.
 
+    No code of the folder is run.
+
     Returns:
         The model, not compiled, and the description. For a subclassed model this is a functional
         one that computes the same, but cannot be trained.
 
     Raises:
-        InputError: If the folder is incomplete or its parts do not fit.
+        InputError: If the folder is incomplete, its parts do not fit, a weight is not finite, or
+            the model names more than layers of Keras and operators without effects, such as a
+            Lambda.
 
     Example:
         >>> model, description = load_model("model")
@@ -142,12 +164,13 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
     if not path.exists():
         raise InputError(f"{folder}: {_MODEL_NAME} is missing; train the model again.")
     try:
-        if path.is_dir():
-            model = _load_function(path, description)
-        else:
-            model = tf.keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
+        model = _load_function(path, description) if path.is_dir() else _load_layers(path)
+    except InputError:
+        raise
+    except Exception as error:  # Keras raises whatever its layers do with a damaged file
         raise InputError(f"{path}: cannot be read ({error}); train the model again.") from error
+    if not all(np.isfinite(weight).all() for weight in model.get_weights() if weight.dtype != bool):
+        raise InputError(f"{path}: holds weights that are not finite; train the model again.")
     if model.output_shape[-1] != len(description.classes):
         raise InputError(
             f"{folder}: the model has {model.output_shape[-1]} outputs, the description names "

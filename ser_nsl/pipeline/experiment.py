@@ -5,6 +5,7 @@ grids of trainings; `list_runs` lists them. The files of `ser_nsl/pipeline/confi
 `sweeps` are found by name.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,11 +39,14 @@ class Setup:
     """What experiments and sweeps have in common.
 
     Attributes:
-        name: Short name, which is also that of the folder.
+        name: Short name, which is also that of the folder: letters, digits, `_`, `-` and dots.
         title: One line for the report.
         target: The corpus that the recogniser is for.
         upstream: Hub name or folder of a wav2vec 2.0, a HuBERT or a Whisper.
-        clip_seconds: Length of the target's clips in seconds; None for that of the longest.
+        center: `speaker` subtracts from each embedding the mean of its speaker's clips before
+            graphs are built; None leaves embeddings as they are.
+        clip_seconds: Length of the target's clips in seconds; None for that of the longest
+            training clip (in sweeps, of their first division).
         front_end: From waveform to log Mel.
         graph: How the graph is built and used; in a sweep that of the arm `paper`.
         training: How networks are trained; what an experiment's `seeds` or a sweep's grids set
@@ -54,11 +58,19 @@ class Setup:
     title: str
     target: CorpusConfig
     upstream: str = "models/wav2vec2-mini-ravdess"
+    center: str | None = None
     clip_seconds: float | None = None
     front_end: FrontEndConfig = FrontEndConfig()
     graph: GraphConfig = GraphConfig()
     training: TrainingConfig = TrainingConfig()
     caution: str = ""
+
+    def __post_init__(self) -> None:
+        check(self.center in (None, "speaker"), "center", "speaker or null", self.center)
+        rule = "the name of a folder: letters, digits, _, - and dots within, up to 100"
+        check(re.fullmatch(r"\w[\w.-]{0,99}", self.name) is not None, "name", rule, self.name)
+        seconds = self.clip_seconds
+        check(seconds is None or 0 < seconds <= 3600, "clip_seconds", "up to an hour", seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +82,6 @@ class Experiment(Setup):
         finetuning: How the whole upstream, a wav2vec 2.0, is trained on the source.
         head: How an emotion head is trained on the source, the encoder frozen. Without both, the
             upstream's own head is used.
-        center: `speaker` subtracts from each embedding the mean of its speaker's clips before the
-            graph is built; None leaves embeddings as they are, as the paper does.
         networks: Light networks to train.
         methods: `base`, `nsl`, `add`, `max`, `avg`; each is trained for each network and seed.
         seeds: Seeds of the trainings; results are means over them.
@@ -86,17 +96,16 @@ class Experiment(Setup):
     source: CorpusConfig | None = None
     finetuning: FineTuningConfig | None = None
     head: HeadConfig | None = None
-    center: str | None = None
     networks: tuple[str, ...] = ("resnet9",)
     methods: tuple[str, ...] = ("base", "nsl")
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         rule = "null where there is finetuning: either trains the upstream"
         check(self.finetuning is None or self.head is None, "head", rule, "both")
         rule = "given where there is finetuning or a head"
         check(not self.learns or self.source is not None, "source", rule, self.source)
-        check(self.center in (None, "speaker"), "center", "speaker or null", self.center)
         if self.clip_seconds is not None:
             samples = round(self.clip_seconds * self.front_end.sample_rate_hz)
             window = self.front_end.window_samples
@@ -118,7 +127,7 @@ class Experiment(Setup):
 
 @dataclass(frozen=True)
 class Fold:
-    """Speakers who test and who validate; the other speakers of all folds train.
+    """Speakers who test and who validate; all other speakers of the corpus train.
 
     Attributes:
         test: Test speakers.
@@ -194,6 +203,7 @@ class SweepConfig(Setup):
 
     Attributes:
         upstream: As in `Setup`; it has already learned its source.
+        center: As in `Setup`, but for the arm `paper`, which never centres.
         folds: Who tests and validates; they replace the target's split.
         grids: Grids by name.
         default: Names of the grids that run unless others are named; the rest is for machines with
@@ -213,8 +223,10 @@ class SweepConfig(Setup):
     grids: dict[str, Grid]
     default: tuple[str, ...]
     joined: bool = False
+    center: str | None = "speaker"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         unknown = [name for name in self.default if name not in self.grids]
         if unknown:
             raise ValueError(f"default: there is no grid {unknown[0]!r}")
@@ -298,12 +310,13 @@ def list_runs(config: SweepConfig, grids: Sequence[str] = ()) -> list[Run]:
 
 def _runs(config: SweepConfig, grid: Grid) -> Iterator[Run]:
     folds = grid.folds or range(len(config.folds))
+    corpus = config.target.name or config.target.corpus
     for seed, fold, share, network, arm in product(
         grid.seeds, folds, grid.label_shares, grid.networks, grid.arms
     ):
         graphs = product(grid.n, grid.alpha, grid.layers, grid.distances, grid.neighbors)
         for graph in graphs if find_arm(arm).has_graph else [WITHOUT_GRAPH]:
-            yield Run(config.target.corpus, fold, network, arm, *graph, share, seed, grid.test)
+            yield Run(corpus, fold, network, arm, *graph, share, seed, grid.test)
 
 
 def load_experiment(

@@ -17,12 +17,14 @@ from typing import Any, Literal
 from ser_nsl.audio.features import extract_features
 from ser_nsl.audio.resplit import resplit_records
 from ser_nsl.corpora import prepare_corpus
+from ser_nsl.corpora.prepare import read_corpus
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
-from ser_nsl.embeddings.center import center_embeddings
+from ser_nsl.embeddings.center import center_embeddings, check_mix
 from ser_nsl.embeddings.fuse import fuse_embeddings
 from ser_nsl.embeddings.mfcc import extract_mfccs
 from ser_nsl.embeddings.probe import probe_embeddings
+from ser_nsl.evaluation.baseline import evaluate_baseline
 from ser_nsl.evaluation.model import evaluate
 from ser_nsl.export import export_tflite
 from ser_nsl.graph.build import build_graph
@@ -32,9 +34,10 @@ from ser_nsl.graph.select import select_edges
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.arms import ARMS, Arm, find_arm
 from ser_nsl.pipeline.experiment import Experiment, Run, Setup, SweepConfig
-from ser_nsl.pipeline.results import model_label
+from ser_nsl.pipeline.results import BASELINES, baseline_label, model_label
 from ser_nsl.pipeline.stage import Stage
 from ser_nsl.pipeline.steps import Step
+from ser_nsl.training.choose import choose_model
 from ser_nsl.training.pseudo_labels import pseudo_label
 from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.train import train_downstream
@@ -45,7 +48,7 @@ from ser_nsl.upstream.train_head import train_head
 _SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 _OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
 _SPARE = 10  # neighbours packed for each that is used, where training leaves some edges out
-_FOLDERS = {"upstream": "embeddings", "mfcc": "mfcc"}
+_CENTERED = {"upstream": "embeddings", "mfcc": "mfcc"}
 _FINETUNED, _HEADED = "upstream/finetuned", "upstream/head"
 _UNCENTERED = {"upstream": "uncentered", "mfcc": "uncentered_mfcc"}
 
@@ -110,7 +113,7 @@ class Plan:
     first: "Plan | None" = None
     steps: dict[Path, Step] = field(default_factory=dict)
 
-    def add(self, function: Stage, name: str | Path, **arguments: Any) -> Path:
+    def add(self, function: Stage, name: str | Path, /, **arguments: Any) -> Path:
         """Adds a step, unless one with this output is there, and returns the output."""
         out = self.folder / name
         self.steps.setdefault(out, Step(function, {**arguments, "out": out}))
@@ -142,8 +145,11 @@ class Plan:
         return self.add(pseudo_label, name, features=features, embeddings=probe, **known)
 
     def uncentered(self, kind: str) -> Path:
-        """Embeddings as they are, `upstream` or `mfcc`; centring needs speakers."""
-        name = (_UNCENTERED if self.centers else _FOLDERS)[kind]
+        """Embeddings as they are, `upstream` or `mfcc`; centring needs speakers.
+
+        Centred ones have another name, since a stage replaces only what it has made itself.
+        """
+        name = _UNCENTERED[kind]
         if kind == "mfcc":
             return self._clips(extract_mfccs, name, splits=self.splits)
         settings = {"upstream": self.upstream, "clip_seconds": self.setup.clip_seconds}
@@ -151,7 +157,7 @@ class Plan:
 
     def centered(self, kind: str) -> Path:
         """Embeddings less the mean of each speaker's clips, where the plan centres them."""
-        embeddings, name = self.uncentered(kind), _FOLDERS[kind]
+        embeddings, name = self.uncentered(kind), _CENTERED[kind]
         if not self.centers:
             return embeddings
         return self.add(center_embeddings, name, embeddings=embeddings, manifest=self.manifest())
@@ -174,16 +180,16 @@ class Plan:
     def graph(self, training: Training) -> Path:
         """The graph of a training, or its control."""
         config, folder = training.graph, self._graph_folder("graph", training)
-        name = f"{folder}/graph.tsv"
+        # A fold may have graphs of several sizes.
+        limited = config.edges == "nearest" and self.fold is not None
         graph = self.add(
             build_graph,
-            f"{folder}/all.tsv" if config.across_speakers else name,
+            f"{folder}/nearest_{config.max_neighbors}.tsv" if limited else f"{folder}/graph.tsv",
             embeddings=self._graph_embeddings(training),
+            manifest=self.manifest() if config.across_speakers else None,
             splits=training.splits,
             **config.building,
         )
-        if config.across_speakers:
-            graph = self._select(graph, name, across_speakers=True)
         return self._control(graph, folder, training)
 
     def training_records(self, training: Training) -> Path:
@@ -238,6 +244,16 @@ class Plan:
             compare_with=base,
         )
 
+    def baseline(self, kind: str, training: Training) -> Path:
+        """Scores of a linear classifier on embeddings as they are, `upstream` or `mfcc`."""
+        return self.add(
+            evaluate_baseline,
+            f"results/{baseline_label(kind)}.json",
+            embeddings=self.uncentered(kind),
+            manifest=self.manifest(),
+            **training.known_labels,
+        )
+
     def _clips(self, function: Stage, name: str, **settings: Any) -> Path:
         """Records of clips, made once for all folds: they depend on the fold in their splits only.
 
@@ -271,9 +287,6 @@ class Plan:
         name = "_".join(filter(None, [kind, *changes]))
         return "-".join([role, *training.splits[1:]]) + f"/{name}"
 
-    def _select(self, graph: Path, name: str, **settings: Any) -> Path:
-        return self.add(select_edges, name, graph=graph, manifest=self.manifest(), **settings)
-
     def _control(self, graph: Path, folder: str, training: Training) -> Path:
         """The graph itself, or a random one of its degrees, or one that knows all labels."""
         arm, nearest = training.arm, training.graph.max_neighbors
@@ -285,14 +298,40 @@ class Plan:
         if arm.control is None:
             return graph
         if arm.control == "random":
-            chosen = self._select(graph, f"{folder}/nearest_{nearest}.tsv", nearest=nearest)
-            return control(chosen, f"random_{nearest}")
+            return control(graph, f"random_{nearest}")
         oracle = control(graph, "oracle")
-        chosen = self._select(oracle, f"{folder}/oracle_{nearest}.tsv", nearest=nearest)
+        chosen = self.add(
+            select_edges,
+            f"{folder}/oracle_{nearest}.tsv",
+            graph=oracle,
+            manifest=self.manifest(),
+            nearest=nearest,
+        )
         if arm.purity is None:
             return chosen
         percent = f"{100 * arm.purity:.0f}"
         return control(chosen, f"oracle_{nearest}_purity_{percent}", purity=arm.purity)
+
+
+def check_corpus(corpus: CorpusConfig, *, centers: bool) -> str:
+    """Refuses a corpus that a stage would refuse, before any stage runs and without decoding.
+
+    Args:
+        corpus: The corpus.
+        centers: Whether embeddings of its clips are centred by speaker.
+
+    Returns:
+        What was found; empty for synthetic speech, which is still to be made.
+
+    Raises:
+        InputError: As `read_corpus` and `center_embeddings`.
+    """
+    if corpus.synthetic is not None:
+        return ""
+    reading = read_corpus(corpus)
+    if centers:
+        check_mix(reading.rows, reading.source)
+    return f"{corpus.audio_dir}: {reading}"
 
 
 def plan_run(experiment: Experiment, run: Path) -> list[Step]:
@@ -313,18 +352,22 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
         extract_features run/features
         extract_embeddings run/uncentered
     """
+    validates = experiment.training.keep == "best" or experiment.training.patience > 0
     transfers = any(ARMS[method].is_transfer for method in experiment.methods)
     plan = Plan(
         experiment,
         run,
         trained_upstream(experiment, run),
         centers=experiment.center is not None,
-        splits=_SPLITS if transfers else ("train",),
+        splits=_SPLITS if validates or transfers else ("train", "test"),
     )
     _plan_upstream(plan, experiment)
     plan.features()
     plan.centered("upstream")
-    plan.training_records(_training(experiment, "", "nsl", experiment.seeds[0]))
+    first = _training(experiment, "", "nsl", experiment.seeds[0])
+    plan.training_records(first)
+    for kind in BASELINES:
+        plan.baseline(kind, first)
     # Base first, to compare the others with.
     methods = sorted(experiment.methods, key=lambda method: method != "base")
     for network, seed in product(experiment.networks, experiment.seeds):
@@ -335,9 +378,10 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
             model = plan.model(training, f"models/{label}")
             scores = plan.scores(training, model, f"results/{label}.json", base)
             base = scores if method == "base" else base
-    exported = exported_model(experiment, run)
-    if exported is not None:
-        plan.add(export_tflite, "recogniser.tflite", model_dir=exported, manifest=plan.manifest())
+    candidates = exportable_models(experiment, run)
+    if candidates:
+        chosen = plan.add(choose_model, "chosen", models=candidates)
+        plan.add(export_tflite, "recogniser.tflite", model_dir=chosen, manifest=plan.manifest())
     return [*plan.steps.values()]
 
 
@@ -370,33 +414,22 @@ def trained_upstream(experiment: Experiment, run: Path) -> str:
     return experiment.upstream
 
 
-def released_method(experiment: Experiment) -> str | None:
-    """Returns the method of the models that go to devices, so that no score chooses it.
-
-    Args:
-        experiment: The experiment.
-
-    Returns:
-        `nsl` if it is among the methods, else `base`; None with neither, since the others need the
-        upstream on the device.
-    """
-    return next((name for name in ("nsl", "base") if name in experiment.methods), None)
-
-
-def exported_model(experiment: Experiment, run: Path) -> Path | None:
-    """Returns the model that becomes `recogniser.tflite`, so that no score chooses it.
+def exportable_models(experiment: Experiment, run: Path) -> tuple[Path, ...]:
+    """Returns the models of which the best validated one becomes `recogniser.tflite`.
 
     Args:
         experiment: The experiment.
         run: Folder of the run.
 
     Returns:
-        The model of `released_method`, first network and first seed; None where there is none.
+        Models of the methods base and nsl, base first, for each network and seed; none without
+        these methods, since the others need the upstream on the device.
     """
-    method = released_method(experiment)
-    if method is None:
-        return None
-    return run / "models" / model_label(experiment.networks[0], method, experiment.seeds[0])
+    methods = [method for method in ("base", "nsl") if method in experiment.methods]
+    return tuple(
+        run / "models" / model_label(*each)
+        for each in product(experiment.networks, methods, experiment.seeds)
+    )
 
 
 def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[int, Plan]:
@@ -417,7 +450,8 @@ def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[in
         lists = SplitConfig(method="lists", lists=folder / "speakers.json")
         split = config.folds[fold].split or lists
         setup = replace(config, target=replace(config.target, split=split))
-        return Plan(setup, folder, config.upstream, fold=fold, first=first, steps=steps)
+        centers = config.center is not None
+        return Plan(setup, folder, config.upstream, centers, fold=fold, first=first, steps=steps)
 
     first = start(0, None)
     return {fold: start(fold, first) if fold else first for fold in folds}
@@ -447,6 +481,8 @@ def sweep_training(config: SweepConfig, run: Run) -> Training:
         config.graph if arm.paper else across,
         embeddings=arm.embeddings,
         max_neighbors=packed,
+        # The oracle drops most edges, so it chooses among all; the paper's threshold leaves few.
+        edges="all" if arm.paper or arm.control == "oracle" else "nearest",
         packing="indexed",
     )
     return Training(run.network, arm, settings, graph, run.n, splits)

@@ -25,6 +25,15 @@ Results = dict[Run, dict[str, Any]]
 `uar`, `accuracy`, `confusion_matrix`, and `speakers`, from speaker to `uar` and `clips`."""
 
 
+BASELINES = {"mfcc": "MFCC statistics", "upstream": "the upstream's embeddings"}
+"""What the linear classifiers of a run read, by kind of embedding."""
+
+
+def baseline_label(kind: str) -> str:
+    """Returns the name of a linear classifier's result file; `kind` is a key of `BASELINES`."""
+    return f"baseline-{kind}"
+
+
 def model_label(network: str, method: str, seed: int) -> str:
     """Returns the name of a model's folder and result file in a run."""
     return f"{network}-{method}-seed{seed}"

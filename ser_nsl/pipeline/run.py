@@ -1,11 +1,13 @@
 """Runs an experiment: all stages of its plan that are not up to date, then the report."""
 
+import json
 from pathlib import Path
 
 from tabulate import tabulate
 
 from ser_nsl.pipeline.experiment import Experiment
-from ser_nsl.pipeline.plan import exported_model, plan_run
+from ser_nsl.pipeline.lock import locked
+from ser_nsl.pipeline.plan import check_corpus, exportable_models, plan_run
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, result_table, summarize
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import Step, pending, run_steps
@@ -19,13 +21,14 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     Args:
         experiment: The experiment.
         run: Folder for everything that it makes.
-        dry_run: Whether to print only what would run.
+        dry_run: Whether to return only what was found in the corpora, and what would run.
 
     Returns:
         The plan (`dry_run`), or the result table and the places of the results.
 
     Raises:
-        InputError: As the stages.
+        InputError: As the stages, or if another process runs in the folder; what needs no decoding
+            and no training is found first, in a dry run too.
 
     Example:
         >>> from ser_nsl.pipeline import load_experiment
@@ -37,13 +40,16 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     """
     layers = [experiment.training.layer] if "nsl" in experiment.methods else []
     check_networks(experiment.networks, layers, experiment.front_end, experiment.clip_seconds)
+    found = [check_corpus(experiment.target, centers=experiment.center is not None)]
+    if experiment.learns and experiment.source is not None:
+        found.append(check_corpus(experiment.source, centers=False))
     steps = plan_run(experiment, run)
     if dry_run:
-        return _describe_plan(steps, run)
-    run.mkdir(parents=True, exist_ok=True)
-    save_settings(experiment, run / EXPERIMENT_NAME)
-    run_steps(steps)
-    make_report(run=run, out=run / "report")  # always: it is quick and measures latency again
+        return "\n".join([*filter(None, found), _describe_plan(steps, run)])
+    with locked(run / EXPERIMENT_NAME):
+        save_settings(experiment, run / EXPERIMENT_NAME)
+        run_steps(steps)
+        make_report(run=run, out=run / "report")  # always: it is quick and measures latency again
     return _describe_results(experiment, run)
 
 
@@ -59,9 +65,11 @@ def _describe_plan(steps: list[Step], run: Path) -> str:
 def _describe_results(experiment: Experiment, run: Path) -> str:
     table = tabulate(result_table(summarize(run)), headers="keys", disable_numparse=True)
     lines = ["", f"{experiment.title}: test split", table, ""]
-    if exported_model(experiment, run) is not None:
+    if exportable_models(experiment, run):
         lines.append(f"recogniser  {run / 'recogniser.tflite'}")
     lines.append(f"report      {run / 'report' / 'report.html'}")
+    facts = json.loads((run / "report" / "metrics.json").read_text())
+    lines += [f"warning     {sentence}" for sentence in facts["trust"]["warnings"]]
     if experiment.caution:
         lines.append(f"note        {experiment.caution}")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Settings from YAML files: those of the package by name, or a user's own."""
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,9 @@ Settings = TypeVar("Settings")
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 """Precisions of training, as Keras names them."""
+
+MOST = 1_000_000
+"""More epochs, clips a step or neighbours are a slip of the hand."""
 
 
 def check(holds: bool, name: str, rule: str, value: object) -> None:
@@ -54,7 +58,8 @@ def read_settings(
         The settings.
 
     Raises:
-        InputError: If there is no such file, a key is unknown, or a value breaks its rule.
+        InputError: If there is no such file, a key is unknown, a value breaks its rule or is not
+            finite, or one is a `${...}`, which could read environment variables.
     """
     path, own = Path(config), Path(str(resources.files("ser_nsl"))) / folder
     if path.suffix not in (".yaml", ".yml"):
@@ -65,18 +70,32 @@ def read_settings(
             f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
         )
     try:
-        merged = OmegaConf.merge(
-            OmegaConf.structured(kind),
-            OmegaConf.load(path),
-            dict(changes or {}),
-            OmegaConf.from_dotlist(list(overrides)),
-        )
+        given = [OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))]
+        for each in given:
+            _check_plain(OmegaConf.to_container(each, resolve=False))
+        settings, others = given
+        merged = OmegaConf.merge(OmegaConf.structured(kind), settings, dict(changes or {}), others)
         return cast(Settings, OmegaConf.to_object(merged))
-    except (OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, OSError, TypeError, ValueError) as error:
         reason = " ".join(str(error).partition("\n    full_key:")[0].split())
         key = getattr(error, "full_key", None)
         place = f"{key}: " if key and key not in reason else ""
         raise InputError(f"{path.name}: {place}{reason}") from error
+
+
+def _check_plain(values: Any, place: str = "") -> None:
+    """Refuses values that OmegaConf would look up elsewhere, and numbers without a size."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            _check_plain(key, place)
+            _check_plain(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(values, list):
+        for value in values:
+            _check_plain(value, place)
+    elif isinstance(values, str):
+        check("${" not in values, place or "settings", "plain text, without ${...}", values)
+    elif isinstance(values, float):
+        check(math.isfinite(values), place, "a finite number", values)
 
 
 def save_settings(settings: Any, path: Path) -> None:

@@ -2,9 +2,10 @@
 
 A stage is a function that reads some input paths and writes its result at `out`. The `stage`
 decorator passes it a temporary path in place of `out`, renames this when the function has
-returned, and records what was done: settings, hashes of the inputs, versions, counts, seconds. A
-stage that can resume gets the temporary folder of its killed or failed run again, as long as
-settings and inputs are still the same.
+returned, and records what was done: settings, hashes of inputs and code, versions, files made,
+counts, seconds. It replaces only what the same stage has made. A stage that can resume gets the
+temporary folder of its killed or failed run again, as long as settings, inputs and code are still
+the same.
 """
 
 import errno
@@ -14,10 +15,12 @@ import inspect
 import json
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib import metadata
 from itertools import repeat
@@ -25,11 +28,13 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, Protocol, cast, get_args
 
 import ser_nsl
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, limit_reached, refuse
+from ser_nsl.pipeline.code import code_hash
+from ser_nsl.pipeline.lock import locked
+from ser_nsl.pipeline.swap import replace_folder, restore_folder
 
 __all__ = ["StageResult", "is_current", "read_record", "stage", "trace"]
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _RECORDED_PACKAGES = (
     "numpy",
     "soundfile",
@@ -113,14 +118,15 @@ def stage(
             folder (its record is `stage.json` inside).
         resumes: Whether the function, which then makes a folder, goes on from what it finds in
             `out`. What it had written there when it failed or was killed is kept for the next call
-            with the same `out`, settings, input hashes and version of this package; any other call
-            prints what differs and gets an empty folder. Only files that were written and renamed
-            are whole. The function removes what does not belong to the result before it returns.
+            with the same `out`, settings, input hashes, code and version of this package; any other
+            call prints what differs and gets an empty folder. Only files that were written and
+            renamed are whole. The function removes what does not belong to the result before it
+            returns.
 
     Returns:
         A decorator. The decorated function returns a `StageResult` and raises `InputError` if
-        an input is missing, if `out` cannot be written, or if `out` is something that no stage
-        has made.
+        an input is missing, if `out` cannot be written or another process is writing it, or if
+        `out` is or holds an input, the working folder, or anything that this stage has not made.
     """
 
     def decorate(function: Callable[Parameters, Mapping[str, Any]]) -> Stage[Parameters]:
@@ -130,38 +136,34 @@ def stage(
             bound.apply_defaults()
             _make_paths(bound)
             out = Path(bound.arguments["out"])
-            place = out.resolve()  # gives `.` a name, and leaves a link where it is
-            fingerprint = _fingerprint(function.__name__, bound.arguments, inputs)
-            paths = {
-                key: [str(path.absolute()) for path in value]
-                if isinstance(value, tuple)
-                else str(value.absolute())
-                for key, value in ((key, bound.arguments[key]) for key in inputs)
-                if isinstance(value, Path | tuple)
-            }
-            partial = _make_partial(place, makes, fingerprint if resumes else None)
-            bound.arguments["out"] = partial
-            replaces = place.is_file() or (place / "stage.json").exists()
-            start = time.monotonic()
-            try:
-                counts = dict(function(*bound.args, **bound.kwargs))
-                seconds = round(time.monotonic() - start, 3)
-                record = fingerprint | {
-                    "paths": paths,
-                    "versions": versions(),
-                    "counts": counts,
-                    "seconds": seconds,
-                }
-                _publish(partial, place, json.dumps(record, indent=2), makes)
-            except Exception as error:
-                if _is_disk_full(error):
-                    raise InputError(
-                        f"{out}: no space left on the disk; free some, then run again."
-                    ) from error
-                raise
-            finally:
-                if not (resumes and _holds_work(partial)):
-                    _remove(partial)
+            with _limits_named(out), ExitStack() as held:
+                with _writable(out):
+                    place = out.resolve()  # gives `.` a name, and leaves a link where it is
+                _check_apart(place, bound.arguments, inputs)
+                with _writable(out):
+                    held.enter_context(locked(place))
+                    restore_folder(place)
+                    _check_replaceable(place, function.__name__, makes)
+                fingerprint = _fingerprint(function, bound.arguments, inputs)
+                with _writable(out):
+                    partial = _make_partial(place, makes, fingerprint if resumes else None)
+                bound.arguments["out"] = partial
+                replaces = place.is_file() or (place / "stage.json").exists()
+                start = time.monotonic()
+                try:
+                    counts = dict(function(*bound.args, **bound.kwargs))
+                    seconds = round(time.monotonic() - start, 3)
+                    record = fingerprint | {
+                        "paths": _absolute_paths(bound.arguments, inputs),
+                        "files": _sizes(partial),
+                        "versions": versions(),
+                        "counts": counts,
+                        "seconds": seconds,
+                    }
+                    _publish(partial, place, record, makes)
+                finally:
+                    if not (resumes and _holds_work(partial)):
+                        _remove(partial)
             return StageResult(function.__name__, out, counts, seconds, replaces)
 
         decorated = cast(Stage[Parameters], run)
@@ -195,7 +197,8 @@ def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
         arguments: Its keyword arguments.
 
     Returns:
-        True if `out` exists and its record has equal settings, version and input hashes.
+        True if `out` exists and its record has equal settings, version, and hashes of inputs and
+        code.
 
     Raises:
         InputError: If an input does not exist.
@@ -215,7 +218,7 @@ def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
     record = read_record(out)
     if not out.exists() or record is None:
         return False
-    return _agrees(record, _fingerprint(function.__name__, bound.arguments, function.inputs))
+    return _agrees(record, _fingerprint(function, bound.arguments, function.inputs))
 
 
 def read_record(out: Path) -> dict[str, Any] | None:
@@ -225,9 +228,10 @@ def read_record(out: Path) -> dict[str, Any] | None:
         out: What the stage made.
 
     Returns:
-        Its record with keys `stage`, `version` (of this package), `settings`, `inputs` (hashes),
-        `paths` (of the inputs, lists where there are several), `versions`, `counts` and `seconds`;
-        None where there is none.
+        Its record with keys `stage`, `version` (of this package), `code` (hash), `settings`,
+        `inputs` (hashes), `paths` (of the inputs, lists where there are several), `files` (bytes of
+        each file of a folder), `versions`, `counts` and `seconds`; None where there is none or it
+        is damaged.
 
     Example:
         >>> record = read_record(Path("graph.tsv"))
@@ -237,8 +241,44 @@ def read_record(out: Path) -> dict[str, Any] | None:
     out = Path(out).resolve()
     for path in (out / "stage.json", _record_beside(out)):
         if path.is_file():
-            return json.loads(path.read_text())
+            return _whole(_parse(path.read_bytes()))
     return None
+
+
+def _parse(text: bytes) -> Any:
+    """What JSON says; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole(record: Any) -> dict[str, Any] | None:
+    """A record with every table that one has, empty where it is missing; None for anything else."""
+    tables = ("settings", "inputs", "paths", "files", "versions", "counts")
+    if not isinstance(record, dict) or not all(
+        isinstance(record.get(name, {}), dict) for name in tables
+    ):
+        return None
+    return {name: {} for name in tables if name != "files"} | record
+
+
+def check_whole(path: Path) -> None:
+    """Refuses a file of a stage's folder that has not the size with which the stage left it.
+
+    Args:
+        path: The file. In folders that no stage has made, any size is right.
+
+    Raises:
+        InputError: If it was cut off, or changed in another way.
+    """
+    made = (read_record(path.parent) or {}).get("files", {})
+    size = path.stat().st_size
+    if size != made.get(path.name, size):
+        raise InputError(
+            f"{path}: is cut off or damaged ({size:,} bytes, but {made[path.name]:,} when it was "
+            "made); make it again."
+        )
 
 
 def require_record(out: Path) -> dict[str, Any]:
@@ -280,11 +320,11 @@ def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if record is not None:
         yield out, record
         for argument, paths in record["paths"].items():
-            hashes = record["inputs"][argument]
-            pairs = [(paths, hashes)] if isinstance(paths, str) else zip(paths, hashes, strict=True)
-            for path, former in pairs:
+            hashes = record["inputs"].get(argument)
+            several = zip(paths, hashes or repeat(None), strict=False)
+            for path, former in [(paths, hashes)] if isinstance(paths, str) else several:
                 known = read_record(Path(path)) is not None and Path(path).exists()
-                if known and _hash(Path(path), argument) != former:
+                if known and former and _hash(Path(path), argument) != former:
                     raise InputError(
                         f"{path}: was made again after {out} was made from it; make {out} again."
                     )
@@ -304,18 +344,30 @@ def _record_beside(out: Path) -> Path:
     return out.with_name(f"{out.name}.stage.json")
 
 
-def _fingerprint(name: str, arguments: Mapping[str, Any], inputs: tuple[str, ...]) -> dict:
+def _fingerprint(function: Callable, arguments: Mapping[str, Any], inputs: tuple[str, ...]) -> dict:
     """Everything that decides what the stage makes, as it is written to the record."""
     settings = {key: value for key, value in arguments.items() if key not in (*inputs, "out")}
     hashes = {key: _hash_input(arguments[key], key) for key in inputs}
     hashes |= {key: _hash(path, key) for key, path in _files_within(settings)}
     fingerprint = {
-        "stage": name,
+        "stage": function.__name__,
         "version": ser_nsl.__version__,
+        "code": code_hash(function.__module__),
         "settings": settings,
         "inputs": hashes,
     }
     return json.loads(json.dumps(fingerprint, default=_to_json))
+
+
+def _absolute_paths(arguments: Mapping[str, Any], inputs: tuple[str, ...]) -> dict[str, Any]:
+    """Where the inputs are, as it is written to the record."""
+    return {
+        key: [str(path.absolute()) for path in value]
+        if isinstance(value, tuple)
+        else str(value.absolute())
+        for key, value in ((key, arguments[key]) for key in inputs)
+        if isinstance(value, Path | tuple)
+    }
 
 
 def _files_within(settings: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Path]]:
@@ -353,26 +405,133 @@ def _to_json(value: Any) -> Any:
 
 
 def _hash(path: Path, argument: str) -> str:
-    """BLAKE2 of a file, or of a folder's names and files; records of stages are left out."""
+    """BLAKE2 of a file, or of the names and files of a folder that decide what is made from it."""
     if not path.exists():
         raise InputError(
             f"{argument}: {path} does not exist; check the path or run the stage that makes it."
         )
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(
-                file, functools.partial(hashlib.blake2b, digest_size=16)
-            ).hexdigest()
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(
+                    file, functools.partial(hashlib.blake2b, digest_size=16)
+                ).hexdigest()
+        except OSError as error:
+            raise InputError(
+                f"{argument}: {path} cannot be read ({error.strerror}); check who may read it."
+            ) from error
+    if not path.is_dir():
+        raise InputError(
+            f"{argument}: {path} must be a file or a folder, not a pipe or a device; copy it to a "
+            "file."
+        )
     digest = hashlib.blake2b(digest_size=16)
-    files = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and not file.name.endswith("stage.json")
-    ]
+    files = [file for file in sorted(path.rglob("*")) if _counts(file) and file.is_file()]
     with ThreadPoolExecutor() as pool:
         for each, inner in zip(files, pool.map(_hash, files, repeat(argument)), strict=True):
-            digest.update(f"{each.relative_to(path)}\0{inner}\n".encode())
+            digest.update(os.fsencode(f"{each.relative_to(path)}\0{inner}\n"))
     return digest.hexdigest()
+
+
+def _counts(file: Path) -> bool:
+    """Whether a file decides anything: not records, locks, nor TensorBoard's logs with times."""
+    if file.name == "stage.json" or file.name.endswith((".stage.json", ".lock")):
+        return False
+    return not file.name.startswith("events.out.tfevents.")
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file of a folder by its path there, but of the record; none for a file."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    sizes.pop("stage.json", None)
+    return sizes
+
+
+@contextmanager
+def _limits_named(out: Path) -> Iterator[None]:
+    """Turns errors from limits of the disk or the system into one that says which."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        limit = limit_reached(error)
+        if not limit:
+            raise
+        too_long = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        name = getattr(error, "filename", out) if too_long else out
+        raise InputError(f"{name}: {limit}.") from error
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """Turns errors of the system into one that names the output."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # the latter for links in a circle
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"out: {out} cannot be written ({reason}); choose a folder you may write to."
+        ) from error
+
+
+def _check_apart(place: Path, arguments: Mapping[str, Any], inputs: tuple[str, ...]) -> None:
+    """Refuses to put a result where the stage or the user still needs what is there."""
+    here = Path.cwd()
+    if place in (here, *here.parents):
+        raise InputError(
+            f"out: {arguments['out']} is or holds the working folder, {here}; name a folder or "
+            "file in it."
+        )
+    settings = {key: value for key, value in arguments.items() if key not in (*inputs, "out")}
+    sources = list(_files_within(settings))
+    for name in inputs:
+        value = arguments[name]
+        several = value if isinstance(value, tuple) else (value,)
+        sources += [(name, Path(each)) for each in several if each and Path(each).exists()]
+    for name, path in sources:
+        source = path.resolve()
+        if place in (source, *source.parents):
+            raise InputError(
+                f"out: {arguments['out']} is or holds the input {name}, {path}, so it is not "
+                "replaced; choose another name."
+            )
+
+
+def _check_replaceable(out: Path, name: str, makes: str) -> None:
+    """Refuses to put a result in the place of something that the stage has not made."""
+    if makes == "folder" and out.exists() and not out.is_dir():
+        raise InputError(f"out: {out} is a file, a folder is made here; choose another name.")
+    if makes == "file" and out.is_dir():
+        raise InputError(f"out: {out} is a folder, a file is made here; add a file name.")
+    if out.exists() and not (out.is_dir() or out.is_file()):
+        raise InputError(f"out: {out} is a pipe or a device; choose another name.")
+    record = out / "stage.json" if makes == "folder" else _record_beside(out)
+    if record.exists():
+        maker = _maker(record.read_bytes(), name)
+    elif not out.exists() or not (any(out.iterdir()) if out.is_dir() else out.stat().st_size):
+        return
+    else:
+        maker = None
+    if maker != name:
+        made = f"was made by {maker}, not by {name}" if maker else "is of no stage"
+        raise InputError(
+            f"out: {out} {made}, so it is not replaced; choose another name, or move it away."
+        )
+    files = (read_record(out) or {}).get("files")
+    if makes == "folder" and files is not None:
+        rule = f"out: {out} holds files that {name} has not made, so it is not replaced"
+        refuse(sorted(_sizes(out).keys() - files), rule, "Move them, or choose another folder.")
+
+
+def _maker(record: bytes, name: str) -> str | None:
+    """The stage that a record names; `name` where the record is too damaged to name any."""
+    known = _parse(record)
+    if known is not None:
+        return known.get("stage") if isinstance(known, dict) else None
+    named = re.match(rb'\s*\{\s*"stage":\s*"(\w+)"', record)
+    return named[1].decode() if named else name
 
 
 def _make_partial(out: Path, makes: str, resumable: dict[str, Any] | None) -> Path:
@@ -382,25 +541,21 @@ def _make_partial(out: Path, makes: str, resumable: dict[str, Any] | None) -> Pa
     `resumable`; a user who changed a setting by mistake should know why work starts again.
     """
     partial = out.with_name(f".{out.stem}.partial{out.suffix}")
-    try:
-        _check_replaceable(out, makes)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if resumable and _agrees(_read_unfinished(partial), resumable):
+    if resumable and _holds_work(partial):
+        record = _parse((partial / "stage.json").read_bytes())
+        unfinished = record if isinstance(record, dict) else {}
+        if _agrees(unfinished, resumable) and "counts" not in unfinished:
             return partial
-        if resumable and _holds_work(partial):
-            others = ", ".join(_differing(_read_unfinished(partial), resumable))
+        if "counts" not in unfinished:  # else an output that was replaced
+            others = ", ".join(_differing(unfinished, resumable))
             print(f"{out}: starts again; unfinished work there had other {others}", flush=True)
-        _remove(partial)
-        if makes == "folder":
-            partial.mkdir()
-            if resumable:
-                (partial / "stage.json").write_text(json.dumps(resumable, indent=2))
-        else:
-            partial.touch()
-    except OSError as error:
-        raise InputError(
-            f"out: {out} cannot be written ({error.strerror}); choose a folder you may write to."
-        ) from error
+    _remove(partial)
+    if makes == "folder":
+        partial.mkdir()
+        if resumable:
+            (partial / "stage.json").write_text(json.dumps(resumable, indent=2))
+    else:
+        partial.touch()
     return partial
 
 
@@ -416,56 +571,30 @@ def _differing(record: Mapping[str, Any], other: Mapping[str, Any], place: str =
     return names
 
 
-def _read_unfinished(partial: Path) -> dict[str, Any]:
-    """The record of unfinished work, as far as it was written."""
-    try:
-        return json.loads((partial / "stage.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-
-
 def _holds_work(partial: Path) -> bool:
     """Whether there is anything to go on from."""
-    return partial.is_dir() and any(path.name != "stage.json" for path in partial.iterdir())
+    return (partial / "stage.json").is_file() and len(list(partial.iterdir())) > 1
 
 
-def _check_replaceable(out: Path, makes: str) -> None:
-    """Refuses to put a result in the place of something that no stage has made."""
-    if makes == "folder" and out.exists():
-        if not out.is_dir():
-            raise InputError(f"out: {out} is a file, a folder is made here; choose another name.")
-        if any(out.iterdir()) and not (out / "stage.json").exists():
-            raise InputError(
-                f"out: {out} holds files that no stage has made, so it is not replaced; "
-                "choose another folder or empty this one."
-            )
-    if makes == "file" and out.is_dir():
-        raise InputError(f"out: {out} is a folder, a file is made here; add a file name.")
-
-
-def _publish(partial: Path, out: Path, record: str, makes: str) -> None:
-    """Renames finished work to `out`; the former output is removed only now."""
+def _publish(partial: Path, out: Path, record: Mapping[str, Any], makes: str) -> None:
+    """Renames finished work to `out`; a kill leaves the former output or the new one."""
+    text = json.dumps(record, indent=2)
     if makes == "folder":
-        (partial / "stage.json").write_text(record)
-        former = out.with_name(f".{out.name}.former")
-        _remove(former)
-        if out.exists():
-            out.rename(former)
-        partial.rename(out)
-        _remove(former)
-    else:
-        # An old record beside a new file would describe other work.
-        _record_beside(out).unlink(missing_ok=True)
+        (partial / "stage.json").write_text(text)
+        replace_folder(partial, out)
+        return
+    beside = _record_beside(out)
+    whole, begun = (out.with_name(f".{out.name}.{name}") for name in ("record", "begun"))
+    try:
+        whole.write_text(text)
+        # From here on no record vouches for another file: this one, cut off, says who made it.
+        begun.write_text(json.dumps({"stage": record["stage"]}).rstrip("}"))
+        begun.replace(beside)
         partial.replace(out)
-        partial.write_text(record)
-        partial.replace(_record_beside(out))
-
-
-def _is_disk_full(error: Exception) -> bool:
-    """Whether the disk is full, by error number or in the words of TensorFlow and HDF5."""
-    return getattr(error, "errno", None) in _DISK_FULL or any(
-        os.strerror(number) in str(error) for number in _DISK_FULL
-    )
+        whole.replace(beside)
+    finally:
+        whole.unlink(missing_ok=True)
+        begun.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:

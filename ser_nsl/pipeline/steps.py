@@ -31,15 +31,16 @@ class Step:
 
     def depends_on(self, outs: set[Path]) -> bool:
         """Returns whether one of the stage's inputs is among these paths."""
-        return any(Path(value) in outs for value in self._inputs())
+        return any(Path(value) in outs for value in self.inputs())
 
     def is_current(self) -> bool:
         """Returns whether all inputs exist, and the stage has run with them and these settings."""
-        if any(isinstance(path, Path) and not path.exists() for path in self._inputs()):
+        if any(isinstance(path, Path) and not path.exists() for path in self.inputs()):
             return False
         return stage.is_current(self.function, self.arguments)
 
-    def _inputs(self) -> Iterator[Path | str]:
+    def inputs(self) -> Iterator[Path | str]:
+        """Yields the stage's inputs: paths, or names of something elsewhere."""
         for name in self.function.inputs:
             value = self.arguments.get(name)
             if isinstance(value, tuple):

@@ -30,8 +30,10 @@ from ser_nsl.audio.records import UNLABELLED, read_labels
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.model import read_metrics
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.experiment import Run, SweepConfig, list_runs, load_sweep
-from ser_nsl.pipeline.plan import Plan, Training, plan_folds, sweep_training
+from ser_nsl.pipeline.lock import locked
+from ser_nsl.pipeline.plan import Plan, Training, check_corpus, plan_folds, sweep_training
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_result, read_results
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import run_steps
@@ -60,15 +62,16 @@ def run_sweep(
         grids: Names of grids; empty for the default ones, `all` for every one.
         work: Folder for what trainings share: features, embeddings, graphs.
         workers: Number of trainings at a time; the cores are divided among them.
-        dry_run: Whether to say only what would run, and how long that would take.
+        dry_run: Whether to say only what would run, and how long that would take, once the corpus
+            was looked at as far as that needs no decoding.
 
     Returns:
         How many runs there are of each kind, how many of them are done, and the hours that the
         others are expected to take.
 
     Raises:
-        InputError: As the stages, or if the results file is damaged, a network lacks the layer, or
-            trainings failed; the other trainings are done all the same.
+        InputError: As the stages, or if the results file is damaged, another process adds to it, a
+            network lacks the layer, or trainings failed; the other trainings are done all the same.
 
     Example:
         >>> from ser_nsl.pipeline import load_sweep
@@ -79,22 +82,42 @@ def run_sweep(
     """
     if workers < 1:
         raise InputError(f"workers: must be at least 1; received {workers}.")
-    path = out / RESULTS_NAME
     runs = list_runs(config, grids)
-    done = read_results(path)
+    if dry_run:
+        done = _read_done(config, out)
+        left = [run for run in runs if run not in done]
+        audio_dir = config.target.audio_dir
+        if left and audio_dir is not None and not audio_dir.exists():
+            return f"{audio_dir}: is not there yet\n{_describe(runs, done, workers)}"
+        if left:
+            _check(config, left)
+        return _describe(runs, done, workers)
+    with locked(out / RESULTS_NAME):
+        done = _read_done(config, out)
+        left = [run for run in runs if run not in done]
+        if left:
+            _run(config, left, done, out, work, workers)
+        return _describe(runs, done, workers)
+
+
+def _read_done(config: SweepConfig, out: Path) -> Results:
+    """Reads the results that are there, which must be of these settings."""
+    done = read_results(out / RESULTS_NAME)
     if (out / SETTINGS_NAME).exists():
         _check_settings(config, out / SETTINGS_NAME)
-    left = [run for run in runs if run not in done]
-    if dry_run or not left:
-        return _describe(runs, done, workers)
-    layers = {run.layer for run in left if run.layer}
-    check_networks({run.network for run in left}, layers, config.front_end, config.clip_seconds)
-    out.mkdir(parents=True, exist_ok=True)
+    return done
+
+
+def _run(
+    config: SweepConfig, left: Sequence[Run], done: Results, out: Path, work: Path, workers: int
+) -> None:
+    """Runs the trainings that are left, and adds each to the results."""
+    _check(config, left)
     save_settings(config, out / SETTINGS_NAME)
     _prepare(config, left, work)
     threads = max(1, (os.cpu_count() or 1) // workers)
     failed: list[tuple[Run, BaseException]] = []
-    with tqdm(total=len(left), desc="sweep", unit="run") as bar:
+    with Bar(total=len(left), desc="sweep", unit="run") as bar:
         for start in range(0, len(left), workers * _RUNS_A_PROCESS):
             batch = left[start : start + workers * _RUNS_A_PROCESS]
             for run, result in _run_in_processes(config, batch, work, workers, threads):
@@ -102,21 +125,32 @@ def run_sweep(
                     failed.append((run, result))
                 else:
                     done[run] = result
-                    add_result(path, run, result)
+                    add_result(out / RESULTS_NAME, run, result)
                 bar.set_postfix_str(f"{_hours(left, done, workers)} left")
                 bar.update()
     if failed:
         run, error = failed[0]
         raise InputError(
-            f"{len(failed)} of {len(left)} trainings failed; the others are in {path}. The first "
-            f"was {run.network}, {run.method}, fold {run.fold}, seed {run.seed}: {_reason(error)}"
+            f"{len(failed)} of {len(left)} trainings failed; the others are in "
+            f"{out / RESULTS_NAME}. The first was {run.network}, {run.method}, fold {run.fold}, "
+            f"seed {run.seed}: {_reason(error)}"
         )
-    return _describe(runs, done, workers)
+
+
+def _check(config: SweepConfig, runs: Sequence[Run]) -> None:
+    """Refuses networks, a corpus or a fold that a stage would refuse after work was done."""
+    layers = {run.layer for run in runs if run.layer}
+    check_networks({run.network for run in runs}, layers, config.front_end, config.clip_seconds)
+    folds = sorted({run.fold for run in runs})
+    with TemporaryDirectory() as temporary:
+        write_speakers(config, Path(temporary))
+        for plan in plan_folds(config, folds, Path(temporary)).values():
+            check_corpus(plan.setup.target, centers=plan.centers)
 
 
 def _prepare(config: SweepConfig, runs: Sequence[Run], work: Path) -> None:
     """Makes what the trainings of these runs read."""
-    _write_speakers(config, work)
+    write_speakers(config, work)
     plans = plan_folds(config, sorted({run.fold for run in runs}), work)
     for fold, plan in plans.items():
         plan.features()
@@ -126,13 +160,11 @@ def _prepare(config: SweepConfig, runs: Sequence[Run], work: Path) -> None:
     run_steps([*next(iter(plans.values())).steps.values()])
 
 
-def _write_speakers(config: SweepConfig, work: Path) -> None:
-    """Writes who trains, validates and tests in each fold, as `prepare_corpus` reads it."""
-    everyone = dict.fromkeys(s for fold in config.folds for s in (*fold.test, *fold.val))
+def write_speakers(config: SweepConfig, work: Path) -> None:
+    """Writes who validates and tests in each fold, as `prepare_corpus` reads it; others train."""
     for number, fold in enumerate(config.folds):
         if fold.split is None:
-            train = [speaker for speaker in everyone if speaker not in (*fold.test, *fold.val)]
-            lists = {"train": train, "val": [*fold.val], "test": [*fold.test]}
+            lists = {"val": fold.val, "test": fold.test}
             folder = work / f"fold{number}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "speakers.json").write_text(json.dumps(lists, indent=1) + "\n")
@@ -229,7 +261,7 @@ def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]
             result["purity"] = _purity(plan, training)
         if run.test:
             plan.steps[scores].run()
-            result |= _by_speaker(read_metrics(scores), plan.features(), plan.manifest())
+            result |= _by_speaker(read_metrics(scores), plan.manifest())
     return result | {"seconds": round(time.monotonic() - start, 1)}
 
 
@@ -257,21 +289,18 @@ def _purity(plan: Plan, training: Training) -> float | None:
     return float((own == others)[counted].mean()) if counted.any() else None
 
 
-def _by_speaker(scores: dict[str, Any], features: Path, manifest: Path) -> dict[str, Any]:
-    from ser_nsl.evaluation.scores import score
+def _by_speaker(scores: dict[str, Any], manifest: Path) -> dict[str, Any]:
+    from ser_nsl.evaluation.scores import score_speakers
 
-    speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
-    classes = Description.load(features).classes
-    labels, ids_of = read_labels(features, "test"), defaultdict(list)
-    for utterance_id in scores["predictions"]:
-        ids_of[speakers[utterance_id]].append(utterance_id)
-    by_speaker = {}
-    for speaker, ids in sorted(ids_of.items()):
-        predicted = np.array([classes.index(scores["predictions"][each]) for each in ids])
-        result = score(np.array([labels[each] for each in ids]), predicted, classes)
-        by_speaker[speaker] = {name: result[name] for name in ("uar", "clips")}
+    clips = read_manifest(manifest).set_index("utterance_id")
+    by_speaker = score_speakers(scores["predictions"], clips, scores["classes"])
     names = ("uar", "accuracy", "clips", "classes", "confusion_matrix")
-    return {name: scores[name] for name in names} | {"speakers": by_speaker}
+    return {name: scores[name] for name in names} | {
+        "speakers": {
+            speaker: {name: own[name] for name in ("uar", "clips")}
+            for speaker, own in by_speaker.items()
+        }
+    }
 
 
 def _check_settings(config: SweepConfig, path: Path) -> None:
@@ -280,11 +309,12 @@ def _check_settings(config: SweepConfig, path: Path) -> None:
     A setting that is newer than the runs had its default then.
     """
     may_change = {"title", "caution", *(f"training.{name}" for name in _SET_BY_RUNS)}
+    replaced = "target.split."  # by the folds
     now, before = (
         pd.json_normalize(asdict(each)).iloc[0] for each in (config, load_sweep(str(path)))
     )
     for name, value in now.items():
-        if name in may_change or name.split(".")[0] in ("grids", "default"):
+        if name in may_change or name.startswith((replaced, "grids.", "default")):
             continue
         if before.get(name) != value:
             raise InputError(

@@ -21,6 +21,7 @@ from ser_nsl.graph.statistics import GraphStatistics, graph_statistics, or_none,
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, read_scores, summarize
 from ser_nsl.pipeline.stage import read_record, require_record
+from ser_nsl.reports.trust import gather_trust
 
 _STAGES = (
     "make_synthetic_corpus",
@@ -38,6 +39,8 @@ _STAGES = (
     "pack_neighbors",
     "train_downstream",
     "evaluate",
+    "evaluate_baseline",
+    "choose_model",
     "export_tflite",
 )
 _EMBEDDINGS = {
@@ -72,13 +75,15 @@ def gather_facts(run: Path) -> dict[str, Any]:
     scores = {
         label: json.loads((run / "results" / f"{label}.json").read_text()) for label in labels
     }
+    results = summarize(run)
     return {
         "name": experiment.name,
         "title": experiment.title,
         "caution": experiment.caution,
         "command": repeat_command(experiment),
         "classes": scores[labels[0]]["classes"],
-        "results": summarize(run),
+        "results": results,
+        "trust": gather_trust(run, results),
         "confusion_matrices": {label: scores[label]["confusion_matrix"] for label in labels},
         "source": _describe_corpus(
             experiment.source, run / "source" / "manifest.csv", read=experiment.learns
@@ -88,7 +93,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
         "upstream": _describe_upstream(experiment, run / "upstream"),
         "graph": _describe_graph(experiment, run),
         "training": _describe_training(experiment, run, labels[0]),
-        "recogniser": _describe_recogniser(run / "recogniser.tflite"),
+        "recogniser": _describe_recogniser(run),
         "machine": describe_machine(),
         "stages": _read_seconds(run),
     }
@@ -154,7 +159,7 @@ def _describe_corpus(
     speakers = table[table["speaker"] != ""].groupby("split")["speaker"].nunique()
     record = read_record(manifest)
     return {
-        "corpus": corpus_title(config.corpus),
+        "corpus": config.name or corpus_title(config.corpus),
         "synthetic": config.synthetic is not None,
         "split": describe_split(config.split),
         "clips": {split: int((table["split"] == split).sum()) for split in SPLITS},
@@ -168,6 +173,7 @@ def _describe_corpus(
 def describe_split(config: SplitConfig) -> str:
     """Returns how speakers are divided, in words."""
     details = {
+        "balanced": f", seed {config.seed}",
         "speaker-independent": f", seed {config.seed}",
         "clips": f", seed {config.seed} (speakers unknown, so one may stand on both sides)",
         "leave-one-speaker-out": f", fold {config.fold}",
@@ -202,8 +208,7 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
     """Statistics of all edges and of those that training uses."""
     graph = run / "graph" / "graph.tsv"
     nodes = read_manifest(run / "target" / "manifest.csv")
-    built = graph.with_name("all.tsv") if experiment.graph.across_speakers else graph
-    counts = require_record(built)["counts"]
+    counts = require_record(graph)["counts"]
     nodes = nodes[nodes["split"] == "train"]
     max_neighbors = experiment.graph.max_neighbors
     edges = read_clip_graph(graph, nodes, where="the manifest's rows given")
@@ -218,6 +223,7 @@ def _describe_graph(experiment: Experiment, run: Path) -> dict[str, Any]:
         ),
         "hashed": counts["builder"] == "official" and experiment.graph.lsh_splits > 0,
         "max_neighbors": max_neighbors,
+        "keeps": experiment.graph.edges,
         "all_edges": _describe_edges(every),
         "training_edges": _describe_edges(used),
         "chance": {name: or_none(getattr(every, f"{name}_chance")) for name in _SHARES},
@@ -236,8 +242,9 @@ def _describe_training(experiment: Experiment, run: Path, label: str) -> dict[st
     return settings | {"ser_nsl": record["version"], "versions": record["versions"]}
 
 
-def _describe_recogniser(path: Path) -> dict[str, Any] | None:
+def _describe_recogniser(run: Path) -> dict[str, Any] | None:
     """Facts from the export, and its speed here; None if the run could export nothing."""
+    path = run / "recogniser.tflite"
     record = read_record(path)
     if record is None:
         return None
@@ -246,7 +253,7 @@ def _describe_recogniser(path: Path) -> dict[str, Any] | None:
     milliseconds = 1000 * _time_predictions(recognizer)
     runtime = recognizer.runtime.replace("_", "-")
     return record["counts"] | {
-        "model": Path(record["paths"]["model_dir"]).name,
+        "model": require_record(run / "chosen")["counts"]["model"],
         "labels": list(recognizer.labels),
         "clip_seconds": clip_seconds,
         "runtime": f"{runtime} {metadata.version(runtime)}",

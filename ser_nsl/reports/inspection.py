@@ -12,6 +12,7 @@ import pandas as pd
 import ser_nsl
 from ser_nsl.audio.records import has_split, shard_paths
 from ser_nsl.corpora.manifest import SPLITS, corpus_title, read_manifest
+from ser_nsl.edge.rows import harmless
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.embedding_map import draw_sample, lay_out
 from ser_nsl.graph.shuffles import shuffle_labels
@@ -113,9 +114,10 @@ def inspect_graph(
     }
     text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
     (out / "inspection.json").write_text(text, encoding="utf-8")
-    wrong[:_WRONG_WRITTEN].to_csv(
-        out / "wrong_edges.csv", index=False, float_format="%.6f", lineterminator="\n"
-    )
+    texts = wrong.select_dtypes(exclude="number").columns
+    shown = wrong[:_WRONG_WRITTEN].copy()
+    shown[texts] = shown[texts].map(lambda cell: harmless(str(cell)))
+    shown.to_csv(out / "wrong_edges.csv", index=False, float_format="%.6f", lineterminator="\n")
     content = facts | {
         "plots": draw_inspection(facts, sets, mapped, points),
         "worst": _choose_worst(wrong),

@@ -1,10 +1,16 @@
 """What all pages share: reports of runs, graphs and sweeps, and cards of models."""
 
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
+from markupsafe import Markup
+
+# A column, code, emphasis, the address of a link, HTML, and a backslash before such a character.
+_MARKS = re.compile(r"[|`*]|\](?=[(\[])|<(?=[A-Za-z/!?])|\\(?=[^\w\s])")
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,15 @@ class Plot:
 
 
 def page_templates(**filters: Callable) -> jinja2.Environment:
-    """Returns the templates of `ser_nsl/reports/templates`; those of HTML escape what is put in.
+    """Returns the templates of `ser_nsl/reports/templates`, which escape what is put in.
 
     Args:
         **filters: Filters of the templates by name.
     """
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("ser_nsl.reports"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        autoescape=True,
+        finalize=_escaped,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -43,3 +50,28 @@ def page_templates(**filters: Callable) -> jinja2.Environment:
     )
     templates.filters |= filters
     return templates
+
+
+@jinja2.pass_context
+def _escaped(context: jinja2.runtime.Context, value: Any) -> Any:
+    """Escapes a text that goes into a page of Markdown; Jinja itself escapes those of HTML."""
+    is_text = isinstance(value, str) and not hasattr(value, "__html__")  # not what macros return
+    if is_text and str(context.name).endswith(".md.j2"):
+        return Markup(escape_markdown(value))
+    return value
+
+
+def escape_markdown(text: str) -> str:
+    r"""Makes a name harmless in a line of Markdown, so that it shows as it is.
+
+    Args:
+        text: The name, or any other text.
+
+    Returns:
+        The text in one line, with backslashes before what Markdown would take for its own.
+
+    Example:
+        >>> print(escape_markdown("joy|<img src=x>"), escape_markdown("p <0.001, random_agreeing"))
+        joy\|\<img src=x> p <0.001, random_agreeing
+    """
+    return _MARKS.sub(r"\\\g<0>", " ".join(text.splitlines()))

@@ -49,6 +49,8 @@ def make_sweep_report(*, run: Path, out: Path) -> StageResult:
     from ser_nsl.reports.sweep_figures import draw_sweep
 
     start = time.monotonic()
+    if (out / "stage.json").exists():
+        raise InputError(f"out: {out} is the output of a stage; choose another folder.")
     results = read_results(run / RESULTS_NAME)
     if not results:
         raise InputError(f"{run / RESULTS_NAME}: holds no run; run ser-nsl sweep first.")

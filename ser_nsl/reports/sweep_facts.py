@@ -69,7 +69,7 @@ def gather_sweep_facts(config: SweepConfig, results: Results) -> dict[str, Any]:
     sections = sorted(_sections(comparisons), key=lambda section: section.network != network)
     return {
         "config": config,
-        "corpus": corpus_title(config.target.corpus),
+        "corpus": config.target.name or corpus_title(config.target.corpus),
         "version": ser_nsl.__version__,
         "runs": len(results),
         "planned": len(planned),
@@ -264,9 +264,9 @@ def _describe_upstream(config: SweepConfig, methods: set[str]) -> str:
     arms = [find_arm(method) for method in methods]
     parts = [f"wav2vec 2.0, {portable(config.upstream)}"]
     if any(arm.has_graph and not arm.paper for arm in arms):
+        centred = "the mean over each speaker's clips is subtracted from embeddings, and "
         parts.append(
-            "for graphs the mean over each speaker's clips is subtracted from embeddings, and "
-            "edges join clips of two speakers only"
+            f"for graphs {centred if config.center else ''}edges join clips of two speakers only"
         )
     if any(arm.paper for arm in arms):
         parts.append("the paper's graph has embeddings as they are, and edges within speakers too")

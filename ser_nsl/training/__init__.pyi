@@ -1,3 +1,4 @@
+from .choose import choose_model
 from .data import LabelledClips, TrainingClips, labelled_clips, training_clips
 from .graph_regularization import GraphRegularization, graph_config
 from .orders import shuffled
@@ -11,6 +12,7 @@ __all__ = [
     "LabelledClips",
     "TrainingClips",
     "TrainingConfig",
+    "choose_model",
     "graph_config",
     "labelled_clips",
     "pseudo_label",

@@ -10,7 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import UNLABELLED, parsed, read_embeddings, read_labels, shard_paths
+from ser_nsl.audio.records import (
+    UNLABELLED,
+    parsed,
+    read_embeddings,
+    read_labels,
+    read_logmels,
+    shard_paths,
+)
 from ser_nsl.corpora.labels import known_labels
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.indexed import is_indexed, open_indexed
@@ -61,8 +68,8 @@ def labelled_clips(
         The clips in the order of the records.
 
     Raises:
-        InputError: If a record is damaged, no clip has a label, or an embedding is missing or
-            not of width 256.
+        InputError: If a record is damaged, no clip has a label, a label or a number is out of its
+            range, or an embedding is missing or not of width 256.
 
     Example:
         >>> description = Description.load("features")
@@ -73,9 +80,12 @@ def labelled_clips(
     """
     labels = read_labels(records, *splits)
     labels = {key: label for key, label in labels.items() if label != UNLABELLED}
-    _check_labelled(records, splits, len(labels))
+    _check_labels(records, splits, np.array([*labels.values()]), description)
     join = _joiner(list(labels), embeddings, splits)
-    clips = parsed(_paths(records, splits), description.logmel_shape)
+    paths = _paths(records, splits)
+    for _ in read_logmels(paths, description.logmel_shape):
+        pass  # a fault that TensorFlow finds in a step later has no name
+    clips = parsed(paths, description.logmel_shape)
     clips = clips.filter(lambda clip: clip["label"] != UNLABELLED)
     return LabelledClips(clips.map(lambda clip: (_inputs(join(clip)), clip["label"])), labels)
 
@@ -218,8 +228,8 @@ def training_clips(
         ones hold them only as neighbours of labelled clips.
 
     Raises:
-        InputError: If a record is damaged, no clip has a label, or an embedding is missing or
-            not of width 256.
+        InputError: If a record is damaged, no clip has a label, a label or a number is out of its
+            range, or an embedding is missing or not of width 256.
 
     Example:
         >>> description = Description.load("features")
@@ -231,7 +241,7 @@ def training_clips(
     opens = open_indexed if is_indexed(_paths(records, splits)) else open_official
     shape, width = description.logmel_shape, None if agreeing else neighbors
     clips = opens(records, splits, shape, neighbors=width)
-    _check_labelled(records, splits, len(clips.labelled))
+    _check_labels(records, splits, clips.labels[clips.labelled], description)
     clips = replace(clips, labels=known_labels(clips.ids, clips.labels, label_share, seed))
     if agreeing:
         clips = clips.keeping(~_disagree(clips.labels, clips.rows), neighbors)
@@ -248,9 +258,17 @@ def _paths(records: Path, splits: Sequence[str]) -> list[Path]:
     return [path for split in splits for path in shard_paths(records, split)]
 
 
-def _check_labelled(records: Path, splits: Sequence[str], clips: int) -> None:
-    if not clips:
+def _check_labels(
+    records: Path, splits: Sequence[str], labels: np.ndarray, description: Description
+) -> None:
+    """Refuses clips of which none has a label, or one that has another than the classes."""
+    if not len(labels):
         raise InputError(f"{records}: no clip of {', '.join(splits)} has a label.")
+    if labels.max() >= len(description.classes):
+        raise InputError(
+            f"{records}: labels must be below the number of classes, {len(description.classes)}; "
+            f"received {labels.max()}. Make the records again."
+        )
 
 
 def _disagree(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:

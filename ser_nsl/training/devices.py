@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 
@@ -10,7 +11,7 @@ from ser_nsl.networks.lazy import tf
 
 
 def all_devices() -> tf.distribute.Strategy:
-    """Returns a strategy for all devices that there are.
+    """Returns the strategy of this process for all devices that there are, always the same one.
 
     Where `TF_CONFIG` says that this process is one of several workers, these are the devices of all
     workers, and this must be called before TensorFlow does anything else. Otherwise they are the
@@ -20,17 +21,29 @@ def all_devices() -> tf.distribute.Strategy:
         InputError: If `TF_CONFIG` is not JSON, or TensorFlow has already started.
     """
     if "TF_CONFIG" in os.environ:
-        try:
-            json.loads(os.environ["TF_CONFIG"])
-            return tf.distribute.MultiWorkerMirroredStrategy()
-        except (ValueError, RuntimeError) as error:
-            raise InputError(
-                f"TF_CONFIG: does not start a worker ({error}); set it as TensorFlow's guide to "
-                "distributed training says, for `ser-nsl train-downstream` only."
-            ) from error
+        return _workers(os.environ["TF_CONFIG"])
     if len(tf.config.list_logical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
+        return _gpus()
     return tf.distribute.get_strategy()
+
+
+# A process has one strategy: workers can be started once only, and a second strategy beside a first
+# would take other groups of the same devices.
+@functools.cache
+def _workers(cluster: str) -> tf.distribute.Strategy:
+    try:
+        json.loads(cluster)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"TF_CONFIG: does not start a worker ({error}); set it as TensorFlow's guide to "
+            "distributed training says, for `ser-nsl train-downstream` only."
+        ) from error
+
+
+@functools.cache
+def _gpus() -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy()
 
 
 def check_shares(batch_size: int, strategy: tf.distribute.Strategy) -> None:

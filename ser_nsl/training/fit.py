@@ -6,12 +6,12 @@ from contextlib import closing
 from pathlib import Path
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from ser_nsl.audio.features import Description
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.uar import UAR
 from ser_nsl.networks.saved import save_last_weights
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.progress import Progress
 from ser_nsl.training.data import LabelledClips, TrainingClips
 from ser_nsl.training.devices import divided
@@ -87,7 +87,7 @@ def fit(
         dropout=dropout_generators(network),
     )
     if progress.history:
-        tqdm.write(f"goes on after epoch {len(progress.history)} of a training that was stopped")
+        Bar.write(f"goes on after epoch {len(progress.history)} of a training that was stopped")
     scored = validation and divided(validation.dataset.batch(config.batch_size).cache())
     curves = Curves(out / "logs", description.classes)
     bar = ProgressBar(epochs=config.epochs, steps=epochs.steps, done=len(progress.history))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, get_args
 
-from ser_nsl.pipeline.settings import PRECISIONS, check
+from ser_nsl.pipeline.settings import MOST, PRECISIONS, check
 
 __all__ = ["AugmentationConfig", "Distance", "Method", "NeighborSource", "TrainingConfig"]
 
@@ -127,13 +127,14 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "decay_epochs"):
-            check(getattr(self, name) > 0, name, "at least 1", getattr(self, name))
+            check(0 < getattr(self, name) <= MOST, name, f"1 to {MOST}", getattr(self, name))
         for name in ("patience", "epoch_steps", "alpha"):
-            check(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+            check(0 <= getattr(self, name) <= MOST, name, f"0 to {MOST}", getattr(self, name))
         for name in ("decay", "label_share"):
             share = getattr(self, name)
             check(0 < share <= 1, name, "above 0 and at most 1", share)
-        check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
+        rate = self.learning_rate
+        check(0 < rate <= MOST, "learning_rate", f"positive and at most {MOST}", rate)
         rule = 'JSON of a Keras schedule, {"class_name": ..., "config": {...}}'
         fits = self.schedule is None or _looks_like_schedule(self.schedule)
         check(fits, "schedule", rule, self.schedule)

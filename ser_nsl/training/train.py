@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tqdm import tqdm
-
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import has_split
 from ser_nsl.audio.settings import FrontEndConfig
@@ -18,6 +16,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.networks import NETWORKS, NetworkName
 from ser_nsl.networks.lazy import tf
 from ser_nsl.networks.saved import save_model
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import read_record, stage
 from ser_nsl.training.devices import all_devices, check_shares
 from ser_nsl.training.schedule import learning_rate_schedule
@@ -68,10 +67,10 @@ def train_downstream(
         Numbers of clips and epochs, the epoch kept, and its UAR on the validation split.
 
     Raises:
-        InputError: If the test split is to train, an input that the method needs is missing or does
-            not fit, the graph was made with hidden labels, the layer is unknown, the schedule is
-            none of Keras, a batch cannot be divided among devices, the disk is full, or the loss is
-            not finite.
+        InputError: If there is one emotion only, the test split is to train, an input that the
+            method needs is missing or does not fit, the graph was made with hidden labels, the
+            layer is unknown, the schedule is none of Keras, a batch cannot be divided among
+            devices, the disk is full, or the loss is not finite.
 
     Example:
         >>> from ser_nsl.networks.blocks import classify, logmel_input
@@ -96,6 +95,11 @@ def train_downstream(
     check_shares(training.batch_size, strategy)
     learning_rate_schedule(training, 1)
     description = Description.load(features)
+    if len(description.classes) < 2:
+        raise InputError(
+            f"features: {features} knows one emotion, {description.classes[0]}, and training needs "
+            "two; look at what ser-nsl prepare-corpus prints of the corpus."
+        )
     validated = "val" not in splits and has_split(features, "val")
     for name, needs in (("keep", training.keep == "best"), ("patience", training.patience > 0)):
         if needs and not validated:
@@ -185,7 +189,7 @@ def _count_neighbors(
             f"so there is nothing to learn from the graph; {advice}."
         )
     if most < asked:
-        tqdm.write(
+        Bar.write(
             f"max_neighbors: {asked} are asked for, but no clip has more than {most}; pack more, "
             "or lower the graph's threshold."
         )
@@ -227,6 +231,9 @@ def check_networks(
 
 
 def _build(model: str, description: Description, transfer: str | None) -> tf.keras.Model:
+    # Layers get numbers in their names, which no earlier network of this process may change: a
+    # training that was killed must end with the same files.
+    tf.keras.backend.reset_uids()
     try:
         network = NETWORKS[model](description)
     except ValueError as error:  # a pooling layer cannot halve its input any more

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
+
+from ser_nsl.pipeline.bars import Bar
 
 _SHORT_NAMES = {"loss": "loss", "scaled_graph_loss": "graph", "uar": "uar", "val_uar": "val_uar"}
 
@@ -24,7 +25,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
         """
         super().__init__()
         self._epochs, self._shown = epochs, dict[str, str]()
-        self._bar = tqdm(total=epochs * steps, initial=done * steps, desc="training", unit="step")
+        self._bar = Bar(total=epochs * steps, initial=done * steps, desc="training", unit="step")
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Shows the number of the epoch."""

@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 from safetensors.numpy import save_file
 from transformers import (
-    AutoConfig,
     PretrainedConfig,
     TFWav2Vec2ForSequenceClassification,
     Wav2Vec2FeatureExtractor,
@@ -23,12 +22,11 @@ from transformers import (
 from transformers.modeling_tf_utils import keras
 from transformers.utils import logging
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.errors import InputError
-from ser_nsl.upstream import wav2vec2
+from ser_nsl.upstream.config import check_size, read_config, read_extractor
 from ser_nsl.upstream.encoder import Encoder
 from ser_nsl.upstream.head import EMBEDDING_WIDTH, FC1, Head, has_head, read_head
-from ser_nsl.upstream.hub import EXTRACTOR_FILES, checkpoint_folder
+from ser_nsl.upstream.hub import checkpoint_folder
 from ser_nsl.upstream.hubert import HubertEncoder
 from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder
 from ser_nsl.upstream.weights import fitting, read_weights, to_pytorch, weight_name
@@ -158,11 +156,12 @@ def load_upstream(name_or_dir: str) -> Upstream:
             config.json.
     """
     folder = checkpoint_folder(name_or_dir)
-    config = _read_config(folder, name_or_dir)
-    extractor = _read_extractor(folder, config, name_or_dir)
+    config = read_config(folder, name_or_dir)
+    extractor = read_extractor(folder, config, name_or_dir)
+    weights = read_weights(folder, name_or_dir)
+    check_size(config, weights, name_or_dir)
     with _buildable(name_or_dir):
         encoder = new_encoder(config, extractor)
-    weights = read_weights(folder, name_or_dir)
     prefixes = _ARCHITECTURES[config.model_type].prefixes
     own, others = _divide(weights, prefixes, name_or_dir)
     _check_weights(encoder.body, own, name_or_dir)
@@ -212,13 +211,15 @@ def load_for_finetuning(
         InputError: As `load_upstream`, or if it is no wav2vec 2.0.
     """
     folder = checkpoint_folder(name_or_dir)
-    config = _read_config(folder, name_or_dir)
+    config = read_config(folder, name_or_dir)
     if config.model_type != "wav2vec2":
         raise InputError(
             f"upstream: {name_or_dir!r} is a {config.model_type}, and only a wav2vec 2.0 can be "
             "fine-tuned as a whole; freeze the encoder: ser-nsl train-head."
         )
-    extractor = _read_extractor(folder, config, name_or_dir)
+    extractor = read_extractor(folder, config, name_or_dir)
+    weights = read_weights(folder, name_or_dir)
+    check_size(config, weights, name_or_dir)
     own_classes = _classes(config)
     config.classifier_proj_size = EMBEDDING_WIDTH
     config.id2label = dict(enumerate(classes))
@@ -228,7 +229,6 @@ def load_for_finetuning(
     with _buildable(name_or_dir):
         model = TFWav2Vec2ForSequenceClassification(config)
         model.build_in_name_scope()
-    weights = read_weights(folder, name_or_dir)
     own, others = _divide(weights, _ARCHITECTURES["wav2vec2"].prefixes, name_or_dir)
     own = {f"wav2vec2.{name}": value for name, value in own.items()}
     _check_weights(model.wav2vec2, own, name_or_dir)
@@ -274,70 +274,6 @@ def quiet_transformers() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(level)
-
-
-def _read_config(folder: Path, name: str) -> PretrainedConfig:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError(
-            f"upstream: folder {name!r} has no config.json; give a checkpoint in Hugging Face form."
-        )
-    with _readable(path.name, name):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        kind = values["model_type"]
-        if kind in _ARCHITECTURES:
-            config = AutoConfig.for_model(**values)
-    if kind not in _ARCHITECTURES:
-        raise InputError(
-            f"upstream: {name!r} is a {kind}; it must be a wav2vec 2.0 (wav2vec2), a HuBERT "
-            "(hubert) or a Whisper (whisper)."
-        )
-    if kind != "whisper":
-        wav2vec2.check_config(config, name)
-    return config
-
-
-def _read_extractor(folder: Path, config: PretrainedConfig, name: str) -> Any:
-    """Reads the input settings, which transformers 4 and 5 keep in different files."""
-    kind = _ARCHITECTURES[config.model_type].extractor
-    extractor = None
-    for file in EXTRACTOR_FILES:
-        if extractor is None and (folder / file).is_file():
-            with _readable(file, name):
-                values = json.loads((folder / file).read_text(encoding="utf-8"))
-                if file == "processor_config.json":
-                    values = values.get("feature_extractor")
-                extractor = None if values is None else kind(**values)
-    if extractor is None:
-        if config.model_type == "whisper":
-            raise InputError(
-                f"upstream: {name!r} lacks preprocessor_config.json, the settings of Whisper's log "
-                "Mel; download it from the same place as config.json."
-            )
-        return kind(do_normalize=True)  # the published settings
-    if extractor.sampling_rate != SAMPLE_RATE_HZ:
-        raise InputError(
-            f"upstream: the sampling rate of {name!r} must be {SAMPLE_RATE_HZ} Hz; it is "
-            f"{extractor.sampling_rate} Hz."
-        )
-    if config.model_type == "whisper" and extractor.feature_size != config.num_mel_bins:
-        raise InputError(
-            f"upstream: config.json of {name!r} asks for {config.num_mel_bins} mels and its "
-            f"preprocessor_config.json makes {extractor.feature_size}; download both again."
-        )
-    return extractor
-
-
-@contextlib.contextmanager
-def _readable(file: str, name: str) -> Iterator[None]:
-    """Turns errors of reading a file into one that names it."""
-    try:
-        yield
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(
-            f"upstream: {file} of {name!r} cannot be read; download it again. "
-            f"({type(error).__name__}: {error})"
-        ) from error
 
 
 @contextlib.contextmanager

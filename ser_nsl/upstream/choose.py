@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.upstream.encoder import Pooling
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def choose_layers(upstream: Upstream, source: Path, pooling: Pooling) -> tuple[i
         InputError: If training and validation split do not hold labelled clips of the same two
             emotions or more, or a clip cannot be read.
     """
-    from ser_nsl.upstream.embed import Embedder
+    from ser_nsl.upstream.embedder import Embedder
 
     table = labelled_clips(source)
     table = table[table["split"].isin(("train", "val"))]
@@ -109,7 +109,7 @@ def best_layers(
         if 0 <= first < len(layers) - 1:
             found[first, first + 1] = uar((first, first + 1))
     for chosen, score in found.items():
-        tqdm.write(f"layers {'+'.join(map(str, chosen))}: validation UAR {score:.1%}")
+        Bar.write(f"layers {'+'.join(map(str, chosen))}: validation UAR {score:.1%}")
     return max(found, key=lambda chosen: (found[chosen], -len(chosen)))
 
 

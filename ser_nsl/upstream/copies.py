@@ -13,9 +13,9 @@ import numpy as np
 import soundfile
 import soxr
 from scipy import fft
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio
+from ser_nsl.pipeline.bars import Bar
 
 _SPEEDS = (0.85, 1.15)
 _TILTS_DB_PER_OCTAVE = (-3.0, 3.0)
@@ -85,7 +85,7 @@ def write_copies(
     with ThreadPoolExecutor() as pool:
         made = pool.map(write, work)
         return list(
-            tqdm(made, "altered copies", len(work), leave=False, unit="clip", disable=not work)
+            Bar(made, "altered copies", len(work), leave=False, unit="clip", disable=not work)
         )
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import lazy_loader
 import numpy as np
-from tqdm import tqdm
 
-from ser_nsl.audio.clip import SUFFIXES
+from ser_nsl.audio.folders import find_audio
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import DistillationConfig
 
@@ -106,12 +106,12 @@ def _train(
 
     done, steps = len(progress.history), len(paths) // config.batch_size
     if done:
-        tqdm.write(f"resumes after epoch {done}")
+        Bar.write(f"resumes after epoch {done}")
     else:
         batches = window_batches(checked, config, 0)
         lesson.fit_scale(np.concatenate([clean for clean, _ in batches]))
     total = config.epochs * steps
-    with tqdm(desc="distilling", total=total, initial=done * steps, unit="step") as bar:
+    with Bar(desc="distilling", total=total, initial=done * steps, unit="step") as bar:
         for epoch in range(done, config.epochs):
             losses = []
             for clean, damaged in window_batches(paths, config, epoch):
@@ -133,7 +133,7 @@ def _train(
             }
             progress.save(measured)
             frames, pooled = measured["checked"]
-            tqdm.write(f"epoch {epoch + 1}: loss of frames {frames:.3f}, pooled {pooled:.3f}")
+            Bar.write(f"epoch {epoch + 1}: loss of frames {frames:.3f}, pooled {pooled:.3f}")
 
 
 def _read_student(student: str) -> Wav2Vec2Encoder:
@@ -165,11 +165,7 @@ def _find_clips(speech: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     for place in speech:
         if place.is_dir():
-            found = sorted(
-                path
-                for path in place.rglob("*")
-                if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-            )
+            found = find_audio(place).clips
         else:
             table = read_manifest(place)
             found = audio_paths(table[table["split"] == "train"], place, None)

@@ -8,31 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import lazy_loader
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches, window_starts
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches
 from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
-from ser_nsl.corpora.manifest import audio_paths, read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.corpora.manifest import audio_paths, longest_training_clip, read_manifest
+from ser_nsl.errors import InputError, refuse
+from ser_nsl.pipeline.bars import Bar
+from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.upstream.encoder import Pooling, pool_layers
+from ser_nsl.upstream.encoder import Pooling
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from ser_nsl.upstream.checkpoint import Upstream
-else:
-    tf = lazy_loader.load("tensorflow")
+    from ser_nsl.upstream.embedder import Embedder
 
-_STEP_SAMPLES = 60 * SAMPLE_RATE_HZ  # wav2vec2-base then needs 2.1 GB in all
+_MOST_SECONDS = 3600
+_LEAST_BYTES_A_SECOND = 100  # of sound that is not silent, in any codec
 
 
 @stage(inputs=("manifest", "audio_dir", "upstream", "source"), makes="folder", resumes=True)
@@ -69,7 +67,7 @@ def extract_embeddings(
             has its own.
         source: Manifest of a labelled corpus with training and validation split, for `auto`.
         clip_seconds: Length to which every clip is cut or repeated, in seconds; by default none
-            is cut, and short ones are repeated to the longest or to one window.
+            is cut, and short ones are repeated to the longest training clip or to one window.
         window_seconds: Length of the longest window that the upstream processes at once, in
             seconds. The embedding of a longer clip is the mean over the fewest windows that cover
             it.
@@ -97,6 +95,7 @@ def extract_embeddings(
     """
     from ser_nsl.upstream.checkpoint import load_upstream
     from ser_nsl.upstream.choose import choose_layers
+    from ser_nsl.upstream.embedder import Embedder
 
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size: must be at least 1; received {batch_size}.")
@@ -106,7 +105,11 @@ def extract_embeddings(
             f"{layers} and source {source}."
         )
     table = read_manifest(manifest)
-    seconds = table["duration_seconds"].max() if clip_seconds is None else clip_seconds
+    seconds = clip_seconds
+    if seconds is None:
+        seconds = longest_training_clip(table, source=manifest)["duration_seconds"]
+    for name, value in (("clip_seconds", seconds), ("window_seconds", window_seconds)):
+        check(0 < value <= _MOST_SECONDS, name, f"above 0, at most {_MOST_SECONDS}", value)
     window = round(min(seconds, window_seconds) * SAMPLE_RATE_HZ)
     missing = [split for split in splits if split not in set(table["split"])]
     if missing:
@@ -115,124 +118,38 @@ def extract_embeddings(
     lengths = table["duration_seconds"] if clip_seconds is None else clip_seconds
     table["samples"] = np.maximum(np.round(lengths * SAMPLE_RATE_HZ).astype(int), window)
     table = table[table["split"].isin(splits)]
+    long = table[table["samples"] > window]
+    if clip_seconds is None:
+        _check_sizes(long, manifest)
     loaded = load_upstream(upstream)
     if layers == "auto":
         assert source is not None
         layers = choose_layers(loaded, source, pooling)
     embedder = Embedder(loaded, window, layers=layers, pooling=pooling, batch_size=batch_size)
-    long = int((table["samples"] > window).sum())
-    if long:
-        tqdm.write(
-            f"{long} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; their "
-            "embedding is the mean over windows of this length"
+    if len(long):
+        Bar.write(
+            f"{len(long)} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; "
+            "their embedding is the mean over windows of this length"
         )
     counts: dict[str, int] = {}
-    with tqdm(total=len(table), desc="embedding", unit="clip") as bar:
+    with Bar(total=len(table), desc="embedding", unit="clip") as bar:
         for split in splits:
             clips = table[table["split"] == split]
             embed_split(clips, embedder, out, split, shards, bar)
             counts[split] = len(clips)
-    return {**counts, "in_windows": long, "width": embedder.width, "upstream": embedder.name}
+    return {**counts, "in_windows": len(long), "width": embedder.width, "upstream": embedder.name}
 
 
-class Embedder:
-    """An upstream as a function from clips to vectors.
-
-    Attributes:
-        window: Samples of a window.
-        batch_size: Windows per step.
-        width: Width of an embedding.
-        name: The upstream's hash and what was taken of it, e.g. `0123456789abcdef:fc1` or
-            `0123456789abcdef:layers2+3:statistics`.
-        step: Function in graph mode, from float32 `(windows, window)` to `(windows, width)`.
-    """
-
-    def __init__(
-        self,
-        upstream: Upstream,
-        window: int,
-        *,
-        layers: tuple[int, ...] | None = None,
-        pooling: Pooling = "statistics",
-        batch_size: int | None = None,
-    ) -> None:
-        """Makes the function, which is traced when it is first used.
-
-        Args:
-            upstream: The encoder, with its head if `layers` is None.
-            window: Samples of a window.
-            layers: As for `extract_embeddings`; None for FC1.
-            pooling: As for `extract_embeddings`.
-            batch_size: As for `extract_embeddings`.
-
-        Raises:
-            InputError: If the encoder has no such layer or no head, or the window does not fit it.
-        """
-        encoder = upstream.encoder
-        encoder.check_window(window)
-        self.window = window
-        self.batch_size = batch_size or max(1, _STEP_SAMPLES // window)
-        if layers is None:
-            head = upstream.require_head()
-            taken, embed, part = head.layers, head.embed, "fc1"
-            self.width = head.width
-        else:
-            encoder.check_layers(layers)
-            taken, embed = layers, partial(pool_layers, pooling=pooling)
-            part = f"layers{'+'.join(map(str, layers))}:{pooling}"
-            self.width = encoder.width * len(layers) * (1 if pooling == "mean" else 2)
-        self.name = f"{upstream.fingerprint(with_head=layers is None)}:{part}"
-
-        @tf.function(input_signature=[tf.TensorSpec((None, window))], autograph=False)
-        def step(waveform: tf.Tensor) -> tf.Tensor:
-            return embed(encoder.frames(waveform, taken))
-
-        self.step = step
-
-    def windows(self, samples: int) -> int:
-        """Returns the least number of windows that cover a clip of `samples` samples."""
-        return len(window_starts(samples, self.window))
-
-    def __call__(self, waveforms: np.ndarray) -> tf.Tensor:
-        """Embeds clips of one length, each as the mean over the windows that cover it.
-
-        Args:
-            waveforms: float32, shape `(clips, at least window samples)` at 16 kHz.
-
-        Returns:
-            float32, shape `(clips, width)`.
-        """
-        clips, samples = waveforms.shape
-        starts = window_starts(samples, self.window)
-        views = np.lib.stride_tricks.sliding_window_view(waveforms, self.window, axis=1)
-        windows = views[:, starts].reshape(-1, self.window)
-        steps = range(0, len(windows), self.batch_size)
-        vectors = tf.concat([self.step(windows[i : i + self.batch_size]) for i in steps], axis=0)
-        return tf.reduce_mean(tf.reshape(vectors, (clips, len(starts), self.width)), axis=1)
-
-    def embed_files(self, paths: Sequence[Path], title: str) -> np.ndarray:
-        """Embeds files, each cut or repeated to one window, with a bar.
-
-        Args:
-            paths: Audio files.
-            title: Beside the bar.
-
-        Returns:
-            float32, shape `(files, width)`.
-
-        Raises:
-            InputError: If a clip cannot be read.
-        """
-        vectors = []
-        with tqdm(total=len(paths), desc=title, unit="clip") as bar:
-            for waveforms in read_batches(list(paths), self.window, batch=self.batch_size):
-                vectors.append(self(waveforms).numpy())
-                bar.update(len(waveforms))
-        return np.concatenate(vectors)
+def _check_sizes(clips: pd.DataFrame, manifest: Path) -> None:
+    """Refuses durations that the audio cannot have, since clips are repeated to them."""
+    bytes_of_audio = clips["audio"].map(lambda path: path.stat().st_size)
+    impossible = clips["duration_seconds"] * _LEAST_BYTES_A_SECOND > bytes_of_audio
+    rule = f"{manifest}: durations are longer than the audio"
+    refuse(clips.loc[impossible, "utterance_id"], rule, "Prepare the corpus again.")
 
 
 def embed_split(
-    clips: pd.DataFrame, embedder: Embedder, out: Path, split: str, shards: int, bar: tqdm
+    clips: pd.DataFrame, embedder: Embedder, out: Path, split: str, shards: int, bar: Bar
 ) -> None:
     """Writes the records of a split, after those that a killed run has left.
 

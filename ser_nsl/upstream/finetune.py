@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import lazy_loader
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError, refuse
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import FineTuningConfig
 
@@ -109,9 +109,9 @@ def _train(tuner: Tuner, clips: Clips, progress: Progress, config: FineTuningCon
     """Runs the remaining epochs, with a bar over all of them."""
     done = len(progress.history)
     if done:
-        tqdm.write(f"resumes after epoch {done}")
+        Bar.write(f"resumes after epoch {done}")
     total, initial = config.epochs * clips.trained, done * clips.trained
-    with tqdm(desc="fine-tuning", total=total, initial=initial, unit="clip") as bar:
+    with Bar(desc="fine-tuning", total=total, initial=initial, unit="clip") as bar:
         for epoch in range(done, config.epochs):
             random = np.random.default_rng([config.seed, epoch])
             shown: dict[str, str | None] = {"epoch": f"{epoch + 1}/{config.epochs}"}
@@ -161,7 +161,7 @@ def _log(epoch: int, loss: float, uar: float | None, learning_rate: float) -> No
             tf.summary.scalar(name, value, step=epoch + 1)
     tf.summary.flush()
     validated = "" if uar is None else f", validation UAR {_percent(uar)}"
-    tqdm.write(f"epoch {epoch + 1}: loss {loss:.3f}{validated}")
+    Bar.write(f"epoch {epoch + 1}: loss {loss:.3f}{validated}")
 
 
 def _percent(uar: float | None) -> str | None:

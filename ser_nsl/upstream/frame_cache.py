@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import read_batches
+from ser_nsl.pipeline.bars import Bar
 
 _DISK_SHARE = 0.5  # of the free space
 
@@ -44,7 +44,7 @@ class FrameCache:
         if compute is None:
             return
         start = 0
-        with tqdm(total=len(paths), desc="frozen convolutions", unit="clip", leave=False) as bar:
+        with Bar(total=len(paths), desc="frozen convolutions", unit="clip", leave=False) as bar:
             for waveforms in read_batches(paths, samples, batch=batch):
                 frames = compute(waveforms)
                 if start == 0:

@@ -14,10 +14,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import logging
 
 from ser_nsl.errors import InputError
+from ser_nsl.upstream.config import EXTRACTOR_FILES
 from ser_nsl.upstream.weights import PICKLE, WEIGHT_FILES, require_torch
-
-EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
-"""Files with input settings, of transformers 4 and 5, in the order of preference."""
 
 
 def checkpoint_folder(upstream: str) -> Path:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ser_nsl.pipeline.settings import PRECISIONS, check
+from ser_nsl.pipeline.settings import MOST, PRECISIONS, check
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,11 @@ class FineTuningConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+            check(1 <= getattr(self, name) <= MOST, name, f"1 to {MOST}", getattr(self, name))
         divides = self.accumulate > 0 and self.batch_size % self.accumulate == 0
         check(divides, "accumulate", "a divisor of batch_size", self.accumulate)
-        check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
+        rate = self.learning_rate
+        check(0 < rate <= MOST, "learning_rate", f"positive and at most {MOST}", rate)
         for name, choices in (
             ("schedule", ("constant", "linear")),
             ("keep", ("best", "last")),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 import numpy as np
-from tqdm import tqdm
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import HeadConfig
 
@@ -64,7 +64,7 @@ def train_head(
     """
     from ser_nsl.upstream.checkpoint import load_upstream, save_encoder
     from ser_nsl.upstream.choose import best_layers, labelled_clips
-    from ser_nsl.upstream.embed import Embedder
+    from ser_nsl.upstream.embedder import Embedder
 
     table = labelled_clips(manifest, audio_dir)
     classes = tuple(sorted(set(table["emotion"][table["split"] == "train"])))
@@ -123,7 +123,7 @@ def _fit(
     )
     standardised = (inputs["train"] - mean) / scale
     best: tuple[Head, int, float] | None = None
-    for epoch in tqdm(range(config.epochs), desc="emotion head", unit="epoch"):
+    for epoch in Bar(range(config.epochs), desc="emotion head", unit="epoch"):
         model.fit(standardised, labels["train"], batch_size=config.batch_size, verbose=0)
         fc1, classifier = model.get_layer("fc1"), model.get_layer("classifier")
         arrays = {"mean": mean, "scale": scale} | {

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
-from ser_nsl.errors import InputError
 from ser_nsl.upstream.encoder import Encoder
 
 if TYPE_CHECKING:
     import tensorflow as tf
-    from transformers import PretrainedConfig, Wav2Vec2FeatureExtractor
+    from transformers import Wav2Vec2FeatureExtractor
 else:
     tf = lazy_loader.load("tensorflow")
 
@@ -60,33 +59,6 @@ class Wav2Vec2Encoder(Encoder):
         features = frame_features(self.body, waveform, self.extractor)
         states = hidden_states(self.body, features, depth=max(layers))
         return [states[layer] for layer in layers]
-
-
-def check_config(config: PretrainedConfig, name: str) -> None:
-    """Refuses settings with which TensorFlow computes other numbers than PyTorch.
-
-    Args:
-        config: Settings of a wav2vec 2.0 or HuBERT.
-        name: Name of the checkpoint in messages.
-
-    Raises:
-        InputError: If there is such a setting.
-    """
-    for setting, needed, supported in (
-        ("conv_dim", "the same in all layers", len(set(config.conv_dim)) == 1),
-        ("layer_norm_eps", "1e-05", config.layer_norm_eps == 1e-5),
-        ("add_adapter", "false", not getattr(config, "add_adapter", False)),
-        ("adapter_attn_dim", "null", getattr(config, "adapter_attn_dim", None) is None),
-        ("use_weighted_layer_sum", "false", not config.use_weighted_layer_sum),
-        ("feat_proj_layer_norm", "true", getattr(config, "feat_proj_layer_norm", True)),
-        ("conv_pos_batch_norm", "false", not getattr(config, "conv_pos_batch_norm", False)),
-    ):
-        if not supported:
-            raise InputError(
-                f"upstream: {setting} of {name!r} must be {needed}, or TensorFlow computes other "
-                f"numbers than PyTorch; received {getattr(config, setting)}. Choose another "
-                "checkpoint."
-            )
 
 
 def standardise(waveform: tf.Tensor, extractor: Wav2Vec2FeatureExtractor) -> tf.Tensor:

@@ -11,7 +11,7 @@ from packaging.version import Version
 from safetensors import SafetensorError
 from safetensors.tensorflow import load_file
 
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, refuse
 
 PICKLE = "pytorch_model.bin"
 _SAFE_TORCH = "2.6"  # older ones may run code of a pickle despite weights_only (CVE-2025-32434)
@@ -34,8 +34,8 @@ def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
         float32 arrays with PyTorch's names and axes; weight norm is `weight_g` and `weight_v`.
 
     Raises:
-        InputError: If none of the files is there, it cannot be read or
-            holds what is no number, or PyTorch is missing.
+        InputError: If none of the files is there, it cannot be read, a weight is not finite, or
+            PyTorch is missing.
     """
     path = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
     if path is None:
@@ -52,14 +52,12 @@ def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
             f"upstream: {path.name} of {upstream!r} cannot be read; download it again. "
             f"({cause[0] if cause else type(error).__name__})"
         ) from error
-    weights = {name: value.astype(np.float32) for name, value in weights.items()}
-    broken = sorted(name for name, value in weights.items() if not np.isfinite(value).all())
-    if broken:
-        raise InputError(
-            f"upstream: {len(broken)} weights of {upstream!r} are not finite (first: {broken[0]}); "
-            "make or download it again."
-        )
-    return weights
+    refuse(
+        [key for key, value in weights.items() if not np.isfinite(value.astype(np.float32)).all()],
+        f"upstream: {path.name} of {upstream!r} holds weights that are NaN or infinite",
+        "Make or download it again.",
+    )
+    return {name: value.astype(np.float32) for name, value in weights.items()}
 
 
 def require_torch(upstream: str) -> None:

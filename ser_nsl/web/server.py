@@ -5,24 +5,34 @@ Any static server can serve the page: beside it must be `recogniser.tflite` and 
 """
 
 import base64
+import contextlib
 import hashlib
+import ipaddress
+import json
+import os
 import re
 import socket
 import ssl
 import sys
+import threading
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from os import PathLike
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from ser_nsl.errors import InputError
+from ser_nsl.web.npm import WEB
 
 PAGE = Path(__file__).parent / "page"
 MODEL_ROUTE = "/recogniser.tflite"
 PACKAGES_ROUTE = "/node_modules/"
 
+_SILENT_SECONDS = 20
+_CONNECTION_SECONDS = 600
+_CHUNK_BYTES = 1 << 16
+_LOCK = json.loads((WEB / "package-lock.json").read_text(encoding="utf-8"))
+_PACKAGES = tuple(f"{n.removeprefix('node_modules/')}/" for n in _LOCK["packages"] if n)
 _IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
 # Nothing but this server, whatever a script may try.
 _POLICY = (
@@ -81,11 +91,52 @@ class PageServer(ThreadingHTTPServer):
         self.address = f"http{'s' if secured else ''}://{name}:{self.server_port}/"
         self.model = model
         self.packages = packages
+        names = (host, socket.gethostname(), f"{socket.gethostname()}.local", socket.getfqdn())
+        self._names = {"localhost", *(each.lower() for each in names)}
+        self._secured = secured is not None
         self.headers = _headers((PAGE / "index.html").read_text(encoding="utf-8"))
 
+    def is_own_name(self, host: str) -> bool:
+        """Returns whether a request may be for this server, by the name that it was sent to.
+
+        A page of another server could otherwise read from this one, once its name leads here. With
+        https, browsers have compared the name with the certificate.
+
+        Args:
+            host: The request's header `Host`.
+        """
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        with contextlib.suppress(ValueError):
+            return bool(ipaddress.ip_address(name))
+        return name in self._names or name.endswith(".localhost") or (self._secured and bool(name))
+
+    def find(self, route: str) -> Path | None:
+        """Returns the file of a route: of the page, a package or the recogniser; None for others.
+
+        Args:
+            route: Path of a request, as it was sent.
+        """
+        try:
+            asked = unquote(urlsplit(route).path, errors="surrogateescape")
+            if asked == MODEL_ROUTE:
+                return self.model
+            folder, name = PAGE, asked.removeprefix("/") or "index.html"
+            if asked.startswith(PACKAGES_ROUTE):
+                folder, name = self.packages, asked.removeprefix(PACKAGES_ROUTE)
+                if not name.startswith(_PACKAGES):
+                    return None
+            path = (folder / name).resolve()
+            inside = path.is_relative_to(folder.resolve())  # links may lead anywhere
+            return path if inside and path.is_file() else None
+        except (ValueError, OSError, RuntimeError):  # such as %00, or a name that is too long
+            return None
+
     def handle_error(self, request: Any, client_address: tuple[str, int]) -> None:
-        """Ignores browsers that close the connection, or that use http where https is served."""
-        if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
+        """Ignores browsers that go or wait too long, or that use http where https is served."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
@@ -125,6 +176,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
     server: PageServer
     protocol_version = "HTTP/1.1"
+    timeout = _SILENT_SECONDS
     # Listed here, since the system's own table may lack or change them.
     extensions_map = {
         ".html": "text/html; charset=utf-8",
@@ -134,18 +186,64 @@ class _Handler(SimpleHTTPRequestHandler):
         ".wasm": "application/wasm",
     }
 
-    def translate_path(self, path: str) -> str:
-        """Returns the file of a route; the base class keeps it inside `directory`."""
-        route = urlsplit(path).path
-        if route == MODEL_ROUTE:
-            return str(self.server.model)
-        of_packages = route.startswith(PACKAGES_ROUTE)
-        self.directory = str(self.server.packages if of_packages else PAGE)
-        return super().translate_path(route.removeprefix(PACKAGES_ROUTE))
+    def handle(self) -> None:
+        """Answers the requests of a connection, which ends however slowly it is used."""
+        limit = threading.Timer(_CONNECTION_SECONDS, self._end)
+        limit.daemon = True
+        limit.start()
+        try:
+            super().handle()
+        finally:
+            limit.cancel()
 
-    def list_directory(self, path: str | PathLike[str]) -> None:
-        """Answers that there is nothing, instead of listing the folder."""
-        self.send_error(HTTPStatus.NOT_FOUND)
+    def _end(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def send_head(self) -> BinaryIO | None:
+        """Sends status and headers; returns the file, at the first byte to send, or None."""
+        if not self.server.is_own_name(self.headers.get("Host", "")):
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "Not a name of this server")
+            return None
+        path = self.server.find(self.path)
+        if path is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        file = path.open("rb")
+        state = os.fstat(file.fileno())
+        changed = self.date_time_string(int(state.st_mtime))
+        asked = self.headers.get("Range", "")
+        first, end = _span(asked, state.st_size)
+        if self.headers.get("If-Modified-Since") == changed:
+            status = HTTPStatus.NOT_MODIFIED
+        elif first >= end and asked:
+            status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        else:
+            status = HTTPStatus.PARTIAL_CONTENT if end - first < state.st_size else HTTPStatus.OK
+        self.send_response(status)
+        self.send_header("Last-Modified", changed)
+        self.send_header("Accept-Ranges", "bytes")
+        if status == HTTPStatus.PARTIAL_CONTENT:
+            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{state.st_size}")
+        if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            self.send_header("Content-Type", self.guess_type(path))
+            self.send_header("Content-Length", str(end - first))
+            self.end_headers()
+            file.seek(first)
+            self._left = end - first
+            return file
+        if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            self.send_header("Content-Range", f"bytes */{state.st_size}")
+            self.send_header("Content-Length", "0")
+        self.end_headers()
+        file.close()
+        return None
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        """Sends as many bytes as the headers have promised."""
+        while chunk := source.read(min(self._left, _CHUNK_BYTES)):
+            outputfile.write(chunk)
+            self._left -= len(chunk)
 
     def end_headers(self) -> None:
         """Adds the headers that all answers have."""
@@ -155,3 +253,13 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def log_request(self, *_: object) -> None:
         """Logs no successful requests; errors are still logged."""
+
+
+def _span(asked: str, size: int) -> tuple[int, int]:
+    """Returns the first byte and the end of what is asked for: all, unless it is one range."""
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", asked.strip())
+    if match is None or match[1] == match[2] == "":
+        return 0, size
+    if not match[1]:  # the last bytes
+        return max(0, size - int(match[2])), size
+    return int(match[1]), min(size, int(match[2]) + 1 if match[2] else size)

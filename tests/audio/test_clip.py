@@ -102,7 +102,11 @@ BAD = {
     "zero_length.flac": (encoded(TONE[:0], 16_000, "FLAC", "PCM_16"), ""),
     "vanishes.wav": (encoded(TONE[1:2], 96_000, "WAV", "PCM_16"), "silent"),
     "silent.wav": (encoded(TONE * 1e-5, 16_000, "WAV", "FLOAT"), "silent"),
-    "cancels.wav": (encoded(OPPOSITE, 16_000, "WAV", "PCM_16"), "silent"),
+    "cancels.wav": (encoded(OPPOSITE, 16_000, "WAV", "PCM_16"), "cancel each other out"),
+    "nearly_cancels.wav": (encoded(OPPOSITE * [1, 0.9], 16_000, "WAV", "FLOAT"), "cancel"),
+    "integers.wav": (encoded(TONE * 32767, 16_000, "WAV", "FLOAT"), "peak of 16383.5"),
+    "kilohertz.wav": (encoded(TONE, 16, "WAV", "PCM_16"), "received 16"),
+    "many.wav": (encoded(np.tile(TONE, 33), 16_000, "WAV", "PCM_16"), "received 33"),
     "nan.wav": (encoded(WITH_NAN, 16_000, "WAV", "FLOAT"), "NaN"),
     "infinite.wav": (encoded(WITH_INFINITY, 16_000, "WAV", "FLOAT"), "infinite"),
 }
@@ -141,6 +145,24 @@ def test_ogg_cut_in_the_header_of_its_last_page_is_an_error(kept, tmp_path):
 
     with pytest.raises(InputError, match=r"cut\.ogg: .*cut off"):
         read_audio(path)
+
+
+def test_surround_is_mixed_by_its_layout_in_every_container(tmp_path):
+    left, right, centre, low, left_back, right_back = range(6)
+    levels = {left: 0.207, right: 0.207, centre: 0.293, low: 0, left_back: 0.146, right_back: 0.146}
+    in_ogg = [left, centre, right, left_back, right_back, low]
+    for form, subtype, order in [("WAV", "PCM_16", range(6)), ("OGG", "VORBIS", in_ogg)]:
+        samples = np.zeros((16_000, 6))
+        for channel in range(6):  # each has its tone
+            tone_hertz = 100 * (channel + 1)
+            samples[:, channel] = np.sin(2 * np.pi * tone_hertz * np.arange(16_000) / 16_000) / 2
+        path = tmp_path / f"surround.{form.lower()}"
+        path.write_bytes(encoded(samples[:, order], 16_000, form, subtype))
+
+        spectrum = np.abs(np.fft.rfft(read_audio(path))) / 16_000 * 4
+
+        for channel, level in levels.items():
+            assert spectrum[100 * (channel + 1)] == pytest.approx(level, abs=0.02)
 
 
 def test_missing_file_is_an_error(tmp_path):

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from ser_nsl.audio.records import (
     read_embeddings,
     read_examples,
     read_labels,
+    read_logmels,
     shard_paths,
     whole_examples,
 )
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.stage import stage
 
 SHAPE = (3, 2)
 IDS = ["a", "b", "çà", "d", "e"]
@@ -223,6 +226,67 @@ def test_damaged_file_is_an_error(damage, features):
             read(features, "train")
 
 
+@pytest.mark.parametrize("whole", [0, 1, 2])
+@pytest.mark.parametrize("rest", [*range(1, 12)])
+def test_cut_within_the_length_of_a_record_is_an_error(whole, rest, features):
+    """TensorFlow reads such a file to its last whole record, without complaint."""
+    path = features / "train-00001-of-00002.tfrecord"
+    data = path.read_bytes()
+    path.write_bytes(data[: whole * len(data) // 2 + rest] if whole < 2 else data + data[:rest])
+
+    for read in (read_labels, lambda *given: list(read_examples(shard_paths(*given)))):
+        with pytest.raises(InputError, match=r"train-00001-of-00002\.tfrecord: .*cut off"):
+            read(features, "train")
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_cut_between_records_is_an_error_where_a_stage_has_written_them(kept, features, tmp_path):
+    @stage(inputs=(), makes="folder")
+    def copy(*, out: Path) -> dict:
+        shutil.copytree(features, out, dirs_exist_ok=True)
+        return {}
+
+    copy(out=tmp_path / "made")
+    path = tmp_path / "made" / "train-00001-of-00002.tfrecord"
+    assert len(read_labels(path.parent, "train")) == 5
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+
+    for read in (read_labels, shard_paths):
+        with pytest.raises(InputError, match=rf"\({int(kept * len(data))} bytes, but {len(data)}"):
+            read(path.parent, "train")
+
+
+@pytest.mark.parametrize("label", [3, 99, -2])
+def test_label_without_a_class_is_an_error(label, tmp_path):
+    examples = [feature_example(i, logmel(0), n) for i, n in (("a", 2), ("b", label), ("c", -1))]
+    folder = write(tmp_path / "f", examples)
+    (folder / "description.json").write_text('{"classes": ["anger", "joy", "sadness"]}')
+
+    with pytest.raises(InputError, match=r"below the number of classes, 3.*\(first: b\)"):
+        read_labels(folder, "train")
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e6])
+def test_logmel_out_of_all_proportion_is_an_error(value, tmp_path):
+    loud = logmel(1)
+    loud[2, 1] = value
+    folder = write(
+        tmp_path / "f", [feature_example(*c) for c in (("a", logmel(0), 0), ("b", loud, 0))]
+    )
+
+    with pytest.raises(InputError, match=r"log Mel must be finite and below .*\(first: b\)"):
+        list(read_logmels(shard_paths(folder, "train"), SHAPE))
+
+
+def test_id_that_is_no_text_is_an_error(tmp_path):
+    example = feature_example("a", logmel(0), 0)
+    example.features.feature["id"].bytes_list.value[0] = b"\xff"
+
+    with pytest.raises(InputError, match=r"ids must be UTF-8; received b'\\xff'"):
+        read_labels(write(tmp_path / "f", [example]), "train")
+
+
 def test_record_that_is_no_example_is_an_error(tmp_path):
     path = tmp_path / "train-00000-of-00001.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -276,8 +340,9 @@ def test_embeddings_by_id_over_splits(tmp_path):
     [
         (([1, 2], [1, 2, 3]), r"width, here 2.*\(first: clip1\)"),
         (([],), r"width, here 0.*\(first: clip0\)"),
-        (([1, 2], [1, np.nan]), r"NaN.*\(first: clip1\)"),
-        (([np.inf, 1],), r"infinity.*\(first: clip0\)"),
+        (([1, 2], [1, np.nan]), r"finite.*\(first: clip1\)"),
+        (([np.inf, 1],), r"finite.*\(first: clip0\)"),
+        (([-1e6, 1],), r"below 1,000,000.*\(first: clip0\)"),
     ],
 )
 def test_bad_embeddings_are_errors(vectors, rule, tmp_path):

@@ -39,7 +39,7 @@ def test_features_are_those_that_the_manifest_would_have_given(
     division, manifests, tone_corpus, tmp_path
 ):
     made, again, direct = (tmp_path / name for name in ("made", "again", "direct"))
-    settings = {"audio_dir": tone_corpus, "shards": 2}
+    settings = {"audio_dir": tone_corpus, "clip_seconds": 0.4, "shards": 2}
     extract_features(manifest=manifests["given"], out=made, **settings)
     extract_features(manifest=manifests[division], out=direct, **settings)
 

@@ -179,11 +179,14 @@ def clip(emotion: str, split: str, seconds: float = 1.0) -> Clip:
 
 
 def test_classes_are_the_emotions_of_the_training_split():
-    clips = clip("sad", "train"), clip("", "train", 3.0), clip("joy", "train"), clip("sad", "val")
+    trained = clip("sad", "train"), clip("", "train", 3.0), clip("joy", "train")
+    clips = *trained, clip("sad", "val", 9.0)
     summary = sum(map(CorpusSummary.of_clip, clips), CorpusSummary())
 
     assert summary.classes() == ("joy", "sad")
-    assert summary.longest_seconds == 3.0
+    assert summary.longest() == 3.0
+    with pytest.raises(InputError, match="lasts 600 s, the other training clips 1.7 s"):
+        (summary + CorpusSummary.of_clip(clip("joy", "train", 600.0))).longest()
     with pytest.raises(InputError, match="^manifest: .* awe"):
         (summary + CorpusSummary.of_clip(clip("awe", "val"))).classes()
     with pytest.raises(InputError, match="^manifest: .* any"):

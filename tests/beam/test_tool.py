@@ -14,7 +14,7 @@ pytest.importorskip("google_crc32c")
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.pack import pack_neighbors
 
-TOOL = Path(__file__).parents[2] / "tools" / "beam_graph.py"
+PACKAGE = Path(__file__).parents[2] / "ser_nsl"
 
 
 @pytest.mark.slow
@@ -26,7 +26,16 @@ def test_manifest_becomes_records_in_two_worker_processes(
     settings = ["--similarity-threshold", "0.9", "--blocks", "2", "--shards", "2"]
 
     run = subprocess.run(
-        [sys.executable, TOOL, *arguments, *settings, "--", "--direct_num_workers=2"],
+        [
+            sys.executable,
+            "-m",
+            "ser_nsl.cli",
+            "beam-graph",
+            *arguments,
+            *settings,
+            "--",
+            "--direct_num_workers=2",
+        ],
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
@@ -51,10 +60,9 @@ def test_manifest_becomes_records_in_two_worker_processes(
 
 
 def test_nothing_else_needs_beam():
-    package = TOOL.parents[1] / "ser_nsl"
     needing = {
-        path.relative_to(package).parts[0]
-        for path in package.rglob("*.py")
+        path.relative_to(PACKAGE).parts[0]
+        for path in PACKAGE.rglob("*.py")
         if re.search(r"^\s*(import|from) (apache_beam|ser_nsl\.beam)", path.read_text(), re.M)
     }
     assert needing == {"beam"}

@@ -77,6 +77,8 @@ def trained(folder: Path, stage: str, seconds: float, settings: dict) -> Path:
         "stage": stage,
         "version": "9.8.7",
         "settings": settings,
+        "inputs": {},
+        "paths": {},
         "versions": {"python": "3.11.0"},
         "counts": {"clips": 600, "dropped": [f"{folder}/secret.wav: is silent"]},
         "seconds": seconds,

@@ -15,6 +15,8 @@ from ser_nsl.pipeline.progress import Progress
 from ser_nsl.upstream.checkpoint import load_for_finetuning
 from ser_nsl.upstream.weights import weight_name
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PretrainingConfig(
     convolution_epochs=8,
     convolution_learning_rate=0.01,

@@ -76,7 +76,9 @@ def arguments(tmp_path, monkeypatch, broken_bounds) -> dict:
         (tmp_path / f"{split}.wav").touch()
         lines.append(f"{split},{split}.wav,{split},female,angry,{split},0.5,tiny")
     (run / "target" / "manifest.csv").write_text("\n".join(lines) + "\n")
-    record = {"paths": {"audio_dir": str(tmp_path)}}
+    record = {"stage": "prepare_corpus", "seconds": 1.0}
+    record |= {"paths": {"audio_dir": str(tmp_path)}, "inputs": {"audio_dir": "a hash"}}
+    record |= {"settings": {}, "versions": {}, "counts": {}}
     (run / "target" / "manifest.csv.stage.json").write_text(json.dumps(record))
     rows = [
         {
@@ -93,7 +95,7 @@ def arguments(tmp_path, monkeypatch, broken_bounds) -> dict:
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "benchmark.json").write_text(json.dumps({"rows": rows}))
 
-    def make_forms(folder, card, *, training, tested):
+    def make_forms(folder, card, *, training, judged, tested):
         assert (folder, len(training), len(tested)) == (model_dir, 1, 1)
         content = f"{card.name} {card.version} by {card.author}".encode()
         return {

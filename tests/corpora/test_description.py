@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from ser_nsl.audio.clip import SUFFIXES
+from ser_nsl.audio.folders import SUFFIXES
 from ser_nsl.corpora import Corpus, known_corpora, load_corpus
 from ser_nsl.corpora.description import Clip
 from ser_nsl.errors import InputError

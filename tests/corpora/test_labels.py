@@ -95,6 +95,8 @@ def test_deleted_graph_does_not_hide_its_probe(records):
     copy(made_from=graph, out=packed)
     check_hidden(packed, 0.25, 1, argument="training_records")  # of a file that no stage made
 
+    for path in (graph, graph.with_name("graph.tsv.stage.json")):
+        path.unlink()
     build(made_from=records.parent / "probed", out=graph)
     copy(made_from=graph, out=packed)
     graph.unlink()  # its record stays

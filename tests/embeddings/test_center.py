@@ -1,8 +1,12 @@
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from ser_nsl.audio.records import read_embeddings, read_upstream
-from ser_nsl.embeddings.center import center_embeddings
+from ser_nsl.embeddings.center import center_embeddings, check_mix
 from ser_nsl.errors import InputError
 
 CLIPS = {  # speaker, split, embedding
@@ -37,6 +41,38 @@ def test_speakers_lose_their_own_mean(embeddings, make_manifest, tmp_path):
     for name, vector in expected.items():
         np.testing.assert_allclose(found[name], vector, atol=1e-6)
     assert read_upstream(out, "val") == "0123:fc1-speaker"
+
+
+def test_speakers_who_tell_the_emotion_are_refused(embeddings, make_manifest, tmp_path):
+    joy, fear = {"emotion": "joy"}, {"emotion": "fear"}
+    one_each = {n: row | (joy if n in "ab" else fear) for n, row in SPEAKERS.items()}
+    manifest = make_manifest(one_each)
+
+    with pytest.raises(InputError, match=f"center: .* coincide in {manifest}: 2 of 2 speakers"):
+        center_embeddings(embeddings=embeddings, manifest=manifest, out=tmp_path / "out")
+
+    unlabelled = {n: row | {"emotion": "" if n in "cdef" else "joy"} for n, row in one_each.items()}
+    mixed = {n: row | (joy if n in "ace" else fear) for n, row in SPEAKERS.items()}
+    for clips in (unlabelled, mixed):
+        center_embeddings(
+            embeddings=embeddings, manifest=make_manifest(clips), out=tmp_path / "out"
+        )
+
+
+@pytest.mark.parametrize(
+    ("purity", "singles", "refused"),
+    [(1.0, 1.0, True), (0.9, 1.0, True), (0.5, 1.0, False), (1.0, 0.3, False), (0.0, 0.0, False)],
+)
+def test_how_much_speakers_may_tell(purity, singles, refused):
+    random = np.random.default_rng(0)
+    speakers = np.repeat(np.arange(20), 20)
+    own = random.integers(4, size=20)[speakers]
+    is_own = (speakers < 20 * singles) & (random.random(400) < purity)
+    emotions = np.where(is_own, own, random.integers(4, size=400)).astype(str)
+    table = pd.DataFrame({"speaker": speakers.astype(str), "emotion": emotions, "split": "train"})
+
+    with pytest.raises(InputError, match="coincide") if refused else nullcontext():
+        check_mix(table, Path("my.csv"))
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,7 @@ def test_compares_with_a_system_on_the_same_clips(model_dir, records, tmp_path):
     assert found["p_better"] == z_test(found, worse)
     assert found["p_better"]["uar"] < 0.5
     assert result.counts["p"] == f"{found['p_better']['uar']:.3f}"
+    assert (found["p_mcnemar"], result.counts["p_mcnemar"]) == (1.0, "1.000")  # the same are right
 
 
 def test_small_p_is_shown_as_a_bound(model_dir, records, tmp_path, monkeypatch):
@@ -177,7 +178,7 @@ def test_small_p_is_shown_as_a_bound(model_dir, records, tmp_path, monkeypatch):
 
     result = evaluate(model_dir=model_dir, records=records, out=ours, compare_with=theirs)
 
-    assert "p < 0.001, clips 11" in result.summary
+    assert "p < 0.001, p mcnemar 1.000, clips 11" in result.summary
 
 
 def test_other_clips_cannot_be_compared(model_dir, records, tmp_path):
@@ -212,3 +213,17 @@ def test_records_of_another_front_end_are_refused(model_dir, records, tmp_path):
 def test_split_without_records_is_refused(model_dir, records, tmp_path):
     with pytest.raises(InputError, match="no records of the split 'val'"):
         evaluate(model_dir=model_dir, records=records, out=tmp_path / "result.json", split="val")
+
+
+@pytest.mark.parametrize(
+    "change", [{"uar": "x"}, {"uar": 1.2}, {"accuracy": None}, {"clips": 0}, {"predictions": []}]
+)
+def test_result_file_of_other_values_is_an_error(change, tmp_path):
+    path = tmp_path / "theirs.json"
+    values = {"uar": 0.5, "accuracy": 0.5, "clips": 2, "predictions": {"a": "joy", "b": "joy"}}
+    path.write_text(json.dumps(values))
+    assert read_metrics(path) == values
+    path.write_text(json.dumps(values | change))
+
+    with pytest.raises(InputError, match=r"theirs\.json: is not a result file"):
+        read_metrics(path)

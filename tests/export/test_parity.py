@@ -35,7 +35,7 @@ def compared(recogniser, description, paths):
 
     def run(model: tf.keras.Model, labels=(-1,) * 5) -> Parity:
         recognizers = {"float32": Recognizer(recogniser)}
-        clips = Clips(paths, np.array(labels), description)
+        clips = Clips("val", paths, np.array(labels), description)
         return compare(recognizers, model, clips)["float32"]
 
     return run

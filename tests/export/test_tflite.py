@@ -52,13 +52,13 @@ def test_file_report_and_printed_table(arguments, description):
     assert recognizer.labels == description.classes
     assert recognizer.clip_samples == description.clip_samples
     assert record["counts"] == result.counts
-    assert (result.counts["form"], result.counts["clips"]) == ("int8", 5)
+    assert (result.counts["form"], result.counts["clips"]) == ("int8", 2)
     assert result.counts["bytes"] == arguments["out"].stat().st_size
 
     report = report_of(arguments)
     assert [*report["forms"]] == ["float32", "float16", "dynamic", "int8"]
     assert (report["quantization"], report["forced"]) == ("int8", False)
-    assert (report["split"], report["clips"], report["labelled"]) == ("test", 5, 5)
+    assert (report["split"], report["clips"], report["labelled"]) == ("val", 2, 2)
     assert report["output"]["labels"] == [*description.classes]
     assert report["input"]["shape"] == [1, description.clip_samples]
     exact, chosen = report["forms"]["float32"], report["forms"]["int8"]
@@ -99,6 +99,7 @@ class OwnNetwork(tf.keras.Model):
         return self.head(tf.reduce_max(x, axis=1))
 
 
+@pytest.mark.slow
 def test_subclassed_network(arguments, description):
     network = OwnNetwork(len(description.classes))
     random = np.random.default_rng(0)
@@ -114,13 +115,17 @@ def test_subclassed_network(arguments, description):
 
 def test_file_that_differs_from_keras_is_refused(arguments, convert_to, other_flatbuffer):
     arguments["out"].write_text("former")
+    record = arguments["out"].with_name("recogniser.tflite.stage.json")
+    record.write_text('{"stage": "export_tflite"}')
     convert_to(other_flatbuffer)
 
     with pytest.raises(InputError, match=r"as float32, .* allowed is 0\.0001.*--force"):
         export_tflite(**arguments)
 
     assert arguments["out"].read_text() == "former"
-    assert [path.name for path in arguments["out"].parent.glob("*re*")] == ["recogniser.tflite"]
+    assert [path.name for path in arguments["out"].parent.glob("*re*.tflite")] == [
+        "recogniser.tflite"
+    ]
 
 
 def test_file_that_differs_can_be_forced(arguments, convert_to, other_flatbuffer):
@@ -157,6 +162,18 @@ def test_model_that_needs_the_upstream_is_refused(arguments, model, description)
         export_tflite(**arguments)
 
 
-def test_split_without_clips_is_refused(arguments):
-    with pytest.raises(InputError, match=r"manifest\.csv: .* val .*--split"):
-        export_tflite(**arguments, split="val")
+def test_no_test_clip_decides_about_a_form(arguments, convert_to, other_flatbuffer, tmp_path):
+    convert_to(other_flatbuffer)
+    text = arguments["manifest"].read_text()
+    arguments["manifest"] = tmp_path / "manifest.csv"
+    refusals = []
+    for other in ("lost.wav", "9.wav"):  # the path of a test clip, which is not even opened
+        arguments["manifest"].write_text(text.replace("5.wav", other))
+        with pytest.raises(InputError) as error:
+            export_tflite(**arguments)
+        refusals.append(str(error.value))
+
+    assert refusals[0] == refusals[1]
+    arguments["manifest"].write_text(text.replace(",val,", ",train,"))
+    export_tflite(**arguments, force=True)
+    assert report_of(arguments)["split"] == "train"

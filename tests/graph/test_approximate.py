@@ -81,6 +81,25 @@ def test_recall_of_a_sample_is_close(vectors):
     assert clips == 1_000
 
 
+@pytest.mark.parametrize("sharpness", [8, 40, np.inf])
+def test_saturated_probabilities_leave_no_cell_empty(sharpness):
+    """Most vectors are alike to rounding, as those of a probe that is sure of itself."""
+    scores = np.random.default_rng(0).normal(size=(2_000, 7))
+    scores -= scores.max(axis=1, keepdims=True)
+    values = (np.exp(sharpness * scores) if sharpness < np.inf else scores == 0).astype(np.float32)
+    ids = [f"{i:04}" for i in range(len(values))]
+    saturated = Vectors(ids, values, np.linalg.norm(values.astype(float), axis=1))
+
+    cells = approximate._cells(saturated, 6, 12345)
+    edges = find_edges_in_cells(saturated, 0.5, max_neighbors=3)
+    recall, _ = estimate_recall(saturated, edges, 0.5, max_neighbors=3)
+
+    assert min(map(len, cells)) > 0
+    assert np.unique(np.concatenate(cells)).tolist() == list(range(2_000))
+    assert recall > 0.99
+    assert len(edges) > 5_900
+
+
 def test_without_edges_there_is_no_recall(vectors):
     assert estimate_recall(vectors, Edges.join([]), 1.0)[0] is None
 

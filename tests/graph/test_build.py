@@ -6,10 +6,14 @@ from pathlib import Path
 
 import neural_structured_learning as nsl
 import numpy as np
+import pandas as pd
 import pytest
 
+from ser_nsl.corpora.manifest import COLUMNS, write_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.graph.build import build_graph
+from ser_nsl.graph.select import select_edges
+from ser_nsl.graph.table import number_edges, read_graph, write_graph
 
 # Two numbers each, so that every cosine can be read off: a-b 0.8, a-c 0.6, b-c 0.96, b-d 0.6,
 # c-d 0.8, a-d 0, and e looks the other way.
@@ -241,6 +245,129 @@ def test_settings_out_of_range_are_refused(setting, message, write_embeddings, t
     with pytest.raises(InputError, match=message):
         build_graph(embeddings=folder, out=tmp_path / "graph.tsv", **setting)
     assert not (tmp_path / "graph.tsv").exists()
+
+
+def write_speakers(path: Path, speakers: dict[str, str]) -> Path:
+    rows = [
+        dict.fromkeys(COLUMNS, "")
+        | {"utterance_id": name, "path": f"{name}.wav", "speaker": speaker}
+        | {"emotion": "joy", "split": "train", "duration_seconds": 1.0, "corpus": "csv"}
+        for name, speaker in speakers.items()
+    ]
+    write_manifest(pd.DataFrame(rows), path)
+    return path
+
+
+@pytest.mark.parametrize("builder", ["official", "exact", "approximate"])
+@pytest.mark.parametrize("limit", [None, 2])
+def test_across_speakers_as_when_selected_afterwards(builder, limit, write_embeddings, tmp_path):
+    vectors = random_vectors(60)
+    speakers = {name: f"s{i % 7}" for i, name in enumerate(vectors)}
+    manifest = write_speakers(tmp_path / "manifest.csv", speakers)
+    settings = {"embeddings": write_embeddings(vectors), "similarity_threshold": 0.3}
+    settings |= {"lsh_splits": 0, "cells_per_clip": 40}
+    build_graph(out=tmp_path / "whole.tsv", builder="exact", **settings)
+    select_edges(
+        graph=tmp_path / "whole.tsv",
+        manifest=manifest,
+        out=tmp_path / "selected.tsv",
+        across_speakers=True,
+    )
+    expected = read_graph(tmp_path / "selected.tsv")
+    if limit:
+        ids = sorted(vectors)
+        nearest = number_edges(expected, ids).nearest(limit).in_order()
+        table_of_nearest = tmp_path / "nearest.tsv"
+        write_graph(table_of_nearest, ids, [nearest])
+        expected = read_graph(table_of_nearest)
+
+    made = build_graph(
+        out=tmp_path / "across.tsv",
+        builder=builder,
+        across_speakers=True,
+        manifest=manifest,
+        max_neighbors=limit,
+        **settings,
+    )
+
+    pd.testing.assert_frame_equal(read_graph(tmp_path / "across.tsv"), expected)
+    assert made.counts["edge_lines"] == len(expected) > 60
+    assert made.counts.get("recall", 1) == 1
+
+
+def test_auto_is_exact_where_edges_are_limited(write_embeddings, tmp_path):
+    manifest = write_speakers(tmp_path / "manifest.csv", dict(zip("abcde", "xyxyx", strict=True)))
+    across = {"across_speakers": True, "manifest": manifest}
+    settings = {"embeddings": write_embeddings(ON_PAPER), "similarity_threshold": 0.5}
+
+    made = build_graph(out=tmp_path / "across.tsv", **across, **settings)
+    limited = build_graph(out=tmp_path / "limited.tsv", max_neighbors=1, **settings)
+
+    assert (made.counts["builder"], limited.counts["builder"]) == ("exact", "exact")
+    lines = (tmp_path / "across.tsv").read_text().splitlines()
+    pairs = {tuple(line.split("\t")[:2]) for line in lines}
+    assert pairs == {("a", "b"), ("b", "a"), ("b", "c"), ("c", "b"), ("c", "d"), ("d", "c")}
+
+
+def test_threshold_for_a_degree_counts_other_speakers_only(write_embeddings, tmp_path):
+    speakers = dict(zip("abcde", "vxxyz", strict=True))  # b-c, the likest pair, is of one speaker
+    result = build_graph(
+        embeddings=write_embeddings(ON_PAPER),
+        out=tmp_path / "graph.tsv",
+        similarity_threshold="auto",
+        target_degree=0.8,
+        across_speakers=True,
+        manifest=write_speakers(tmp_path / "manifest.csv", speakers),
+    )
+
+    assert result.counts["similarity_threshold"] == pytest.approx(0.8)
+    assert result.counts["edges"] == 2
+
+
+@pytest.mark.parametrize(
+    ("speakers", "setting", "message"),
+    [
+        ("xyxyx", {"across_speakers": True, "manifest": None}, "manifest: .* received none"),
+        ("xyxyx", {"across_speakers": False}, "manifest: .* across_speakers only; .*manifest.csv"),
+        ("xyxy", {}, r"embeddings: .* not in .*manifest.csv .*1; first: e"),
+        ("xyx x", {}, r"across_speakers: .* no speaker .*1; first: d"),
+        ("xxxxx", {}, "similarity_threshold: no two .* different speakers reach 0.5"),
+        (
+            "xxxxy",
+            {"similarity_threshold": "auto", "target_degree": 2.0},
+            "target_degree: .* at most 1.6, .* received 2.0",
+        ),
+    ],
+)
+def test_speakers_that_do_not_fit_are_refused(
+    speakers, setting, message, write_embeddings, tmp_path
+):
+    known = {name: speaker.strip() for name, speaker in zip("abcde", speakers, strict=False)}
+    manifest = write_speakers(tmp_path / "manifest.csv", known)
+    settings = {"across_speakers": True, "manifest": manifest, "similarity_threshold": 0.5}
+
+    with pytest.raises(InputError, match=message):
+        build_graph(
+            embeddings=write_embeddings(ON_PAPER),
+            out=tmp_path / "graph.tsv",
+            **settings | setting,
+        )
+
+
+@pytest.mark.parametrize("builder", ["official", "exact", "approximate"])
+def test_weights_that_round_to_0_are_left_out(builder, write_embeddings, tmp_path):
+    vectors = ON_PAPER | {"f": [4e-7, -1], "g": [6e-7, -1]}  # cosines with a: 4e-7 and 6e-7
+    build_graph(
+        embeddings=write_embeddings(vectors),
+        out=tmp_path / "graph.tsv",
+        builder=builder,
+        similarity_threshold=0,
+        lsh_splits=0,
+    )
+
+    graph = read_graph(tmp_path / "graph.tsv").set_index(["source", "target"])["weight"]
+    assert graph.min() == 1e-6
+    assert ("a", "g") in graph.index and ("a", "f") not in graph.index
 
 
 @pytest.mark.parametrize("builder", ["official", "exact", "approximate"])

@@ -1,5 +1,6 @@
 import errno
 import os
+import tracemalloc
 from pathlib import Path
 
 import neural_structured_learning as nsl
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from ser_nsl.audio.records import read_examples
 from ser_nsl.errors import InputError
-from ser_nsl.graph import exact
+from ser_nsl.graph import exact, store
 from ser_nsl.graph.exact import (
     build_graph_from_config,
     find_edges,
@@ -92,6 +93,41 @@ def test_stands_in_for_the_official_builder(kind, write_embeddings, tmp_path):
     assert 20 < len(lines) < 90 * 89
 
 
+@pytest.mark.parametrize("kind", ["duplicated", "negative"])
+def test_edges_on_disk_are_those_in_memory(kind, write_embeddings, tmp_path, monkeypatch):
+    vectors, threshold = KINDS[kind]
+    vectors = read_vectors(all_files(write_embeddings(by_id(vectors))))
+    expected = find_edges(vectors, threshold)
+    monkeypatch.setattr(store, "_PENDING", 50)
+    monkeypatch.setattr(store, "_RANGES", 7)
+    monkeypatch.setattr(exact, "_BLOCK", 16)
+    monkeypatch.setattr(exact, "_ROWS", 5)
+
+    parts = [*exact.stream_edges(vectors, threshold, tmp_path)]
+
+    assert len(parts) == 7 and max(map(len, parts)) < len(expected) / 3
+    found = Edges.join(parts)
+    for name in ("sources", "targets", "weights"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert [path.name for path in tmp_path.iterdir()] == ["embeddings"]
+
+
+def test_memory_does_not_grow_with_the_number_of_edges(monkeypatch, tmp_path):
+    """A bound on what NumPy holds at once, where all pairs are edges."""
+    monkeypatch.setattr(store, "_PENDING", 2**14)
+    monkeypatch.setattr(exact, "_BLOCK", 128)
+    values = np.random.default_rng(0).normal(1, 0.01, (1_500, 8)).astype(np.float32)
+    norms = np.linalg.norm(values.astype(float), axis=1)
+    vectors = Vectors([f"{i:04}" for i in range(1_500)], values, norms)
+    tracemalloc.start()
+    lines = sum(len(part) for part in exact.stream_edges(vectors, 0.9, tmp_path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert lines == 1_500 * 1_499
+    assert peak < 16 * lines / 4  # 16 bytes an edge, were they all in memory
+
+
 def test_other_feature_names_are_read(tmp_path):
     path, out = tmp_path / "vectors.tfrecord", tmp_path / "graph.tsv"
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -105,6 +141,30 @@ def test_other_feature_names_are_read(tmp_path):
     build_graph_from_config([str(path)], str(out), config)
 
     assert out.read_text() == "a\tb\t0.800000\nb\ta\t0.800000\n"
+
+
+def test_records_of_strangers_are_read_as_the_official_builder_reads_them(tmp_path):
+    """Several ids, of which the first counts, and a feature `upstream` of another meaning."""
+    path, official, ours = (tmp_path / name for name in ("v.tfrecord", "official.tsv", "ours.tsv"))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, vector in {"a": [1.0, 0.0], "b": [4.0, 3.0], "c": [1.0, 1.0]}.items():
+            example = tf.train.Example()
+            example.features.feature["id"].bytes_list.value.extend([name.encode(), b"x"])
+            example.features.feature["embedding"].float_list.value.extend(vector)
+            example.features.feature["upstream"].int64_list.value.extend([1, 2])
+            writer.write(example.SerializeToString())
+    config = nsl.configs.GraphBuilderConfig(similarity_threshold=0.5)
+
+    nsl.tools.build_graph_from_config([str(path)], str(official), config)
+    build_graph_from_config([str(path)], str(ours), config)
+
+    assert ours.read_text().splitlines() == sorted(official.read_text().splitlines())
+
+
+def test_a_missing_file_is_called_missing(tmp_path):
+    config = nsl.configs.GraphBuilderConfig()
+    with pytest.raises(InputError, match="nowhere.tfrecord: does not exist"):
+        build_graph_from_config([str(tmp_path / "nowhere.tfrecord")], str(tmp_path / "g"), config)
 
 
 def test_the_earlier_graph_stays_when_the_disk_is_full(write_embeddings, tmp_path, monkeypatch):
@@ -151,7 +211,7 @@ def test_the_nearest_are_those_of_the_whole_graph(kind, count, write_embeddings)
     np.testing.assert_array_equal(found.weights, vectors.cosines(found.sources, found.targets))
 
 
-@pytest.mark.parametrize("kind", ["negative", "duplicated", "near"])
+@pytest.mark.parametrize("kind", ["random", "duplicated", "near"])
 @pytest.mark.parametrize("count", [1, 4])
 def test_packing_is_the_same_with_the_nearest_only(
     kind, count, write_embeddings, write_features, tmp_path
@@ -163,7 +223,7 @@ def test_packing_is_the_same_with_the_nearest_only(
     for limit in (None, count):
         graph, out = tmp_path / f"{limit}.tsv", tmp_path / f"packed {limit}"
         edges = find_edges(vectors, threshold, max_neighbors=limit)
-        write_graph(graph, vectors.ids, edges)
+        write_graph(graph, vectors.ids, [edges])
         pack_neighbors(features=features, graph=graph, out=out, max_neighbors=count)
         packed.append([str(example) for example in read_examples(sorted(out.glob("*.tfrecord")))])
 

@@ -50,9 +50,9 @@ EDGES = (
     "a10 a9 0.1",
     "a9 v 0.1",
     "v a9 0.4",
-    # A weight below nothing is not the lack of a neighbour; one that is not given is 1.
-    "z A 0",
-    "z ü -0.25",
+    # A weight of next to nothing is not the lack of a neighbour; one that is not given is 1.
+    "z A 1e-30",
+    "z ü 0.25",
     "z a",
 )
 
@@ -128,7 +128,7 @@ def test_elements_are_those_of_official_records_on_random_graphs(seed, pack):
     labels = random.integers(UNLABELLED, 2, len(ids))
     labels[0] = 1
     clips = {key: (i, label) for i, (key, label) in enumerate(zip(ids, labels, strict=True))}
-    weights = [*random.choice([0.1, 0.2, 0.9], 200), *random.normal(size=100)]
+    weights = [*random.choice([0.1, 0.2, 0.9], 200), *random.uniform(0.001, 1, 100)]
     pairs = (random.choice(len(ids), 2, replace=False) for _ in weights)
     edges = [f"{ids[a]} {ids[b]} {weight}" for (a, b), weight in zip(pairs, weights, strict=True)]
     settings = {"max_neighbors": int(random.integers(1, 12)), "shards": int(random.integers(1, 5))}
@@ -197,7 +197,7 @@ def test_files_hold_every_clip_once(pack):
         "A": [("b", 0.9), ("a", 0.5)],
         "z": [("a", 1), ("b", 0.75)],
         # Clips without a label have neighbours too.
-        "ü": [("a", 0.5), ("z", -0.25)],
+        "ü": [("a", 0.5), ("z", 0.25)],
         "v": [("b", 0.9), ("a", 0.5)],
     }
 
@@ -410,6 +410,21 @@ def test_spoilt_index_is_refused(neighbors, message, tmp_path):
 
     with pytest.raises(InputError, match=f"train-00000-of-00001.tfrecord: .*{message}"):
         open_indexed(tmp_path, ("train",), SHAPE, neighbors=2)
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.5, np.nan])
+def test_weights_that_do_not_pull_are_refused(weight, pack):
+    folder = pack("indexed", shards=1)
+    (path,) = shard_paths(folder, "train")
+    examples = [*read_examples([path])]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in examples:
+            if example_id(example) == "a":
+                example.features.feature["neighbor_weights"].float_list.value[-1] = weight
+            writer.write(example.SerializeToString())
+
+    with pytest.raises(InputError, match=r"tfrecord: .* weight above 0.* a\b"):
+        open_indexed(folder, ("train",), SHAPE, neighbors=3)
 
 
 def test_cut_index_is_refused(pack):

@@ -143,6 +143,30 @@ def test_neighbours_that_are_not_whole_are_refused(name, packed):
         opened(folder, 2)
 
 
+@pytest.mark.parametrize("weight", [0.0, -0.5, np.nan, np.inf])
+def test_weights_that_do_not_pull_are_refused(weight, packed):
+    def spoil(feature):
+        feature["NL_nbr_1_weight"].float_list.value[:] = [weight]
+
+    folder = rewritten(packed, spoil)
+
+    with pytest.raises(InputError, match=r"train-.*tfrecord: .* weight above 0.* a\b"):
+        opened(folder, 2)
+
+
+def test_of_several_ids_the_first_counts(packed):
+    def add_ids(feature):
+        for name, values in feature.items():
+            if name.endswith("id"):
+                values.bytes_list.value.append(b"another")
+
+    folder = rewritten(packed, add_ids)
+
+    found, expected = opened(folder), opened(packed)
+    assert found.ids == expected.ids
+    np.testing.assert_array_equal(found.rows, expected.rows)
+
+
 def test_neighbours_of_another_size_are_refused(packed):
     folder = rewritten(packed, lambda feature: feature["NL_nbr_0_logmel"].float_list.value.pop())
 

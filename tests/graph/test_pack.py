@@ -214,10 +214,8 @@ def test_clip_in_two_splits_is_refused(form, write_features, write_graph, refuse
         (("a y 1", "z w 1", "x a 1", "a b 1"), r".* not in .*features \(train\).*4; .* w, x, y\b"),
         ((), "has no edge"),
         (("a b 1", "a b c d"), "line 2 "),
-        (
-            ("a b 1", "d d 0.9", "u u", "a a 1", "a a 0.5", "b b 1"),
-            r".* itself .*4; .* d, u, a\b",
-        ),
+        (("a b 1", "d d 0.9", "u u"), r"line 2 .* different clips; received 'd.td.t0.9"),
+        (("a b 1", "a d -0.1"), r"line 2 .* above 0.* received 'a.td.t-0.1"),
     ],
 )
 def test_graph_that_does_not_fit_is_refused(

@@ -61,7 +61,18 @@ def test_parameters_are_those_of_the_paper(name):
     assert network.count_params() == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cnn6",
+        "resnet9_quarter",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in PARAMETERS
+            if name not in ("cnn6", "resnet9_quarter")
+        ),
+    ],
+)
 def test_embeddings_and_logits_of_each_clip_alone(name, description, logmel, tmp_path):
     network = make_network(name, description, logmel)
     tapped = tf.keras.Model(network.input, [network.get_layer("fc1").output, network.output])
@@ -105,6 +116,7 @@ def test_each_band_is_standardised_first(small, description, logmel):
     assert not np.allclose(plain(logmel), plain(standardised), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_eager_graph_and_tf_data_agree(small, logmel):
     eager = small(logmel)
 

@@ -1,5 +1,8 @@
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -100,6 +103,112 @@ def test_damaged_model_is_refused(folder):
     model.write_bytes(model.read_bytes()[:1000])
 
     with pytest.raises(InputError, match=r"model\.h5: cannot be read"):
+        load_model(folder)
+
+
+def rewrite(path: Path, change) -> None:
+    """Changes the architecture that a model file names."""
+    with h5py.File(path, "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        change(config["config"]["layers"])
+        file.attrs["model_config"] = json.dumps(config)
+
+
+def lambda_file(folder: Path, description) -> None:
+    """Keras's own file of a model with a Lambda, which writes a file when it is built."""
+
+    def evil(x, path=str(folder / "evil")):
+        __import__("pathlib").Path(path).touch()
+        return x[:, 0, :3]
+
+    logmel = tf.keras.Input(description.logmel_shape, name="logmel")
+    with pytest.warns(UserWarning, match="HDF5"):
+        tf.keras.Model(logmel, tf.keras.layers.Lambda(evil)(logmel)).save(folder / "model.h5")
+    (folder / "evil").unlink()
+
+
+def module_file(folder: Path, description) -> None:
+    """Keras would import any module, and call what it finds there."""
+    system = {
+        "module": "os",
+        "class_name": "system",
+        "registered_name": None,
+        "config": {"command": f"touch {folder / 'evil'}"},
+    }
+    rewrite(
+        folder / "model.h5", lambda layers: layers[-1]["config"].update(kernel_initializer=system)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda_file, "Lambda"),
+        (module_file, r"os\.system"),
+        (
+            lambda folder, _: rewrite(
+                folder / "model.h5", lambda layers: layers[3].update(class_name="TFOpLambda")
+            ),
+            "TFOpLambda",
+        ),
+        (
+            lambda folder, _: rewrite(
+                folder / "model.h5",
+                lambda layers: layers[-1]["config"].update(
+                    activation={"class_name": "__lambda__", "config": {"value": "x"}}
+                ),
+            ),
+            "__lambda__",
+        ),
+    ],
+)
+def test_file_with_code_is_refused_before_anything_is_built(make, named, folder, description):
+    make(folder, description)
+
+    with pytest.raises(InputError, match=rf"model\.h5: .* other code .*first: {named}"):
+        load_model(folder)
+
+    assert not (folder / "evil").exists()
+
+
+def test_saved_function_with_effects_is_refused(description, tmp_path):
+    class Evil(tf.keras.layers.Layer):
+        def call(self, x):
+            tf.io.write_file(str(tmp_path / "evil"), tf.strings.as_string(x[0, 0, 0]))
+            return x[:, 0, :3]
+
+    logmel = tf.keras.Input(description.logmel_shape, name="logmel")
+    save_model(tf.keras.Model(logmel, Evil()(logmel)), description, tmp_path)
+    (tmp_path / "evil").unlink(missing_ok=True)
+
+    with pytest.raises(InputError, match=r"saved_function: .* other code .*first: WriteFile"):
+        load_model(tmp_path)
+
+    assert not (tmp_path / "evil").exists()
+
+
+def test_layers_of_keras_and_operators_of_tensorflow_come_back(description, logmel, tmp_path):
+    layers = tf.keras.layers
+    inputs = tf.keras.Input(description.logmel_shape, name="logmel")
+    x = layers.Bidirectional(layers.GRU(4, return_sequences=True))(inputs)
+    x = layers.MultiHeadAttention(2, 4)(x, x)
+    plain = tf.keras.Model(
+        inputs, layers.Dense(3, kernel_regularizer="l2")(layers.GlobalMaxPooling1D()(x))
+    )
+    with_operators = tf.keras.Model(inputs, layers.Dense(3)(tf.nn.relu(x)[:, 0] + 1.0))
+
+    for network, name in ((plain, "model.h5"), (with_operators, "saved_function")):
+        save_model(network, description, tmp_path / name)
+        assert (tmp_path / name / name).exists()
+        loaded, _ = load_model(tmp_path / name)
+        np.testing.assert_allclose(loaded(logmel), network(logmel), atol=1e-5)
+
+
+def test_weights_that_are_not_finite_are_refused(folder):
+    with h5py.File(folder / "model.h5", "a") as file:
+        file["model_weights/fc1/fc1/bias:0"][0] = np.nan
+
+    with pytest.raises(InputError, match=r"model\.h5: holds weights that are not finite"):
         load_model(folder)
 
 

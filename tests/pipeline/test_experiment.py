@@ -37,10 +37,10 @@ def mine(tmp_path) -> str:
 def test_every_config_loads_by_name_and_names_its_command(path):
     is_sweep = path.parent.name == "sweeps"
     loaded = load_sweep(path.stem) if is_sweep else load_experiment(path.stem)
-    script = "sweep.py" if is_sweep else "run_pipeline.py"
+    command = "sweep" if is_sweep else "run-pipeline"
 
     assert (loaded.name, bool(loaded.title)) == (path.stem, True)
-    assert f"python tools/{script} --config {path.stem}" in path.read_text()
+    assert f"ser-nsl {command} --config {path.stem}" in path.read_text()
 
 
 def test_file_gives_values_and_defaults(mine):
@@ -302,3 +302,43 @@ def test_arms_with_a_share_of_wrong_edges():
     assert (arm.control, arm.purity) == ("oracle", 0.6)
     with pytest.raises(KeyError):
         find_arm("purity_101")
+
+
+@pytest.mark.parametrize(
+    "value", ["${oc.env:HOME}", "a ${oc.decode:${oc.env:HOME}}", "${${x}:HOME}", "${title}"]
+)
+@pytest.mark.parametrize("place", ["file", "override", "key"])
+def test_configurations_read_no_environment_variables(value, place, tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = (CONFIGS / "smoke.yaml").read_text()
+    changed = {"file": f"caution: '{value}'\n", "key": f"'{value}': 1\n"}.get(place, "")
+    path.write_text(text.replace("caution:", "# ") + changed)
+
+    with pytest.raises(InputError, match=r"mine\.yaml: .*plain text, without \$\{"):
+        load_experiment(str(path), [f"caution={value}"] if place == "override" else [])
+
+
+@pytest.mark.parametrize("name", ["../../evil", "", ".", "..", ".hidden", "a/b", "-x", "x" * 101])
+def test_name_is_that_of_a_folder(name):
+    for load, config in ((load_experiment, "smoke"), (load_sweep, "emodb")):
+        with pytest.raises(InputError, match=r"name must be the name of a folder"):
+            load(config, [f"name='{name}'"])
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "-1", "0", "1e9"])
+def test_length_of_clips_is_finite_and_positive(value):
+    with pytest.raises(InputError, match="clip_seconds must be"):
+        load_experiment("smoke", [f"clip_seconds={value}"])
+
+
+def test_settings_that_are_no_mapping_are_an_error(tmp_path):
+    (tmp_path / "mine.yaml").write_text("5")
+
+    with pytest.raises(InputError, match=r"mine\.yaml: "):
+        load_experiment(str(tmp_path / "mine.yaml"))
+
+
+def test_runs_of_a_sweep_have_the_name_that_a_corpus_was_given(tiny):
+    named = replace(tiny, target=replace(tiny.target, corpus="folder", name="calls"))
+
+    assert {run.corpus for run in list_runs(named)} == {"calls"}

@@ -1,15 +1,20 @@
 """Plans of runs and of folds; nothing is run here."""
 
+from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from ser_nsl.corpora.prepare import read_corpus
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
+from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, Fold, Grid, list_runs
-from ser_nsl.pipeline.plan import exported_model, plan_folds, plan_run, sweep_training
+from ser_nsl.pipeline.plan import plan_folds, plan_run, sweep_training
+from ser_nsl.pipeline.run import run_pipeline
 from ser_nsl.pipeline.steps import Step
+from ser_nsl.pipeline.sweep import run_sweep, write_speakers
 from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 
 TINY = Experiment(
@@ -41,7 +46,9 @@ EXPERIMENTS = {
     "learned before": replace(TINY, finetuning=None, center="speaker"),
     "transfer": replace(TINY, methods=("max", "base"), networks=("cnn6", "vgg15"), seeds=(3, 4)),
     "probe": replace(
-        TINY, graph=GraphConfig(embeddings="probe", across_speakers=True), center="speaker"
+        TINY,
+        graph=GraphConfig(embeddings="probe", across_speakers=True, edges="nearest"),
+        center="speaker",
     ),
 }
 
@@ -60,11 +67,24 @@ def test_run_in_its_order():
     assert [*planned(TINY)] == [
         *("source/manifest.csv", "target/audio", "target/manifest.csv"),
         "upstream/finetuned",
-        *("features", "embeddings", "graph/graph.tsv", "training"),
+        *("features", "uncentered", "graph/graph.tsv", "training"),
+        *("uncentered_mfcc", "results/baseline-mfcc.json", "results/baseline-upstream.json"),
         *("models/cnn6-base-seed0", "results/cnn6-base-seed0.json"),
         *("models/cnn6-nsl-seed0", "results/cnn6-nsl-seed0.json"),
-        "recogniser.tflite",
+        *("chosen", "recogniser.tflite"),
     ]
+
+
+@pytest.mark.parametrize(("keep", "splits"), [("best", 3), ("last", 2)])
+def test_baselines_know_what_training_knows(keep, splits):
+    training = replace(TINY.training, keep=keep, label_share=0.5)
+    steps = planned(replace(TINY, training=training, seeds=(7,)))
+
+    for kind, embeddings in (("mfcc", "uncentered_mfcc"), ("upstream", "uncentered")):
+        arguments = steps[f"results/baseline-{kind}.json"].arguments
+        assert arguments["embeddings"] == Path("run") / embeddings
+        assert (arguments["label_share"], arguments["seed"]) == (0.5, 7)
+        assert len(steps[embeddings].arguments["splits"]) == splits
 
 
 def test_every_setting_of_a_corpus_is_passed_on():
@@ -77,7 +97,7 @@ def test_every_setting_of_a_corpus_is_passed_on():
 def test_transfer_learning():
     steps = planned(EXPERIMENTS["transfer"])
 
-    assert steps["embeddings"].arguments["splits"] == ("train", "val", "test")
+    assert steps["uncentered"].arguments["splits"] == ("train", "val", "test")
     assert [out for out in steps if out.startswith("models")] == [
         f"models/{network}-{method}-seed{seed}"
         for network in ("cnn6", "vgg15")
@@ -86,7 +106,7 @@ def test_transfer_learning():
     ]
     training = steps["models/vgg15-max-seed4"].arguments
     assert (training["model"], training["method"], training["training"].seed) == ("vgg15", "max", 4)
-    assert training["embeddings"] == Path("run/embeddings")
+    assert training["embeddings"] == Path("run/uncentered")
     assert training["training_records"] is None
     scoring = steps["results/vgg15-max-seed4.json"].arguments
     assert scoring["model_dir"] == training["out"]
@@ -116,8 +136,10 @@ def test_graph_of_a_probe():
     assert steps["fused"].arguments["embeddings"] == (Path("run/embeddings"), Path("run/mfcc"))
     assert steps["mfcc"].arguments["embeddings"] == Path("run/uncentered_mfcc")
     assert steps["probe"].arguments["embeddings"] == Path("run/fused")
-    assert steps["graph/all.tsv"].arguments["embeddings"] == Path("run/probe")
-    assert steps["graph/graph.tsv"].arguments["across_speakers"]
+    built = steps["graph/graph.tsv"].arguments
+    assert built["embeddings"] == Path("run/probe")
+    assert built["manifest"] == Path("run/target/manifest.csv")
+    assert (built["across_speakers"], built["max_neighbors"]) == (True, 3)
     assert steps["training"].arguments["graph"] == Path("run/graph/graph.tsv")
 
 
@@ -125,8 +147,18 @@ def test_graph_of_a_probe():
 def test_graph_of_other_embeddings(kind):
     steps = planned(replace(TINY, graph=replace(TINY.graph, embeddings=kind)))
 
-    assert steps["graph/graph.tsv"].arguments["embeddings"] == Path("run") / kind
-    assert "uncentered_mfcc" not in steps
+    name = {"mfcc": "uncentered_mfcc", "fused": "fused"}[kind]
+    assert steps["graph/graph.tsv"].arguments["embeddings"] == Path("run") / name
+
+
+def test_centring_changes_no_stage_of_an_output():
+    """A stage replaces only what it has made, and a run may go on with other settings."""
+    stages = [
+        {out: step.function.__name__ for out, step in planned(replace(TINY, center=center)).items()}
+        for center in (None, "speaker")
+    ]
+
+    assert stages[0].items() <= stages[1].items()
 
 
 def test_large_graph():
@@ -145,20 +177,20 @@ def test_large_graph():
 @pytest.mark.parametrize(
     ("methods", "expected"),
     [
-        (("base", "nsl"), "cnn6-nsl-seed0"),
-        (("base", "add"), "cnn6-base-seed0"),
-        (("add", "max"), None),
+        (("nsl", "base"), ["cnn6-base-seed0", "cnn6-nsl-seed0"]),
+        (("base", "add"), ["cnn6-base-seed0"]),
+        (("add", "max"), []),
     ],
 )
 def test_exported_model_needs_no_upstream(methods, expected):
     experiment = replace(TINY, methods=methods)
-    found, export = exported_model(experiment, Path("run")), planned(experiment)
+    steps = planned(experiment)
 
-    assert (found and found.name) == expected
     if expected:
-        assert export["recogniser.tflite"].arguments["model_dir"] == found
+        assert [path.name for path in steps["chosen"].arguments["models"]] == expected
+        assert steps["recogniser.tflite"].arguments["model_dir"] == Path("run/chosen")
     else:
-        assert "recogniser.tflite" not in export
+        assert not {"chosen", "recogniser.tflite"} & steps.keys()
 
 
 def fold_steps(sweep, *arms: str, folds: tuple[int, ...] = (0,), **grid) -> dict[str, Step]:
@@ -250,12 +282,21 @@ def test_arms_share_a_graph_and_differ_in_records(tiny):
         if "/training/" in out
     }
     assert packed == {
-        "upstream_3": ("upstream/graph.tsv", 30),
+        "upstream_3": ("upstream/nearest_30.tsv", 30),
         "upstream_random_3": ("upstream/random_3.tsv", 3),
         "upstream_oracle_3": ("upstream/oracle_3.tsv", 3),
         "upstream_oracle_50_3": ("upstream/oracle_3_purity_50.tsv", 3),
-        "probe_0.5_0_3": ("probe_0.5_0/graph.tsv", 30),
+        "probe_0.5_0_3": ("probe_0.5_0/nearest_30.tsv", 30),
     }
+    built = {out for out, step in steps.items() if step.function.__name__ == "build_graph"}
+    limits = {out: steps[out].arguments["max_neighbors"] for out in built}
+    assert limits == {
+        "fold0/graph/upstream/nearest_30.tsv": 30,
+        "fold0/graph/upstream/nearest_3.tsv": 3,
+        "fold0/graph/upstream/graph.tsv": None,  # for the oracle, which drops most
+        "fold0/graph/probe_0.5_0/nearest_30.tsv": 30,
+    }
+    assert all(steps[out].arguments["across_speakers"] for out in built)
     probe = steps["fold0/probe_0.5_0"].arguments
     assert (probe["label_share"], probe["seed"]) == (0.5, 0)
 
@@ -282,3 +323,57 @@ def test_pseudo_labels_hide_no_label_from_training(tiny):
     assert arguments["features"] == Path("work/fold1/pseudo_labels/probe_0.5_0")
     packed = plan.steps[arguments["training_records"]].arguments
     assert packed["features"] == arguments["features"]
+
+
+def test_sweep_without_centring(tiny):
+    grid = Grid(arms=("nsl", "fused"), networks=("cnn6",), seeds=(0,))
+    sweep = replace(tiny, center=None, grids={"main": grid}, default=("main",))
+    plan = plan_folds(sweep, [0], Path("work"))[0]
+    for run in list_runs(sweep):
+        plan.inputs(sweep_training(sweep, run))
+
+    assert "center_embeddings" not in {step.function.__name__ for step in plan.steps.values()}
+
+
+@pytest.fixture
+def one_emotion_each(tone_corpus, tmp_path) -> CorpusConfig:
+    """Six actors, each with one of two emotions."""
+    table = tmp_path / "clips.csv"
+    rows = [
+        f"{path.relative_to(tone_corpus)},{path.parent.name},{'joy' if i < 18 else 'fear'}\n"
+        for i, path in enumerate(sorted(tone_corpus.rglob("*.wav")))
+    ]
+    table.write_text("".join(["path,speaker,emotion\n", *rows]))
+    return CorpusConfig("csv", audio_dir=tone_corpus, table=table)
+
+
+def test_dry_runs_find_what_the_run_would(one_emotion_each, tiny, tmp_path):
+    run = replace(TINY, source=None, finetuning=None, target=one_emotion_each)
+    plan = run_pipeline(run, tmp_path / "run", dry_run=True)
+    assert "found 36 clips" in plan and "have one emotion only" in plan
+
+    for center, leave_out, rule in (
+        ("speaker", (), "center: .* coincide"),
+        (None, ("bordom",), "leave_out: .*fear, joy"),
+    ):
+        target = replace(one_emotion_each, leave_out=leave_out)
+        with pytest.raises(InputError, match=rule):
+            run_pipeline(replace(run, center=center, target=target), tmp_path, dry_run=True)
+        sweep = replace(tiny, center=center, target=replace(tiny.target, leave_out=leave_out))
+        if leave_out:
+            with pytest.raises(InputError, match="leave_out: "):
+                run_sweep(sweep, tmp_path / "sweep", work=tmp_path / "work", dry_run=True)
+    assert not (tmp_path / "work").exists()
+
+
+def test_speakers_outside_of_all_folds_train(tiny, tmp_path):
+    sweep = replace(tiny, folds=[Fold(("01",), ("02",))], grids={}, default=())
+
+    write_speakers(sweep, tmp_path)
+    (plan,) = plan_folds(sweep, [0], tmp_path).values()
+
+    assert Counter(read_corpus(plan.setup.target).rows["split"]) == {
+        "train": 24,
+        "val": 6,
+        "test": 6,
+    }

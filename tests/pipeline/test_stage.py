@@ -127,6 +127,7 @@ def test_folder_and_the_record_in_it(folder, tmp_path):
 
     assert sorted(content(out)) == ["a.txt", "b.txt", "stage.json"]
     assert read_record(out)["counts"] == {"files": 2}
+    assert read_record(out)["files"] == {"a.txt": 1, "b.txt": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "out"]
 
 
@@ -328,13 +329,40 @@ def test_no_old_record_vouches_for_a_new_file(source, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(path, text)
 
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(InputError, match="no space left"):
-        shout(**arguments, times=3)
+    before = content(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(InputError, match="no space left"):
+            shout(**arguments, times=3)
 
+    assert content(tmp_path) == before
+
+    with monkeypatch.context() as patch:
+        kill_at_rename(patch, "loud.txt", after=True)
+        with pytest.raises(KeyboardInterrupt):
+            shout(**arguments, times=3)
+
+    assert (tmp_path / "loud.txt").read_text() == "HELLO!!!"
     assert read_record(tmp_path / "loud.txt") is None
     assert not is_current(shout, arguments)
     assert not is_current(shout, arguments | {"times": 3})
+    shout(**arguments)
+    assert is_current(shout, arguments)
+
+
+def kill_at_rename(patch, name: str, *, after: bool) -> None:
+    """Ends the process, in effect, before or after a path gets this name."""
+    for method in ("rename", "replace"):
+        real = getattr(Path, method)
+
+        def kill(path: Path, target: Path, real=real) -> Path:
+            if Path(target).name != name:
+                return real(path, target)
+            if after:
+                real(path, target)
+            raise KeyboardInterrupt
+
+        patch.setattr(Path, method, kill)
 
 
 def test_record_is_never_half_written(source, tmp_path, monkeypatch):
@@ -353,8 +381,8 @@ def test_what_a_killed_run_has_left_is_replaced(source, folder, tmp_path):
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "half.txt").write_text("half")
     (tmp_path / ".loud.partial.txt").write_text("half")
-    (tmp_path / ".out.former").mkdir()
-    (tmp_path / ".out.former" / "old.txt").write_text("old")
+    (tmp_path / ".out.lock").write_text("process 1 on another machine")
+    (tmp_path / ".loud.txt.record").write_text("half")
     for _ in range(2):
         collect(folder=folder, out=tmp_path / "out")
         shout(source=source, out=tmp_path / "loud.txt")
@@ -370,7 +398,7 @@ def test_folder_that_no_stage_has_made_is_not_replaced(folder, tmp_path):
     (out / "photo.txt").write_text("sea")
     before = content(tmp_path)
 
-    with pytest.raises(InputError, match=r"out: .*holiday holds files that no stage has made"):
+    with pytest.raises(InputError, match=r"out: .*holiday is of no stage"):
         collect(folder=folder, out=out)
 
     assert content(tmp_path) == before
@@ -464,13 +492,17 @@ def test_link_to_another_disk_stays_a_link(source, folder, tmp_path):
     assert is_current(shout, {"source": source, "out": file})
 
 
-def test_current_folder_can_be_the_output(folder, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    out.mkdir()
-    monkeypatch.chdir(out)
-    collect(folder=folder, out=Path())
+@pytest.mark.parametrize("out", [".", "", ".."])
+def test_working_folder_is_no_output(out, folder, tmp_path, monkeypatch):
+    collect(folder=folder, out=tmp_path / "work")
+    (tmp_path / "work" / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "work" / "here" if out == ".." else tmp_path / "work")
+    before = content(tmp_path)
 
-    assert sorted(content(out)) == ["a.txt", "b.txt", "stage.json"]
+    with pytest.raises(InputError, match=r"out: .* is or holds the working folder, .*/work"):
+        collect(folder=folder, out=out)
+
+    assert content(tmp_path) == before
 
 
 def test_settings_must_be_plain_data(folder, tmp_path):
@@ -527,7 +559,7 @@ def test_unfinished_work_of_another_call_is_not_used(
         "setting": "settings.setting",
         "input": "inputs.folder",
         "version": "version",
-        "record": "inputs, settings, stage, version",
+        "record": "code, inputs, settings, stage, version",
     }
     shown = capsys.readouterr().out
     if other == "stage":  # one that cannot go on from anything

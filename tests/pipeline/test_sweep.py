@@ -336,7 +336,8 @@ def test_committed_results_can_be_gone_on_with(name, tmp_path):
     results = Path(__file__).parents[2] / "results" / f"sweep_{name}"
     shutil.copytree(results, tmp_path / name)
 
-    plan = run_sweep(load_sweep(name), tmp_path / name, work=tmp_path, dry_run=True)
+    config = load_sweep(str(results / "sweep.yaml"))
+    plan = run_sweep(config, tmp_path / name, work=tmp_path, dry_run=True)
 
     *_, planned, done, hours = plan.split()
     assert (int(done), hours) == (int(planned), "0.0")

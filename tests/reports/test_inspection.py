@@ -85,7 +85,8 @@ def write_inputs(folder: Path, rows=ROWS, edges=EDGES, *, vectors=None, splits=N
     if splits is not None:
         settings = {"builder": "auto", "similarity_threshold": "auto", "splits": splits}
         counts = {"builder": "exact", "similarity_threshold": 0.51234567}
-        record = {"stage": "build_graph", "settings": settings, "counts": counts}
+        record = {"stage": "build_graph", "settings": settings, "counts": counts, "seconds": 1.0}
+        record |= {"inputs": {}, "paths": {}, "versions": {}}
         (folder / "graph.tsv.stage.json").write_text(json.dumps(record))
     return {
         "graph": folder / "graph.tsv",
@@ -174,6 +175,7 @@ def test_most_wrong_edges_first(seven):
     assert "Only edges between two speakers" in page.text
 
 
+@pytest.mark.slow
 def test_page_shows_thirty_and_the_file_has_a_thousand(write):
     # 60 clips of two emotions by one speaker, 5 of a third by another; all joined to all.
     rows = [f"c{i:02},{'xy'[i % 2]},s1,train" for i in range(60)]
@@ -277,6 +279,7 @@ def test_test_clips_are_on_the_map_only(seven):
     assert "9 clips: 7 train, 1 val, 1 test." in page.text
 
 
+@pytest.mark.slow
 def test_large_maps_are_drawn_from_a_sample(write):
     page, facts, _ = inspect(write(), map_clips=6)
 

@@ -77,6 +77,7 @@ def write_record(path: Path, stage: str, counts: dict, settings: dict, **paths: 
         "stage": stage,
         "version": "9.8.7",
         "settings": settings,
+        "inputs": dict.fromkeys(paths, "a hash"),
         "paths": {key: str(value) for key, value in paths.items()},
         "versions": {"python": "3.11.0"},
         "counts": counts,
@@ -115,6 +116,7 @@ def write_model(run: Path, method: str, seed: int, uar: float) -> None:
         "confusion_matrix": [[1, 3], [0, 4]],
         "classes": CLASSES,
     }
+    scores["predictions"] = {"t1": "anger", "t2": "anger" if method == "base" else "joy"}
     if method != "base":
         scores["p_better"] = {"uar": (0.21, 0.0004)[seed]}
     write_json(run / "results" / f"{label}.json", scores)
@@ -145,6 +147,10 @@ def write_run(run: Path, tflite: bytes | None, *, uar=UAR, train=TRAIN, edges=ED
     for method, scores in uar.items():
         for seed, score in scores.items():
             write_model(run, method, seed, score)
+    for kind, score in (("mfcc", 0.75), ("upstream", 0.5)):
+        scores = {"clips": 2, "uar": score, "accuracy": score, "classes": CLASSES}
+        scores |= {"train_uar": 1.0, "val_uar": 0.5, "predictions": {"t1": "joy", "t2": "joy"}}
+        write_json(run / "results" / f"baseline-{kind}.json", scores)
     if tflite is not None:
         (run / "recogniser.tflite").write_bytes(tflite)
         counts = {
@@ -155,10 +161,12 @@ def write_run(run: Path, tflite: bytes | None, *, uar=UAR, train=TRAIN, edges=ED
             "mean_difference": 1e-7,
             "label_agreement": 1.0,
         }
-        model = run / "models" / "resnet9-nsl-seed0"
+        model = run / "chosen"
         write_record(
             run / "recogniser.tflite.stage.json", "export_tflite", counts, {}, model_dir=model
         )
+        chosen = {"model": "resnet9-nsl-seed0", "val_uar": "60.0%"}
+        write_record(model / "stage.json", "choose_model", chosen, {})
     return run
 
 
@@ -213,6 +221,21 @@ def test_results(report):
     assert nsl["uar_by_seed"] == [0.58, 0.7]
 
 
+def test_trust(report):
+    html, markdown, metrics = read(report)
+
+    warning = "resnet9 base (55.0% UAR) is below the baseline: a linear classifier on MFCC"
+    assert warning in markdown and warning in html
+    assert "| resnet9 nsl | 64.0% | – | 80.0% | 60.0% | s9 100.0% |" in markdown
+    assert row_of(markdown, "linear classifier on MFCC statistics")[:4] == [
+        *("75.0%", "–", "100.0%", "50.0%")
+    ]
+    assert "| resnet9 nsl | resnet9 base | +9.0 | 1.000 | – |" in markdown
+    assert [each["against"] for each in metrics["trust"]["tests"]] == [
+        *("resnet9 base", *["linear classifier on MFCC statistics"] * 2)
+    ]
+
+
 def test_graph(report):
     html, markdown, metrics = read(report)
     graph = metrics["graph"]
@@ -235,7 +258,7 @@ def test_setting(report):
     html, markdown, metrics = read(report)
 
     assert "RAVDESS" in html and "EmoDB" in html
-    assert "speaker-independent, seed 0 | 5, 3 speakers | 1, 1 speaker | 2, 1 speaker |" in markdown
+    assert "balanced, seed 0 | 5, 3 speakers | 1, 1 speaker | 2, 1 speaker |" in markdown
     assert "Seeds: 0, 1" in markdown
     assert "repeated to the length of the longest, 16,000 Hz, log Mel of 64 bands" in markdown
     assert "12,345 parameters trained on the source, epoch 2 of 2 kept" in markdown
@@ -252,7 +275,7 @@ def test_recogniser(report):
     facts = metrics["recogniser"]
 
     assert "1.23 MB" in html and "1.23 MB" in markdown
-    assert "made from resnet9-nsl-seed0; 0.01 s of raw audio in, 2 probabilities out" in markdown
+    assert "made from resnet9-nsl-seed0, which validated best; 0.01 s of raw audio" in markdown
     assert facts["labels"] == CLASSES
     assert 0 < facts["latency_ms_median"] <= facts["latency_ms_p95"]
     assert facts["real_time_factor"] == pytest.approx(facts["latency_ms_median"] / 1000 / 0.01)
@@ -335,7 +358,7 @@ def test_one_seed_one_method_no_recogniser(tmp_path):
     assert result.out == run / "report"
     assert "±" not in html + markdown
     assert "With one seed the spread between trainings is unknown." in markdown
-    assert "Gain:" not in markdown
+    assert "less that of base" not in markdown
     assert "This run exported none" in html and metrics["recogniser"] is None
     assert metrics["results"][0]["uar_sd"] is None
     assert not list(run.glob("report/figures/*scaled_graph_loss*"))
@@ -373,8 +396,6 @@ def test_run_without_results(tmp_path):
 def test_unfinished_run(tmp_path):
     run = write_run(tmp_path / "run", None)
     (run / "graph" / "graph.tsv.stage.json").unlink()
-    with pytest.raises(
-        InputError, match=r"graph.tsv.stage.json is missing; run tools/run_pipeline"
-    ):
+    with pytest.raises(InputError, match=r"graph.tsv.stage.json is missing"):
         make_report(run=run, out=run / "report")
     assert not (run / "report").exists()

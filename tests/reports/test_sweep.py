@@ -316,6 +316,7 @@ def test_no_path_of_the_machine(report):
         assert str(report) not in text and "secret" not in text, path
 
 
+@pytest.mark.slow
 def test_made_again_it_replaces_itself_only(tmp_path):
     folder = write_sweep(tmp_path / "sweep")
     make_sweep_report(run=folder, out=folder)
@@ -328,6 +329,7 @@ def test_made_again_it_replaces_itself_only(tmp_path):
     assert after == before | {folder / "notes.txt": b""}
 
 
+@pytest.mark.slow
 def test_unfinished_sweep(tmp_path):
     folder = write_sweep(tmp_path, keep=lambda run: run.test and run.seed == run.fold == 0)
     make_sweep_report(run=folder, out=folder)
@@ -342,6 +344,7 @@ def test_unfinished_sweep(tmp_path):
     assert "Grid `choose`" not in markdown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keep",
     [
@@ -367,7 +370,7 @@ def test_absent_pieces(tmp_path, keep):
 def test_without_runs_it_is_refused(tmp_path):
     folder = write_sweep(tmp_path, keep=lambda _: False)
 
-    with pytest.raises(InputError, match=r"runs\.jsonl: holds no run; run tools/sweep\.py first"):
+    with pytest.raises(InputError, match=r"runs\.jsonl: "):
         make_sweep_report(run=folder, out=folder)
     assert not (folder / "report.md").exists()
 
@@ -379,3 +382,10 @@ def test_figures_of_others_are_kept(tmp_path):
     with pytest.raises(InputError, match=r"figures is of no report"):
         make_sweep_report(run=folder, out=tmp_path / "mine")
     assert [*(tmp_path / "mine").iterdir()] == [tmp_path / "mine" / "figures"]
+
+
+def test_output_of_a_stage_is_not_replaced(tmp_path):
+    (tmp_path / "stage.json").touch()
+
+    with pytest.raises(InputError, match="is the output of a stage"):
+        make_sweep_report(run=tmp_path, out=tmp_path)

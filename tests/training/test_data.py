@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.audio.records import UNLABELLED, ShardWriter, feature_example
+from ser_nsl.audio.records import (
+    UNLABELLED,
+    ShardWriter,
+    feature_example,
+    read_examples,
+    shard_paths,
+)
 from ser_nsl.errors import InputError
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips
@@ -126,6 +132,7 @@ def test_clips_without_a_label_stand_among_those_with_neighbours(corpus):
     assert degrees == [0, 4]  # official records tell the neighbours of labelled clips only
 
 
+@pytest.mark.slow
 def test_neighbour_of_no_weight_is_replaced_in_both_forms(corpus, tmp_path):
     graph = tmp_path / "graph.tsv"
     graph.write_text("train00\ttrain01\t0\ntrain00\ttrain02\t-1\n")
@@ -357,3 +364,38 @@ def test_clips_without_any_label_are_refused(opens, corpus, tmp_path):
 
     with pytest.raises(InputError, match="no clip of train has a label"):
         opens(tmp_path, ("train",), corpus.description)
+
+
+@pytest.mark.parametrize("form", ["official_records", "indexed_records"])
+@pytest.mark.parametrize("fault", ["label", "weight", "id", "value"])
+def test_faulty_training_records_are_errors(form, fault, corpus, tmp_path):
+    """Records of other tools, without a description of classes beside them."""
+    official, split = form == "official_records", ["train"]
+    given = corpus.training_records if official else corpus.indexed_records
+    folder = shutil.copytree(given, tmp_path / "records")
+    (folder / "description.json").unlink()
+    (folder / "stage.json").unlink()
+    path = shard_paths(folder, "train")[0]
+    examples = list(read_examples([path]))
+    feature = examples[1].features.feature
+    if fault == "label":
+        feature["label"].int64_list.value[0] = 3
+    elif fault == "weight":
+        name = "NL_nbr_0_weight" if official else "neighbor_weights"
+        feature[name].float_list.value[0] = np.inf
+    elif fault == "id":
+        name = "NL_nbr_0_id" if official else "neighbor_ids"
+        feature[name].bytes_list.value[0] = b"\xff"
+    elif official:
+        feature["NL_nbr_0_logmel"].float_list.value[3] = np.nan
+    else:
+        logmels = np.load(path.with_suffix(".npy"))
+        logmels[1, 2, 3] = np.nan
+        np.save(path.with_suffix(".npy"), logmels)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in examples:
+            writer.write(example.SerializeToString())
+
+    rule = {"label": "labels must be below", "id": "ids must be UTF-8"}.get(fault, "finite")
+    with pytest.raises(InputError, match=rf"records.*{rule}"):
+        training_clips(folder, split, corpus.description, neighbors=2)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ser_nsl.errors import InputError
-from ser_nsl.training.devices import all_devices, check_shares, divided
+from ser_nsl.training.devices import _gpus, _workers, all_devices, check_shares, divided
 from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.train import train_downstream
 
@@ -61,6 +61,61 @@ def test_two_workers_train_as_one(method, rate, corpus, tmp_path):
     assert first == second
     for epoch, expected in zip(first, alone, strict=True):
         assert epoch == pytest.approx(expected, rel=1e-4)
+
+
+TWICE = """
+from pathlib import PosixPath
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+devices = tf.config.list_logical_devices("CPU")
+tf.config.list_logical_devices = lambda kind=None: devices
+started, start = [], tf.distribute.MirroredStrategy
+def count():
+    started.append(start([device.name for device in devices]))
+    return started[-1]
+tf.distribute.MirroredStrategy = count
+from ser_nsl.training import AugmentationConfig, TrainingConfig, train_downstream
+for out in {outs!r}:
+    train_downstream(**{given!r}, out=out)
+(strategy,) = started
+assert strategy.num_replicas_in_sync == 2
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["base", "nsl"])
+def test_two_devices_train_twice(method, corpus, tmp_path):
+    training = TrainingConfig(epochs=1, epoch_steps=2, batch_size=4, neighbors="batch")
+    given = {"features": corpus.features, "model": "cnn6", "method": method, "training": training}
+    if method == "nsl":
+        given |= {"training_records": corpus.indexed_records, "max_neighbors": 2}
+    outs = [tmp_path / "first", tmp_path / "second"]
+
+    script = TWICE.format(outs=outs, given=given)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr[-3_000:]
+    first, second = (json.loads((out / "history.json").read_text()) for out in outs)
+    assert first[0] == pytest.approx(second[0], rel=1e-4)
+
+
+def test_a_process_has_one_strategy(monkeypatch):
+    made = []
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda _: ["GPU:0", "GPU:1"])
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: made.append(1) or object())
+    monkeypatch.setattr(
+        tf.distribute, "MultiWorkerMirroredStrategy", lambda: made.append(2) or object()
+    )
+    _gpus.cache_clear()
+    _workers.cache_clear()
+
+    assert all_devices() is all_devices()
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    assert all_devices() is all_devices()
+    assert made == [1, 2]
+    _gpus.cache_clear()
+    _workers.cache_clear()
 
 
 def test_the_end_of_an_epoch_waits_for_no_tuning():

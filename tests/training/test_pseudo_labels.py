@@ -104,7 +104,8 @@ def test_share_out_of_range_is_refused(features, probed, tmp_path):
 
 def test_a_probe_that_knew_the_labels_is_refused(features, probed, tmp_path):
     folder = probed()
-    record = {"stage": "probe_embeddings", "settings": {"label_share": 1.0, "seed": 0}, "paths": {}}
+    record = {"stage": "probe_embeddings", "settings": {"label_share": 1.0, "seed": 0}}
+    record |= {name: {} for name in ("paths", "inputs", "versions", "counts")} | {"seconds": 1.0}
     (folder / "stage.json").write_text(json.dumps(record))
 
     with pytest.raises(InputError, match=r"embeddings: .*probe used 100% of the labels"):

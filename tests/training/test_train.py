@@ -103,6 +103,8 @@ def assert_same_weights(model, other):
 def assert_same_run(folder, other):
     assert (folder / "history.json").read_text() == (other / "history.json").read_text()
     assert_same_weights(load_model(folder)[0], load_model(other)[0])
+    for name in ("model.h5", "last.weights.h5", "history.json", "description.json"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def validation_loss(corpus, model) -> float:
@@ -387,7 +389,7 @@ def test_records_of_other_features_are_refused(corpus, tmp_path):
 def test_runaway_loss_leaves_the_earlier_model(corpus, tmp_path):
     out = tmp_path / "model"
     out.mkdir()
-    (out / "stage.json").write_text("{}")
+    (out / "stage.json").write_text('{"stage": "train_downstream"}')
     (out / "model.h5").write_bytes(b"earlier")
     jump = {"boundaries": [STEPS], "values": [0.001, 1e30]}
     training = replace(
@@ -442,3 +444,11 @@ def test_graph_without_neighbours_is_refused(corpus, tmp_path):
             ),
             out=tmp_path / "model",
         )
+
+
+def test_one_emotion_is_refused(corpus, tmp_path):
+    features = copytree(corpus.features, tmp_path / "features")
+    replace(corpus.description, classes=("anger",)).save(features)
+
+    with pytest.raises(InputError, match=f"features: {features} knows one emotion, anger"):
+        train_downstream(**arguments_for(corpus) | {"features": features}, out=tmp_path / "out")

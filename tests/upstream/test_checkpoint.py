@@ -17,6 +17,7 @@ from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf
 from transformers.utils import logging
 
 from ser_nsl.errors import InputError
+from ser_nsl.upstream import checkpoint as module
 from ser_nsl.upstream.checkpoint import (
     load_for_finetuning,
     load_upstream,
@@ -265,6 +266,53 @@ def test_what_tensorflow_cannot_make_is_refused(setting, value, checkpoint):
         load_upstream(str(checkpoint))
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("num_attention_heads", 0),
+        ("num_attention_heads", True),
+        ("hidden_size", 65_536),
+        ("hidden_size", "16"),
+        ("hidden_size", 16.0),
+        ("intermediate_size", -1),
+        ("num_hidden_layers", 2_000),
+        ("conv_kernel", [10, 3, 3, 3, 3, 2, 0]),
+        ("conv_stride", "5222222"),
+        ("hidden_dropout", 2),
+        ("layerdrop", float("nan")),
+        ("do_stable_layer_norm", "false"),
+        ("id2label", {"0": 1}),
+    ],
+)
+def test_setting_out_of_its_range_is_refused_before_anything_is_built(
+    setting, value, checkpoint, monkeypatch
+):
+    monkeypatch.setattr(module, "new_encoder", None)
+    change_json(checkpoint / "config.json", **{setting: value})
+
+    with pytest.raises(InputError, match=rf"upstream: config.json of .*/checkpoint'.*{setting}"):
+        load_upstream(str(checkpoint))
+
+
+def test_settings_of_a_much_larger_model_than_the_weights_are_refused(checkpoint, monkeypatch):
+    monkeypatch.setattr(module, "new_encoder", None)
+    change_json(checkpoint / "config.json", hidden_size=8_192, num_hidden_layers=500)
+
+    with pytest.raises(
+        InputError, match=r"lacks weights .* more than [\d,]+ numbers, but there are"
+    ):
+        load_upstream(str(checkpoint))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(value, checkpoint):
+    name = "wav2vec2.encoder.layer_norm.bias"
+    change_weights(checkpoint, lambda weights: weights | {name: np.full_like(weights[name], value)})
+
+    with pytest.raises(InputError, match=rf"NaN or infinite \(1; first: {name}\)"):
+        load_upstream(str(checkpoint))
+
+
 def test_another_kind_of_model_is_refused(checkpoint):
     change_json(checkpoint / "config.json", model_type="wavlm")
 
@@ -309,6 +357,19 @@ def test_input_settings_of_transformers_5_are_read(checkpoint):
     # transformers 4 writes the file too, with other things.
     (checkpoint / "processor_config.json").write_text('{"processor_class": "Wav2Vec2Processor"}')
     assert load_upstream(str(checkpoint)).encoder.extractor.do_normalize
+
+
+@pytest.mark.parametrize("standardises", [False, True])
+def test_input_settings_may_be_in_the_form_of_transformers_5(standardises, checkpoint):
+    (checkpoint / "preprocessor_config.json").unlink()
+    extractor = {"do_normalize": standardises, "sampling_rate": 16_000}
+    path = checkpoint / "processor_config.json"
+    path.write_text(json.dumps({"feature_extractor": extractor, "processor_class": "any"}))
+    assert load_upstream(str(checkpoint)).encoder.extractor.do_normalize == standardises
+
+    path.write_text(json.dumps({"feature_extractor": extractor | {"sampling_rate": 8_000}}))
+    with pytest.raises(InputError, match="/checkpoint' .*16000 Hz.*8000 Hz"):
+        load_upstream(str(checkpoint))
 
 
 def test_input_settings_that_cannot_be_met_are_refused(checkpoint):

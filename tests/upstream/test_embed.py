@@ -13,7 +13,8 @@ from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.upstream import embed
 from ser_nsl.upstream.checkpoint import load_for_finetuning, load_upstream
-from ser_nsl.upstream.embed import Embedder, extract_embeddings
+from ser_nsl.upstream.embed import extract_embeddings
+from ser_nsl.upstream.embedder import Embedder
 
 SAMPLES = 4_000
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -242,7 +243,8 @@ def test_layers_of_one_encoder_have_one_name_whatever_its_head(upstream):
     [
         ({"splits": ("train", "dev")}, "splits: .*dev"),
         ({"clip_seconds": 0.02}, "clip_seconds, window_seconds: .*400 samples"),
-        ({"window_seconds": 0.02}, "400 samples .*0.02 s, that is 320"),
+        ({"window_seconds": 0.02}, "400 samples .*0.02 s"),
+        ({"clip_seconds": float("inf")}, "clip_seconds, window_seconds: .*3600 s at most"),
         ({"batch_size": 0}, "batch_size: .*received 0"),
         ({"shards": 0}, "shards: .*received 0"),
         ({"upstream": "./nowhere"}, "upstream: ./nowhere"),
@@ -263,3 +265,21 @@ def test_settings_are_refused_before_any_clip_is_read(
     with pytest.raises(InputError, match=message):
         extract_embeddings(manifest=tone_manifest, out=tmp_path / "embeddings", **arguments)
     assert [path.name for path in tmp_path.iterdir()] == ["audio"]
+
+
+def test_durations_that_the_audio_cannot_have_are_refused(
+    small_upstream, tone_manifest, tone_corpus, tmp_path
+):
+    table = read_manifest(tone_manifest)
+    row = table.index[table["split"] == "test"][0]
+    table.loc[row, "duration_seconds"] = 100_000
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+
+    with pytest.raises(InputError, match=rf"longer than the audio .*{table.utterance_id[row]}"):
+        extract_embeddings(
+            manifest=tmp_path / "manifest.csv",
+            audio_dir=tone_corpus,
+            upstream=str(small_upstream),
+            splits=("test",),
+            out=tmp_path / "out",
+        )

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.checkpoint import load_upstream
-from ser_nsl.upstream.embed import Embedder
+from ser_nsl.upstream.embedder import Embedder
 from ser_nsl.upstream.head import Head
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -11,7 +11,8 @@ from ser_nsl.corpora.manifest import read_manifest, write_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.choose import best_layers
-from ser_nsl.upstream.embed import Embedder, extract_embeddings
+from ser_nsl.upstream.embed import extract_embeddings
+from ser_nsl.upstream.embedder import Embedder
 from ser_nsl.upstream.settings import HeadConfig
 from ser_nsl.upstream.train_head import train_head
 

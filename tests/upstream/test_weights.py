@@ -97,5 +97,5 @@ def test_hdf5_of_something_else_is_refused(checkpoint):
     with h5py.File(checkpoint / "tf_model.h5", "w") as file:
         file["numbers"] = np.arange(3)
 
-    with pytest.raises(InputError, match=r"lacks \d\d weights"):
+    with pytest.raises(InputError, match=r"lacks weights"):
         load_upstream(str(checkpoint))

@@ -5,7 +5,7 @@ import pytest
 
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.checkpoint import load_upstream
-from ser_nsl.upstream.embed import Embedder
+from ser_nsl.upstream.embedder import Embedder
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

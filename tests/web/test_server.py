@@ -2,6 +2,7 @@ import contextlib
 import http.client
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from ser_nsl.edge import find_model
 from ser_nsl.errors import InputError
 from ser_nsl.web import serve as module
+from ser_nsl.web import server as web_server
 from ser_nsl.web.serve import serve
 from ser_nsl.web.server import PAGE, PageServer
 
@@ -28,15 +30,24 @@ def server(serve_page, tmp_path_factory) -> Iterator[PageServer]:
     for name in ("index.js", "litert.wasm"):
         (packages / "@litertjs" / "core" / name).touch()
     (packages.parent / "server.py").touch()
+    (packages / ".package-lock.json").touch()
+    (packages / "left-pad").mkdir()
+    (packages / "left-pad" / "index.js").touch()  # of somebody else
+    (packages.parent / "secrets").mkdir()
+    (packages.parent / "secrets" / "secret.js").touch()
+    (packages / "@litertjs" / "core" / "link.js").symlink_to(packages.parent / "server.py")
+    (packages / "fflate").symlink_to(packages.parent / "secrets")
     with serve_page(MODEL, packages) as server:
         yield server
 
 
-def get(server: PageServer, route: str) -> tuple[int, http.client.HTTPMessage, bytes]:
+def get(
+    server: PageServer, route: str, **headers: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Requests a route as it is, without the normalisation of a browser."""
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
     with contextlib.closing(connection):
-        connection.request("GET", route)
+        connection.request("GET", route, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
 
@@ -77,6 +88,15 @@ def test_files_have_types_and_the_policy(server, route, kind):
         "/node_modules/../server.py",
         "/node_modules/..%2fserver.py",
         "/node_modules/node_modules/../../server.py",
+        "/node_modules/.package-lock.json",
+        "/node_modules/left-pad/index.js",
+        "/node_modules/@litertjs/core/link.js",
+        "/node_modules/fflate/secret.js",
+        "/main.js%00",
+        "/%00",
+        "/" + 300 * "x",
+        "//[::1/main.js",
+        "/%ff",
     ],
 )
 def test_nothing_else_is_served(server, route):
@@ -86,6 +106,66 @@ def test_nothing_else_is_served(server, route):
 
     assert status == 404
     assert "Content-Security-Policy" in headers
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "[::1", "localhost.evil"])
+def test_other_names_than_its_own_are_refused(host, server):
+    assert get(server, "/", Host=host)[0] == 421
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "192.168.0.7:1"])
+def test_own_names_are_answered(host, server):
+    assert get(server, "/", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "end"),
+    [
+        ("bytes=0-9", 0, 10),
+        ("bytes=100-", 100, None),
+        ("bytes=-7", -7, None),
+        ("bytes=5-999999999999", 5, None),
+        ("bytes=0-1,5-6", 0, None),
+        ("lines=1-2", 0, None),
+    ],
+)
+def test_ranges(asked, first, end, server):
+    whole = MODEL.read_bytes()
+    status, headers, body = get(server, "/recogniser.tflite", Range=asked)
+
+    assert body == whole[first:end]
+    assert status == (200 if len(body) == len(whole) else 206)
+    assert headers["Content-Length"] == str(len(body))
+    if status == 206:
+        start = first % len(whole)
+        assert headers["Content-Range"] == f"bytes {start}-{start + len(body) - 1}/{len(whole)}"
+
+
+@pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes=9-3", "bytes=-0"])
+def test_ranges_that_cannot_be(asked, server):
+    status, headers, body = get(server, "/recogniser.tflite", Range=asked)
+
+    assert (status, body) == (416, b"")
+    assert headers["Content-Range"] == f"bytes */{MODEL.stat().st_size}"
+
+
+def test_what_has_not_changed_is_not_sent_again(server):
+    _, headers, _ = get(server, "/main.js")
+    again = {"If-Modified-Since": headers["Last-Modified"]}
+
+    assert get(server, "/main.js", **again)[::2] == (304, b"")
+
+
+def test_connections_have_time_limits(serve_page, tmp_path, monkeypatch):
+    monkeypatch.setattr(web_server, "_CONNECTION_SECONDS", 0.5)
+    with (
+        serve_page(MODEL, tmp_path) as server,
+        socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as slow,
+    ):
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: loc")  # and never the rest
+
+        assert slow.recv(1) == b""
+    assert 0 < web_server._Handler.timeout < 60
 
 
 def test_the_page_names_no_other_origin():

@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import soundfile
 import soxr
-from tqdm import tqdm
 
 from ser_nsl.corpora.description import load_corpus
 from ser_nsl.corpora.synthetic import espeak
@@ -16,6 +15,7 @@ from ser_nsl.corpora.synthetic.layouts import LAYOUTS, SyntheticClip
 from ser_nsl.corpora.synthetic.voice_quality import add_breath, rms, tilt_spectrum, waver
 from ser_nsl.corpora.synthetic.voices import PUNCTUATION, Cues, Speaker, draw_cues, draw_speaker
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 SAMPLE_RATE_HZ = 16_000
@@ -78,7 +78,7 @@ def make_synthetic_corpus(
 
     clips = list(layout.clips(speakers, clips_per_emotion))
     seconds = 0.0
-    for clip in tqdm(clips, desc=f"synthetic {corpus}", unit="clip"):
+    for clip in Bar(clips, desc=f"synthetic {corpus}", unit="clip"):
         speaker = draw_speaker(clip.gender, _random(seed, corpus, f"speaker {clip.speaker}"))
         samples = render(clip, speaker, _random(seed, corpus, clip.path))
         path = out / clip.path

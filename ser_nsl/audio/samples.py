@@ -1,4 +1,4 @@
-"""Checks of audio: the types, shapes, values and sample rates that a recogniser takes."""
+"""Rules for samples in memory: types, shapes, values and rates, in training and on a device."""
 
 import numpy as np
 
@@ -6,7 +6,9 @@ from ser_nsl.errors import InputError
 
 _LOWEST_RATE_HZ = 1_000  # smaller numbers are meant as kHz
 _HIGHEST_RATE_HZ = 1_000_000
-_MAX_CHANNELS = 32  # more are samples: the array is transposed
+MAX_CHANNELS = 32
+"""Most channels of audio; more are samples: the array is transposed."""
+
 _MAX_PEAK = 10.0  # 20 dB above full scale; higher values are integers that were not scaled
 
 
@@ -46,10 +48,10 @@ def as_float(samples: np.ndarray) -> np.ndarray:
     """
     samples = np.asarray(samples)
     channels = samples.shape[1] if samples.ndim == 2 else 1
-    if samples.ndim not in (1, 2) or not 1 <= channels <= _MAX_CHANNELS:
+    if samples.ndim not in (1, 2) or not 1 <= channels <= MAX_CHANNELS:
         raise InputError(
             "samples: must have shape (samples,) or (samples, channels), with 1 to "
-            f"{_MAX_CHANNELS} channels; received {samples.shape}."
+            f"{MAX_CHANNELS} channels; received {samples.shape}."
         )
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / 32768

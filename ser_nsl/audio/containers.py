@@ -1,0 +1,262 @@
+"""Audio files as bytes: whether all of the sound is there, and sizes that were never written.
+
+libsndfile decodes what it finds, and does not say whether that is what was recorded. Here the
+structure of WAV, AIFF, NIST, Ogg and MP3 is walked from end to end, without decoding.
+"""
+
+import functools
+import itertools
+import math
+import re
+import zlib
+from typing import Literal
+
+_FORMS: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
+_SOUND_CHUNKS = (b"data", b"SSND", b"BODY")  # of WAV, AIFF and 8SVX
+_NEVER_WRITTEN = (0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)  # by recorders that could not go back
+_NEVER_REACHED = 0x7FFFF000  # what sox and others write first, in both of the sizes
+_EQUAL_FRAMES = (1, 3, 6, 7, 0xFFFE)  # PCM, float, A-law, mu-law, and those with a channel mask
+_MP3_IN_WAV = 0x55
+_JOINED = "holds several recordings, one after the other; split it"
+
+_OGG_HEADER_BYTES = 27  # the last of them is the number of segments
+_FIRST_PAGE, _LAST_PAGE = 2, 4
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+# MPEG 1, then MPEG 2 and 2.5; the first entry means a free bit rate.
+_KILOBITS = (
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+)
+_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+_MPEG_1, _LAYER_3, _MONO = 3, 1, 3
+_LAYER_3_SYNC = rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"
+_SAME_STREAM = 0xFFFE0C00  # sync, version, layer and rate of a frame header
+_BITRATE = 0xF000
+_COUNT_BITRATE = 9  # long enough for the frame that counts the others
+
+
+class DamagedError(ValueError):
+    """The file does not hold the sound that its structure announces."""
+
+
+def check_structure(data: bytes) -> bytes:
+    """Checks that all sound is there, and fills in sizes that the recorder left open.
+
+    Args:
+        data: A file of any kind; only WAV, AIFF, 8SVX, NIST, Ogg and MP3 are checked.
+
+    Returns:
+        The same bytes; or those of a file with the same sound in which a size that was never
+        written is that of the file, MP3 frames that nothing counts are counted, and MP3 is no
+        longer wrapped in WAV.
+
+    Raises:
+        DamagedError: If sound is missing, or there is more than the header counts.
+    """
+    if data[:4] in _FORMS:
+        return _check_chunks(data, _FORMS[data[:4]])
+    if data[:7] == b"NIST_1A":
+        _check_sphere(data)
+        return data
+    if data[:4] == b"fLaC" and b"fLaC" in data[4:]:
+        raise DamagedError(_JOINED)
+    if data[:4] == b"OggS":
+        _check_pages(data)
+        return data
+    return _check_frames(data)
+
+
+def is_mp3(data: bytes) -> bool:
+    """Returns whether a file begins with an MP3 frame, after tags."""
+    return _frame_length(data, _first_frame(data)) > 0
+
+
+def _check_chunks(data: bytes, order: Literal["little", "big"]) -> bytes:
+    """Checks the chunk of sound of a RIFF or IFF file."""
+
+    def size(at: int) -> int:
+        return int.from_bytes(data[at + 4 : at + 8], order)
+
+    def is_chunk(at: int) -> bool:
+        return bool(re.match(rb"[ -~]{4}", data[at : at + 4])) and at + 8 + size(at) <= len(data)
+
+    at, codec = 12, 0
+    while data[at : at + 4] not in _SOUND_CHUNKS and is_chunk(at):
+        if data[at : at + 4] == b"fmt ":
+            codec = int.from_bytes(data[at + 8 : at + 10], order)
+            _check_format(data[at + 8 : at + 24], order)
+        at += 8 + size(at) + size(at) % 2
+    if data[at : at + 4] not in _SOUND_CHUNKS:
+        return data  # libsndfile says what is missing
+    start, counted, held = at + 8, size(at), len(data) - at - 8
+    if counted > held or (counted == 0 and held and not is_chunk(start)):
+        if counted not in _NEVER_WRITTEN and min(counted, size(0)) < _NEVER_REACHED:
+            raise DamagedError(
+                f"is cut off in the middle (its header counts {counted} bytes of sound, the file "
+                f"holds {held})"
+            )
+        if held > 0:
+            filled = [data[:4], (len(data) - 8).to_bytes(4, order), data[8 : at + 4]]
+            data = b"".join([*filled, held.to_bytes(4, order), data[start:]])
+    else:
+        end = size(0) + 8
+        _check_rest(data[:end], start + counted)
+        if data[end : end + 4] in _FORMS:
+            raise DamagedError(_JOINED)
+    return _check_frames(data[start : start + size(at)]) if codec == _MP3_IN_WAV else data
+
+
+def _check_format(fields: bytes, order: Literal["little", "big"]) -> None:
+    """Checks that the rates and widths of WAV without blocks agree."""
+    sizes = (2, 2, 4, 4, 2, 2)
+    ends = itertools.accumulate(sizes)
+    codec, channels, rate, bytes_a_second, frame, bits = (
+        int.from_bytes(fields[end - size : end], order)
+        for size, end in zip(sizes, ends, strict=True)
+    )
+    if codec not in _EQUAL_FRAMES or not channels:
+        return
+    if frame * 8 < channels * bits or bytes_a_second not in (0, rate * frame):
+        raise DamagedError(
+            f"has a damaged header ({channels} channels of {bits} bits at {rate} Hz are not "
+            f"{bytes_a_second} bytes a second)"
+        )
+
+
+def _check_rest(data: bytes, end: int) -> None:
+    """Checks that other chunks, and no more sound, follow the sound."""
+    rest = data[end:]
+    if len(rest) > 8 and not re.match(rb"\0?[ -~]{4}|\0*\Z", rest):
+        raise DamagedError(f"holds {len(rest)} bytes more than its header counts as sound")
+
+
+def _check_sphere(data: bytes) -> None:
+    """Checks the samples that a NIST SPHERE header counts."""
+    size = re.match(rb"NIST_1A\s+(\d+)", data)
+    fields = dict(re.findall(rb"(sample_count|channel_count|sample_n_bytes) -i (\d+)", data[:1024]))
+    counted = math.prod(map(int, fields.values()))
+    if size and len(fields) == 3 and counted > len(data) - int(size[1]):
+        raise DamagedError(f"is cut off in the middle (its header counts {counted} bytes of sound)")
+
+
+def _check_pages(data: bytes) -> None:
+    """Checks that each stream of an Ogg file has all its pages (RFC 3533, section 6)."""
+    pages: dict[bytes, int] = {}
+    unfinished: set[bytes] = set()
+    at = 0
+    while data[at : at + 4] == b"OggS":
+        header = data[at : at + _OGG_HEADER_BYTES]
+        body = at + _OGG_HEADER_BYTES + (header[-1] if len(header) == _OGG_HEADER_BYTES else 0)
+        end = body + sum(data[at + _OGG_HEADER_BYTES : body])
+        if len(header) < _OGG_HEADER_BYTES or end > len(data):
+            raise DamagedError("is cut off in the middle")
+        flags, stream, page = header[5], header[14:18], int.from_bytes(header[18:22], "little")
+        if flags & _FIRST_PAGE:
+            if pages and not unfinished:
+                raise DamagedError(_JOINED)
+            unfinished.add(stream)
+        elif page != pages.get(stream, -1) + 1:
+            raise DamagedError(f"lacks a part of its sound (before page {page})")
+        checked = header[:22] + bytes(4) + data[at + 26 : end]
+        if _page_checksum(checked) != int.from_bytes(header[22:26], "little"):
+            raise DamagedError(f"is damaged in the middle (page {page})")
+        pages[stream] = page
+        if flags & _LAST_PAGE:
+            unfinished.discard(stream)
+        at = end
+    if b"OggS" in data[at:]:
+        raise DamagedError(f"is damaged in the middle (at byte {at})")
+    if unfinished:
+        raise DamagedError("is cut off in the middle")
+
+
+def _page_checksum(page: bytes) -> int:
+    """Returns Ogg's CRC: that of zlib without inversions, and with bits in the other order."""
+    checksum = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{checksum:032b}"[::-1], 2)
+
+
+def _check_frames(data: bytes) -> bytes:
+    """Checks that an MP3 stream is whole; counts its frames where nothing else does.
+
+    Without a count, libsndfile takes the first frame's bit rate for that of all.
+    """
+    first = at = _first_frame(data)
+    header = _header(data, first)
+    frames, bitrates = 0, set()
+    while (length := _frame_length(data, at)) and not (_header(data, at) ^ header) & _SAME_STREAM:
+        if at + length > len(data):
+            raise DamagedError("is cut off in the middle of an MP3 frame")
+        bitrates.add(_header(data, at) & _BITRATE)
+        at += length
+        frames += 1
+    if not frames:
+        return data
+    rest = data[at:]
+    if 0 < len(rest) < 4 and rest[0] == 0xFF:
+        raise DamagedError("is cut off in the middle of an MP3 frame")
+    if _holds_frames(rest):
+        raise DamagedError(f"is damaged in the middle (at byte {at}, which begins no MP3 frame)")
+    tag = re.search(rb"(?:Xing|Info)(....)(....)|VBRI.{10}(....)", data[first : first + 64], re.S)
+    if tag is None:
+        return data if len(bitrates) == 1 else _counting_frame(header, frames) + data[first:at]
+    flags, counted = int.from_bytes(tag[1] or b"\1", "big"), int.from_bytes(tag[2] or tag[3], "big")
+    if flags & 1 and abs(counted - (frames - 1)) > 1:  # some count the frame with the count too
+        raise DamagedError(
+            f"is cut off, or was joined from parts (its header counts {counted} MP3 frames, the "
+            f"file holds {frames - 1})"
+        )
+    return data
+
+
+def _first_frame(data: bytes) -> int:
+    """Returns where MP3 frames would begin, after ID3 tags and padding."""
+    at = 0
+    while data[at : at + 3] == b"ID3" and len(data) >= at + 10:
+        size = functools.reduce(
+            lambda size, byte: size << 7 | byte & 0x7F, data[at + 6 : at + 10], 0
+        )
+        at += 10 + size + (10 if data[at + 5] & 0x10 else 0)
+    while data[at : at + 1] == b"\0":
+        at += 1
+    return at
+
+
+def _header(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "big")
+
+
+def _frame_length(data: bytes, at: int) -> int:
+    """Returns the bytes of the MP3 frame at a place; 0 if none begins there."""
+    header = _header(data, at)
+    version, layer = header >> 19 & 3, header >> 17 & 3
+    bitrate, rate, padding = header >> 12 & 15, header >> 10 & 3, header >> 9 & 1
+    synchronous = header >> 21 == 0x7FF and len(data) >= at + 4
+    if not synchronous or version not in _RATES or layer != _LAYER_3:
+        return 0
+    if bitrate in (0, 15) or rate == 3:
+        return 0
+    kilobits = _KILOBITS[version != _MPEG_1][bitrate]
+    words = 144_000 if version == _MPEG_1 else 72_000
+    return words * kilobits // _RATES[version][rate] + padding
+
+
+def _holds_frames(data: bytes) -> bool:
+    """Returns whether two MP3 frames of one stream follow each other somewhere."""
+    for match in re.finditer(_LAYER_3_SYNC, data):
+        at = match.start()
+        following = at + _frame_length(data, at)
+        of_one_stream = not (_header(data, at) ^ _header(data, following)) & _SAME_STREAM
+        if following > at and of_one_stream and _frame_length(data, following):
+            return True
+    return False
+
+
+def _counting_frame(header: int, frames: int) -> bytes:
+    """Returns an MP3 frame without sound that tells decoders how many follow."""
+    header = header & ~0xF200 | _COUNT_BITRATE << 12 | 0x10000  # no padding, no checksum
+    side = {True: (17, 32), False: (9, 17)}[header >> 19 & 3 == _MPEG_1][header >> 6 & 3 != _MONO]
+    start = header.to_bytes(4, "big")
+    count = start + bytes(side) + b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
+    return count.ljust(_frame_length(start, 0), b"\0")

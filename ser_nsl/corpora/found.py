@@ -1,0 +1,261 @@
+"""What was found in a corpus, and what looks wrong with it, each with the line that settles it."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+_SHOWN = 12  # speakers or emotions of a line
+_FEW_CLIPS = 3
+_EMOTIONS = frozenset(
+    """
+    anger angry rage furious happiness happy joy joyful sadness sad grief fear fearful afraid
+    scared disgust disgusted surprise surprised neutral calm boredom bored contempt excitement
+    excited frustration frustrated anxiety anxious guilt shame pride love hate amusement relief
+    wut ärger freude trauer angst ekel überraschung langeweile rabbia gioia tristezza paura
+    disgusto sorpresa noia neutro neutrale colère joie tristesse peur dégoût neutre
+    """.split()  # noqa: SIM905 (words read better without quotes)
+)
+_FOLDERS = re.compile(
+    r"(train|training|tests?|testing|val|valid|validation|dev|devel|eval|evaluation|holdout|"
+    r"audios?|wavs?|mp3|flac|ogg|data|datasets?|corpus|corpora|clips?|speech|voices?|"
+    r"recordings?|files?|sounds?|samples?|raw|processed|(fold|session|actor|speaker|part|set|"
+    r"subject|disc|cd|batch)[ _-]*\d*)",
+    re.IGNORECASE,
+)
+_UNKNOWN = frozenset(
+    ("nan", "none", "null", "na", "n/a", "unknown", "unk", "undefined", "unlabelled", "unlabeled")
+    + ("missing", "other", "?", "-", "xxx")
+)
+_GENDERS = {
+    "female": "f fem female w woman women girl weiblich frau femme féminin feminin donna femmina "
+    "femminile mujer feminino femenino",
+    "male": "m masc male man men boy männlich mann homme masculin uomo maschio maschile hombre "
+    "masculino",
+}
+_GENDER_OF = {word: gender for gender, words in _GENDERS.items() for word in words.split()}
+
+
+def tidy(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Writes emotions, speakers and genders in one way, as far as their spelling leaves no choice.
+
+    Args:
+        rows: Columns `emotion`, `speaker` and `gender`, text.
+
+    Returns:
+        The rows, in which spaces around and doubled spaces are gone, letters with accents are
+        single characters, and genders are `female`, `male` or empty; and what was changed, unless
+        it was a gender that was understood.
+
+    Example:
+        >>> rows = pd.DataFrame({"emotion": ["joy"], "speaker": ["anna "], "gender": ["W"]})
+        >>> tidied, said = tidy(rows)
+        >>> tidied.loc[0].to_list(), said
+        (['joy', 'anna', 'female'], ["speaker: spaces were taken from 'anna '."])
+    """
+    rows, said = rows.copy(), []
+    for column in ("emotion", "speaker", "gender"):
+        given = rows[column].str.normalize("NFC")
+        rows[column] = given.map(without_spare_spaces)
+        changed = [repr(text) for text in given[given != rows[column]].unique()]
+        if changed:
+            said.append(f"{column}: spaces were taken from {_names(changed)}.")
+    words = rows["gender"].str.casefold().str.rstrip(".")
+    unread = rows.loc[~words.isin([*_GENDER_OF, *_UNKNOWN, ""]), "gender"].unique()
+    if len(unread):
+        said.append(f"gender: {_names(unread)} is neither female nor male, and counts as unknown.")
+    rows["gender"] = words.map(_GENDER_OF).fillna("")
+    return rows, said
+
+
+def without_spare_spaces(text: str) -> str:
+    """Returns a text without spaces around it, and with single ones in it."""
+    return " ".join(text.split())
+
+
+def describe(rows: pd.DataFrame) -> list[str]:
+    """Says what was found.
+
+    Args:
+        rows: Columns `emotion`, `speaker` and `gender`.
+
+    Returns:
+        Lines with the emotions and the speakers, with their numbers of clips.
+
+    Example:
+        >>> emotions = ["joy", "joy", "fear"]
+        >>> rows = pd.DataFrame({"emotion": emotions, "speaker": "anna", "gender": ""})
+        >>> describe(rows)
+        ['2 emotions: joy 2, fear 1', '1 speaker: anna 3']
+    """
+    lines = []
+    for column in ("emotion", "speaker"):
+        counts = rows.loc[rows[column] != "", column].value_counts()
+        line = f"{len(counts):,} {column}{'' if len(counts) == 1 else 's'}"
+        if len(counts):
+            line += ": " + _names([f"{name} {count:,}" for name, count in counts.items()], _SHOWN)
+        without = len(rows) - counts.sum()
+        lines.append(line + (f"; {without:,} clips without" if without else ""))
+    people = rows[rows["gender"] != ""].drop_duplicates("speaker")["gender"].value_counts()
+    if len(people):
+        lines[-1] += f"; {', '.join(f'{count:,} {gender}' for gender, count in people.items())}"
+    return lines
+
+
+def doubts(rows: pd.DataFrame, audio_dir: Path, *, is_table: bool) -> list[str]:
+    """Says what looks wrong in the emotions and speakers that were found.
+
+    Args:
+        rows: Columns `emotion`, `speaker` and `gender`, after all changes that a user asked for.
+        audio_dir: The audio root, for advice.
+        is_table: Whether the rows come from a table, for advice.
+
+    Returns:
+        Sentences, each with what to type or do if the doubt is right.
+
+    Example:
+        >>> rows = pd.DataFrame({"emotion": ["Joy", "joy", "fear"], "speaker": "", "gender": ""})
+        >>> for doubt in doubts(rows, Path("audio"), is_table=False)[:1]:
+        ...     print(doubt)
+        emotions Joy, joy differ only in case, spaces or dashes: --label-map joy Joy
+    """
+    return [*_doubts_of_emotions(rows, audio_dir, is_table), *_doubts_of_speakers(rows, is_table)]
+
+
+def doubts_of_sounds(rows: pd.DataFrame) -> list[str]:
+    """Says which clips are the same sound.
+
+    Args:
+        rows: Columns `utterance_id`, `emotion`, `split` and `sound`, which is equal for equal
+            samples.
+
+    Returns:
+        At most one sentence.
+    """
+    copies = rows[rows["sound"].duplicated(keep=False)]
+    if copies.empty:
+        return []
+    groups = copies.groupby("sound", sort=False)
+    examples = [" = ".join(group["utterance_id"]) for _, group in groups]
+    worse = [
+        f"{count:,} with {what}"
+        for what, count in (
+            ("different emotions", (groups["emotion"].nunique() > 1).sum()),
+            ("different splits", (groups["split"].nunique() > 1).sum()),
+        )
+        if count
+    ]
+    return [
+        f"{len(groups):,} sounds are there under several ids"
+        + (f" ({', '.join(worse)})" if worse else "")
+        + f": {_names(examples)}. Remove the copies, or list the clips to read in a table "
+        "(--corpus csv --table FILE)."
+    ]
+
+
+def _doubts_of_emotions(rows: pd.DataFrame, audio_dir: Path, is_table: bool) -> Iterator[str]:
+    counts = rows.loc[rows["emotion"] != "", "emotion"].value_counts()
+    emotions = [*counts.index]
+    folders = [name for name in emotions if _FOLDERS.fullmatch(name)]
+    speakers = rows["speaker"].unique()
+    swapped = _are_emotions(speakers)
+    if is_table:
+        advice = "choose the columns: --columns emotion COLUMN speaker COLUMN"
+    elif folders or len(emotions) == 1:
+        inner = audio_dir / (folders or emotions)[0]
+        advice = f"give the folder of the emotions, --audio-dir {inner}, or a --corpus YAML file"
+    else:
+        advice = (
+            "describe SPEAKER/EMOTION/FILE in a --corpus YAML file, with the pattern "
+            "'(?P<speaker>[^/]+)/(?P<emotion>[^/]+)/[^/]+'"
+        )
+    if folders:
+        yield f"{_names(folders)}: by their names no emotions; {advice}"
+    if swapped:
+        yield f"{_names(_emotion_words(speakers))}: by their names emotions, not speakers; {advice}"
+    if len(emotions) == 1:
+        yield f"{emotions[0]} is the only emotion, and training needs two" + (
+            f"; {advice}" if is_table else ""
+        )
+    numbers = [name for name in emotions if name.isdigit()]
+    if numbers:
+        pairs = " ".join(f"{name} NAME" for name in sorted(numbers))
+        yield f"{_names(numbers)}: emotions that are numbers; name them: --label-map {pairs}"
+    for same in _alike(emotions, lambda name: re.sub(r"[\s_-]+", "", name.casefold())):
+        pairs = " ".join(f"{_quoted(name)} {_quoted(same[0])}" for name in same[1:])
+        yield f"emotions {_names(same)} differ only in case, spaces or dashes: --label-map {pairs}"
+    unknown = [name for name in emotions if name.casefold() in _UNKNOWN]
+    if unknown:
+        left = " ".join(map(_quoted, unknown))
+        empty = " ".join(f"{_quoted(name)} ''" for name in unknown)
+        yield (
+            f"{_names(unknown)}: an emotion that means unknown; leave these clips out: --leave-out "
+            f"{left}, or let them be unlabelled: --label-map {empty}"
+        )
+    rare = [] if len(emotions) == 1 else [*counts.index[counts < _FEW_CLIPS]]
+    if rare:
+        yield (
+            f"{_names(rare)}: fewer than {_FEW_CLIPS} clips, too few to train and test; rename "
+            f"(--label-map {_quoted(rare[0])} OTHER) or leave out (--leave-out {_quoted(rare[0])})"
+        )
+
+
+def _doubts_of_speakers(rows: pd.DataFrame, is_table: bool) -> Iterator[str]:
+    known = rows[rows["speaker"] != ""]
+    counts = known["speaker"].value_counts()
+    where = "the table" if is_table else "the names"
+    for same in _alike([*counts.index], _speaker_key):
+        yield (
+            f"speakers {_names(same)} may be one, and would then stand in several splits: write "
+            f"them alike in {where}, or find them with --speaker-pattern '(?P<speaker>...)'"
+        )
+    genders = known[known["gender"] != ""].groupby("speaker")["gender"].nunique()
+    both = [*genders.index[genders > 1]]
+    if both:
+        yield (
+            f"speakers {_names(both)} are of both genders: two people of one name? Tell them apart "
+            f"in {where}, or with --speaker-pattern '(?P<speaker>...)'"
+        )
+    labelled = known[known["emotion"] != ""].groupby("speaker")["emotion"]
+    single = [*labelled.nunique().index[(labelled.nunique() == 1) & (labelled.size() > 1)]]
+    if single and rows["emotion"].nunique() > 1:
+        yield (
+            f"speakers {_names(single)} have one emotion only, so that voices give it away; leave "
+            "out centring by speaker (--set center=null), and see whether these are speakers "
+            "(--speaker-pattern)"
+        )
+
+
+def _speaker_key(name: str) -> str:
+    """What speakers have in common who differ in case, spaces or leading zeros."""
+    key = re.sub(r"\s+", "", name.casefold())
+    return key.lstrip("0") if key.isdigit() else key
+
+
+def _alike(names: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
+    """Groups of names with one key, in the order given."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _emotion_words(names: Iterable[str]) -> list[str]:
+    return [name for name in names if re.sub(r"[\W\d_]+", "", name.casefold()) in _EMOTIONS]
+
+
+def _are_emotions(speakers: Iterable[str]) -> bool:
+    """Whether most are; one may be called Joy."""
+    named = [name for name in speakers if name]
+    return 2 * len(_emotion_words(named)) > len(named)
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if re.search(r"[^\w./-]", name) or not name else name
+
+
+def _names(names: Iterable[str], most: int = 3) -> str:
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ser_nsl.corpora.found import describe, doubts, doubts_of_sounds, tidy
+
+MIXED = [("joy", "anna"), ("fear", "anna"), ("joy", "ben"), ("fear", "ben")] * 3
+
+
+def table(rows: list[tuple[str, str]], gender: str = "") -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["emotion", "speaker"]).assign(gender=gender)
+
+
+def doubts_of(rows: list[tuple[str, str]], *, is_table: bool = False) -> str:
+    return "\n".join(doubts(table(rows), Path("my"), is_table=is_table))
+
+
+def test_usual_corpus_is_not_doubted():
+    assert doubts_of(MIXED) == ""
+    assert doubts_of([*MIXED, *[("", "cleo")] * 3]) == ""
+    assert doubts_of([*MIXED, ("fear", "Joy"), ("joy", "Joy")]) == ""  # her name
+
+
+@pytest.mark.parametrize(
+    ("rows", "doubt", "line"),
+    [
+        ([("joy", "anna")] * 4, "joy is the only emotion", ""),
+        (
+            [("mine", speaker) for speaker in ("anger", "fear", "sad") * 3],
+            "anger, fear, sad: by their names emotions",
+            "--audio-dir my/mine",
+        ),
+        (
+            [(split, speaker) for split in ("train", "test") for speaker in ("joy", "fear") * 3],
+            "train, test: by their names no emotions",
+            "--audio-dir my/train",
+        ),
+        (
+            [(speaker, emotion) for emotion, speaker in MIXED],
+            "joy, fear: by their names emotions, not speakers",
+            "(?P<speaker>[^/]+)/(?P<emotion>[^/]+)/",
+        ),
+        ([*MIXED, *[("Joy", "ben")] * 3], "joy, Joy differ", "--label-map Joy joy"),
+        ([*MIXED, *[("j-oy", "ben")] * 3], "joy, j-oy differ", "--label-map j-oy joy"),
+        ([*MIXED, *[("NaN", "ben")] * 3], "NaN: an emotion that means unknown", "--leave-out NaN"),
+        ([*MIXED, *[("Unknown", "ben")] * 3], "Unknown", "--label-map Unknown ''"),
+        ([*MIXED, *[("3", "ben")] * 3], "3: emotions that are numbers", "--label-map 3 NAME"),
+        ([*MIXED, ("pride", "ben")], "pride: fewer than 3 clips", "--leave-out pride"),
+        ([*MIXED, ("joy", "Ben"), ("fear", "Ben")], "ben, Ben may be one", "--speaker-pattern"),
+        ([*MIXED, *((e, s) for e, _ in MIXED for s in ("1", "01"))], "1, 01 may be one", ""),
+        ([*MIXED, *[("joy", "cleo")] * 3], "speakers cleo have one emotion", "center=null"),
+    ],
+)
+def test_what_looks_wrong_is_doubted_with_the_line_that_settles_it(rows, doubt, line):
+    said = doubts_of(rows)
+
+    assert doubt in said and line in said
+
+
+def test_advice_for_tables_names_columns():
+    said = doubts_of([(speaker, emotion) for emotion, speaker in MIXED], is_table=True)
+
+    assert "--columns emotion COLUMN speaker COLUMN" in said
+
+
+def test_speaker_of_two_genders():
+    rows = table(MIXED)
+    rows.loc[:3, "gender"] = "female"
+    rows.loc[4:, "gender"] = "male"
+
+    (doubt,) = doubts(rows, Path("my"), is_table=False)
+    assert "anna, ben are of both genders" in doubt
+
+
+def test_same_sound_under_two_ids():
+    rows = pd.DataFrame(
+        {
+            "utterance_id": [*"abcde"],
+            "emotion": ["joy", "fear", "joy", "joy", "joy"],
+            "split": ["train", "train", "train", "test", "val"],
+            "sound": [b"1", b"1", b"2", b"2", b"3"],
+        }
+    )
+
+    (doubt,) = doubts_of_sounds(rows)
+    assert doubt.startswith(
+        "2 sounds are there under several ids (1 with different emotions, 1 with different "
+        "splits): a = b, c = d."
+    )
+    assert doubts_of_sounds(rows.drop_duplicates("sound")) == []
+
+
+def test_tidy_says_what_it_changes():
+    rows = table([("joy", "anna "), (" joy", "Zoë")]).assign(gender=["f", "robot"])
+    rows.loc[1, "speaker"] = "Zoe\u0308"  # as macOS writes it
+
+    tidied, said = tidy(rows)
+
+    assert tidied.to_numpy().tolist() == [["joy", "anna", "female"], ["joy", "Zoë", ""]]
+    assert [line.partition(":")[0] for line in said] == ["emotion", "speaker", "gender"]
+    assert "robot" in said[2]
+
+
+def test_counts():
+    rows = table([*MIXED, ("", ""), ("joy", "")])
+    rows.loc[rows["speaker"] == "anna", "gender"] = "female"
+
+    assert describe(rows) == [
+        "2 emotions: joy 7, fear 6; 1 clips without",
+        "2 speakers: anna 6, ben 6; 2 clips without; 1 female",
+    ]
