@@ -88,7 +88,8 @@ class HeadConfig:
         pooling: Of frames over time: `statistics`, mean and deviation, or `mean` as in
             arXiv 2210.14977.
         clip_seconds: Length to which clips are cut or repeated, in seconds.
-        epochs: Number of epochs; the one with the best UAR on the validation split is kept.
+        epochs: Number of epochs; the one with the best UAR on the validation split is kept, the
+            last of equal ones.
         batch_size: Clips per step.
         learning_rate: Learning rate of Adam.
         dropout: Share of FC1's outputs that a step leaves out, 0 up to 1.

@@ -133,7 +133,7 @@ def _fit(
         }
         head = Head(classes, layers, config.pooling, "relu", arrays)
         uar = _uar(head, inputs["val"], labels["val"])
-        if best is None or uar > best[2]:
+        if best is None or uar >= best[2]:  # the last of equals has learned most
             best = head, epoch + 1, uar
     assert best is not None
     return best

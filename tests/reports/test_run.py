@@ -24,6 +24,7 @@ from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.reports import figures
 from ser_nsl.reports.facts import gather_facts, repeat_command
 from ser_nsl.reports.run import make_report
+from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 
 CLIP_SAMPLES = 160  # 10 ms at 16 kHz
 CLASSES = ["anger", "joy"]
@@ -61,6 +62,7 @@ def experiment(folder: Path) -> Experiment:
         title="Tiny <& sure>",
         source=CorpusConfig("ravdess", audio_dir=folder / "secret" / "ravdess"),
         target=CorpusConfig("emodb", audio_dir=folder / "secret" / "emodb"),
+        finetuning=FineTuningConfig(),
         graph=GraphConfig(max_neighbors=1),
         seeds=(0, 1),
         caution="Do not trust this.",
@@ -268,6 +270,19 @@ def test_setting(report):
     assert metrics["machine"]["cores"] > 0
     assert "ser-nsl run-pipeline --config tiny.yaml" in html
     assert "| `train_downstream` | 4 | 1.5 | 6.0 |" in markdown
+
+
+def test_head_on_a_frozen_encoder(tmp_path):
+    run = write_run(tmp_path / "run", None)
+    made = load_experiment(str(run / "experiment.yaml"))
+    save_settings(replace(made, finetuning=None, head=HeadConfig()), run / "experiment.yaml")
+    counts = {"layers": "2+3", "val_uar": "70.0%"}
+    write_record(run / "upstream" / "head" / "stage.json", "train_head", counts, {}, manifest=run)
+
+    for text in map(unescape, read(make_report(run=run, out=run / "report").out)[:2]):
+        assert "an emotion head trained on the source, on layers 2+3 of the frozen encoder" in text
+        assert "validation split is 70.0% over 2 classes" in text
+        assert "parameters trained" not in text
 
 
 def test_recogniser(report):

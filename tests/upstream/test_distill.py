@@ -135,6 +135,7 @@ def test_all_clips_of_a_folder_and_training_clips_of_a_manifest(tone_corpus, ton
     assert found == [tone_corpus / path for path in rows["path"][rows["split"] == "train"]]
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_high_is_refused(tone_corpus, tmp_path):
     with pytest.raises(InputError, match=r"learning_rate"):
         distill_upstream(
