@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.encoder import Pooling
 
-if TYPE_CHECKING:
-    from ser_nsl.upstream.checkpoint import Upstream
-
-_CLIP_SECONDS = 4.0
 _C = 0.01  # of wide embeddings and few clips
-
-
-def choose_layers(upstream: Upstream, source: Path, pooling: Pooling) -> tuple[int, ...]:
-    """Embeds a labelled corpus by every layer of an encoder, and chooses as `best_layers` does.
-
-    Args:
-        upstream: The encoder.
-        source: Manifest of a corpus whose splits share no speaker.
-        pooling: As for `extract_embeddings`.
-
-    Returns:
-        One or two layers.
-
-    Raises:
-        InputError: If training and validation split do not hold labelled clips of the same two
-            emotions or more, or a clip cannot be read.
-    """
-    from ser_nsl.upstream.embed import Embedder
-
-    table = labelled_clips(source)
-    table = table[table["split"].isin(("train", "val"))]
-    depth, longest = upstream.encoder.layers, upstream.encoder.longest_samples
-    samples = min(round(_CLIP_SECONDS * SAMPLE_RATE_HZ), longest or math.inf)
-    embedder = Embedder(upstream, int(samples), layers=tuple(range(depth + 1)), pooling=pooling)
-    vectors = embedder.embed_files(list(table["audio"]), "layers of the upstream")
-    train = (table["split"] == "train").to_numpy()
-    emotions = table["emotion"].to_numpy()
-    by_layer = np.split(vectors, depth + 1, axis=1)
-    return best_layers(
-        [(layer[train], layer[~train]) for layer in by_layer], emotions[train], emotions[~train]
-    )
 
 
 def labelled_clips(source: Path, audio_dir: Path | None = None) -> pd.DataFrame:

@@ -6,6 +6,7 @@ and padding would make an embedding depend on the other clips of its batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 else:
     tf = lazy_loader.load("tensorflow")
 
+_CHOICE_SECONDS = 4.0  # length of clips that choose layers
 _STEP_SAMPLES = 60 * SAMPLE_RATE_HZ  # wav2vec2-base then needs 2.1 GB in all
 
 
@@ -96,7 +98,6 @@ def extract_embeddings(
         (12, 32)
     """
     from ser_nsl.upstream.checkpoint import load_upstream
-    from ser_nsl.upstream.choose import choose_layers
 
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size: must be at least 1; received {batch_size}.")
@@ -118,7 +119,7 @@ def extract_embeddings(
     loaded = load_upstream(upstream)
     if layers == "auto":
         assert source is not None
-        layers = choose_layers(loaded, source, pooling)
+        layers = _choose_layers(loaded, source, pooling)
     embedder = Embedder(loaded, window, layers=layers, pooling=pooling, batch_size=batch_size)
     long = int((table["samples"] > window).sum())
     if long:
@@ -133,6 +134,24 @@ def extract_embeddings(
             embed_split(clips, embedder, out, split, shards, bar)
             counts[split] = len(clips)
     return {**counts, "in_windows": long, "width": embedder.width, "upstream": embedder.name}
+
+
+def _choose_layers(upstream: Upstream, source: Path, pooling: Pooling) -> tuple[int, ...]:
+    """Embeds a labelled corpus by every layer of an encoder, and chooses as `best_layers` does."""
+    from ser_nsl.upstream.choose import best_layers, labelled_clips
+
+    table = labelled_clips(source)
+    table = table[table["split"].isin(("train", "val"))]
+    depth, longest = upstream.encoder.layers, upstream.encoder.longest_samples
+    samples = min(round(_CHOICE_SECONDS * SAMPLE_RATE_HZ), longest or math.inf)
+    embedder = Embedder(upstream, int(samples), layers=tuple(range(depth + 1)), pooling=pooling)
+    vectors = embedder.embed_files(list(table["audio"]), "layers of the upstream")
+    train = (table["split"] == "train").to_numpy()
+    emotions = table["emotion"].to_numpy()
+    by_layer = np.split(vectors, depth + 1, axis=1)
+    return best_layers(
+        [(layer[train], layer[~train]) for layer in by_layer], emotions[train], emotions[~train]
+    )
 
 
 class Embedder:
