@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.errors import InputError
@@ -25,8 +24,6 @@ from ser_nsl.pipeline.bars import Bar
 
 if TYPE_CHECKING:
     import neural_structured_learning as nsl
-else:
-    nsl = lazy_loader.load("neural_structured_learning")
 
 _BLOCK = 2_048  # clips in each of the two blocks that are compared at a time
 _PENDING = 2**22  # least number of edges collected before the nearest are chosen

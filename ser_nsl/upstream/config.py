@@ -107,6 +107,8 @@ def read_extractor(folder: Path, config: PretrainedConfig, name: str) -> Any:
         if values is None and (folder / file).is_file():
             with _readable(file, name):
                 values = json.loads((folder / file).read_text(encoding="utf-8"))
+                if not isinstance(values, dict):
+                    raise TypeError("it must hold settings by name")
                 if file == EXTRACTOR_FILES[1]:  # beside the settings of the tokenizer and all else
                     values = values.get("feature_extractor")
                 _check_input(values or {})

@@ -20,7 +20,6 @@ from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, longest_training_clip, read_manifest
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.bars import Bar
-from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.encoder import Pooling
 
@@ -108,8 +107,11 @@ def extract_embeddings(
     seconds = clip_seconds
     if seconds is None:
         seconds = longest_training_clip(table, source=manifest)["duration_seconds"]
-    for name, value in (("clip_seconds", seconds), ("window_seconds", window_seconds)):
-        check(0 < value <= _MOST_SECONDS, name, f"above 0, at most {_MOST_SECONDS}", value)
+    if not (0 < seconds <= _MOST_SECONDS and 0 < window_seconds <= _MOST_SECONDS):
+        raise InputError(
+            f"clip_seconds, window_seconds: must be above 0, and {_MOST_SECONDS} s at most; "
+            f"received {seconds} s and {window_seconds} s."
+        )
     window = round(min(seconds, window_seconds) * SAMPLE_RATE_HZ)
     missing = [split for split in splits if split not in set(table["split"])]
     if missing:
@@ -119,13 +121,13 @@ def extract_embeddings(
     table["samples"] = np.maximum(np.round(lengths * SAMPLE_RATE_HZ).astype(int), window)
     table = table[table["split"].isin(splits)]
     long = table[table["samples"] > window]
-    if clip_seconds is None:
-        _check_sizes(long, manifest)
     loaded = load_upstream(upstream)
     if layers == "auto":
         assert source is not None
         layers = choose_layers(loaded, source, pooling)
     embedder = Embedder(loaded, window, layers=layers, pooling=pooling, batch_size=batch_size)
+    if clip_seconds is None:
+        _check_sizes(long, manifest)
     if len(long):
         Bar.write(
             f"{len(long)} of {len(table)} clips are longer than {window / SAMPLE_RATE_HZ:g} s; "

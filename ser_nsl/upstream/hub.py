@@ -98,8 +98,7 @@ def _problem(error: Exception, name: str, file: str, revision: str) -> str:
     """Returns what is wrong and what to do about it."""
     if isinstance(error, HFValidationError):
         return (
-            "is neither a folder nor a hub name, owner/name or owner/name@revision; make a small "
-            "checkpoint with ser-nsl make-upstream"
+            "is neither a folder nor a hub name, owner/name or owner/name@revision; check the name"
         )
     if isinstance(error, RepositoryNotFoundError):
         return "is not on the hub, or needs a login; check the name, or run: hf auth login"
@@ -108,6 +107,6 @@ def _problem(error: Exception, name: str, file: str, revision: str) -> str:
     return (
         f"is not a folder, and its {file} is neither in the cache nor can it be downloaded. Where "
         f"there is a network, run: hf download {name} --revision {revision} --local-dir FOLDER, "
-        "and give that folder; or make a small checkpoint with ser-nsl make-upstream "
+        "and give that folder "
         f"({str(error).strip().splitlines()[0]})"
     )

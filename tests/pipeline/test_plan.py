@@ -226,7 +226,7 @@ def test_head_is_trained_on_the_source_and_embeds_the_target():
     arguments = steps["upstream/head"].arguments
     assert arguments["manifest"] == Path("run/source/manifest.csv")
     assert (arguments["upstream"], arguments["config"].layers) == ("mini", (2, 3))
-    assert steps["embeddings"].arguments["upstream"] == "run/upstream/head"
+    assert steps["uncentered"].arguments["upstream"] == "run/upstream/head"
 
 
 def test_a_sweep_of_one_fold_makes_what_a_run_makes(tiny):

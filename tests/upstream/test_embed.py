@@ -250,7 +250,7 @@ def test_layers_of_one_encoder_have_one_name_whatever_its_head(upstream):
         ({"upstream": "./nowhere"}, "upstream: ./nowhere"),
         ({"layers": (2,)}, r"layers: .*0 to 1.*received \(2,\)"),
         ({"layers": "auto"}, "source: .*received layers auto and source None"),
-        ({"source": Path("x.csv")}, "source: .*received layers None and source x.csv"),
+        ({"source": Path("x.csv")}, "source: x.csv does not exist"),
     ],
 )
 def test_settings_are_refused_before_any_clip_is_read(

@@ -60,7 +60,7 @@ def test_what_is_no_number_is_refused(value, checkpoint):
     weights["projector.bias"][7] = value
     save_file(weights, path)
 
-    with pytest.raises(InputError, match=r"1 weights of 'it' .*\(first: projector.bias\)"):
+    with pytest.raises(InputError, match=r"'it' .*\(1; first: projector.bias\)"):
         read_weights(checkpoint, "it")
 
 
