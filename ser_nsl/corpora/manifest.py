@@ -22,6 +22,8 @@ from ser_nsl.corpora.settings import SPLITS
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import read_record
 
+_LONGEST_SECONDS = 86_400
+
 COLUMNS = (
     "utterance_id",
     "path",
@@ -153,13 +155,13 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
         source: File or folder to name in errors.
 
     Raises:
-        InputError: As `check_rows`, or if a duration is not positive and finite.
+        InputError: As `check_rows`, or if a duration is not above 0, or longer than a day.
     """
     check_rows(table, source=source)
     seconds = table["duration_seconds"]
     endless = table["utterance_id"] + " " + seconds.astype(str)
-    rule = "duration_seconds must be positive and finite"
-    _refuse(endless[~((seconds > 0) & (seconds < float("inf")))], source, rule)
+    rule = f"duration_seconds must be above 0, and {_LONGEST_SECONDS} at most"
+    _refuse(endless[~((seconds > 0) & (seconds <= _LONGEST_SECONDS))], source, rule)
 
 
 def check_rows(table: pd.DataFrame, *, source: Path) -> None:

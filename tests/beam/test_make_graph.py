@@ -97,7 +97,7 @@ def test_records_are_those_of_one_machine(
 ):
     vectors, threshold = KINDS["tied"]
     embeddings = write_embeddings(by_id(vectors))
-    labels = {name: i % 4 - 1 for i, name in enumerate(by_id(vectors))}
+    labels = {name: i % 3 - 1 for i, name in enumerate(by_id(vectors))}
     features = write_features(labels | {"without embedding": 1, "with neither": -1})
     graph = one_machine(embeddings, threshold, 3)
     packed = pack_neighbors(

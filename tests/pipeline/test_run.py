@@ -39,10 +39,10 @@ BEFORE_TRAINING = [
     "target/manifest.csv",
     "upstream/finetuned",
     "features",
-    "embeddings",
+    "uncentered",
     "graph/graph.tsv",
     "training",
-    "mfcc",
+    "uncentered_mfcc",
     "results/baseline-mfcc.json",
     "results/baseline-upstream.json",
 ]
@@ -93,7 +93,7 @@ def test_whole_chain_on_synthetic_speech(small_upstream, tmp_path, capsys):
 
     for out in BEFORE_TRAINING + FROM_TRAINING_ON:
         assert read_record(run / out) is not None, out
-    assert has_split(run / "embeddings", "test")  # for the baseline
+    assert has_split(run / "uncentered", "test")  # for the baseline
     assert has_split(run / "features", "test")
     recogniser = Recognizer(run / "recogniser.tflite")
     assert set(recogniser.labels) == {

@@ -132,20 +132,6 @@ def test_clips_without_a_label_stand_among_those_with_neighbours(corpus):
     assert degrees == [0, 4]  # official records tell the neighbours of labelled clips only
 
 
-@pytest.mark.slow
-def test_neighbour_of_no_weight_is_replaced_in_both_forms(corpus, tmp_path):
-    graph = tmp_path / "graph.tsv"
-    graph.write_text("train00\ttrain01\t0\ntrain00\ttrain02\t-1\n")
-    for form in ("official", "indexed"):
-        out = tmp_path / form
-        pack_neighbors(features=corpus.features, graph=graph, out=out, form=form)
-        clips = training_clips(out, ("train",), corpus.description, neighbors=2)
-        _, inputs = next(inputs_one_by_one(clips, clips.labelled))
-
-        np.testing.assert_array_equal(inputs["NL_nbr_0_logmel"], corpus.logmel["train00"])
-        np.testing.assert_array_equal(inputs["NL_nbr_1_logmel"], corpus.logmel["train02"])
-
-
 # Epochs
 
 

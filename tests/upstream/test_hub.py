@@ -124,7 +124,7 @@ def test_retries_of_the_hub_are_not_printed(capfd, monkeypatch):
 def test_name_that_cannot_be_reached_is_refused_with_the_line_that_helps():
     message = (
         r"'some/speech@v2' .*config\.json .*run: hf download some/speech --revision v2 --local-dir "
-        r"FOLDER, .*make-upstream"
+        r"FOLDER, .*that folder"
     )
     with pytest.raises(InputError, match=message):
         checkpoint_folder("some/speech@v2")
