@@ -409,8 +409,10 @@ def test_runaway_loss_leaves_the_earlier_model(corpus, tmp_path):
 
 
 def test_nothing_is_left_where_no_epoch_ended(corpus, tmp_path):
+    jump = {"boundaries": [1], "values": [1e30, 1e30]}
+    schedule = json.dumps({"class_name": "PiecewiseConstantDecay", "config": jump})
     with pytest.raises(InputError, match=r"the loss is (nan|inf) in step 2 of epoch 1, at 1e\+30"):
-        train(corpus, tmp_path / "model", training=replace(SHORT, learning_rate=1e30))
+        train(corpus, tmp_path / "model", training=replace(SHORT, schedule=schedule))
 
     assert not list(tmp_path.iterdir())
 
