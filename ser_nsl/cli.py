@@ -105,7 +105,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Command and flags; those of the process by default.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _run_named(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _run_named(given: list[str]) -> None:
+    """Runs the command that stands first."""
     if not given or given[0] in ("-h", "--help"):
         print(_overview())
     elif given[0] == "--version":

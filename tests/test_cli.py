@@ -216,3 +216,15 @@ def test_other_errors_are_not_hidden(monkeypatch):
 
     with pytest.raises(ZeroDivisionError):
         call()
+
+
+def test_a_reader_that_stops_early_sees_no_traceback():
+    commands = subprocess.run(
+        f"{sys.executable} -m ser_nsl.cli predict --help | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+
+    assert commands.stdout.startswith("usage: ser-nsl predict")
+    assert commands.stderr == ""
