@@ -144,7 +144,7 @@ def test_what_cannot_be_measured_is_refused(upstream, small_upstream, tone_manif
     arguments = {"upstream": upstream, "source": tone_manifest, "out": tmp_path / "x.json"}
     for change, message in (
         ({"upstream": str(small_upstream)}, "source: .* has anger, neutral, sadness"),
-        ({"clip_seconds": 0.02}, "clip_seconds, window_seconds: .*400 samples .*received 320"),
+        ({"clip_seconds": 0.02}, "clip_seconds, window_seconds: .*400 samples .*is 320"),
         ({"targets": (tone_manifest, tone_manifest)}, "targets: .* second manifest of ravdess"),
     ):
         with pytest.raises(InputError, match=message):

@@ -33,7 +33,6 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP elsewhere.test 127.0.0.1",
 ]
 MICROPHONE = "--use-fake-device-for-media-stream"
 ALLOWED = "--use-fake-ui-for-media-stream"
@@ -345,7 +344,6 @@ def test_a_good_file_clears_the_problem(page, tmp_path, make_clip):
     [
         ([ALLOWED], "127.0.0.1", "No microphone was found."),
         ([MICROPHONE], "127.0.0.1", "The microphone was refused."),
-        ([MICROPHONE, ALLOWED], "elsewhere.test", "https or localhost only"),
     ],
 )
 def test_microphones_that_do_not_work_are_explained(launch, page_server, arguments, name, problem):
