@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,10 @@ from ser_nsl.audio.records import UNLABELLED, has_split, read_embeddings
 from ser_nsl.corpora.labels import check_share, known_labels
 from ser_nsl.embeddings.clips import column_of_clips
 from ser_nsl.errors import InputError
+from ser_nsl.evaluation.linear import INVERSE_REGULARISATION, linear_classifier
 from ser_nsl.evaluation.scores import score
 from ser_nsl.pipeline.stage import stage
 
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
-
-_INVERSE_REGULARISATION = 0.01  # without validation clips
 _CHOICES = (0.001, 0.01, 0.1, 1.0)
 
 
@@ -73,8 +70,8 @@ def evaluate_baseline(
             f"baseline; {is_known.sum()} training clips have a label."
         )
     trained = {
-        choice: _classifier(choice).fit(vectors["train"][is_known], known[is_known])
-        for choice in (_CHOICES if "val" in labels else (_INVERSE_REGULARISATION,))
+        choice: linear_classifier(choice).fit(vectors["train"][is_known], known[is_known])
+        for choice in (_CHOICES if "val" in labels else (INVERSE_REGULARISATION,))
     }
 
     def scored(choice: float, split: str) -> dict[str, Any]:
@@ -103,12 +100,3 @@ def _read_labelled(embeddings: Path, manifest: Path, split: str) -> tuple[np.nda
     if emotions.empty:
         raise InputError(f"embeddings: {embeddings} holds no labelled clip of {split}.")
     return np.stack([every[name] for name in emotions.index]).astype(np.float64), emotions
-
-
-def _classifier(inverse_regularisation: float) -> "Pipeline":
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    regression = LogisticRegression(C=inverse_regularisation, max_iter=2_000)
-    return make_pipeline(StandardScaler(), regression)

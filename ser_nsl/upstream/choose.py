@@ -13,6 +13,7 @@ import pandas as pd
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
+from ser_nsl.evaluation.linear import linear_classifier
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.upstream.encoder import Pooling
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ser_nsl.upstream.checkpoint import Upstream
 
 _CLIP_SECONDS = 4.0
-_C = 0.01  # of wide embeddings and few clips
 
 
 def choose_layers(upstream: Upstream, source: Path, pooling: Pooling) -> tuple[int, ...]:
@@ -127,11 +127,7 @@ def linear_uar(
     Returns:
         UAR, 0 to 1, of standardisation and logistic regression with C = 0.01.
     """
-    from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=_C, max_iter=2_000))
-    classifier.fit(train, train_labels)
+    classifier = linear_classifier().fit(train, train_labels)
     return float(balanced_accuracy_score(test_labels, classifier.predict(test)))

@@ -1,6 +1,7 @@
 """The page in headless Chromium, against the same recogniser in Python."""
 
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -33,6 +34,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP *.local 127.0.0.1",
 ]
 MICROPHONE = "--use-fake-device-for-media-stream"
 ALLOWED = "--use-fake-ui-for-media-stream"
@@ -344,6 +346,7 @@ def test_a_good_file_clears_the_problem(page, tmp_path, make_clip):
     [
         ([ALLOWED], "127.0.0.1", "No microphone was found."),
         ([MICROPHONE], "127.0.0.1", "The microphone was refused."),
+        ([MICROPHONE, ALLOWED], f"{socket.gethostname()}.local", "https or localhost only"),
     ],
 )
 def test_microphones_that_do_not_work_are_explained(launch, page_server, arguments, name, problem):
