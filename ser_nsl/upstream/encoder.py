@@ -118,7 +118,12 @@ def pool(frames: tf.Tensor, pooling: Pooling) -> tf.Tensor:
         array([[2., 1.]], dtype=float32)
     """
     mean, variance = tf.nn.moments(tf.cast(frames, tf.float32), axes=[1])
-    return mean if pooling == "mean" else tf.concat([mean, tf.sqrt(variance)], axis=-1)
+    if pooling == "mean":
+        return mean
+    # The root of 0 has no gradient; frames of silence, which are all alike, would train to NaN.
+    varies = variance > 0
+    deviation = tf.where(varies, tf.sqrt(tf.where(varies, variance, 1.0)), 0.0)
+    return tf.concat([mean, deviation], axis=-1)
 
 
 def pool_layers(frames: Sequence[tf.Tensor], pooling: Pooling) -> tf.Tensor:

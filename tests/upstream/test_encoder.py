@@ -60,3 +60,13 @@ def test_spans_come_from_the_seed():
         return random_spans((3, 100), 0.3, 5, seed=np.array([seed, 0])).numpy().tobytes()
 
     assert draw(1) == draw(1) != draw(2)
+
+
+def test_frames_that_are_all_alike_have_a_gradient():
+    frames = tf.ones((1, 5, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(frames)
+        pooled = pool(frames, "statistics")
+
+    np.testing.assert_allclose(pooled, [[1, 1, 0, 0]], atol=1e-5)
+    assert np.isfinite(tape.gradient(pooled, frames)).all()
