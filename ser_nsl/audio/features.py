@@ -38,7 +38,7 @@ class Description:
     Attributes:
         front_end: Settings from waveform to log Mel.
         clip_samples: Length of every clip.
-        classes: Emotions in the order of the labels.
+        classes: Emotions in the order of the labels; none where no clip has a label.
         mean: Mean of each Mel band over the training split, in dB.
         deviation: Standard deviation of each Mel band over the training split, in dB.
 
@@ -65,8 +65,8 @@ class Description:
         whole = isinstance(samples, int) and self.front_end.window_samples <= samples <= longest
         check(whole, "clip_samples", f"a number from one window to {longest}", samples)
         named = all(isinstance(name, str) and name for name in self.classes)
-        different = named and len(set(self.classes)) == len(self.classes) > 0
-        check(different, "classes", "one or more names, all different", self.classes)
+        different = named and len(set(self.classes)) == len(self.classes)
+        check(different, "classes", "names, all different", self.classes)
         for name in ("mean", "deviation"):
             values = getattr(self, name)
             number = len(values) == bands and bool((np.abs(values) < LARGEST).all())

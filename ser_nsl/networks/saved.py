@@ -148,7 +148,7 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
     Raises:
         InputError: If the folder is incomplete, its parts do not fit, a weight is not finite, or
             the model names more than layers of Keras and operators without effects, such as a
-            Lambda.
+            Lambda; or if it has not learned any class so far.
 
     Example:
         >>> model, description = load_model("model")
@@ -156,6 +156,29 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
         >>> probabilities = tf.nn.softmax(model(silence))
         >>> dict(zip(description.classes, probabilities[0].numpy().round(3)))
         {...}
+    """
+    model, description = read_model(folder)
+    if not description.classes:
+        raise InputError(
+            f"{folder}: has learned from speech without labels, so it knows no class; train it on "
+            "labels with ser-nsl train-downstream --start."
+        )
+    if model.output_shape[-1] != len(description.classes):
+        raise InputError(
+            f"{folder}: the model has {model.output_shape[-1]} outputs, the description names "
+            f"{len(description.classes)} classes; train the model again."
+        )
+    return model, description
+
+
+def read_model(folder: Path) -> tuple[tf.keras.Model, Description]:
+    """Reads a model folder as `load_model`, also one that knows no class and ends with fc1.
+
+    Args:
+        folder: Folder that `save_model` wrote.
+
+    Raises:
+        InputError: As `load_model`.
     """
     description = Description.load(folder)
     path = Path(folder) / _MODEL_NAME
@@ -171,11 +194,6 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
         raise InputError(f"{path}: cannot be read ({error}); train the model again.") from error
     if not all(np.isfinite(weight).all() for weight in model.get_weights() if weight.dtype != bool):
         raise InputError(f"{path}: holds weights that are not finite; train the model again.")
-    if model.output_shape[-1] != len(description.classes):
-        raise InputError(
-            f"{folder}: the model has {model.output_shape[-1]} outputs, the description names "
-            f"{len(description.classes)} classes; train the model again."
-        )
     return model, description
 
 

@@ -22,7 +22,6 @@ from ser_nsl.corpora.labels import known_labels
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.indexed import is_indexed, open_indexed
 from ser_nsl.graph.official import open_official
-from ser_nsl.networks.blocks import EMBEDDING_WIDTH
 from ser_nsl.training.orders import OnePass, epoch_order, neighborhood_order, shuffled
 from ser_nsl.training.settings import NeighborSource
 
@@ -36,7 +35,7 @@ class LabelledClips(NamedTuple):
 
     Attributes:
         dataset: Elements `(inputs, label)`. Inputs are `logmel`, float32, shape `(frames, mels)`,
-            in dB, and `embedding`, float32, shape `(256,)`, where embeddings are given.
+            in dB, and `embedding`, float32, shape `(width,)`, where embeddings are given.
         labels: Labels by id, in the dataset's order.
 
     Example:
@@ -69,7 +68,7 @@ def labelled_clips(
 
     Raises:
         InputError: If a record is damaged, no clip has a label, a label or a number is out of its
-            range, or an embedding is missing or not of width 256.
+            range, or an embedding is missing.
 
     Example:
         >>> description = Description.load("features")
@@ -204,6 +203,7 @@ def training_clips(
     label_share: float = 1.0,
     seed: int = 0,
     embeddings: Path | None = None,
+    unlabelled: bool = False,
 ) -> TrainingClips:
     """Opens clips for training, after reading every record once to check it.
 
@@ -222,6 +222,7 @@ def training_clips(
             of each class, rounded up. The other clips count as unlabelled.
         seed: Seed of the choice of these labels.
         embeddings: Folder of embeddings to join to the clips by id.
+        unlabelled: Whether to open clips without a label too, where `neighbors` is 0.
 
     Returns:
         The clips. Indexed records hold unlabelled clips too, with neighbours of their own; official
@@ -229,7 +230,7 @@ def training_clips(
 
     Raises:
         InputError: If a record is damaged, no clip has a label, a label or a number is out of its
-            range, or an embedding is missing or not of width 256.
+            range, or an embedding is missing.
 
     Example:
         >>> description = Description.load("features")
@@ -239,9 +240,10 @@ def training_clips(
         ['NL_nbr_0_logmel', 'NL_nbr_0_weight', 'NL_nbr_1_logmel', 'NL_nbr_1_weight', 'logmel']
     """
     opens = open_indexed if is_indexed(_paths(records, splits)) else open_official
-    shape, width = description.logmel_shape, None if agreeing else neighbors
+    shape, width = description.logmel_shape, None if agreeing or unlabelled else neighbors
     clips = opens(records, splits, shape, neighbors=width)
-    _check_labels(records, splits, clips.labels[clips.labelled], description)
+    if description.classes:
+        _check_labels(records, splits, clips.labels[clips.labelled], description)
     clips = replace(clips, labels=known_labels(clips.ids, clips.labels, label_share, seed))
     if agreeing:
         clips = clips.keeping(~_disagree(clips.labels, clips.rows), neighbors)
@@ -292,11 +294,6 @@ def _joiner(
     rule = f"{embeddings}: of {len(ids)} clips, some have no embedding"
     refuse(missing, rule, "Extract embeddings from the same manifest.")
     matrix = np.stack([vectors[utterance_id] for utterance_id in ids])
-    if matrix.shape[1] != EMBEDDING_WIDTH:
-        raise InputError(
-            f"{embeddings}: the methods add, max and avg need embeddings of {EMBEDDING_WIDTH} "
-            f"numbers; received {matrix.shape[1]}."
-        )
     rows = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(ids, tf.range(len(ids), dtype=tf.int64)), -1
     )

@@ -11,7 +11,7 @@ from ser_nsl.audio.features import Description
 from ser_nsl.training.augment import augmented, check_lengths
 from ser_nsl.training.data import TrainingClips
 from ser_nsl.training.devices import divided
-from ser_nsl.training.orders import epoch_order, shuffled
+from ser_nsl.training.orders import OnePass, epoch_order, shuffled
 from ser_nsl.training.settings import TrainingConfig
 
 
@@ -30,8 +30,8 @@ class Epochs:
         description: Description,
         config: TrainingConfig,
         *,
-        in_neighborhoods: bool,
-        replicas: int,
+        all_clips: OnePass | None = None,
+        replicas: int = 1,
     ) -> None:
         """Plans the epochs.
 
@@ -39,9 +39,9 @@ class Epochs:
             clips: Clips to train on.
             description: Description of the features.
             config: Batch size, class weights, augmentation, seed.
-            in_neighborhoods: Whether batches are drawn from neighbourhoods of all clips, not only
-                from labelled ones. Batches are then larger by the unlabelled clips, so that a step
-                has as many labels, and an epoch as many steps, as without them.
+            all_clips: Draws orders of all clips, labelled or not; None trains on labelled ones
+                only. Batches are then larger by the unlabelled clips, so that a step has as many
+                labels, and an epoch as many steps, as without them; unless no clip has a label.
             replicas: Number of devices that share a batch. With several, every batch is full, so
                 that their shares are equal, and an epoch may end within a pass over the clips.
 
@@ -50,10 +50,10 @@ class Epochs:
         """
         check_lengths(config.augmentation, description)
         self._clips, self._description, self._config = clips, description, config
-        self._one_pass = clips.neighborhoods() if in_neighborhoods else shuffled(clips.labelled)
-        self._count = len(clips.ids) if in_neighborhoods else len(clips.labelled)
+        self._one_pass = all_clips or shuffled(clips.labelled)
+        self._count = len(clips.labelled) if all_clips is None else len(clips.ids)
         self._size = config.batch_size
-        if in_neighborhoods:
+        if all_clips is not None and len(clips.labelled):
             steps = math.ceil(len(clips.labelled) / config.batch_size)
             self._size = replicas * math.ceil(self._count / steps / replicas)
         self.steps = config.epoch_steps or math.ceil(self._count / self._size)

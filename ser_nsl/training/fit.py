@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from ser_nsl.audio.features import Description
@@ -17,8 +18,10 @@ from ser_nsl.training.data import LabelledClips, TrainingClips
 from ser_nsl.training.devices import divided
 from ser_nsl.training.epochs import Epochs
 from ser_nsl.training.graph_regularization import GraphRegularization
+from ser_nsl.training.orders import shuffled
 from ser_nsl.training.schedule import learning_rate_schedule
 from ser_nsl.training.settings import TrainingConfig
+from ser_nsl.training.taught import Taught
 from ser_nsl.training.watch import Curves, ProgressBar
 
 
@@ -37,7 +40,7 @@ def fit(
     as one that was not.
 
     Args:
-        trained: Model to fit: the network, or its graph-regularised wrapper.
+        trained: Model to fit: the network, its graph-regularised wrapper, or `Taught`.
         network: Network whose weights are kept.
         clips: Clips to train on.
         validation: Clips to choose the epoch on, if any.
@@ -48,19 +51,24 @@ def fit(
 
     Returns:
         The progress, to be removed once the network is saved. Its history has for each epoch
-        `loss`, `uar`, `learning_rate` (of the first step), for NSL `scaled_graph_loss`, and
-        `val_loss` and `val_uar` where there is a validation split.
+        `loss`, `uar`, `learning_rate` (of the first step), for NSL `scaled_graph_loss`, where
+        vectors teach `taught_loss`, and `val_loss` and `val_uar` where there is a validation split.
 
     Raises:
         InputError: If the loss or a weight is not finite; the weights of the epoch before are then
             in `out`. Or if clips are too short for their augmentation.
     """
     regularized, strategy = isinstance(trained, GraphRegularization), trained.distribute_strategy
+    all_clips = None
+    if isinstance(trained, Taught):
+        all_clips = shuffled(np.arange(len(clips.ids)))
+    elif regularized and config.neighbors == "batch":
+        all_clips = clips.neighborhoods()
     epochs = Epochs(
         clips,
         description,
         config,
-        in_neighborhoods=regularized and config.neighbors == "batch",
+        all_clips=all_clips,
         replicas=strategy.num_replicas_in_sync,
     )
     bank_only = None
@@ -72,12 +80,12 @@ def fit(
         optimizer = tf.keras.optimizers.Adam(rate)
         if config.precision == "mixed_float16":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-        trained.compile(
-            optimizer,
-            tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            weighted_metrics=[uar],
-        )
-        optimizer.build(network.trainable_variables)
+        if description.classes:
+            loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            trained.compile(optimizer, loss, weighted_metrics=[uar])
+        else:  # speech without labels
+            trained.compile(optimizer)
+        optimizer.build(trained.trainable_variables)
     progress = Progress(
         out / "unfinished",
         network.weights,

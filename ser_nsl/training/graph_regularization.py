@@ -10,7 +10,6 @@
 neighbourhoods (arXiv 1905.07953, `neighborhood_order`); `bank` follows CARLS (research-carls).
 """
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +21,7 @@ import tensorflow as tf
 from ser_nsl.errors import InputError
 from ser_nsl.training.data import TrainingClips
 from ser_nsl.training.settings import Distance, NeighborSource, TrainingConfig
+from ser_nsl.training.tap import Tap, check_layer
 
 _ROW, _NEIGHBOR_ROWS, _NEIGHBOR_WEIGHTS = "NL_row", "NL_nbr_rows", "NL_nbr_weights"
 _LINKS = {_ROW: tf.int64, _NEIGHBOR_ROWS: tf.int64, _NEIGHBOR_WEIGHTS: tf.float32}
@@ -96,8 +96,8 @@ class GraphRegularization(nsl.keras.GraphRegularization):
                 "clips: the source bank, and no other, needs the number of clips; received "
                 f"{clips!r} with {neighbors!r}."
             )
-        self._layer, self._neighbors, self._clips = layer, neighbors, clips
-        self._tap = None if layer is None else _tap(check_layer(base_model, layer))
+        self._neighbors, self._clips = neighbors, clips
+        self._tap = None if layer is None else Tap(check_layer(base_model, layer))
         self._bank: tf.Variable | None = None
 
     def call(
@@ -188,9 +188,7 @@ class GraphRegularization(nsl.keras.GraphRegularization):
         """Returns the model's output, and that of the layer as float32 vectors."""
         output = embeddings = self.base_model(features, training=training, **kwargs)
         if self._tap is not None:
-            embeddings, self._tap.output = self._tap.output, None
-            if embeddings is None:
-                raise InputError(f"layer: the model does not call {self._layer!r}.")
+            embeddings = self._tap.take()
         width = tf.TensorShape(embeddings.shape[1:]).num_elements()
         if width is None:
             raise InputError(
@@ -285,47 +283,6 @@ def _of_all_replicas(values: tf.Tensor) -> tf.Tensor:
         return values
     values = tf.identity(values)  # several workers cannot gather inputs directly
     return tf.ensure_shape(replica.all_gather(values, axis=0), (None, *values.shape[1:]))
-
-
-class _Tap(threading.local):
-    """The last output of a layer; replicas take turns to be traced, each in its own thread."""
-
-    output: tf.Tensor | None = None
-
-
-def _tap(layer: tf.keras.layers.Layer) -> _Tap:
-    """Makes a layer, in a model of any kind, keep its last output."""
-    call, tap = layer.call, _Tap()
-
-    def tapped(*args: Any, **kwargs: Any) -> tf.Tensor:
-        tap.output = call(*args, **kwargs)
-        return tap.output
-
-    layer.call = tapped
-    return tap
-
-
-def check_layer(model: tf.keras.Model, layer: str) -> tf.keras.layers.Layer:
-    """Checks that a model has a layer.
-
-    Args:
-        model: Any Keras model.
-        layer: Name of the layer, which may be inside another one; an outer layer takes precedence
-            over an inner one of the same name.
-
-    Returns:
-        The layer.
-
-    Raises:
-        InputError: If it has no such layer; the message lists its layers.
-    """
-    layers = {part.name: part for part in model.layers}
-    for part in model.submodules:
-        if isinstance(part, tf.keras.layers.Layer):
-            layers.setdefault(part.name, part)
-    if layer not in layers:
-        raise InputError(f"layer: {model.name} has no layer {layer!r}; it has {', '.join(layers)}.")
-    return layers[layer]
 
 
 def graph_config(

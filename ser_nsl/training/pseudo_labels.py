@@ -17,9 +17,10 @@ from ser_nsl.audio.records import (
     shard_paths,
 )
 from ser_nsl.corpora.labels import check_hidden, check_share, known_labels
-from ser_nsl.errors import InputError, refuse
+from ser_nsl.errors import refuse
 from ser_nsl.networks.lazy import tf
 from ser_nsl.pipeline.stage import stage
+from ser_nsl.training.probabilities import check_probabilities
 
 
 @stage(inputs=("features", "embeddings"), makes="folder")
@@ -62,15 +63,11 @@ def pseudo_label(
     missing = [utterance_id for utterance_id in labels if utterance_id not in probabilities]
     rule = f"embeddings: {embeddings} lacks clips of {features}"
     refuse(missing, rule, "Probe all training clips.")
-    width, classes = len(next(iter(probabilities.values()))), len(description.classes)
-    if width != classes:
-        raise InputError(
-            f"embeddings: must hold one probability for each of {classes} emotions; received "
-            f"{width} numbers. Give the output of `ser-nsl probe-embeddings` for these features."
-        )
+    vectors = np.stack([probabilities[utterance_id] for utterance_id in labels])
+    check_probabilities(vectors, len(description.classes), embeddings)
     ids = [*labels]
     known = known_labels(ids, np.array([*labels.values()]), label_share, seed)
-    likeliest = np.array([probabilities[utterance_id].argmax() for utterance_id in ids])
+    likeliest = vectors.argmax(axis=1)
     unknown = known == UNLABELLED
     label_of = dict(zip(ids, np.where(unknown, likeliest, known).tolist(), strict=True))
     for path in shard_paths(features, "train"):

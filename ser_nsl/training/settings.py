@@ -7,10 +7,24 @@ from typing import Literal, get_args
 
 from ser_nsl.pipeline.settings import MOST, PRECISIONS, check
 
-__all__ = ["AugmentationConfig", "Distance", "Method", "NeighborSource", "TrainingConfig"]
+__all__ = [
+    "TAUGHT",
+    "TRANSFERS",
+    "AugmentationConfig",
+    "Distance",
+    "Method",
+    "NeighborSource",
+    "TrainingConfig",
+]
 
-Method = Literal["base", "nsl", "add", "max", "avg"]
+Method = Literal["base", "nsl", "embedding", "similarity", "probabilities", "add", "max", "avg"]
 """Ways to train a light network."""
+
+TAUGHT: tuple[Method, ...] = ("embedding", "similarity", "probabilities")
+"""Ways in which the upstream's vectors are needed in training only."""
+
+TRANSFERS: tuple[Method, ...] = ("add", "max", "avg")
+"""Ways in which the upstream's embedding is an input of the network for good."""
 
 NeighborSource = Literal["packed", "batch", "bank"]
 """Sources of neighbours in training."""
@@ -77,7 +91,7 @@ class TrainingConfig:
         class_weights: `none`, or `balanced`: in the loss of the labels, clips weigh more the fewer
             clips their class has.
         augmentation: How the clips themselves, not their neighbours, are altered.
-        alpha: Weight of the graph's part of the loss (NSL only).
+        alpha: Weight of the graph's part of the loss, or of what the upstream's vectors add to it.
         layer: Layer whose outputs are made similar for neighbours, `fc1` or `fc2` in the networks
             of this package (NSL only).
         distance: Distance between outputs of that layer (NSL only): `jensen_shannon`, the

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import has_split
+from ser_nsl.audio.records import has_split, read_embeddings
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.labels import check_hidden, check_splits
 from ser_nsl.errors import InputError
 from ser_nsl.networks import NETWORKS, NetworkName
+from ser_nsl.networks.blocks import EMBEDDING_WIDTH
 from ser_nsl.networks.lazy import tf
 from ser_nsl.networks.saved import save_model
+from ser_nsl.networks.start import copy_weights, read_start
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import read_record, stage
 from ser_nsl.training.devices import all_devices, check_shares
 from ser_nsl.training.schedule import learning_rate_schedule
-from ser_nsl.training.settings import Method, TrainingConfig
+from ser_nsl.training.settings import TAUGHT, TRANSFERS, Method, TrainingConfig
 from ser_nsl.training.transfer import with_embedding
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 _ANY_SECONDS = 4.0  # a length for which every network can be built
 
 
-@stage(inputs=("features", "training_records", "embeddings"), makes="folder", resumes=True)
+@stage(inputs=("features", "training_records", "embeddings", "start"), makes="folder", resumes=True)
 def train_downstream(
     *,
     features: Path,
@@ -39,10 +41,11 @@ def train_downstream(
     training_records: Path | None = None,
     max_neighbors: int = 3,
     embeddings: Path | None = None,
+    start: Path | None = None,
     splits: tuple[Literal["train", "val"], ...] = ("train",),
     training: TrainingConfig = TrainingConfig(),  # noqa: B008 (frozen)
 ) -> Mapping[str, Any]:
-    """Trains a light network on labels, and with the method `nsl` on the graph too.
+    """Trains a light network on labels, and on what a graph or an upstream says of the clips.
 
     A training that was stopped goes on after its last whole epoch, and ends with the same weights
     as one that was not (on GPUs with TF_DETERMINISTIC_OPS=1). It uses all GPUs of the machine, and
@@ -53,12 +56,17 @@ def train_downstream(
         out: Folder for `model.h5` (with the weights kept), `last.weights.h5` (of the last epoch),
             `description.json`, `history.json`, and `logs` for TensorBoard.
         model: Network to train.
-        method: `base` trains on labels only; `nsl` also makes neighbours similar; `add`, `max`
-            and `avg` join the upstream's embedding to fc1.
+        method: `base` trains on labels only; `nsl` also makes neighbours similar; `embedding` also
+            predicts the upstream's embeddings, `similarity` follows their similarities within a
+            batch, `probabilities` those that a probe or a graph gives to emotions; `add`, `max`
+            and `avg` join the upstream's embedding to fc1, and need it on the device too.
         training_records: Folder with clips packed with their neighbours, for `nsl`.
         max_neighbors: Number of packed neighbours to use, for `nsl`.
-        embeddings: Folder with the upstream's embeddings of the training and validation clips,
-            for `add`, `max` and `avg`.
+        embeddings: Folder with the embeddings of the training clips, for `embedding` and
+            `similarity`; with probabilities of emotions for `probabilities`; with the upstream's
+            embeddings of training and validation clips for `add`, `max` and `avg`.
+        start: Folder of a network to start from, made by `teach_network` or by this stage; its
+            last layer is made anew.
         splits: Splits to train on; `train val` for the paper's test figures, together with
             --training.keep last, and for `nsl` with records packed from the same splits.
         training: Epochs, learning rate, augmentation, graph loss, seed.
@@ -68,9 +76,10 @@ def train_downstream(
 
     Raises:
         InputError: If there is one emotion only, the test split is to train, an input that the
-            method needs is missing or does not fit, the graph was made with hidden labels, the
-            layer is unknown, the schedule is none of Keras, a batch cannot be divided among
-            devices, the disk is full, or the loss is not finite.
+            method needs is missing or does not fit, the graph or the probabilities were made with
+            hidden labels, the start is another network or front end, the layer is unknown, the
+            schedule is none of Keras, a batch cannot be divided among devices, the disk is full,
+            or the loss is not finite.
 
     Example:
         >>> from ser_nsl.networks.blocks import classify, logmel_input
@@ -87,6 +96,7 @@ def train_downstream(
     from ser_nsl.training.data import labelled_clips, training_clips
     from ser_nsl.training.fit import fit
     from ser_nsl.training.graph_regularization import regularized
+    from ser_nsl.training.taught import taught
 
     check_splits(splits)
     if method == "nsl" and max_neighbors < 1:
@@ -109,13 +119,25 @@ def train_downstream(
             )
     if (method == "nsl") != (training_records is not None):
         raise InputError("training_records: the method 'nsl', and no other, needs them.")
-    if (method in ("add", "max", "avg")) != (embeddings is not None):
-        raise InputError("embeddings: the methods add, max and avg, and no other, need them.")
+    needing = (*TAUGHT, *TRANSFERS)
+    if (method in needing) != (embeddings is not None):
+        raise InputError(
+            f"embeddings: the methods {', '.join(needing)}, and no other, need them; the method is "
+            f"{method}."
+        )
 
+    share, seed = training.label_share, training.seed
     if training_records is not None:
         _check_records(training_records, description, splits)
-        share, seed = training.label_share, training.seed
         check_hidden(training_records, share, seed, argument="training_records")
+    if embeddings is not None:
+        check_hidden(embeddings, share, seed, argument="embeddings")
+    started = None
+    if start is not None:
+        started, description = read_start(start, model, description)
+    transfer = method if method in TRANSFERS else None
+    if transfer and embeddings:
+        _check_width(embeddings, splits)
     clips = training_clips(
         training_records or features,
         ("train",) if method == "nsl" else splits,  # all packed clips are of the split train
@@ -126,21 +148,32 @@ def train_downstream(
         label_share=training.label_share,
         seed=training.seed,
         embeddings=embeddings,
+        unlabelled=method in TAUGHT,
     )
     counts: dict[str, Any] = {"clips": len(clips.labelled)}
     if training_records is not None:
         counts |= _count_neighbors(clips, max_neighbors, training_records, training.edges)
     validation = None
     if validated:
-        validation = labelled_clips(features, ("val",), description, embeddings=embeddings)
-    build = partial(_build, model, description, method if embeddings else None)
+        joined = embeddings if transfer else None
+        validation = labelled_clips(features, ("val",), description, embeddings=joined)
+    build = partial(build_network, model, description, transfer)
     tf.keras.utils.set_random_seed(training.seed)
     former = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(training.precision)
     try:
         with strategy.scope():
-            network = build()
-            trained = regularized(network, clips, training) if method == "nsl" else network
+            network = trained = build()
+            if started is not None:
+                copy_weights(started, network)
+            if method == "nsl":
+                trained = regularized(network, clips, training)
+            elif method in TAUGHT:
+                assert embeddings is not None  # checked above
+                classes, alpha = len(description.classes), training.alpha
+                trained = taught(
+                    network, method, embeddings, splits=splits, classes=classes, alpha=alpha
+                )
     finally:
         tf.keras.mixed_precision.set_global_policy(former)
     progress = fit(trained, network, clips, validation, description, training, out)
@@ -171,6 +204,15 @@ def _check_records(
         raise InputError(
             f"training_records: {training_records} was packed from features with other classes, "
             "front end or length than those given as --features; pack these."
+        )
+
+
+def _check_width(embeddings: Path, splits: tuple[str, ...]) -> None:
+    width = len(next(iter(read_embeddings(embeddings, splits).values())))
+    if width != EMBEDDING_WIDTH:
+        raise InputError(
+            f"{embeddings}: the methods add, max and avg need embeddings of {EMBEDDING_WIDTH} "
+            f"numbers; received {width}."
         )
 
 
@@ -214,7 +256,7 @@ def check_networks(
     Raises:
         InputError: If there is no such network, or it has no such layer.
     """
-    from ser_nsl.training.graph_regularization import check_layer
+    from ser_nsl.training.tap import check_layer
 
     description = Description(
         front_end,
@@ -230,7 +272,17 @@ def check_networks(
             check_layer(NETWORKS[name](description), layer)
 
 
-def _build(model: str, description: Description, transfer: str | None) -> tf.keras.Model:
+def build_network(model: str, description: Description, transfer: str | None) -> tf.keras.Model:
+    """Builds a network whose layers have the names that they have in a new process.
+
+    Args:
+        model: Name of the network.
+        description: Description of the features.
+        transfer: `add`, `max` or `avg` to join an embedding to fc1; None for the network itself.
+
+    Raises:
+        InputError: If clips are too small for the network.
+    """
     # Layers get numbers in their names, which no earlier network of this process may change: a
     # training that was killed must end with the same files.
     tf.keras.backend.reset_uids()

@@ -320,13 +320,6 @@ def test_missing_embeddings_are_named(opens, corpus, write_embeddings):
         opens(*arguments, embeddings=write_embeddings(known))
 
 
-def test_embeddings_of_another_width_are_refused(corpus, write_embeddings):
-    folder = write_embeddings(corpus.labels["train"], width=255)
-
-    with pytest.raises(InputError, match="embeddings of 256 numbers; received 255"):
-        labelled_clips(corpus.features, ("train",), corpus.description, embeddings=folder)
-
-
 # Damage
 
 

@@ -18,9 +18,8 @@ def epochs(corpus):
         clips = training_clips(
             corpus.indexed_records, ("train",), corpus.description, neighbors=2, source="batch"
         )
-        return Epochs(
-            clips, corpus.description, config, in_neighborhoods=in_neighborhoods, replicas=replicas
-        )
+        all_clips = clips.neighborhoods() if in_neighborhoods else None
+        return Epochs(clips, corpus.description, config, all_clips=all_clips, replicas=replicas)
 
     return make
 
@@ -77,7 +76,7 @@ def test_balanced_weights_leave_out_classes_without_a_clip(corpus):
     clips = training_clips(corpus.features, ("train",), corpus.description)
     clips = replace(clips, labels=np.where(clips.labels == 1, -1, clips.labels))
     config = replace(CONFIG, class_weights="balanced")
-    made = Epochs(clips, corpus.description, config, in_neighborhoods=False, replicas=1)
+    made = Epochs(clips, corpus.description, config)
 
     factors = {}
     for _, labels, weights in made.batches(0).as_numpy_iterator():
@@ -88,7 +87,7 @@ def test_balanced_weights_leave_out_classes_without_a_clip(corpus):
 def test_clips_without_a_label_come_on_top(corpus):
     settings = {"neighbors": 2, "source": "batch", "label_share": 0.2}
     clips = training_clips(corpus.indexed_records, ("train",), corpus.description, **settings)
-    made = Epochs(clips, corpus.description, CONFIG, in_neighborhoods=True, replicas=1)
+    made = Epochs(clips, corpus.description, CONFIG, all_clips=clips.neighborhoods())
 
     assert (len(clips.labelled), len(clips.ids)) == (3, 15)
     assert made.steps == 1  # as for the three with a label

@@ -291,6 +291,13 @@ def test_embeddings_are_trained_with(corpus, write_embeddings, tmp_path):
     assert model.input_names == ["logmel", "embedding"]
 
 
+def test_embeddings_of_another_width_cannot_join(corpus, write_embeddings, tmp_path):
+    folder = write_embeddings(corpus.labels["train"], width=255)
+
+    with pytest.raises(InputError, match="embeddings of 256 numbers; received 255"):
+        train(corpus, tmp_path / "model", method="max", training=ONCE, embeddings=folder)
+
+
 def test_trains_on_both_splits_without_validation(corpus, tmp_path):
     counts, _, history = train(corpus, tmp_path / "model", training=ONCE, splits=("train", "val"))
 
@@ -328,9 +335,15 @@ def test_graph_is_trained_on_both_splits(corpus, tmp_path):
             {"method": "nsl", "training_records": "training_records", "splits": ("train", "val")},
             "splits: .* holds clips of train; received train val",
         ),
-        ({"method": "add"}, "embeddings: the methods add, max and avg, and no other, need them"),
+        (
+            {"method": "add"},
+            "embeddings: the methods embedding, .* avg, and no other, need them; the method is add",
+        ),
         ({"training_records": "training_records"}, "training_records: the method 'nsl'"),
-        ({"embeddings": "features"}, "embeddings: the methods add, max and avg"),
+        (
+            {"embeddings": "features"},
+            "embeddings: the methods embedding, .* need them; the method is",
+        ),
         (
             {"splits": ("train", "val"), "training": replace(SHORT, keep="best")},
             r"training\.keep: 'best' needs a validation split",
