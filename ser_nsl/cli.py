@@ -78,6 +78,7 @@ GROUPS = {
         "build-graph": Command("graph.build", "embeddings -> graph of similar clips"),
         "select-edges": Command("graph.select", "only edges between speakers, or the nearest"),
         "control-graph": Command("graph.controls", "a random graph, or one that knows the labels"),
+        "propagate-labels": Command("graph.propagate", "carry labels along the edges of a graph"),
         "inspect-graph": Command("reports.inspection", "a page about what a graph's edges join"),
         "pack-neighbors": Command("graph.pack", "log Mel records and graph -> training records"),
         "beam-graph": Command("beam.run", "embeddings, graph and records on a cluster", "beam"),

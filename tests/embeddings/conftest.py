@@ -2,11 +2,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from ser_nsl.audio.records import ShardWriter, embedding_example
-from ser_nsl.corpora.manifest import COLUMNS, write_manifest
 
 
 @pytest.fixture
@@ -24,22 +22,3 @@ def write_embeddings(tmp_path) -> Callable[..., Path]:
         return folder
 
     return write
-
-
-@pytest.fixture
-def make_manifest(tmp_path) -> Callable[..., Path]:
-    """Returns a function that writes a manifest of clips, given as columns that differ by id."""
-
-    def make(clips: Mapping[str, Mapping[str, str]]) -> Path:
-        usual = {"speaker": "anna", "emotion": "joy", "split": "train", "duration_seconds": 1.0}
-        rows = [
-            dict.fromkeys(COLUMNS, "")
-            | {"utterance_id": name, "path": f"{name}.wav", "corpus": "csv"}
-            | usual
-            | columns
-            for name, columns in clips.items()
-        ]
-        write_manifest(pd.DataFrame(rows), tmp_path / "manifest.csv")
-        return tmp_path / "manifest.csv"
-
-    return make
