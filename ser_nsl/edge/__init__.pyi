@@ -1,6 +1,7 @@
 from .models import find_model
 from .recognizer import FORMAT_VERSION, LABELS_NAME, RUNTIMES, SETTINGS_NAME, Recognizer
 from .stream import Prediction, Stream
+from .window import Window, average
 
 __all__ = [
     "FORMAT_VERSION",
@@ -10,5 +11,7 @@ __all__ = [
     "Recognizer",
     "SETTINGS_NAME",
     "Stream",
+    "Window",
+    "average",
     "find_model",
 ]

@@ -3,16 +3,17 @@
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ser_nsl.audio.clip import read_audio
+from ser_nsl.audio.decode import decode
 from ser_nsl.edge.clips import follow_clips, list_clips
 from ser_nsl.edge.microphone import open_microphone
 from ser_nsl.edge.models import find_model_or_default
 from ser_nsl.edge.recognizer import Recognizer
 from ser_nsl.edge.rows import Row, as_csv, as_json, as_table
+from ser_nsl.edge.window import Window, average
 from ser_nsl.errors import InputError
 
 
@@ -23,14 +24,17 @@ def predict(
     model: str | None = None,
     format: Literal["table", "csv", "json"] = "table",
     threads: int = 1,
+    whole: bool = True,
     follow: bool = False,
     microphone: bool = False,
     hop_seconds: float = 0.5,
     smoothing_seconds: float = 1.0,
 ) -> None:
-    """Prints the most probable emotion of each clip, and the probability of every emotion.
+    """Prints the most probable emotion of each recording, and the probability of every emotion.
 
-    Clips that are longer than the recogniser's input are cut at the end, shorter ones repeated.
+    Recordings are heard from start to end, in windows of the recogniser's length; a shorter one is
+    repeated. Windows without sound are left out, and counted on standard error; a recording of
+    such windows only is answered by "no speech".
     A file that cannot be used is named on standard error and the others are still shown; the exit
     status is then 1.
 
@@ -41,6 +45,8 @@ def predict(
             by default.
         format: Form of the output; json prints one object per line.
         threads: Threads of the runtime.
+        whole: Whether to print one row a recording, the mean over its windows, or one for each
+            window.
         follow: Whether to wait for new clips in the folders, until Ctrl-C. A clip is read when it
             has not changed for a second.
         microphone: Whether to listen to the microphone instead of files, until Ctrl-C; needs the
@@ -59,21 +65,17 @@ def predict(
     failed: list[Path] = []
     width = 0
     if microphone:
-        title, rows = "seconds", _predict_microphone(recognizer, hop_seconds, smoothing_seconds)
+        rows = _predict_microphone(recognizer, hop_seconds, smoothing_seconds)
     else:
         clips = follow_clips(paths) if follow else list_clips(paths)
         if isinstance(clips, list):
             width = max(len(str(clip)) for clip in clips)
-        title, rows = "file", _predict_clips(recognizer, clips, failed)
-    lines = {
-        "table": as_table(rows, title, width=width),
-        "csv": as_csv(rows, title),
-        "json": as_json(rows, title),
-    }[format]
+        rows = _predict_clips(recognizer, clips, whole, failed)
+    lines = {"table": as_table(rows, width=width), "csv": as_csv(rows), "json": as_json(rows)}
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     try:
-        for line in lines:
+        for line in lines[format]:
             print(line, flush=True)
     except KeyboardInterrupt:
         if not (follow or microphone):  # which have no other end
@@ -86,19 +88,35 @@ def predict(
 
 
 def _predict_clips(
-    recognizer: Recognizer, clips: Iterable[Path], failed: list[Path]
+    recognizer: Recognizer, clips: Iterable[Path], whole: bool, failed: list[Path]
 ) -> Iterator[Row]:
-    """Yields a row for each clip; reports those that cannot be used, and adds them to `failed`."""
+    """Yields rows for each clip; reports those that cannot be used, and adds them to `failed`."""
     for clip in clips:
         try:
-            samples = read_audio(clip, sample_rate_hz=recognizer.sample_rate_hz)
-            probabilities = recognizer.predict(samples, recognizer.sample_rate_hz)
+            windows = recognizer.hear(*decode(clip))
         except InputError as error:
             reason = str(error).removeprefix(f"{clip}: ")
             print(f"error: {clip}: {reason}", file=sys.stderr)
             failed.append(clip)
         else:
-            yield str(clip), probabilities
+            yield from _rows(clip, windows, recognizer.labels, whole)
+
+
+def _rows(
+    clip: Path, windows: Sequence[Window], labels: Sequence[str], whole: bool
+) -> Iterator[Row]:
+    """Yields the answer for a recording, or those for its windows; all 0 where nothing is heard."""
+    nothing = dict.fromkeys(labels, 0.0)
+    if not whole:
+        for start_seconds, end_seconds, probabilities in windows:
+            times = {"from": start_seconds, "to": end_seconds}
+            yield {"file": str(clip), **times}, probabilities or nothing
+        return
+    yield {"file": str(clip)}, average(windows) or nothing
+    silent = sum(window.probabilities is None for window in windows)
+    if silent:
+        note = f"{silent} of {len(windows)} windows are silent and left out"
+        print(f"note: {clip}: {note}", file=sys.stderr)
 
 
 def _predict_microphone(
@@ -115,4 +133,4 @@ def _predict_microphone(
             if lost:
                 print("warning: audio was lost; try a longer --hop-seconds", file=sys.stderr)
             for time_seconds, probabilities in stream.feed(samples):
-                yield round(time_seconds, 3), probabilities
+                yield {"seconds": round(time_seconds, 3)}, probabilities

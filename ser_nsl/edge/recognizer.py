@@ -4,15 +4,18 @@ import contextlib
 import importlib
 import io
 import json
+import math
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ser_nsl.audio.clip import fit_length, to_mono
+from ser_nsl.audio.clip import SILENCE_PEAK, fit_length, mix, to_mono
 from ser_nsl.audio.samples import as_float, check_rate
 from ser_nsl.edge.stream import Stream
+from ser_nsl.edge.window import Window
 from ser_nsl.errors import InputError
 
 FORMAT_VERSION = 1
@@ -36,7 +39,7 @@ _UNREADABLE = (zipfile.BadZipFile, EOFError, KeyError, RuntimeError, TypeError, 
 class Recognizer:
     """An exported recogniser.
 
-    It must not be used by two threads at once, nor by streams in two threads; give each its own.
+    Several threads may use it; they take turns.
 
     Attributes:
         name: Name of the recogniser.
@@ -79,6 +82,7 @@ class Recognizer:
         self.clip_samples = int(settings["clip_samples"])
         interpreter_class = _interpreter_class(runtime)
         self.runtime = interpreter_class.__module__.partition(".")[0]
+        self._lock = threading.Lock()
         try:
             self._interpreter = interpreter_class(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
@@ -120,10 +124,48 @@ class Recognizer:
             )
         mono = to_mono(waveform, sample_rate_hz, sample_rate_hz=self.sample_rate_hz)
         clip = fit_length(mono, self.clip_samples)
-        self._interpreter.set_tensor(self._input, clip[np.newaxis])
-        self._interpreter.invoke()
-        probabilities = self._interpreter.get_tensor(self._output)[0]
+        with self._lock:
+            self._interpreter.set_tensor(self._input, clip[np.newaxis])
+            self._interpreter.invoke()
+            probabilities = self._interpreter.get_tensor(self._output)[0]
         return dict(zip(self.labels, probabilities.tolist(), strict=True))
+
+    def hear(self, samples: np.ndarray, sample_rate_hz: float) -> list[Window]:
+        """Recognises a whole recording, window by window.
+
+        Args:
+            samples: As for `predict`, of any length.
+            sample_rate_hz: Sample rate of `samples`, from 1,000 to 1,000,000.
+
+        Returns:
+            Windows of the length of the model's input that overlap by half or more and cover the
+            recording to its end; one if it is no longer than that. Windows with a peak below
+            `ser_nsl.audio.SILENCE_PEAK` have no probabilities.
+
+        Raises:
+            InputError: As `predict`.
+
+        Example:
+            >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 64_000)
+            >>> recognizer = Recognizer("recogniser.tflite")
+            >>> [window.start_seconds for window in recognizer.hear(noise, 16_000)]
+            [0.0, 1.0, 2.0]
+        """
+        check_rate(sample_rate_hz)
+        mono = mix(as_float(samples))
+        length = math.ceil(self.clip_samples / self.sample_rate_hz * sample_rate_hz)
+        last = max(0, len(mono) - length)
+        count = 1 + math.ceil(last / (length / 2))
+        return [
+            self._hear_window(mono, start, min(start + length, len(mono)), sample_rate_hz)
+            for start in np.linspace(0, last, count).round().astype(int).tolist()
+        ]
+
+    def _hear_window(self, mono: np.ndarray, start: int, end: int, rate: float) -> Window:
+        window = mono[start:end]
+        silent = len(window) > 0 and np.abs(window).max() < SILENCE_PEAK
+        probabilities = None if silent else self.predict(window, rate)
+        return Window(round(start / rate, 3), round(end / rate, 3), probabilities)
 
     def stream(
         self, sample_rate_hz: float, *, hop_seconds: float = 0.5, smoothing_seconds: float = 1.0

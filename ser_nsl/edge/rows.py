@@ -1,7 +1,7 @@
 """Predictions as lines of text: a table for people, CSV or JSON for programs.
 
-A row has a key, such as a file's name, and the probability of each label. Its line is yielded at
-once, the first one after a header.
+A row has keys by name, such as a file's name and a time, and the probability of each label. Its
+line is yielded at once, the first one after a header.
 """
 
 import csv
@@ -9,56 +9,61 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 
-Row = tuple[str | float, dict[str, float]]
+Row = tuple[dict[str, str | float], dict[str, float]]
+
+NO_SPEECH = "no speech"
+"""Answer where every probability is 0."""
 
 _DECIMALS = 6  # of probabilities, which are float32
 
 
-def as_table(rows: Iterable[Row], title: str, *, width: int = 0) -> Iterator[str]:
+def as_table(rows: Iterable[Row], *, width: int = 0) -> Iterator[str]:
     """Formats rows as a table with aligned columns and percentages.
 
     Args:
         rows: Keys, with the probability of each label.
-        title: Header of the keys.
-        width: Characters for the keys; a longer key widens its column from there on.
+        width: Characters for the first key; a longer one widens its column from there on.
 
     Yields:
         Lines.
     """
     widths: list[int] = []
-    for key, probabilities in rows:
+    for keys, probabilities in rows:
         shares = (f"{probability:.1%}" for probability in probabilities.values())
-        lines = [(str(key), _top(probabilities), *shares)]
+        cells = [*map(str, keys.values()), _top(probabilities), *shares]
+        lines = [cells]
         if not widths:
-            header = (title, "emotion", *probabilities)
-            lines = [header, *lines]
+            header = [*keys, "emotion", *probabilities]
+            lines = [header, cells]
             widths = [max(len(text), len("100.0%")) for text in header]
-            widths[:2] = max(width, len(title)), max(map(len, header[1:]))
-        widths[0] = max(widths[0], len(str(key)))
+            widths[0] = max(width, len(header[0]))
+            widths[len(keys)] = max(map(len, header[len(keys) :]))
+        widths[0] = max(widths[0], len(cells[0]))
         for line in lines:
-            cells = list(map(str.rjust, line, widths))
-            cells[:2] = map(str.ljust, line[:2], widths[:2])
-            yield "  ".join(cells)
+            padded = list(map(str.rjust, line, widths))
+            for left in (0, len(keys)):  # names; numbers stand to the right
+                padded[left] = line[left].ljust(widths[left])
+            yield "  ".join(padded)
 
 
-def as_csv(rows: Iterable[Row], title: str) -> Iterator[str]:
+def as_csv(rows: Iterable[Row]) -> Iterator[str]:
     """Formats rows as comma-separated values.
 
     Args:
         rows: Keys, with the probability of each label.
-        title: Header of the keys.
 
     Yields:
         Lines; the first row's is two, with the header. Names that a spreadsheet would take for a
         formula have an apostrophe before them.
     """
-    for number, (key, probabilities) in enumerate(rows):
+    for number, (keys, probabilities) in enumerate(rows):
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\r\n")  # so that both are quoted within
         if number == 0:
-            writer.writerow([title, "emotion", *map(harmless, probabilities)])
+            writer.writerow([*keys, "emotion", *map(harmless, probabilities)])
         emotion, shares = harmless(_top(probabilities)), _rounded(probabilities).values()
-        writer.writerow([harmless(key) if isinstance(key, str) else key, emotion, *shares])
+        cells = [harmless(key) if isinstance(key, str) else key for key in keys.values()]
+        writer.writerow([*cells, emotion, *shares])
         yield text.getvalue().removesuffix("\r\n").replace("\r\n", "\n")
 
 
@@ -78,23 +83,23 @@ def harmless(cell: str) -> str:
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
 
 
-def as_json(rows: Iterable[Row], title: str) -> Iterator[str]:
-    """Formats each row as a JSON object.
+def as_json(rows: Iterable[Row]) -> Iterator[str]:
+    """Formats each row as a JSON object, of its keys, `emotion` and `probabilities`.
 
     Args:
         rows: Keys, with the probability of each label.
-        title: Name of the key; the other names are `emotion` and `probabilities`.
 
     Yields:
         Lines.
     """
-    for key, probabilities in rows:
-        rounded = _rounded(probabilities)
-        yield json.dumps({title: key, "emotion": _top(probabilities), "probabilities": rounded})
+    for keys, probabilities in rows:
+        answer = {"emotion": _top(probabilities), "probabilities": _rounded(probabilities)}
+        yield json.dumps(keys | answer)
 
 
 def _top(probabilities: dict[str, float]) -> str:
-    return max(probabilities, key=lambda label: probabilities[label])
+    top = max(probabilities, key=lambda label: probabilities[label])
+    return top if probabilities[top] > 0 else NO_SPEECH
 
 
 def _rounded(probabilities: dict[str, float]) -> dict[str, float]:

@@ -87,6 +87,30 @@ def test_folders_for_programs(path, recognizer, write_clip, wave, form, monkeypa
         assert rows[i]["emotion"] == max(probabilities, key=probabilities.get)
 
 
+def test_recordings_are_heard_to_their_end(path, recognizer, write_clip, wave, capsys):
+    """Two windows of 12 samples at a distance of 6 or less cover 16; then silence."""
+    clip = write_clip("long.wav", np.concatenate([wave, wave[:4]]))
+    quiet = write_clip("quiet.wav", np.zeros(40))
+
+    predict((clip, quiet), model=str(path), format="json", whole=False)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    predict((clip, quiet), model=str(path), format="json")
+    printed = capsys.readouterr()
+    mean, silent = [json.loads(line) for line in printed.out.splitlines()]
+
+    samples = np.concatenate([wave, wave[:4]])
+    expected = [recognizer.predict(samples[start : start + 12], RATE) for start in (0, 4)]
+    assert [row["probabilities"] for row in rows[:2]] == [
+        pytest.approx(e, abs=1e-6) for e in expected
+    ]
+    assert [(row["from"], row["to"]) for row in rows[:2]] == [(0.0, 0.001), (0.0, 0.001)]
+    for label, value in mean["probabilities"].items():
+        assert value == pytest.approx((expected[0][label] + expected[1][label]) / 2, abs=1e-6)
+    assert {row["emotion"] for row in rows[2:]} == {"no speech"} == {silent["emotion"]}
+    (note,) = errors(printed.err)
+    assert note == f"note: {quiet}: 6 of 6 windows are silent and left out"
+
+
 @pytest.mark.parametrize(
     ("names", "flags", "message"),
     [

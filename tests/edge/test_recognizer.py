@@ -1,5 +1,6 @@
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import flatbuffers
 import numpy as np
@@ -175,3 +176,15 @@ def test_operators_that_the_runtime_does_not_know(flatbuffer, pack_all, tmp_path
 @pytest.mark.parametrize("threads", [0, 1.5, "2"])
 def test_bad_threads(path, threads):
     assert_refused(path, f"threads: must be an integer .* received {threads!r}", threads=threads)
+
+
+def test_threads_take_turns(recognizer):
+    """Each gets the answer for its own clip."""
+    clips = np.random.default_rng(0).normal(0, 0.3, (64, recognizer.clip_samples))
+    expected = [recognizer.predict(clip, recognizer.sample_rate_hz) for clip in clips]
+
+    with ThreadPoolExecutor(8) as pool:
+        rates = [recognizer.sample_rate_hz] * len(clips)
+        found = list(pool.map(recognizer.predict, clips, rates))
+
+    assert found == expected

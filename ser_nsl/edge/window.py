@@ -1,0 +1,45 @@
+"""What a recogniser hears in a recording, window by window, and altogether."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Window(NamedTuple):
+    """A part of a recording, as long as the recogniser's input.
+
+    Attributes:
+        start_seconds: Its start, in seconds from that of the recording.
+        end_seconds: Its end.
+        probabilities: Probability of each label, in [0, 1]; None for silence.
+
+    Example:
+        >>> Window(0.0, 3.0, {"anger": 0.75, "neutral": 0.25}).probabilities["anger"]
+        0.75
+    """
+
+    start_seconds: float
+    end_seconds: float
+    probabilities: dict[str, float] | None
+
+
+def average(windows: Sequence[Window]) -> dict[str, float] | None:
+    """Returns the mean probabilities of the windows that have some; None if none has.
+
+    Args:
+        windows: Windows of one recording.
+
+    Example:
+        >>> average([
+        ...     Window(0, 3, {"anger": 0.8, "neutral": 0.2}),
+        ...     Window(1.5, 4.5, {"anger": 0.4, "neutral": 0.6}),
+        ...     Window(3, 6, None),
+        ... ])
+        {'anger': 0.6, 'neutral': 0.4}
+    """
+    heard = [window.probabilities for window in windows if window.probabilities is not None]
+    if not heard:
+        return None
+    means = np.mean([[*each.values()] for each in heard], axis=0)
+    return dict(zip(heard[0], means.round(9).tolist(), strict=True))
