@@ -48,7 +48,7 @@ def finished_chain(tone_corpus, tmp_path_factory) -> Path:
     `graph.tsv`, `training`, `model` (the smallest network, untrained), and `recogniser.tflite`,
     which is one of those that ship.
     """
-    from benchmarks.mini_upstream.make import make_upstream
+    from benchmarks.random_upstream import make_upstream
     from ser_nsl.audio import Description, extract_features
     from ser_nsl.corpora import SplitConfig, prepare_corpus
     from ser_nsl.embeddings import extract_mfccs

@@ -110,7 +110,7 @@ def measure_clips(upstream: str, clips: int, repeats: int) -> dict[str, float]:
     """Measures decoding, log Mel, and embedding with two upstreams, in seconds per clip."""
     import soundfile
 
-    from benchmarks.mini_upstream.make import make_upstream
+    from benchmarks.random_upstream import make_upstream
     from ser_nsl.audio.clip import fit_length, read_audio
     from ser_nsl.audio.front_end import log_mel
     from ser_nsl.audio.settings import FrontEndConfig

@@ -1,91 +1,75 @@
-"""Measures whether reading, decoding and writing slow the upstream down.
+"""Measures the speed and the memory of embedding a corpus by layers of an upstream.
 
-    python benchmarks/embedding.py --out results/embedding
+    python benchmarks/embedding.py --upstream openai/whisper-base --layers 1 2 3 \
+        --out results/embedding
 
-It compares embedding audio files, as `extract_embeddings` does, with the model alone on the same
-batches in memory, both in one process and in turns.
+`extract_embeddings` embeds a small and a large corpus of noise, each in a process of its own: the
+difference of their times is the speed without start-up, and peak memory shows whether it grows
+with the corpus. Beside it stands the encoder alone, called by transformers on the same windows in
+memory, clip by clip, as one would without this project.
 """
 
 import json
+import multiprocessing
 import os
 import platform
-import statistics
+import resource
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import soundfile
 from tabulate import tabulate
-from tqdm import tqdm
 
 from ser_nsl.cli import run_function
 
 _RATE_HZ = 48_000  # as studio recordings, so that resampling is measured too
+_GROWTH = 4  # the large corpus has so many times the clips of the small one
+_WARM_UP = 8  # clips
+_LEAST_SPEED, _MOST_GIGABYTES = 60, 1.5
 
 
 def main(
     *,
     out: Path,
-    upstream: str | None = None,
-    audio_dir: Path | None = None,
-    clips: int = 100,
-    clip_seconds: float = 3.0,
-    repeats: int = 5,
+    upstream: str = "openai/whisper-base",
+    layers: tuple[int, ...] = (1, 2, 3),
+    clips: int = 150,
+    clip_seconds: float = 4.0,
 ) -> str:
-    """Measures the speed of the model alone, and of embedding files with it.
+    """Measures speed and peak memory.
 
     Args:
         out: Folder for `embedding.md` and `embedding.json`.
-        upstream: A checkpoint with an emotion head; by default one of about the size of
-            wav2vec2-base with random weights.
-        audio_dir: Clips; by default noise of 2 to 4 seconds is made, FLAC at 48 kHz.
-        clips: Number of clips.
-        clip_seconds: Length to which they are cut or repeated, in seconds.
-        repeats: Number of measurements of both.
+        upstream: Folder or hub name of an encoder.
+        layers: Layers of it.
+        clips: Number of clips of the small corpus; the large one has four times as many.
+        clip_seconds: Their length, in seconds.
     """
-    from benchmarks.mini_upstream.make import make_upstream
-    from ser_nsl.audio.clip import read_batches
-    from ser_nsl.upstream.checkpoint import load_upstream
-    from ser_nsl.upstream.embed import embed_split
-    from ser_nsl.upstream.embedder import Embedder
-
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        if upstream is None:
-            upstream = str(scratch / "upstream")
-            make_upstream(out=Path(upstream), hidden_size=768, layers=12, channels=512)
-        loaded = load_upstream(upstream)
-        paths = make_clips(scratch, clips) if audio_dir is None else find_clips(audio_dir, clips)
-        embedder = Embedder(loaded, round(clip_seconds * 16_000))
-        batches = list(read_batches(paths, embedder.window, batch=embedder.batch_size))
-        table = pd.DataFrame({"audio": paths, "samples": embedder.window})
-        table["utterance_id"] = [path.stem for path in paths]
-
-        def model_alone() -> None:
-            for waveforms in batches:
-                embedder.step(waveforms).numpy()
-
-        def from_files() -> None:
-            with tempfile.TemporaryDirectory(dir=scratch) as records, tqdm(disable=True) as bar:
-                embed_split(table, embedder, Path(records), "train", 4, bar)
-
-        rows = compare(model_alone, from_files, len(paths), repeats)
-    ratios = [row["ratio"] for row in rows]
+        manifests = [
+            make_corpus(scratch / str(count), count, clip_seconds)
+            for count in (clips, _GROWTH * clips)
+        ]
+        small, large = (in_new_process(embed, each, upstream, layers) for each in manifests)
+        alone = in_new_process(encoder_alone, upstream, layers, clips, clip_seconds)
+    more = (_GROWTH - 1) * clips * clip_seconds
+    speed = more / (large["seconds"] - small["seconds"])
     measured = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "parameters": loaded.encoder.parameters,
-        "clips": len(paths),
+        "upstream": Path(upstream).name if Path(upstream).is_dir() else upstream,
+        "layers": list(layers),
         "clip_seconds": clip_seconds,
-        "batch_size": embedder.batch_size,
-        "ratio": {
-            "median": round(statistics.median(ratios), 3),
-            "least": min(ratios),
-            "largest": max(ratios),
-        },
-        "repeats": rows,
+        "small": {"clips": clips, **small},
+        "large": {"clips": _GROWTH * clips, **large},
+        "alone": alone,
+        "times_real_time": round(speed, 1),
+        "ratio": round(speed / alone["times_real_time"], 2),
     }
     text = describe(measured)
     out.mkdir(parents=True, exist_ok=True)
@@ -94,68 +78,101 @@ def main(
     return text
 
 
-def make_clips(folder: Path, count: int) -> list[Path]:
-    """Writes noise that swells and fades; it hardly compresses, so it is slow to decode."""
+def make_corpus(folder: Path, count: int, clip_seconds: float) -> Path:
+    """Writes noise that swells and fades, FLAC at 48 kHz, and its manifest."""
+    folder.mkdir()
     random = np.random.default_rng(0)
-    paths = [folder / f"{i:05d}.flac" for i in range(count)]
-    for path in paths:
-        samples = random.integers(2 * _RATE_HZ, 4 * _RATE_HZ)
-        swell = np.sin(np.linspace(0, np.pi, samples))
-        soundfile.write(path, 0.1 * swell * random.normal(size=samples), _RATE_HZ)
-    return paths
+    samples = round(clip_seconds * _RATE_HZ)
+    swell = 0.1 * np.sin(np.linspace(0, np.pi, samples))
+    names = [f"{i:05d}" for i in range(count)]
+    for name in names:
+        soundfile.write(folder / f"{name}.flac", swell * random.normal(size=samples), _RATE_HZ)
+    table = pd.DataFrame({"utterance_id": names, "path": [f"{name}.flac" for name in names]})
+    table[["speaker", "gender", "emotion", "split"]] = ["one", "", "neutral", "train"]
+    table["duration_seconds"] = clip_seconds
+    table.assign(corpus="noise").to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
 
 
-def find_clips(folder: Path, count: int) -> list[Path]:
-    """Takes the first clips of a corpus."""
-    from ser_nsl.audio.folders import find_audio
-
-    return list(find_audio(folder).clips[:count])
-
-
-def compare(
-    model_alone: Callable[[], None], from_files: Callable[[], None], clips: int, repeats: int
-) -> list[dict[str, float]]:
-    """Times both in turns, after a warm-up; they take turns in going first."""
-    model_alone()
-    from_files()
-    rows = []
-    for repeat in range(repeats):
-        order = (model_alone, from_files) if repeat % 2 == 0 else (from_files, model_alone)
-        seconds = {function: timed(function) for function in order}
-        rows.append(
-            {
-                "model_clips_per_second": round(clips / seconds[model_alone], 2),
-                "files_clips_per_second": round(clips / seconds[from_files], 2),
-                "ratio": round(seconds[model_alone] / seconds[from_files], 3),
-            }
-        )
-    return rows
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function in a process of its own, so that its peak memory is its own too."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
 
 
-def timed(function: Callable[[], None]) -> float:
-    """Seconds that a call takes."""
+def embed(manifest: Path, upstream: str, layers: tuple[int, ...]) -> dict[str, float]:
+    """Embeds a corpus; loading and tracing the model are part of it."""
+    from ser_nsl.upstream import extract_embeddings
+
     start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    extract_embeddings(
+        manifest=manifest,
+        upstream=upstream,
+        out=manifest.parent / "embeddings",
+        audio_dir=manifest.parent,
+        layers=layers,
+    )
+    return {"seconds": round(time.perf_counter() - start, 2), **peak()}
 
 
-def describe(measured: dict) -> str:
+def encoder_alone(
+    upstream: str, layers: tuple[int, ...], clips: int, clip_seconds: float
+) -> dict[str, float]:
+    """Calls the network itself, eagerly and one clip at a time, on windows in memory."""
+    from ser_nsl.upstream.checkpoint import load_upstream
+
+    encoder = load_upstream(upstream).encoder
+    shape = (clips + _WARM_UP, 1, round(clip_seconds * 16_000))
+    waveforms = np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
+    for waveform in waveforms[:_WARM_UP]:
+        encoder.frames(waveform, layers)
+    start = time.perf_counter()
+    for waveform in waveforms[_WARM_UP:]:
+        [frames.numpy() for frames in encoder.frames(waveform, layers)]
+    seconds = time.perf_counter() - start
+    return {"times_real_time": round(clips * clip_seconds / seconds, 1), **peak()}
+
+
+def peak() -> dict[str, float]:
+    """Peak memory of this process."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"gigabytes": round(kilobytes / 1024**2, 2)}
+
+
+def describe(measured: dict[str, Any]) -> str:
     """The report, as Markdown."""
-    ratio = measured["ratio"]
+    rows = [
+        {
+            "what": f"{measured[size]['clips']} clips from files",
+            "seconds": measured[size]["seconds"],
+            "peak memory (GB)": measured[size]["gigabytes"],
+        }
+        for size in ("small", "large")
+    ]
+    alone = measured["alone"]
+    most = max(measured[size]["gigabytes"] for size in ("small", "large"))
+
+    def verdict(reached: bool) -> str:
+        return "reached" if reached else "missed"
+
     return "\n".join(
         [
-            "# Embedding files against the model alone",
+            "# Embedding by layers of an upstream",
             "",
-            f"Made by `benchmarks/embedding.py` on {measured['machine']}, with an upstream of "
-            f"{measured['parameters']:,} parameters and {measured['clips']} clips of "
-            f"{measured['clip_seconds']:g} s, {measured['batch_size']} per batch. Files lie in the "
-            "cache of the system. Loading and tracing the model are not counted.",
+            f"Made by `benchmarks/embedding.py` on {measured['machine']}: layers "
+            f"{', '.join(map(str, measured['layers']))} of {measured['upstream']}, clips of "
+            f"{measured['clip_seconds']:g} s, FLAC at 48 kHz. A row is a process, loading and "
+            "tracing included; the speed is that of the clips by which the corpora differ.",
             "",
-            f"Embedding files reaches **{ratio['median']:.3f}** of the speed of the model alone "
-            f"on the same batches in memory (median of {len(measured['repeats'])}; "
-            f"{ratio['least']:.3f} to {ratio['largest']:.3f}).",
+            tabulate(rows, headers="keys", tablefmt="github"),
             "",
-            tabulate(measured["repeats"], headers="keys", tablefmt="github"),
+            f"- **{measured['times_real_time']:g} times real time**, files read and embeddings "
+            f"written (at least {_LEAST_SPEED}: "
+            f"{verdict(measured['times_real_time'] >= _LEAST_SPEED)}).",
+            f"- **{most:g} GB** at most (below {_MOST_GIGABYTES:g}: "
+            f"{verdict(most < _MOST_GIGABYTES)}).",
+            f"- {measured['ratio']:g} times as fast as the network called eagerly, clip by clip, "
+            f"on windows in memory ({alone['times_real_time']:g} times real time).",
             "",
         ]
     )

@@ -132,7 +132,7 @@ def cached_epochs(folder: Path, clips: int, epochs: int) -> list[dict[str, objec
     import soundfile
     import tensorflow as tf
 
-    from benchmarks.mini_upstream.make import make_upstream
+    from benchmarks.random_upstream import make_upstream
     from ser_nsl.upstream import frame_cache
     from ser_nsl.upstream.settings import FineTuningConfig
     from ser_nsl.upstream.tuner import Tuner
@@ -141,7 +141,7 @@ def cached_epochs(folder: Path, clips: int, epochs: int) -> list[dict[str, objec
     config = FineTuningConfig()
     for path, waveform in zip(paths, noise(clips, config.clip_seconds), strict=True):
         soundfile.write(path, 0.1 * waveform, _SAMPLE_RATE_HZ)
-    make_upstream(out=folder / "small")
+    make_upstream(out=folder / "small", hidden_size=128, layers=2, channels=64)
     labels = np.arange(clips, dtype=np.int32) % len(_EMOTIONS)
     samples = round(config.clip_seconds * _SAMPLE_RATE_HZ)
     rows = []

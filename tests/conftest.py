@@ -30,7 +30,7 @@ def shared_reference() -> Path:
 @pytest.fixture(scope="session")
 def small_upstream(tmp_path_factory) -> Path:
     """A wav2vec 2.0 with 13,074 random weights. Tests must not change it."""
-    from benchmarks.mini_upstream.make import make_upstream
+    from benchmarks.random_upstream import make_upstream
 
     out = tmp_path_factory.mktemp("upstream") / "random"
     make_upstream(out=out, hidden_size=16, layers=1, channels=8, seed=0)

@@ -1,12 +1,13 @@
-"""Trains the small upstream that ships, `models/wav2vec2-mini-ravdess`, and writes its card.
+"""Makes the small upstreams that ship, `models/wav2vec2-mini` and its form that knows RAVDESS.
 
-    python -m benchmarks.mini_upstream.train --ravdess RAVDESS --speech SPEECH \
-        --emovo EMOVO --emodb EMODB
+    python -m benchmarks.mini_upstream.train --teacher openai/whisper-base --speech SPEECH \
+        --ravdess RAVDESS --emodb EMODB --emovo EMOVO
 
-It takes about two hours on two cores. Commit weights and card together.
+The first learns to predict Whisper's lower layers on speech without labels. The second is the same
+with an emotion head that learned RAVDESS; on the frozen encoder, or with the whole encoder trained,
+whichever is better on RAVDESS's validation speakers. Commit weights and cards together.
 """
 
-import json
 import os
 import platform
 import shutil
@@ -14,94 +15,181 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.mini_upstream.card import make_upstream_card
-from benchmarks.mini_upstream.make import make_upstream
-from benchmarks.mini_upstream.pretrain import pretrain_upstream
-from benchmarks.mini_upstream.settings import PretrainingConfig
 from ser_nsl.corpora import SplitConfig, prepare_corpus
-from ser_nsl.evaluation.upstream import measure_upstream
+from ser_nsl.errors import InputError
+from ser_nsl.evaluation import measure_upstream
+from ser_nsl.pipeline.stage import read_record
 from ser_nsl.pipeline.steps import Step, run_steps
-from ser_nsl.upstream import FineTuningConfig, finetune_upstream
-
-SIZE = {"hidden_size": 192, "layers": 4, "channels": 64, "dropout": 0.1, "mask_share": 0.15}
-PRETRAINING = PretrainingConfig(convolution_epochs=3, epochs=8)
-ADAPTATION = PretrainingConfig(epochs=10, learning_rate=3e-4)
-FINETUNING = FineTuningConfig(
-    epochs=15,
-    learning_rate=5e-4,
-    schedule="linear",
-    label_smoothing=0.1,
-    statistics=1.0,
-    augmentations=5,
-    clip_seconds=4.0,
-    keep="last",  # the validation speakers train too
+from ser_nsl.upstream import (
+    DistillationConfig,
+    FineTuningConfig,
+    HeadConfig,
+    distill_upstream,
+    finetune_upstream,
+    train_head,
 )
-TEST_SPEAKERS = ("01", "02", "07", "08", "17", "18")
-"""Test speakers of arXiv 2210.14977."""
 
-EMOBOX_FOLDS = (
-    ("01", "11", "20", "21"),
-    ("04", "10", "12", "14"),
-    ("08", "09", "19", "23"),
-    ("03", "05", "07", "24"),
-    ("02", "15", "16", "18"),
-    ("06", "13", "17", "22"),
-)
-"""Test speakers of each fold of the benchmark EmoBox (arXiv 2406.07162)."""
-
-CHECKPOINT = ("config.json", "preprocessor_config.json", "model.safetensors")
-_SPEAKERS = tuple(f"{i:02d}" for i in range(1, 25))
+FORMS = ENCODER, TUNED = "wav2vec2-mini", "wav2vec2-mini-ravdess"
+DISTILLATION = DistillationConfig(epochs=5)
+HEAD = HeadConfig()
+FINETUNING = FineTuningConfig(epochs=10, learning_rate=1e-4, schedule="linear", augmentations=2)
+EMOBOX_FOLDS = range(6)
+CLIP_SECONDS = 4.0
 
 
 def train_mini_upstream(
     *,
-    ravdess: Path,
     speech: Path,
-    emovo: Path | None = None,
+    ravdess: Path,
     emodb: Path | None = None,
+    emovo: Path | None = None,
+    teacher: str = "openai/whisper-base",
+    student: Path | None = None,
+    whole: bool = True,
     work: Path = Path("runs/mini"),
-    out: Path = Path("models/wav2vec2-mini-ravdess"),
+    out: Path = Path("models"),
 ) -> str:
-    """Trains the small upstream that ships, measures it and writes its card.
+    """Makes the small upstreams that ship, measures them, and writes their cards.
 
     Steps whose results are up to date are not run again.
 
     Args:
+        speech: Folder of speech without labels.
         ravdess: Folder with the speech of RAVDESS.
-        speech: Folder with speech without labels, for pre-training.
-        emovo: Folder with EMOVO, to measure on and to adapt to.
-        emodb: Folder with EmoDB, to measure on and to adapt to.
+        emodb: Folder with EmoDB, to measure on.
+        emovo: Folder with EMOVO, to measure on.
+        teacher: Folder or hub name of the large encoder.
+        student: A finished result of `distill_upstream`, to be taken as it is.
+        whole: Whether the whole encoder is trained on RAVDESS too, which takes most of the time;
+            without, only the head on the frozen encoder is.
         work: Folder for all intermediate results.
-        out: Folder for the checkpoint and its card, which are replaced.
+        out: Folder for both models and their cards, which are replaced.
 
     Returns:
-        The path of the card, in words.
+        The paths of the cards, in words.
 
     Raises:
-        InputError: As the stages.
+        InputError: As the stages, or if the student is not finished.
     """
-    targets = {name: path for name, path in (("emovo", emovo), ("emodb", emodb)) if path}
+    if student is not None and read_record(student) is None:
+        raise InputError(
+            f"student: {student} is no finished result of ser-nsl distill-upstream; it has no "
+            "stage.json. Let that finish, or leave --student out."
+        )
+    encoder = student or work / "student"
+    source, manifests = work / "ravdess.csv", {"ravdess": work / "ravdess.csv"}
     work.mkdir(parents=True, exist_ok=True)
-    run_steps(list(_plan(work, ravdess, speech, targets)))
-    release = work / "release" / out.resolve().name
-    release.mkdir(parents=True, exist_ok=True)
-    for name in CHECKPOINT:
-        shutil.copyfile(work / "finetuned" / name, release / name)
+    steps = []
+    for name, folder in (("emodb", emodb), ("emovo", emovo)):
+        if folder is not None:
+            manifests[name] = work / f"{name}.csv"
+            steps.append(_prepare_target(name, folder, manifests[name]))
+    steps += _lessons(work, speech, ravdess, teacher, encoder, distil=student is None)
+    ways = [work / "head", work / "finetuned"][: 1 + whole]
+    if whole:
+        arguments = {"manifest": source, "upstream": str(encoder), "out": ways[1]}
+        steps.append(Step(finetune_upstream, arguments | {"config": FINETUNING}))
+    run_steps(steps)
+    best = max(ways, key=_val_uar)
+    release, cards = work / "release", work / "cards"
+    cards.mkdir(exist_ok=True)
+    for made, name in ((encoder, ENCODER), (best, TUNED)):
+        _write_halves(made, release / name)
+    measures = work / "measures.json"
+    arguments = {
+        "upstream": str(release / ENCODER),
+        "compare": (str(release / TUNED), teacher),
+        "source": source,
+        "targets": tuple(manifests.values()),
+        "out": measures,
+        "clip_seconds": CLIP_SECONDS,
+    }
+    run_steps([Step(measure_upstream, arguments)])
+    facts = {"measures": measures, "machine": _describe_machine()}
     make_upstream_card(
-        checkpoint=release,
-        measures=work / "measures.json",
-        trained=[work / "pretrained", work / "finetuned"],
-        machine=_describe_machine(),
-        folds=[work / f"fold{i}" / "measures.json" for i in range(len(EMOBOX_FOLDS))],
-        adapted=[work / f"adapted-{name}" / "measures.json" for name in targets],
-        tried=out / "TRIED.md" if (out / "TRIED.md").exists() else None,
-        out=release / "README.md",
+        checkpoint=release / ENCODER,
+        trained=[encoder],
+        out=cards / f"{ENCODER}.md",
+        tried=_tried(out / ENCODER),
+        **facts,
     )
+    make_upstream_card(
+        checkpoint=release / TUNED,
+        trained=[encoder, best],
+        out=cards / f"{TUNED}.md",
+        others=[way for way in ways if way != best],
+        folds=[_fold(work, i) / "head" for i in EMOBOX_FOLDS],
+        tried=_tried(out / TUNED),
+        **facts,
+    )
+    for name in FORMS:  # only now, when all of them are there
+        _publish([*(release / name).iterdir()], cards / f"{name}.md", out / name)
+    return "\n".join(f"model card  {out / name / 'README.md'}" for name in FORMS)
+
+
+def _lessons(
+    work: Path, speech: Path, ravdess: Path, teacher: str, encoder: Path, *, distil: bool
+) -> Iterator[Step]:
+    """Yields what teaches: the encoder by its teacher, then heads on it, one a division."""
+    if distil:
+        arguments = {"speech": (speech,), "teacher": teacher, "out": encoder}
+        yield Step(distill_upstream, arguments | {"config": DISTILLATION})
+    divisions = {work: SplitConfig("paper")}
+    divisions |= {_fold(work, i): SplitConfig("emobox", alternative=i) for i in EMOBOX_FOLDS}
+    for folder, split in divisions.items():
+        folder.mkdir(exist_ok=True)
+        manifest = folder / "ravdess.csv"
+        arguments = {"corpus": "ravdess", "audio_dir": ravdess, "out": manifest, "split": split}
+        yield Step(prepare_corpus, arguments)
+        arguments = {"manifest": manifest, "upstream": str(encoder), "out": folder / "head"}
+        yield Step(train_head, arguments | {"config": HEAD})
+
+
+def _fold(work: Path, number: int) -> Path:
+    return work / f"fold{number}"
+
+
+def _prepare_target(name: str, folder: Path, manifest: Path) -> Step:
+    return Step(
+        prepare_corpus,
+        {
+            "corpus": name,
+            "audio_dir": folder,
+            "out": manifest,
+            "leave_out": ("boredom",) if name == "emodb" else (),  # RAVDESS has none
+        },
+    )
+
+
+def _val_uar(made: Path) -> float:
+    """UAR of the validation speakers, in percent, as the stage recorded it."""
+    record = read_record(made)
+    assert record is not None
+    return float(record["counts"]["val_uar"].rstrip("%"))
+
+
+def _write_halves(made: Path, out: Path) -> None:
+    """Writes an upstream as float16, with its head beside it, in one form whatever trained it."""
+    from ser_nsl.upstream.checkpoint import load_upstream, save_encoder
+
+    upstream = load_upstream(str(made))
     out.mkdir(parents=True, exist_ok=True)
-    for name in (*CHECKPOINT, "README.md"):  # only now, when all of them are there
+    save_encoder(upstream.encoder, out, half=True)
+    if upstream.head is not None:
+        upstream.head.save(out)
+
+
+def _tried(folder: Path) -> Path | None:
+    return folder / "TRIED.md" if (folder / "TRIED.md").exists() else None
+
+
+def _publish(weights: list[Path], card: Path, out: Path) -> None:
+    """Puts files into the folder of a model, each whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path, name in [*((path, path.name) for path in weights), (card, "README.md")]:
         partial = out / f".{name}.partial"
-        shutil.copyfile(release / name, partial)
+        shutil.copyfile(path, partial)
         partial.replace(out / name)
-    return f"model card  {out / 'README.md'}"
 
 
 def _describe_machine() -> str:
@@ -109,87 +197,6 @@ def _describe_machine() -> str:
 
     gpus = len(tf.config.list_physical_devices("GPU"))
     return f"{os.cpu_count()} cores ({platform.machine()}), {gpus or 'no'} GPU"
-
-
-def _plan(work: Path, ravdess: Path, speech: Path, targets: dict[str, Path]) -> Iterator[Step]:
-    random, pretrained, finetuned = (work / n for n in ("random", "pretrained", "finetuned"))
-    yield Step(make_upstream, {"out": random, **SIZE})
-    yield Step(
-        pretrain_upstream,
-        {"audio": (speech,), "upstream": str(random), "out": pretrained, "config": PRETRAINING},
-    )
-    source = work / "ravdess.csv"
-    yield _prepare_ravdess(ravdess, TEST_SPEAKERS, source)
-    yield _finetune(source, pretrained, finetuned)
-    manifests = {}
-    for name, folder in targets.items():
-        manifests[name] = work / f"{name}.csv"
-        yield Step(
-            prepare_corpus,
-            {
-                "corpus": name,
-                "audio_dir": folder,
-                "out": manifests[name],
-                "leave_out": ("boredom",) if name == "emodb" else (),  # RAVDESS has none
-                "split": SplitConfig("speaker-independent", test_share=0.2),
-            },
-        )
-    yield _measure(finetuned, source, tuple(manifests.values()), work / "measures.json")
-    for name, manifest in manifests.items():
-        folder = work / f"adapted-{name}"
-        yield Step(
-            pretrain_upstream,
-            {
-                "audio": (manifest, source),
-                "upstream": str(finetuned),
-                "out": folder / "pretrained",
-                "config": ADAPTATION,
-            },
-        )
-        yield _finetune(source, folder / "pretrained", folder / "finetuned")
-        yield _measure(folder / "finetuned", source, (manifest,), folder / "measures.json")
-    for i, test in enumerate(EMOBOX_FOLDS):
-        folder = work / f"fold{i}"
-        yield _prepare_ravdess(ravdess, test, folder / "ravdess.csv")
-        yield _finetune(folder / "ravdess.csv", pretrained, folder / "finetuned")
-        yield _measure(folder / "finetuned", folder / "ravdess.csv", (), folder / "measures.json")
-
-
-def _prepare_ravdess(audio_dir: Path, test: tuple[str, ...], manifest: Path) -> Step:
-    """Puts all speakers but the test speakers into the training split."""
-    lists = manifest.with_name(f"ravdess-without-{'-'.join(test)}.json")
-    lists.parent.mkdir(parents=True, exist_ok=True)
-    train = [speaker for speaker in _SPEAKERS if speaker not in test]
-    lists.write_text(json.dumps({"train": train, "val": [], "test": test}))
-    return Step(
-        prepare_corpus,
-        {
-            "corpus": "ravdess",
-            "audio_dir": audio_dir,
-            "out": manifest,
-            "split": SplitConfig("lists", lists=lists),
-        },
-    )
-
-
-def _finetune(manifest: Path, upstream: Path, out: Path) -> Step:
-    return Step(
-        finetune_upstream,
-        {"manifest": manifest, "upstream": str(upstream), "out": out, "config": FINETUNING},
-    )
-
-
-def _measure(upstream: Path, source: Path, targets: tuple[Path, ...], out: Path) -> Step:
-    return Step(
-        measure_upstream,
-        {
-            "upstream": str(upstream),
-            "source": source,
-            "targets": targets,
-            "out": out,
-            "clip_seconds": FINETUNING.clip_seconds,
-        },
-    )
 
 
 if __name__ == "__main__":

@@ -91,8 +91,8 @@ class Corpus:
             expression that works like `pattern`.
         tables: Text files with the emotions, if file names do not have them.
         splits: Published divisions of the speakers, in lists by the `method` of `SplitConfig`
-            (`paper` or `count-equivalent`); each has the speakers of train, val and test,
-            separated by spaces.
+            (`paper`, `emobox` or `count-equivalent`); each has the speakers of train, val and
+            test, separated by spaces.
         download: The archive, for corpora that anybody may download.
 
     Example:

@@ -15,6 +15,7 @@ SplitMethod = Literal[
     "speaker-independent",
     "leave-one-speaker-out",
     "paper",
+    "emobox",
     "count-equivalent",
     "lists",
     "given",
@@ -30,16 +31,17 @@ class SplitConfig:
         method: `balanced` (by speaker, each split with its share of clips, emotions and genders),
             `speaker-independent` (random speakers, in the same shares for each gender, as for the
             released models), `leave-one-speaker-out`, `paper` (the paper's own, for RAVDESS),
-            `count-equivalent` (for DEMoS, with the paper's counts), `lists` (a JSON file of
-            speakers), `given` (a column of the table), or `clips` (for unknown speakers, or fewer
-            than three).
+            `emobox` (the folds of that benchmark, for RAVDESS), `count-equivalent` (for DEMoS, with
+            the paper's counts), `lists` (a JSON file of speakers), `given` (a column of the table),
+            or `clips` (for unknown speakers, or fewer than three).
         seed: Seed of `balanced`, `speaker-independent` and `clips`.
         test_share: Share that tests, 0 to 1: of the clips, or with `speaker-independent` of the
             speakers, rounded up for each gender: a quarter of 5 women and 5 men is 2 and 2.
         val_share: Share of what does not test that validates, 0 to 1, rounded likewise.
         fold: Index of the speaker who tests in `leave-one-speaker-out`, from 0, in alphabetical
             order.
-        alternative: Index of the division for `paper` (0) and `count-equivalent` (0 to 10).
+        alternative: Index of the division for `paper` (0), `emobox` (0 to 5) and `count-equivalent`
+            (0 to 10).
         lists: JSON file for `lists`: {"train": [...], "val": [...], "test": [...]}; without
             train, all speakers in neither of the others train.
 

@@ -128,7 +128,7 @@ def speaker_lists(
         {'train': ['f2'], 'val': ['f1'], 'test': ['m1']}
     """
     match config.method:
-        case "paper" | "count-equivalent":
+        case "paper" | "emobox" | "count-equivalent":
             return _published(corpus, config.method, config.alternative)
         case "leave-one-speaker-out":
             return _leave_one_out(sorted(genders), config.fold)

@@ -111,9 +111,9 @@ def stage(
     """Turns a function that writes `out` and returns a mapping of counts into a stage.
 
     Args:
-        inputs: Names of the parameters that are input paths: a `Path`, a tuple of them, None, or
-            a `str` that is either a path or the name of something elsewhere, such as a model of a
-            hub.
+        inputs: Names of the parameters that are input paths: a `Path`, a `str` that is either a
+            path or the name of something elsewhere, such as a model of a hub, a tuple of these, or
+            None.
         makes: Whether `out` becomes a file (its record is `<name>.stage.json` beside it) or a
             folder (its record is `stage.json` inside).
         resumes: Whether the function, which then makes a folder, goes on from what it finds in
@@ -361,13 +361,14 @@ def _fingerprint(function: Callable, arguments: Mapping[str, Any], inputs: tuple
 
 def _absolute_paths(arguments: Mapping[str, Any], inputs: tuple[str, ...]) -> dict[str, Any]:
     """Where the inputs are, as it is written to the record."""
-    return {
-        key: [str(path.absolute()) for path in value]
-        if isinstance(value, tuple)
-        else str(value.absolute())
-        for key, value in ((key, arguments[key]) for key in inputs)
-        if isinstance(value, Path | tuple)
-    }
+    paths: dict[str, Any] = {}
+    for key in inputs:
+        value = arguments[key]
+        if isinstance(value, Path):
+            paths[key] = str(value.absolute())
+        elif isinstance(value, tuple):
+            paths[key] = [str(each.absolute()) for each in value if isinstance(each, Path)]
+    return paths
 
 
 def _files_within(settings: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Path]]:
@@ -386,11 +387,11 @@ def _agrees(record: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> bool:
 
 
 def _hash_input(
-    value: Path | str | tuple[Path, ...] | None, argument: str
-) -> str | list[str] | None:
+    value: Path | str | tuple[Path | str, ...] | None, argument: str
+) -> str | list[Any] | None:
     """Hash of the file or folder at a path; other names stand for themselves."""
     if isinstance(value, tuple):
-        return [_hash(path, argument) for path in value]
+        return [_hash_input(each, argument) for each in value]
     if value is None or (isinstance(value, str) and not Path(value).exists()):
         return value
     return _hash(Path(value), argument)

@@ -178,6 +178,7 @@ def describe_split(config: SplitConfig) -> str:
         "clips": f", seed {config.seed} (speakers unknown, so one may stand on both sides)",
         "leave-one-speaker-out": f", fold {config.fold}",
         "count-equivalent": f", list {config.alternative}",
+        "emobox": f", fold {config.alternative}",
     }
     return config.method + details.get(config.method, "")
 

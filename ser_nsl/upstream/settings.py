@@ -1,4 +1,4 @@
-"""The settings of making, pre-training and fine-tuning an upstream."""
+"""The settings of fine-tuning an upstream, training a head, and teaching a student."""
 
 from dataclasses import dataclass
 from typing import Literal

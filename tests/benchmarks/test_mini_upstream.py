@@ -1,17 +1,27 @@
-"""The whole plan of the small upstream on tones, with a network of a few thousand weights."""
+"""The whole recipe of the small upstreams on tones, with networks of a few thousand weights."""
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from benchmarks.mini_upstream import train
-from benchmarks.mini_upstream.settings import PretrainingConfig
+from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import read_record
 from ser_nsl.upstream.checkpoint import load_upstream
-from ser_nsl.upstream.settings import FineTuningConfig
+from ser_nsl.upstream.settings import (
+    DistillationConfig,
+    FineTuningConfig,
+    HeadConfig,
+    StudentConfig,
+)
+
+TEACHER = Path(__file__).parents[1] / "upstream" / "fixtures" / "whisper"
+CHECKPOINT = {"config.json", "preprocessor_config.json", "model.safetensors", "README.md"}
+HEAD = {"emotion_head.json", "emotion_head.safetensors"}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +39,7 @@ def speech(tmp_path_factory):
         for emotion, hertz in (("01", 200), ("05", 800)):
             name = f"03-01-{emotion}-01-01-01-{actor:02d}.wav"
             write(root / "ravdess" / f"Actor_{actor:02d}" / name, hertz + 5 * actor)
-    for i in range(6):
+    for i in range(8):
         write(root / "unlabelled" / f"{i}.wav", 150 * (i + 1))
     for i, speaker in enumerate(("f1", "f2", "f3", "m1", "m2", "m3")):
         for emotion, hertz in (("neu", 200), ("rab", 800)):
@@ -39,56 +49,75 @@ def speech(tmp_path_factory):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Two folds, one epoch of each lesson."""
-    monkeypatch.setattr(train, "SIZE", {"hidden_size": 16, "layers": 1, "channels": 8})
-    short = {"clip_seconds": 0.25, "clusters": 4, "epochs": 1}
-    monkeypatch.setattr(train, "PRETRAINING", PretrainingConfig(convolution_epochs=1, **short))
-    monkeypatch.setattr(train, "ADAPTATION", PretrainingConfig(**short))
-    finetuning = FineTuningConfig(epochs=1, clip_seconds=0.25, statistics=1.0, keep="last")
-    monkeypatch.setattr(train, "FINETUNING", finetuning)
-    monkeypatch.setattr(train, "EMOBOX_FOLDS", train.EMOBOX_FOLDS[:1])
+    """One fold, one epoch of each lesson."""
+    student = StudentConfig(width=16, layers=1, channels=8)
+    distillation = DistillationConfig(
+        layers=(1, 2), student=student, epochs=1, batch_size=2, window_seconds=0.5
+    )
+    monkeypatch.setattr(train, "DISTILLATION", distillation)
+    monkeypatch.setattr(train, "HEAD", HeadConfig(epochs=1, clip_seconds=0.25))
+    monkeypatch.setattr(train, "FINETUNING", FineTuningConfig(epochs=1, clip_seconds=0.25))
+    monkeypatch.setattr(train, "CLIP_SECONDS", 0.25)
+    monkeypatch.setattr(train, "EMOBOX_FOLDS", range(1))
 
 
 @pytest.mark.slow
-def test_the_whole_plan(speech, small, tmp_path, monkeypatch, capsys):
-    out, work = tmp_path / "models" / "tiny", tmp_path / "work"
-    out.mkdir(parents=True)
-    (out / "TRIED.md").write_text("Larger tones.")
+def test_the_whole_recipe(speech, small, tmp_path, monkeypatch, capsys):
+    out, work = tmp_path / "models", tmp_path / "work"
+    (out / train.TUNED).mkdir(parents=True)
+    (out / train.TUNED / "TRIED.md").write_text("Larger tones.")
     arguments = {
-        "ravdess": speech / "ravdess",
+        "teacher": str(TEACHER),
         "speech": speech / "unlabelled",
+        "ravdess": speech / "ravdess",
         "emovo": speech / "emovo",
         "work": work,
         "out": out,
     }
     train.train_mini_upstream(**arguments)
 
-    names = {path.name for path in out.iterdir()}
-    assert names == {*train.CHECKPOINT, "README.md", "TRIED.md"}
-    # The clips of the test speakers have no labels in training.
-    record = read_record(work / "finetuned")
-    assert record["counts"]["clips"] == 2 * 18
-    assert json.loads((work / "measures.json").read_text())["source"]["speakers"] == [
-        "01", "02", "07", "08", "17", "18",
-    ]  # fmt: skip
-    fold = json.loads((work / "fold0" / "measures.json").read_text())
-    assert fold["source"]["speakers"] == sorted(train.EMOBOX_FOLDS[0])
+    names = {name: {path.name for path in (out / name).iterdir()} for name in train.FORMS}
+    assert names == {
+        train.ENCODER: CHECKPOINT,
+        train.TUNED: CHECKPOINT | HEAD | {"TRIED.md"},
+    }
+    # The encoder knows no label, and its weights are halves.
+    encoder, tuned = (load_upstream(str(out / name)) for name in train.FORMS)
+    assert encoder.head is None
+    taught = load_upstream(str(work / "student"))
+    assert encoder.fingerprint(with_head=False) == taught.fingerprint(with_head=False)
     # The shipped weights are those that were measured.
-    shipped = load_upstream(str(out)).fingerprint(with_head=True)
-    assert shipped == json.loads((work / "measures.json").read_text())["upstream"]
-    card = (out / "README.md").read_text()
-    adapted = json.loads((work / "adapted-emovo" / "measures.json").read_text())
-    share = adapted["targets"]["emovo"]["other_speakers"]["upstream"]["6"]
-    assert re.search(rf"\| adapted to it \|.* {share:.1%} \|", card)
+    measures = json.loads((work / "measures.json").read_text())
+    assert f"{tuned.fingerprint(with_head=True)}:fc1" in measures["embeddings"].values()
+    assert measures["targets"].keys() == {"ravdess", "emovo"}
+    (scores,) = measures["source"].values()
+    assert scores["speakers"] == ["01", "02", "07", "08", "17", "18"]
+    assert read_record(work / "head")["counts"]["clips"] == 2 * 10
+    assert read_record(work / "fold0" / "head")["counts"]["clips"] == 2 * 16
+    card = (out / train.TUNED / "README.md").read_text()
+    assert f"| {scores['uar']:.1%} |" in card
+    fold = read_record(work / "fold0" / "head")["counts"]["test_uar"]
+    assert f"Fold by fold, UAR: {fold}." in card
     assert "Larger tones." in card
     assert str(tmp_path) not in card
 
     # A card that cannot be written leaves the release as it was.
     capsys.readouterr()
     monkeypatch.setattr(train, "make_upstream_card", lambda **_: 1 / 0)
-    (out / "README.md").write_text("as it was")
+    (out / train.TUNED / "README.md").write_text("as it was")
     with pytest.raises(ZeroDivisionError):
         train.train_mini_upstream(**arguments)
     printed = capsys.readouterr().out
     assert printed.count("up to date") == len(re.findall(r"^\[", printed, re.MULTILINE))
-    assert (out / "README.md").read_text() == "as it was"
+    assert (out / train.TUNED / "README.md").read_text() == "as it was"
+
+
+def test_a_student_that_is_not_finished_is_refused(speech, tmp_path):
+    with pytest.raises(InputError, match=f"student: {tmp_path} is no finished result"):
+        train.train_mini_upstream(
+            speech=speech / "unlabelled",
+            ravdess=speech / "ravdess",
+            student=tmp_path,
+            work=tmp_path / "work",
+        )
+    assert not (tmp_path / "work").exists()

@@ -1,4 +1,4 @@
-"""A card made from measures whose figures can be checked by hand."""
+"""Cards made from measures whose figures can be checked by hand."""
 
 import json
 import re
@@ -10,69 +10,83 @@ from huggingface_hub import ModelCard
 
 from benchmarks.mini_upstream.card import make_upstream_card
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.checkpoint import load_for_finetuning, load_upstream
+from ser_nsl.upstream.checkpoint import load_upstream, save_encoder
 
-NAME = "wav2vec2-tiny"
-CLASSES = ("anger", "neutral")
+ENCODER, TUNED = "wav2vec2-tiny", "wav2vec2-tiny-ravdess"
+CLASSES = ("LABEL_0", "LABEL_1")  # of the random head
 
 
 @pytest.fixture(scope="module")
 def root(small_upstream, tmp_path_factory) -> Path:
-    """Holds `models/wav2vec2-tiny`, a checkpoint with a head."""
-    root = tmp_path_factory.mktemp("card")
-    model, extractor = load_for_finetuning(str(small_upstream), CLASSES)
-    model.save_pretrained(root / "models" / NAME, safe_serialization=True)
-    extractor.save_pretrained(root / "models" / NAME)
-    return root
+    """Holds `models` with an encoder, and with the same and a head."""
+    models = tmp_path_factory.mktemp("card") / "models"
+    loaded = load_upstream(str(small_upstream))
+    for name in (ENCODER, TUNED):
+        (models / name).mkdir(parents=True)
+        save_encoder(loaded.encoder, models / name)
+    loaded.require_head().save(models / TUNED)
+    return models.parent
 
 
-@pytest.fixture(scope="module")
-def checkpoint(root) -> Path:
-    return root / "models" / NAME
-
-
-@pytest.fixture(scope="module")
-def upstream(checkpoint) -> str:
-    return load_upstream(str(checkpoint)).fingerprint(with_head=True)
-
-
-def shares(upstream: float, mfcc: float) -> dict:
-    """Shares among six neighbours as given, those among three and nine a point off."""
-    by_count = {"upstream": upstream, "mfcc": mfcc, "untrained": 0.2}
-    return {"chance": 0.15} | {
-        kind: {"3": share + 0.01, "6": share, "9": share - 0.01} for kind, share in by_count.items()
-    }
-
-
-def target(upstream: float, mfcc: float) -> dict:
+def space(raw: float, centred: float) -> dict:
+    by_label = {"all": raw, "quarter": raw - 0.1}
+    by_speaker = {form: uar + 0.05 for form, uar in by_label.items()}
     return {
-        "clips": 30,
-        "speakers": 3,
-        "emotions": 5,
-        "other_speakers": shares(upstream, mfcc),
-        "other_speakers_centered": shares(upstream + 0.05, mfcc + 0.02),
-        "all_speakers": shares(upstream + 0.3, mfcc + 0.3),
+        "uar": {"raw": by_label, "by_speaker": by_speaker},
+        "damaged": {"noise 20 dB": raw - 0.2, "8 kHz": raw - 0.3, "-20 dB": raw},
+        "neighbors": {"raw": centred - 0.02, "centered": centred},
     }
 
 
-def measures(path: Path, upstream: str, *, uar: float = 0.5875, **targets: dict) -> Path:
-    """Of eight test clips by two speakers."""
+def measures(path: Path, root: Path) -> Path:
+    """EMOVO's targets are missed, EmoDB's are reached."""
+    models = root / "models"
+    layers, fc1 = f"{models / ENCODER}, layers 0+1", f"{models / TUNED}, FC1"
+    loaded = load_upstream(str(models / TUNED))
+    embeddings = {
+        layers: f"{loaded.fingerprint(with_head=False)}:layers0+1:statistics",
+        "untrained": "0123456789abcdef:layers0+1:statistics",
+        fc1: f"{loaded.fingerprint(with_head=True)}:fc1",
+        "/far/away/whisper, layers 2": "fedcba9876543210:layers2:statistics",
+    }
+    targets = {
+        corpus: {
+            "clips": 30,
+            "speakers": 3,
+            "emotions": 5,
+            "chance": 0.15,
+            "spaces": {
+                "MFCC": space(0.4, 0.5),
+                layers: space(uar, 0.56),
+                "untrained": space(0.3, 0.2),
+                fc1: space(uar + 0.01, 0.53),
+                "/far/away/whisper, layers 2": space(0.9, 0.7),
+            },
+        }
+        for corpus, uar in (("emodb", 0.81), ("emovo", 0.42))
+    }
     source = {
         "corpus": "ravdess",
         "speakers": ["01", "02"],
         "clips": 8,
-        "uar": uar,
+        "uar": 0.7375,
         "accuracy": 0.625,
-        "recall": {"anger": 0.75, "neutral": None},
+        "recall": {"LABEL_0": 0.75, "LABEL_1": None},
         "confusion_matrix": [[3, 1], [2, 2]],
         "classes": list(CLASSES),
     }
-    values = {"upstream": upstream, "clip_seconds": 0.3, "source": source, "targets": targets}
+    values = {
+        "upstream": layers,
+        "clip_seconds": 0.3,
+        "embeddings": embeddings,
+        "targets": targets,
+        "source": {str(models / TUNED): source},
+    }
     path.write_text(json.dumps(values))
     return path
 
 
-def trained(folder: Path, stage: str, seconds: float, settings: dict) -> Path:
+def trained(folder: Path, stage: str, seconds: float, settings: dict, **counts) -> Path:
     record = {
         "stage": stage,
         "version": "9.8.7",
@@ -80,7 +94,7 @@ def trained(folder: Path, stage: str, seconds: float, settings: dict) -> Path:
         "inputs": {},
         "paths": {},
         "versions": {"python": "3.11.0"},
-        "counts": {"clips": 600, "dropped": [f"{folder}/secret.wav: is silent"]},
+        "counts": {"clips": 600, "dropped": [f"{folder}/secret.wav: is silent"], **counts},
         "seconds": seconds,
     }
     folder.mkdir()
@@ -89,31 +103,33 @@ def trained(folder: Path, stage: str, seconds: float, settings: dict) -> Path:
 
 
 @pytest.fixture
-def arguments(checkpoint, upstream, tmp_path) -> dict:
-    """What a card needs at least."""
-    found = measures(
-        tmp_path / "measures.json", upstream, emovo=target(0.21, 0.251), emodb=target(0.6, 0.56)
-    )
+def encoder_arguments(root, tmp_path) -> dict:
     speech = {"speech": [str(tmp_path / "german"), str(tmp_path / "arabic")], "config": {"seed": 7}}
     return {
-        "checkpoint": checkpoint,
-        "measures": found,
-        "trained": (
-            trained(tmp_path / "pretrained", "pretrain_upstream", 18_720.0, speech),
-            trained(tmp_path / "finetuned", "finetune_upstream", 95.4, {"config": {"epochs": 3}}),
-        ),
+        "checkpoint": root / "models" / ENCODER,
+        "measures": measures(tmp_path / "measures.json", root),
+        "trained": [trained(tmp_path / "student", "distill_upstream", 18_720.0, speech)],
         "machine": "two cores of a toaster",
         "out": tmp_path / "README.md",
     }
 
 
 @pytest.fixture
-def full_arguments(arguments, tmp_path) -> dict:
-    """With all that a card can tell."""
+def arguments(encoder_arguments, root, tmp_path) -> dict:
+    """Of the form with a head, with all that a card can tell."""
     (tmp_path / "tried.md").write_text("- Larger batches: **no better**.\n")
-    folds = [measures(tmp_path / f"fold{i}.json", "other", uar=0.5 + i / 10) for i in range(2)]
-    adapted = measures(tmp_path / "adapted.json", "another", emovo=target(0.26, 0.251))
-    return arguments | {"folds": folds, "adapted": (adapted,), "tried": tmp_path / "tried.md"}
+    head = trained(tmp_path / "head", "train_head", 95.4, {"config": {"epochs": 3}})
+    folds = [
+        trained(tmp_path / f"fold{i}", "train_head", 9, {}, val_uar="50.0%", test_uar=f"{i}1.0%")
+        for i in (5, 7)
+    ]
+    return encoder_arguments | {
+        "checkpoint": root / "models" / TUNED,
+        "trained": [*encoder_arguments["trained"], head],
+        "others": [trained(tmp_path / "tuned", "finetune_upstream", 3_000, {}, val_uar="33.0%")],
+        "folds": folds,
+        "tried": tmp_path / "tried.md",
+    }
 
 
 def rows_of(page: str, name: str) -> list[list[str]]:
@@ -122,128 +138,142 @@ def rows_of(page: str, name: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")][1:] for line in lines]
 
 
-def test_targets_are_compared_with_the_measures(full_arguments):
-    make_upstream_card(**full_arguments)
-    page = full_arguments["out"].read_text()
+def test_targets_are_compared_with_the_measures(arguments, encoder_arguments):
+    make_upstream_card(**arguments)
+    page = arguments["out"].read_text()
+    linear, near = "UAR of a linear classifier", "six nearest by others with one emotion, centred"
 
     assert rows_of(page, "UAR, 2 test speakers of RAVDESS") == [
-        ["58.8%", "above 60.0%", "**missed by 1.2 points**"]
+        ["73.8%", "75.0%", "**missed by 1.2 points**"]
     ]
-    compared = {
-        "EMOVO": ["21.0%", "above 25.1%, by MFCCs", "**missed by 4.1 points**"],
-        "EmoDB": ["60.0%", "above 56.0%, by MFCCs", "**reached**"],
-        "EMOVO, centred": ["26.0%", "above 27.1%, by MFCCs, centred", "**missed by 1.1 points**"],
-        "EMOVO, adapted to it": ["26.0%", "above 25.1%, by MFCCs", "**reached**"],
-    }
-    for corpus, cells in compared.items():
-        assert rows_of(page, f"neighbours of the same emotion, {corpus}") == [cells]
-    shipped, _, adapted = page.partition("its weights are not in this folder; see")
-    assert "adapted to it |" not in shipped
-    assert "neighbours of the same emotion, EMOVO, adapted to it |" in adapted
-
-
-def test_measures_stand_beside_their_baselines(full_arguments):
-    make_upstream_card(**full_arguments)
-    page = full_arguments["out"].read_text()
-
-    assert rows_of(page, "this network, untrained") == [["21.0%", "20.0%", "19.0%"] * 3] * 2
-    assert rows_of(page, "this model")[:2] == [
-        ["22.0%", "21.0%", "20.0%", "27.0%", "26.0%", "25.0%", "52.0%", "51.0%", "50.0%"],
-        ["61.0%", "60.0%", "59.0%", "66.0%", "65.0%", "64.0%", "91.0%", "90.0%", "89.0%"],
-    ]
-    assert rows_of(page, "adapted to it") == [
-        ["27.0%", "26.0%", "25.0%", "32.0%", "31.0%", "30.0%", "57.0%", "56.0%", "55.0%"]
-    ]
-    assert rows_of(page, "chance") == [["15.0%"] * 9] * 2
-    assert rows_of(page, "anger") == [["3", "1", "75.0%"]]
-    assert rows_of(page, "neutral") == [["2", "2", "–"]]
-    assert rows_of(page, "2 models fine-tuned from the same pre-training, mean") == [
-        ["EmoBox's folds of RAVDESS", "55.0%", "62.5%"]
+    assert rows_of(page, f"{linear}, EmoDB") == [["82.0%", "80.0%", "**reached**"]]
+    assert rows_of(page, f"{linear}, EMOVO") == [["43.0%", "45.0%", "**missed by 2.0 points**"]]
+    assert rows_of(page, f"{near}, EmoDB (MFCC + 5 points)") == [
+        ["53.0%", "55.0%", "**missed by 2.0 points**"]
     ]
 
+    make_upstream_card(**encoder_arguments)
+    page = encoder_arguments["out"].read_text()
+    assert not rows_of(page, "UAR, 2 test speakers of RAVDESS")
+    assert rows_of(page, f"{linear}, EmoDB") == [["81.0%", "80.0%", "**reached**"]]
+    assert rows_of(page, f"{near}, EMOVO (MFCC + 5 points)") == [["56.0%", "55.0%", "**reached**"]]
 
-def test_training_is_described_without_folders_of_the_machine(full_arguments, tmp_path):
-    make_upstream_card(**full_arguments)
-    page = full_arguments["out"].read_text()
+
+def test_measures_stand_side_by_side(arguments):
+    make_upstream_card(**arguments)
+    page = arguments["out"].read_text()
+
+    emodb, emovo = rows_of(page, f"**{TUNED}, FC1**")
+    assert emodb == [
+        "82.0%", "72.0%", "87.0%", "77.0%", "62.0%", "52.0%", "82.0%", "51.0%", "53.0%",
+    ]  # fmt: skip
+    assert emovo[0] == "43.0%"
+    for name in ("MFCC", "untrained", f"{ENCODER}, layers 0+1", "whisper, layers 2"):
+        assert len(rows_of(page, name)) == 2, name
+    assert rows_of(page, "LABEL_0") == [["3", "1", "75.0%"]]
+    assert rows_of(page, "LABEL_1") == [["2", "2", "–"]]
+    assert rows_of(page, "2 heads on the same frozen encoder, mean") == [
+        ["EmoBox's folds of RAVDESS", "61.0%", ""]
+    ]
+    assert "Fold by fold, UAR: 51.0%, 71.0%." in page
+
+
+def test_training_is_described_without_folders_of_the_machine(arguments, root, tmp_path):
+    make_upstream_card(**arguments)
+    page = arguments["out"].read_text()
 
     assert "On two cores of a toaster, in this order:" in page
-    assert "1. `pretrain_upstream`, 5 h 12 min" in page
+    assert "1. `distill_upstream`, 5 h 12 min" in page
     assert "    - Settings: `speech` german arabic, `config.seed` 7\n" in page
-    assert "2. `finetune_upstream`, 95 s" in page
-    assert page.count("    - Result: `clips` 600, `dropped` 1\n") == 2
+    assert "2. `train_head`, 95 s" in page
+    assert "    - Result: `clips` 600, `dropped` 1\n" in page
+    assert "was no better: `finetune_upstream`, 50 min\n" in page and "`val_uar` 33.0%" in page
     assert "Versions: ser_nsl 9.8.7, python 3.11.0.\n" in page
     assert "- Larger batches: **no better**." in page
-    assert str(tmp_path) not in page and "secret" not in page
+    for secret in (str(tmp_path), str(root), "/far/away", "secret"):
+        assert secret not in page
 
 
-def test_front_matter_is_what_the_hub_reads(full_arguments):
-    make_upstream_card(**full_arguments)
-    data = ModelCard.load(full_arguments["out"]).data
+def test_front_matter_is_what_the_hub_reads(arguments, encoder_arguments):
+    make_upstream_card(**arguments)
+    data = ModelCard.load(arguments["out"]).data
 
     assert data.license == "cc-by-nc-sa-4.0"
-    assert data.language == ["en", "de", "ar"]
     assert data.pipeline_tag == "audio-classification"
-    assert data.model_name == NAME
+    assert data.model_name == TUNED
     found = {(r.dataset_type, r.metric_name): r.metric_value for r in data.eval_results}
-    similarity = "Same emotion among 6 neighbours by other speakers"
     assert found == {
-        ("ravdess", "UAR"): 0.5875,
+        ("ravdess", "UAR"): 0.7375,
         ("ravdess", "Accuracy"): 0.625,
-        ("emovo", similarity): 0.21,
-        ("emodb", similarity): 0.6,
+        ("emodb", "UAR"): pytest.approx(0.82),
+        ("emovo", "UAR"): pytest.approx(0.43),
     }
 
+    make_upstream_card(**encoder_arguments)
+    data = ModelCard.load(encoder_arguments["out"]).data
+    assert (data.license, data.pipeline_tag) == ("mit", "feature-extraction")
+    assert data.language == ["en", "de", "ar"]
 
-def test_example_runs(arguments, root, monkeypatch):
+
+def test_what_taught_the_head_only_is_not_named_without_it(arguments, encoder_arguments):
     make_upstream_card(**arguments)
-    (example,) = re.findall(r"```python\n(.*?)```", arguments["out"].read_text(), re.DOTALL)
+    assert rows_of(arguments["out"].read_text(), "RAVDESS speech, training and validation speakers")
+
+    make_upstream_card(**encoder_arguments)
+    page = encoder_arguments["out"].read_text()
+    assert not rows_of(page, "RAVDESS speech, training and validation speakers")
+    assert "CC BY-NC-SA" not in page
+    assert rows_of(page, "kerstin_de")
+
+
+@pytest.mark.parametrize(("form", "width"), [(ENCODER, 64), (TUNED, 256)])
+def test_example_runs(form, width, arguments, encoder_arguments, root, monkeypatch):
+    chosen = arguments if form == TUNED else encoder_arguments
+    make_upstream_card(**chosen)
+    (example,) = re.findall(r"```python\n(.*?)```", chosen["out"].read_text(), re.DOTALL)
     monkeypatch.chdir(root)
     waveforms = np.random.default_rng(0).normal(0, 0.1, (2, 4_800)).astype(np.float32)
     scope = {"waveforms": waveforms}
 
     exec(example, scope)
 
-    assert scope["embeddings"].shape == (2, 256)
-    np.testing.assert_allclose(np.sum(scope["probabilities"], axis=1), 1, rtol=1e-6)
+    assert scope["embeddings"].shape == (2, width)
+    if form == TUNED:
+        np.testing.assert_allclose(np.sum(scope["probabilities"], axis=1), 1, rtol=1e-6)
 
 
-def test_card_needs_neither_folds_nor_other_corpora(arguments, upstream, tmp_path):
-    arguments["measures"] = measures(tmp_path / "source.json", upstream, uar=0.61)
-    make_upstream_card(**arguments)
-    page = arguments["out"].read_text()
-
-    assert rows_of(page, "UAR, 2 test speakers of RAVDESS")[0][-1] == "**reached**"
-    for absent in ("Fold by fold", "dapted", "MFCC", "Neighbours"):
-        assert absent not in page
-
-
-def test_tables_are_whole(full_arguments):
+def test_pages_are_whole(arguments, encoder_arguments):
     """Every row has the cells that its table's head has, and nothing stands between rows."""
-    make_upstream_card(**full_arguments)
-    page = full_arguments["out"].read_text()
-    tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
+    for given, count in ((arguments, 6), (encoder_arguments, 4)):
+        make_upstream_card(**given)
+        page = given["out"].read_text()
+        tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
 
-    assert len(tables) == 7
-    for table in tables:
-        head, rule, *rows = table.splitlines()
-        assert set(rule) <= set("|:-") and rows
-        assert {line.count("|") for line in (head, rule, *rows)} == {head.count("|")}, table
-    assert "\n\n\n" not in page
-    assert not re.search(r"[{}]|%\}|Undefined|None", page.partition("\n---\n")[2])
+        assert len(tables) == count
+        for table in tables:
+            head, rule, *rows = table.splitlines()
+            assert set(rule) <= set("|:-") and rows
+            assert {line.count("|") for line in (head, rule, *rows)} == {head.count("|")}, table
+        assert "\n\n\n" not in page
+        assert not re.search(r"[{}]|%\}|Undefined|None", page.partition("\n---\n")[2])
 
 
-def test_input_that_does_not_fit_is_refused(full_arguments, tmp_path):
-    other = measures(tmp_path / "other.json", "0123456789abcdef")
-    two = measures(tmp_path / "two.json", "x", emovo=target(0.2, 0.2), emodb=target(0.2, 0.2))
-    (tmp_path / "data.yaml").write_text("- name: one")
+def test_input_that_does_not_fit_is_refused(arguments, root, tmp_path):
+    other = json.loads(arguments["measures"].read_text())
+    own = next(space for space in other["embeddings"] if space.endswith("FC1"))
+    other["embeddings"][own] = "0123456789abcdef:fc1"
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    for kind in ("embeddings", "source"):
+        other[kind] = {name: each for name, each in other[kind].items() if TUNED not in name}
+    (tmp_path / "absent.json").write_text(json.dumps(other))
+    (tmp_path / "data.yaml").write_text("teacher: {name: one}\ncorpora: []")
     for changes, message in (
-        ({"measures": other}, "measures: .*other.json"),
+        ({"measures": tmp_path / "other.json"}, "measures: .*other.json measured another"),
+        ({"measures": tmp_path / "absent.json"}, f"measures: {TUNED} is not among"),
         ({"trained": (tmp_path / "nothing",)}, "trained: .*nothing"),
-        ({"adapted": (two,)}, "adapted: .*two.json"),
-        ({"adapted": 2 * full_arguments["adapted"]}, "adapted: .*adapted.json"),
         ({"tried": tmp_path / "nothing.md"}, "tried: .*nothing.md"),
-        ({"data": tmp_path / "data.yaml"}, "data: .*data.yaml"),
+        ({"data": tmp_path / "data.yaml"}, r"data: .*data.yaml lacks \['citation', 'licence'\]"),
     ):
         with pytest.raises(InputError, match=message):
-            make_upstream_card(**full_arguments | changes)
-    assert not full_arguments["out"].exists()
+            make_upstream_card(**arguments | changes)
+    assert not arguments["out"].exists()

@@ -86,9 +86,22 @@ def test_ravdess_paper_split():
     }
 
 
+def test_each_speaker_of_ravdess_tests_in_one_fold_of_emobox_and_validates_in_another():
+    folds = [split_of({}, "ravdess", method="emobox", alternative=i) for i in range(6)]
+
+    assert folds[0]["test"] == ["01", "11", "20", "21"]
+    assert folds[5]["test"] == ["06", "13", "17", "22"]
+    everybody = [f"{i:02d}" for i in range(1, 25)]
+    for split in ("val", "test"):
+        assert sorted(name for fold in folds for name in fold[split]) == everybody
+    for fold in folds:
+        assert sorted(name for names in fold.values() for name in names) == everybody
+
+
 @pytest.mark.parametrize(
     ("corpus", "method", "alternative", "rule"),
     [
+        ("ravdess", "emobox", 6, "alternative: RAVDESS has 6 .*received 6"),
         ("demos", "count-equivalent", 11, "alternative: DEMoS has 11 .*received 11"),
         ("emovo", "paper", 0, "method: EMOVO has 0 .*'paper'"),
         ("ravdess", "count-equivalent", 0, "method: RAVDESS has 0 .*'count-equivalent'"),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.mini_upstream.make import make_upstream
+from benchmarks.random_upstream import make_upstream
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.pipeline.experiment import Fold, Grid, SweepConfig

@@ -252,6 +252,21 @@ def test_name_of_something_elsewhere_stands_for_itself(tmp_path):
     assert not is_current(shout, arguments | {"source": "hub/other"})
 
 
+def test_names_and_folders_stand_side_by_side(folder, tmp_path):
+    @stage(inputs=("models",), makes="file")
+    def count(*, models: tuple[str, ...], out: Path) -> Mapping[str, int]:
+        out.write_text(str(len(models)))
+        return {"models": len(models)}
+
+    arguments = {"models": ("hub/model", str(folder)), "out": tmp_path / "count.txt"}
+    count(**arguments)
+
+    assert read_record(tmp_path / "count.txt")["inputs"]["models"][0] == "hub/model"
+    assert is_current(count, arguments)
+    (folder / "a.txt").write_text("changed")
+    assert not is_current(count, arguments)
+
+
 def test_text_that_is_a_path_is_hashed(source, tmp_path):
     arguments = {"source": str(source), "out": tmp_path / "loud.txt"}
     shout(**arguments)

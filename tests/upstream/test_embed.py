@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from benchmarks.mini_upstream.make import make_upstream
+from benchmarks.random_upstream import make_upstream
 from ser_nsl.audio.clip import fit_length, read_audio
 from ser_nsl.audio.records import has_split, read_embeddings, read_examples, shard_paths
 from ser_nsl.corpora.manifest import read_manifest
