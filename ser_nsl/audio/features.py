@@ -99,7 +99,8 @@ class Description:
         try:
             values = json.loads(path.read_text())
             return cls(
-                front_end=FrontEndConfig(**values.pop("front_end")),
+                # Descriptions of former versions lack the level.
+                front_end=FrontEndConfig(**{"level": "none", **values.pop("front_end")}),
                 clip_samples=values.pop("clip_samples"),
                 **{name: tuple(value) for name, value in values.items()},
             )

@@ -20,6 +20,15 @@ else:
 POWER_FLOOR = 1e-10
 """-100 dB, the floor of `librosa.power_to_db`."""
 
+LEVEL_FLOOR = 1e-4
+"""-40 dB, the floor where decibels are relative to the clip's own level.
+
+Of 40 to 80, with 40 a linear classifier on mean and deviation of the bands did best on speakers of
+EmoDB and EMOVO that train and validate, as recorded and all the more with noise or silence.
+"""
+
+_LEAST_POWER = 1e-20  # that of samples around 1e-10: a clip of zeros is divided by this
+
 
 @functools.cache
 def mel_filters(config: FrontEndConfig) -> np.ndarray:
@@ -50,9 +59,14 @@ def mel_filters(config: FrontEndConfig) -> np.ndarray:
 def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
     """Computes log Mel frames of mono speech, in decibels.
 
-    Equal to `librosa.power_to_db(librosa.feature.melspectrogram(center=False), top_db=None)`:
-    on speech to 5e-6 dB on average, and to 1e-3 dB in bands within 70 dB of a frame's loudest;
-    farther down, the 32 bits of the Fourier transform show.
+    With `config.level` at `none`, equal to
+    `librosa.power_to_db(librosa.feature.melspectrogram(center=False), top_db=None)`: on speech to
+    5e-6 dB on average, and to 1e-3 dB in bands within 70 dB of a frame's loudest; farther down,
+    the 32 bits of the Fourier transform show.
+
+    With `clip`, decibels are relative to the level of each clip: the mean power of its frames,
+    each weighted by its own power. So a gain changes nothing, and neither does silence around
+    speech, which has no weight.
 
     Args:
         waveform: float32, shape `(batch, samples)`, nominally in [-1, 1], sampled at
@@ -61,7 +75,7 @@ def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
 
     Returns:
         float32, shape `(batch, frames, mel_bins)`, ten times the decimal logarithm of the
-        power, from -100 dB up.
+        power: from -40 dB up, relative to the clip's level, or from -100 dB up.
 
     Raises:
         ValueError: If `waveform` is not float32 of rank 2.
@@ -82,7 +96,7 @@ def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
         )
     rows, columns = _shape_of_window(config.window_samples)
     first, second, filters = _matrices(config)
-    frames = tf.signal.frame(waveform, config.window_samples, config.hop_samples)
+    frames = _frames(waveform, config.window_samples, config.hop_samples)
     windowed = frames * librosa.filters.get_window("hann", config.window_samples)
     x = tf.transpose(tf.reshape(windowed, (-1, rows, columns)), (0, 2, 1))
     x = tf.reshape(tf.matmul(x, first), (-1, columns, 2, len(second)))
@@ -92,7 +106,35 @@ def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
     mel = tf.matmul(tf.reshape(power, (-1, len(filters))), filters)
     mel = tf.reshape(mel, tf.concat([tf.shape(frames)[:2], [config.mel_bins]], axis=0))
     mel = tf.ensure_shape(mel, (*frames.shape[:2], config.mel_bins))
-    return 10.0 / np.log(10.0) * tf.math.log(tf.maximum(mel, POWER_FLOOR))
+    if config.level == "clip":
+        mel = tf.maximum(mel / _level(mel), LEVEL_FLOOR)
+    else:
+        mel = tf.maximum(mel, POWER_FLOOR)
+    return 10.0 / np.log(10.0) * tf.math.log(mel)
+
+
+def _level(mel: tf.Tensor) -> tf.Tensor:
+    """Returns the mean power of frames, weighted by itself, shape `(batch, 1, 1)`."""
+    power = tf.reduce_mean(mel, axis=2, keepdims=True)
+    mean, mean_of_squares = (
+        tf.reduce_mean(each, axis=1, keepdims=True) for each in (power, power**2)
+    )
+    return tf.maximum(mean_of_squares / tf.maximum(mean, _LEAST_POWER), _LEAST_POWER)
+
+
+def _frames(waveform: tf.Tensor, window: int, hop: int) -> tf.Tensor:
+    """Returns whole windows, shape `(batch, frames, window)`.
+
+    Of hops side by side: `tf.signal.frame` would gather, which XNNPACK and others leave out.
+    """
+    samples = waveform.shape[1] or tf.shape(waveform)[1]
+    count = (samples - window) // hop + 1
+    per_window = -(-window // hop)
+    waveform = waveform[:, : (count - 1) * hop + window]
+    padded = tf.pad(waveform, ((0, 0), (0, per_window * hop - window)))
+    hops = tf.reshape(padded, (-1, count + per_window - 1, hop))
+    parts = [hops[:, i : i + count] for i in range(per_window)]
+    return tf.concat(parts, axis=-1)[..., :window]
 
 
 def _shape_of_window(samples: int) -> tuple[int, int]:

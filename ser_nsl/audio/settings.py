@@ -1,9 +1,13 @@
 """The settings of the front end, from waveform to log Mel."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.settings import check
+
+Level = Literal["clip", "none"]
+"""What the decibels of log Mel are relative to."""
 
 _LONGEST_SECONDS = 3600
 _MOST = 1_000_000  # samples of a second or a window
@@ -20,6 +24,8 @@ class FrontEndConfig:
         mel_bins: Number of Mel bands.
         low_hz: Lower edge of the lowest band.
         high_hz: Upper edge of the highest band, at most half the sample rate.
+        level: What decibels are relative to: `clip`, the level of the clip itself, so that neither
+            the gain of a microphone nor the distance to it matters; or `none`, full scale.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -35,6 +41,7 @@ class FrontEndConfig:
     mel_bins: int = 64
     low_hz: float = 0.0
     high_hz: float = 8_000.0
+    level: Level = "clip"
 
     def __post_init__(self) -> None:
         rate, window, hop = self.sample_rate_hz, self.window_samples, self.hop_samples
@@ -47,6 +54,7 @@ class FrontEndConfig:
         low, high = self.low_hz, self.high_hz
         rising = 0 <= low < high <= rate / 2
         check(rising, "low_hz, high_hz", "rising and at most half the sample rate", (low, high))
+        check(self.level in get_args(Level), "level", f"one of {get_args(Level)}", self.level)
 
     def clip_samples(self, seconds: float) -> int:
         """Converts the length of clips.

@@ -7,10 +7,11 @@ import tensorflow as tf
 from ser_nsl.audio.front_end import log_mel, mel_filters
 from ser_nsl.audio.settings import FrontEndConfig
 
-DEFAULT = FrontEndConfig()
-NARROW = FrontEndConfig(8_000, 256, 100, 20, 80.0, 3_800.0)
-NO_POWER_OF_TWO = FrontEndConfig(window_samples=400, hop_samples=320)
-PRIME = FrontEndConfig(window_samples=401, hop_samples=160)
+RELATIVE = FrontEndConfig()
+DEFAULT = FrontEndConfig(level="none")
+NARROW = FrontEndConfig(8_000, 256, 100, 20, 80.0, 3_800.0, "none")
+NO_POWER_OF_TWO = FrontEndConfig(window_samples=400, hop_samples=320, level="none")
+PRIME = FrontEndConfig(window_samples=401, hop_samples=160, level="none")
 
 
 def by_librosa(waveform: np.ndarray, config: FrontEndConfig) -> np.ndarray:
@@ -93,6 +94,59 @@ def test_ten_times_the_amplitude_is_twenty_db(waveforms):
     np.testing.assert_allclose(loud - quiet, 20.0, atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def speech_like() -> np.ndarray:
+    """A second of harmonics in syllables over faint noise, peak 0.5."""
+    time = np.arange(16_000) / 16_000
+    voice = sum(np.sin(2 * np.pi * 140 * k * time) / k for k in range(1, 40))
+    syllables = np.maximum(0, np.sin(2 * np.pi * 3 * time)) ** 2
+    clip = voice * syllables + np.random.default_rng(0).normal(0, 1e-3, time.shape)
+    return (0.5 * clip / np.abs(clip).max()).astype(np.float32)
+
+
+def test_levels_are_relative_to_the_mean_power_weighted_by_itself(speech_like):
+    power = 10 ** (by_librosa(speech_like, DEFAULT) / 10)
+    of_frames = power.mean(axis=1)
+    level = np.average(of_frames, weights=of_frames)
+
+    logmel = log_mel(speech_like[np.newaxis], RELATIVE)[0].numpy()
+
+    np.testing.assert_allclose(logmel, 10 * np.log10(np.maximum(power / level, 1e-4)), atol=1e-3)
+    assert logmel.min() < -39 < 0 < logmel.max() < 20
+
+
+@pytest.mark.parametrize("decibels", [-80, -40, -10, 6])
+def test_no_gain_changes_relative_levels(decibels, speech_like):
+    gain = np.float32(10 ** (decibels / 20))
+
+    as_is, changed = (
+        log_mel(clip[np.newaxis], RELATIVE) for clip in (speech_like, gain * speech_like)
+    )
+
+    np.testing.assert_allclose(changed, as_is, rtol=0, atol=0.05)
+
+
+def test_silence_around_speech_changes_no_relative_level_within_it(speech_like):
+    silence = np.zeros(16_000, np.float32)  # a whole number of hops, but for the last
+    quieter = np.concatenate([silence[:15_872], speech_like, silence])[np.newaxis]
+
+    as_is = log_mel(speech_like[np.newaxis], RELATIVE)[0]
+    surrounded = log_mel(quieter, RELATIVE)[0]
+
+    np.testing.assert_allclose(surrounded[62 : 62 + len(as_is)], as_is, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(surrounded[:60], -40, rtol=0, atol=1e-4)
+
+
+def test_relative_level_of_zeros_is_the_floor():
+    np.testing.assert_allclose(log_mel(tf.zeros((2, 1_024)), RELATIVE), -40, rtol=0, atol=1e-4)
+
+
+def test_each_clip_of_a_batch_has_its_own_level(speech_like):
+    both = log_mel(np.stack([speech_like, speech_like[::-1] / 30]), RELATIVE)
+
+    np.testing.assert_allclose(both[1], log_mel(speech_like[np.newaxis, ::-1], RELATIVE)[0], atol=1)
+
+
 @pytest.mark.parametrize(("samples", "frames"), [(95_744, 373), (512, 1), (767, 1), (768, 2)])
 def test_number_of_frames(samples, frames):
     assert log_mel(tf.zeros((1, samples)), DEFAULT).shape == (1, frames, 64)
@@ -108,6 +162,17 @@ def test_eager_graph_and_tf_data_agree(waveforms):
 
     assert_close_above(-70, graph.numpy(), eager)
     assert_close_above(-70, inside.numpy(), eager)
+
+
+@pytest.mark.parametrize("config", [RELATIVE, DEFAULT, NO_POWER_OF_TWO, PRIME])
+def test_no_operator_of_windows_is_foreign_to_delegates(config):
+    """XNNPACK and others leave gathering to the interpreter, in between their own parts."""
+    graph = tf.function(lambda waveform: log_mel(waveform, config)).get_concrete_function(
+        tf.TensorSpec((1, 16_000), tf.float32)
+    )
+
+    kinds = {operation.type for operation in graph.graph.get_operations()}
+    assert not {kind for kind in kinds if "Gather" in kind or "FFT" in kind}
 
 
 @pytest.mark.parametrize("batch", [1, 7])

@@ -294,7 +294,8 @@ def test_log_mel_is_that_of_the_front_end(page, make_clip):
         waveform.tolist(),
     )
 
-    expected = log_mel(tf.constant(waveform[np.newaxis]), FrontEndConfig())[0].numpy()
+    absolute = FrontEndConfig(level="none")
+    expected = log_mel(tf.constant(waveform[np.newaxis]), absolute)[0].numpy()
     assert np.reshape(levels, expected.shape) == pytest.approx(expected, abs=1e-3)
 
 
