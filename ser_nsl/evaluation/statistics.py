@@ -1,7 +1,6 @@
 """How sure scores and their differences are, with few test speakers."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -131,17 +130,90 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else float(next(corrected)) for p in p_values]
 
 
-def sign_flip_test(differences: Sequence[float] | np.ndarray) -> float | None:
+def holm_of_groups(groups: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Corrects probabilities for the number of all tests, which come in groups.
+
+    Args:
+        groups: The p of each test of each group.
+
+    Returns:
+        Corrected ones in the same groups and order.
+
+    Example:
+        >>> holm_of_groups([[0.01], [], [0.04, 0.5]])
+        [[0.03], [], [0.08, 0.5]]
+    """
+    corrected = iter(holm([p for group in groups for p in group]))
+    return [[float(next(corrected) or 0.0) for _ in group] for group in groups]
+
+
+def smallest_p(count: int) -> float:
+    """Returns the smallest two-sided p that an exact test of signs can give.
+
+    Args:
+        count: Number of speakers or folds of `sign_flip_test`, or of clips of `mcnemar_test`, at
+            least 1: all on one side, or all on the other.
+
+    Returns:
+        The probability, before any correction.
+
+    Example:
+        >>> smallest_p(6)
+        0.03125
+    """
+    return 2.0 ** (1 - count)
+
+
+def ratio_interval(
+    parts: Sequence[float] | np.ndarray, wholes: Sequence[float] | np.ndarray
+) -> tuple[float, float] | None:
+    """Returns the 95 % bootstrap interval, over speakers, of a ratio of means.
+
+    Args:
+        parts: One number a speaker, shape `(speakers,)`.
+        wholes: What it is a part of, in the same order.
+
+    Returns:
+        Lower and upper end, as of `bootstrap_interval`; None with fewer than `FEWEST_SPEAKERS`,
+        and where the interval of the mean of `wholes` reaches zero, since the ratio has no bounds
+        then.
+
+    Example:
+        >>> ratio_interval([1, 2, 1, 2, 1, 2], [2, 4, 2, 4, 2, 4])
+        (0.5, 0.5)
+    """
+    from scipy.stats import bootstrap
+
+    whole = bootstrap_interval(wholes)
+    if whole is None or whole[0] <= 0:
+        return None
+    interval = bootstrap(
+        (np.asarray(parts, float), np.asarray(wholes, float)),
+        lambda part, whole, axis: part.mean(axis=axis) / whole.mean(axis=axis),
+        n_resamples=_RESAMPLES,
+        paired=True,
+        vectorized=True,
+        confidence_level=0.95,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def sign_flip_test(
+    differences: Sequence[float] | np.ndarray, *, fewest: int = FEWEST_SPEAKERS
+) -> float | None:
     """Returns the two-sided p of a test that flips the signs of paired differences.
 
     If neither way is better, each difference is as likely to have the other sign.
 
     Args:
-        differences: One difference a speaker, shape `(speakers,)`.
+        differences: One difference a speaker, or a fold, shape `(speakers,)`.
+        fewest: Fewest differences, 2 or more, that are tested.
 
     Returns:
-        Share of flips whose mean is as far from zero: exact up to 16 speakers, of 65,536 random
-        flips with a fixed seed above; None with fewer than `FEWEST_SPEAKERS`.
+        Share of flips whose mean is as far from zero: exact up to 16 differences, of 65,536 random
+        flips with a fixed seed above; None with fewer than `fewest`.
 
     Example:
         >>> sign_flip_test([0.1, 0.2, 0.1, 0.3, 0.1, 0.2])  # 2 of 64: all up, or all down
@@ -149,7 +221,7 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray) -> float | None:
     """
     from scipy.stats import permutation_test
 
-    if len(differences) < FEWEST_SPEAKERS:
+    if len(differences) < fewest:
         return None
     test = permutation_test(
         (np.asarray(differences),),
@@ -159,30 +231,3 @@ def sign_flip_test(differences: Sequence[float] | np.ndarray) -> float | None:
         rng=np.random.default_rng(0),
     )
     return float(test.pvalue)
-
-
-def pool_folds(folds: Iterable[Sequence[Any] | np.ndarray]) -> dict[str, float]:
-    """Scores the test clips of all folds together, each once, however many seeds scored it.
-
-    With all seeds in all folds the UAR is the mean over seeds of the UAR over all folds' clips.
-
-    Args:
-        folds: For each fold the confusion matrices of its seeds, shape `(seeds, classes, classes)`,
-            rows true.
-
-    Returns:
-        `clips`, `accuracy` and `uar`, the mean recall of the classes that have clips, in [0, 1]; as
-        `ser_nsl.evaluation.z_test` takes them.
-
-    Example:
-        >>> pool_folds([[[[8, 2], [0, 10]]], [[[6, 4], [2, 8]], [[8, 2], [2, 8]]]])["uar"]
-        0.825
-    """
-    counts = np.sum([np.mean(seeds, axis=0) for seeds in folds], axis=0)
-    hits, clips = counts.diagonal(), counts.sum(axis=1)
-    recalls = hits[clips > 0] / clips[clips > 0]
-    return {
-        "clips": float(clips.sum()),
-        "accuracy": float(hits.sum() / clips.sum()),
-        "uar": float(recalls.mean()),
-    }

@@ -58,6 +58,20 @@ class Arm:
         """Name of the random control whose edges are filtered in the same way."""
         return "random_agreeing" if self.edges == "agreeing" else "random"
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of the arms without which nothing can be said of others than base, base first."""
+        twin = self.has_real_graph and not self.pseudo_labels and not self.paper
+        guesses = self.has_real_graph and self.uses_probe
+        return ("base", *[self.random_control] * twin, *["pseudo_labels"] * guesses)
+
+
+BASELINES = {
+    "mfcc": "MFCC statistics",
+    "upstream": "the upstream's embeddings",
+    "both": "the upstream's embeddings and MFCC statistics",
+}
+"""What the linear classifiers of runs and sweeps read, by kind of embedding."""
 
 ARMS = {
     "base": Arm("labels only", "base", None),

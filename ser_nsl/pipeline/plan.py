@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ser_nsl.audio.features import extract_features
 from ser_nsl.audio.resplit import resplit_records
 from ser_nsl.corpora import prepare_corpus
-from ser_nsl.corpora.prepare import read_corpus
+from ser_nsl.corpora.prepare import Reading, read_corpus
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
 from ser_nsl.embeddings.center import center_embeddings, check_mix
@@ -32,9 +32,10 @@ from ser_nsl.graph.controls import control_graph
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.graph.select import select_edges
 from ser_nsl.graph.settings import GraphConfig
-from ser_nsl.pipeline.arms import ARMS, Arm, find_arm
-from ser_nsl.pipeline.experiment import Experiment, Run, Setup, SweepConfig
-from ser_nsl.pipeline.results import BASELINES, baseline_label, model_label
+from ser_nsl.pipeline.arms import ARMS, BASELINES, Arm, find_arm
+from ser_nsl.pipeline.comparison import Choice
+from ser_nsl.pipeline.experiment import LINEAR, Experiment, Run, Setup, SweepConfig
+from ser_nsl.pipeline.results import baseline_label, model_label
 from ser_nsl.pipeline.stage import Stage
 from ser_nsl.pipeline.steps import Step
 from ser_nsl.training.choose import choose_model
@@ -50,7 +51,7 @@ _OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training 
 _SPARE = 10  # neighbours packed for each that is used, where training leaves some edges out
 _CENTERED = {"upstream": "embeddings", "mfcc": "mfcc"}
 _FINETUNED, _HEADED = "upstream/finetuned", "upstream/head"
-_UNCENTERED = {"upstream": "uncentered", "mfcc": "uncentered_mfcc"}
+_UNCENTERED = {"upstream": "uncentered", "mfcc": "uncentered_mfcc", "both": "uncentered_both"}
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,14 @@ class Plan:
         return self.add(pseudo_label, name, features=features, embeddings=probe, **known)
 
     def uncentered(self, kind: str) -> Path:
-        """Embeddings as they are, `upstream` or `mfcc`; centring needs speakers.
+        """Embeddings as they are, a key of `BASELINES`; centring needs speakers.
 
         Centred ones have another name, since a stage replaces only what it has made itself.
         """
         name = _UNCENTERED[kind]
+        if kind == "both":
+            both = (self.uncentered("upstream"), self.uncentered("mfcc"))
+            return self.add(fuse_embeddings, name, embeddings=both)
         if kind == "mfcc":
             return self._clips(extract_mfccs, name, splits=self.splits)
         settings = {"upstream": self.upstream, "clip_seconds": self.setup.clip_seconds}
@@ -232,23 +236,29 @@ class Plan:
         )
 
     def scores(
-        self, training: Training, model: Path, name: str | Path, base: Path | None = None
+        self,
+        training: Training,
+        model: Path,
+        name: str | Path,
+        base: Path | None = None,
+        split: Literal["val", "test"] = "test",
     ) -> Path:
-        """Scores of a trained network on the test split, and whether they are above base's."""
+        """Scores of a trained network on a split, and whether they are above base's."""
         return self.add(
             evaluate,
             name,
             model_dir=model,
             records=self.features(),
+            split=split,
             embeddings=self.inputs(training)["embeddings"],
             compare_with=base,
         )
 
-    def baseline(self, kind: str, training: Training) -> Path:
-        """Scores of a linear classifier on embeddings as they are, `upstream` or `mfcc`."""
+    def baseline(self, kind: str, training: Training, name: str | Path) -> Path:
+        """Scores of a linear classifier on embeddings as they are, a key of `BASELINES`."""
         return self.add(
             evaluate_baseline,
-            f"results/{baseline_label(kind)}.json",
+            name,
             embeddings=self.uncentered(kind),
             manifest=self.manifest(),
             **training.known_labels,
@@ -313,7 +323,7 @@ class Plan:
         return control(chosen, f"oracle_{nearest}_purity_{percent}", purity=arm.purity)
 
 
-def check_corpus(corpus: CorpusConfig, *, centers: bool) -> str:
+def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:
     """Refuses a corpus that a stage would refuse, before any stage runs and without decoding.
 
     Args:
@@ -321,17 +331,17 @@ def check_corpus(corpus: CorpusConfig, *, centers: bool) -> str:
         centers: Whether embeddings of its clips are centred by speaker.
 
     Returns:
-        What was found; empty for synthetic speech, which is still to be made.
+        What was found; None for synthetic speech, which is still to be made.
 
     Raises:
         InputError: As `read_corpus` and `center_embeddings`.
     """
     if corpus.synthetic is not None:
-        return ""
+        return None
     reading = read_corpus(corpus)
     if centers:
         check_mix(reading.rows, reading.source)
-    return f"{corpus.audio_dir}: {reading}"
+    return reading
 
 
 def plan_run(experiment: Experiment, run: Path) -> list[Step]:
@@ -367,7 +377,7 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
     first = _training(experiment, "", "nsl", experiment.seeds[0])
     plan.training_records(first)
     for kind in BASELINES:
-        plan.baseline(kind, first)
+        plan.baseline(kind, first, f"results/{baseline_label(kind)}.json")
     # Base first, to compare the others with.
     methods = sorted(experiment.methods, key=lambda method: method != "base")
     for network, seed in product(experiment.networks, experiment.seeds):
@@ -457,22 +467,28 @@ def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[in
     return {fold: start(fold, first) if fold else first for fold in folds}
 
 
-def sweep_training(config: SweepConfig, run: Run) -> Training:
+def sweep_training(config: SweepConfig, run: Run, choice: Choice | None = None) -> Training:
     """Returns the training of a run of a sweep.
 
     Args:
         config: The sweep.
         run: The run.
+        choice: The trial and the number of epochs of a run that scores test speakers, which is
+            that trial, stopped there. Without it, what the run reads is the same.
     """
-    arm = find_arm(run.method)
-    settings = replace(config.training, label_share=run.label_share, seed=run.seed)
+    trial = choice.trial if choice else run.trial
+    settings = config.trial_training(trial) if trial else config.training
+    settings = replace(settings, label_share=run.label_share, seed=run.seed, patience=0)
+    settings = replace(settings, keep="last" if run.test else "best")
+    if choice is not None:
+        settings = replace(settings, epochs=choice.epochs)
     splits: tuple[Literal["train", "val"], ...] = ("train",)
     if config.joined and run.test:
         splits = ("train", "val")
-        settings = replace(settings, keep="last", patience=0)
+    arm = ARMS["base"] if run.network == LINEAR else find_arm(run.method)
     if arm.embeddings is None:
         return Training(run.network, arm, settings, splits=splits)
-    of_graph = {name: getattr(run, name) for name in _OF_GRAPH}
+    of_graph = {name: getattr(run, name) for name in _OF_GRAPH if getattr(run, name) is not None}
     settings = replace(settings, edges=arm.edges, **of_graph)
     # Within a speaker, clips are similar whatever they express.
     across = GraphConfig(similarity_threshold=0.0, builder="exact", across_speakers=True)

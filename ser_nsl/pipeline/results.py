@@ -21,16 +21,15 @@ SETTINGS_NAME = "sweep.yaml"
 """Settings of a sweep, in its folder."""
 
 Results = dict[Run, dict[str, Any]]
-"""Results of a sweep by run: `val_uar`, `kept_epoch`, `seconds`, and where test speakers are scored
-`uar`, `accuracy`, `confusion_matrix`, and `speakers`, from speaker to `uar` and `clips`."""
-
-
-BASELINES = {"mfcc": "MFCC statistics", "upstream": "the upstream's embeddings"}
-"""What the linear classifiers of a run read, by kind of embedding."""
+"""Results of a sweep by run. Of trainings: `epochs`, `steps` (updates an epoch), `curve` (UAR of
+validation clips after each epoch), `kept_epoch`, `train_uar`, `val_uar`, and `purity` of the graph.
+Where test speakers are scored: the trial that was `chosen`, `uar`, `accuracy`, `clips`, `classes`,
+`confusion_matrix`, and `speakers`, from speaker to `uar` and `clips`. Of all: `predictions`, by
+split and id the true and the predicted class, as indices, and `seconds`."""
 
 
 def baseline_label(kind: str) -> str:
-    """Returns the name of a linear classifier's result file; `kind` is a key of `BASELINES`."""
+    """Returns the name of a linear classifier's result file in a run, by kind of embedding."""
     return f"baseline-{kind}"
 
 
@@ -160,7 +159,7 @@ def read_results(path: Path) -> Results:
 
     Example:
         >>> from pathlib import Path
-        >>> run = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, test=False)
+        >>> run = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, trial="shifts")
         >>> add_result(Path("runs.jsonl"), run, {"val_uar": 0.5, "kept_epoch": 9, "seconds": 60.0})
         >>> read_results(Path("runs.jsonl"))[run]["val_uar"]
         0.5
@@ -172,7 +171,8 @@ def read_results(path: Path) -> Results:
             run = Run(**{field.name: values.pop(field.name) for field in fields(Run)})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path}: line {number} is not one of ser-nsl sweep ({error}); delete the line."
+                f"{path}: line {number} is not one of ser-nsl sweep since version 0.2 ({error!r}); "
+                "delete the line, or the file if an earlier version made it."
             ) from error
         results[run] = values
     return results
@@ -189,5 +189,6 @@ def add_result(path: Path, run: Run, result: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text() if path.exists() else ""
     partial = path.with_name(f".{path.name}")
-    partial.write_text(before + json.dumps(asdict(run) | dict(result)) + "\n")
+    line = json.dumps(asdict(run) | dict(result), separators=(",", ":"))
+    partial.write_text(before + line + "\n")
     partial.replace(path)

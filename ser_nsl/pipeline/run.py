@@ -38,14 +38,16 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
         make_synthetic_corpus  will run  run/source/audio
         prepare_corpus         will run  run/source/manifest.csv
     """
+    centers = experiment.center is not None
     layers = [experiment.training.layer] if "nsl" in experiment.methods else []
     check_networks(experiment.networks, layers, experiment.front_end, experiment.clip_seconds)
-    found = [check_corpus(experiment.target, centers=experiment.center is not None)]
+    found = {experiment.target.audio_dir: check_corpus(experiment.target, centers=centers)}
     if experiment.learns and experiment.source is not None:
-        found.append(check_corpus(experiment.source, centers=False))
+        found[experiment.source.audio_dir] = check_corpus(experiment.source, centers=False)
     steps = plan_run(experiment, run)
     if dry_run:
-        return "\n".join([*filter(None, found), _describe_plan(steps, run)])
+        said = [f"{folder}: {reading}" for folder, reading in found.items() if reading is not None]
+        return "\n".join([*said, _describe_plan(steps, run)])
     with locked(run / EXPERIMENT_NAME):
         save_settings(experiment, run / EXPERIMENT_NAME)
         run_steps(steps)

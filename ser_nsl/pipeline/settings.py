@@ -98,6 +98,32 @@ def _check_plain(values: Any, place: str = "") -> None:
         check(math.isfinite(values), place, "a finite number", values)
 
 
+def change_settings(settings: Settings, changes: Mapping[str, Any], *, place: str) -> Settings:
+    """Returns settings of which some are changed, and checks them.
+
+    Args:
+        settings: The settings, a dataclass.
+        changes: New values by name; those of settings within these as a mapping.
+        place: Where the changes stand, for the error.
+
+    Raises:
+        ValueError: If there is no such setting, or a value breaks its rule.
+
+    Example:
+        >>> from ser_nsl.training import TrainingConfig
+        >>> changes = {"epochs": 9, "augmentation": {"time_masks": 2}}
+        >>> changed = change_settings(TrainingConfig(), changes, place="trials.masks")
+        >>> changed.epochs, changed.batch_size, changed.augmentation.time_masks
+        (9, 16, 2)
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(settings), dict(changes))
+        return cast(Settings, OmegaConf.to_object(merged))
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        reason = " ".join(str(error).partition("\n    full_key:")[0].split())
+        raise ValueError(f"{place}: {reason}") from error
+
+
 def save_settings(settings: Any, path: Path) -> None:
     """Writes settings with all defaults to a file that `read_settings` reads."""
     OmegaConf.save(OmegaConf.structured(settings), path)

@@ -1,14 +1,16 @@
 """Runs a sweep: every training that it lists and that is not done yet, each a line of the results.
 
 What trainings share (features, embeddings, graphs, training records) is made first, in this
-process; the trainings then go to worker processes.
+process. The linear classifiers and the trials then go to worker processes. Validation speakers
+choose the trial and the number of epochs of each arm, and with these the trainings that score the
+test speakers follow.
 """
 
 import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
@@ -18,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -31,7 +33,8 @@ from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.model import read_metrics
 from ser_nsl.pipeline.bars import Bar
-from ser_nsl.pipeline.experiment import Run, SweepConfig, list_runs, load_sweep
+from ser_nsl.pipeline.comparison import Choice, Setting, choose
+from ser_nsl.pipeline.experiment import LINEAR, Run, SweepConfig, list_runs, load_sweep
 from ser_nsl.pipeline.lock import locked
 from ser_nsl.pipeline.plan import Plan, Training, check_corpus, plan_folds, sweep_training
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_result, read_results
@@ -41,6 +44,7 @@ from ser_nsl.training.train import check_networks
 
 _SET_BY_RUNS = ("alpha", "layer", "distance", "neighbors", "edges", "label_share", "seed")
 _RUNS_A_PROCESS = 10  # TensorFlow keeps some 150 MB of every training
+_DIGITS = 4  # of curves
 
 
 def run_sweep(
@@ -54,7 +58,8 @@ def run_sweep(
 ) -> str:
     """Runs the trainings that are not done, and adds each to the results file.
 
-    A sweep may be stopped at any time; run again, it goes on.
+    A sweep may be stopped at any time; run again, it goes on. Test speakers are scored once, with
+    the trial and the number of epochs that validation speakers chose.
 
     Args:
         config: The sweep.
@@ -66,19 +71,20 @@ def run_sweep(
             was looked at as far as that needs no decoding.
 
     Returns:
-        How many runs there are of each kind, how many of them are done, and the hours that the
-        others are expected to take.
+        How many trials and runs that test there are of each kind, how many of them are done, and
+        the hours that the others are expected to take.
 
     Raises:
         InputError: As the stages, or if the results file is damaged, another process adds to it, a
-            network lacks the layer, or trainings failed; the other trainings are done all the same.
+            network lacks the layer, validation speakers lack an emotion, test speakers were scored
+            with another choice, or trainings failed; the other trainings are done all the same.
 
     Example:
         >>> from ser_nsl.pipeline import load_sweep
         >>> emovo = load_sweep("emovo")
         >>> plan = run_sweep(emovo, Path("out"), work=Path("work"), dry_run=True)
-        >>> plan.splitlines()[-1].split()
-        ['all', '306', '0', 'unknown']
+        >>> plan.splitlines()[-1].split()[::2]
+        ['all', 'of', 'of', 'unknown']
     """
     if workers < 1:
         raise InputError(f"workers: must be at least 1; received {workers}.")
@@ -88,24 +94,38 @@ def run_sweep(
         left = [run for run in runs if run not in done]
         audio_dir = config.target.audio_dir
         if left and audio_dir is not None and not audio_dir.exists():
-            return f"{audio_dir}: is not there yet\n{_describe(runs, done, workers)}"
+            return f"{audio_dir}: is not there yet\n{_describe(config, runs, done, workers)}"
         if left:
             _check(config, left)
-        return _describe(runs, done, workers)
+        return _describe(config, runs, done, workers)
     with locked(out / RESULTS_NAME):
         done = _read_done(config, out)
         left = [run for run in runs if run not in done]
         if left:
             _run(config, left, done, out, work, workers)
-        return _describe(runs, done, workers)
+        return _describe(config, runs, done, workers)
 
 
 def _read_done(config: SweepConfig, out: Path) -> Results:
-    """Reads the results that are there, which must be of these settings."""
+    """Reads the results that are there, which must be of these settings and choices."""
     done = read_results(out / RESULTS_NAME)
     if (out / SETTINGS_NAME).exists():
         _check_settings(config, out / SETTINGS_NAME)
+    choices = choose(done, list_runs(config, ["all"]))
+    for run, result in done.items():
+        choice = choices.get(Setting.of(run))
+        if run.test and choice and (result["chosen"], result["epochs"]) != _chosen(choice):
+            raise InputError(
+                f"{out}: test speakers were scored with {run.method} ({run.network}) as in trial "
+                f"{result['chosen']!r} after {result['epochs']} epochs, but now {choice.trial!r} "
+                f"after {choice.epochs} is chosen, and they are scored once; give another --out, "
+                "or the grids as they were."
+            )
     return done
+
+
+def _chosen(choice: Choice) -> tuple[str, int]:
+    return choice.trial, choice.epochs
 
 
 def _run(
@@ -117,17 +137,26 @@ def _run(
     _prepare(config, left, work)
     threads = max(1, (os.cpu_count() or 1) // workers)
     failed: list[tuple[Run, BaseException]] = []
+    choices: dict[Setting, Choice] = {}
     with Bar(total=len(left), desc="sweep", unit="run") as bar:
-        for start in range(0, len(left), workers * _RUNS_A_PROCESS):
-            batch = left[start : start + workers * _RUNS_A_PROCESS]
-            for run, result in _run_in_processes(config, batch, work, workers, threads):
-                if isinstance(result, BaseException):
-                    failed.append((run, result))
-                else:
-                    done[run] = result
-                    add_result(out / RESULTS_NAME, run, result)
-                bar.set_postfix_str(f"{_hours(left, done, workers)} left")
-                bar.update()
+
+        def train(runs: Sequence[Run]) -> None:
+            for start in range(0, len(runs), workers * _RUNS_A_PROCESS):
+                batch = runs[start : start + workers * _RUNS_A_PROCESS]
+                for run, result in _run_in_processes(
+                    config, batch, work, workers, threads, choices
+                ):
+                    if isinstance(result, BaseException):
+                        failed.append((run, result))
+                    else:
+                        done[run] = result
+                        add_result(out / RESULTS_NAME, run, result)
+                    bar.set_postfix_str(f"{_hours(config, left, done, workers)} left")
+                    bar.update()
+
+        train([run for run in left if not _needs_choice(run)])
+        choices |= choose(done, list_runs(config, ["all"]))
+        train([run for run in left if _needs_choice(run) and Setting.of(run) in choices])
     if failed:
         run, error = failed[0]
         raise InputError(
@@ -139,13 +168,32 @@ def _run(
 
 def _check(config: SweepConfig, runs: Sequence[Run]) -> None:
     """Refuses networks, a corpus or a fold that a stage would refuse after work was done."""
-    layers = {run.layer for run in runs if run.layer}
-    check_networks({run.network for run in runs}, layers, config.front_end, config.clip_seconds)
+    networks = {run.network for run in runs} - {LINEAR}
+    trainings = [sweep_training(config, run) for run in runs]
+    layers = {each.settings.layer for each in trainings if each.arm.has_graph}
+    check_networks(networks, layers, config.front_end, config.clip_seconds)
     folds = sorted({run.fold for run in runs})
     with TemporaryDirectory() as temporary:
         write_speakers(config, Path(temporary))
-        for plan in plan_folds(config, folds, Path(temporary)).values():
-            check_corpus(plan.setup.target, centers=plan.centers)
+        for fold, plan in plan_folds(config, folds, Path(temporary)).items():
+            reading = check_corpus(plan.setup.target, centers=plan.centers)
+            if reading is not None:
+                _check_validation(reading.rows, fold)
+
+
+def _check_validation(clips: pd.DataFrame, fold: int) -> None:
+    """Refuses to choose by validation speakers who lack an emotion that training clips have."""
+    emotions = {
+        split: {*clips.loc[clips["split"] == split, "emotion"]} - {""} for split in ("train", "val")
+    }
+    lacking = sorted(emotions["train"] - emotions["val"])
+    if lacking:
+        speakers = ", ".join(sorted({*clips.loc[clips["split"] == "val", "speaker"]}))
+        raise InputError(
+            f"folds: in fold {fold} no validation speaker ({speakers}) has a clip of "
+            f"{', '.join(map(repr, lacking))}, so a choice by them would not see that emotion; let "
+            "other speakers validate."
+        )
 
 
 def _prepare(config: SweepConfig, runs: Sequence[Run], work: Path) -> None:
@@ -155,7 +203,11 @@ def _prepare(config: SweepConfig, runs: Sequence[Run], work: Path) -> None:
     for fold, plan in plans.items():
         plan.features()
         for run in runs:
-            if run.fold == fold:
+            if run.fold != fold:
+                continue
+            if run.network == LINEAR:
+                plan.uncentered(run.method)
+            else:
                 plan.inputs(sweep_training(config, run))
     run_steps([*next(iter(plans.values())).steps.values()])
 
@@ -170,8 +222,17 @@ def write_speakers(config: SweepConfig, work: Path) -> None:
             (folder / "speakers.json").write_text(json.dumps(lists, indent=1) + "\n")
 
 
+def _needs_choice(run: Run) -> bool:
+    return run.test and run.network != LINEAR
+
+
 def _run_in_processes(
-    config: SweepConfig, runs: Sequence[Run], work: Path, workers: int, threads: int
+    config: SweepConfig,
+    runs: Sequence[Run],
+    work: Path,
+    workers: int,
+    threads: int,
+    choices: Mapping[Setting, Choice],
 ) -> Iterator[tuple[Run, dict[str, Any] | BaseException]]:
     """Yields runs with their results, or why there are none, each when it is done.
 
@@ -179,7 +240,10 @@ def _run_in_processes(
     (`max_tasks_per_child`) may wait for ever when one is due, as of Python 3.11.
     """
     with _processes(workers, threads) as pool:
-        waiting = {pool.submit(train_and_score, config, run, work): run for run in runs}
+        waiting = {
+            pool.submit(train_and_score, config, run, work, choices.get(Setting.of(run))): run
+            for run in runs
+        }
         try:
             for future in as_completed(waiting):
                 error = future.exception()
@@ -232,37 +296,74 @@ def _reason(error: BaseException) -> str:
     return str(error)
 
 
-def train_and_score(config: SweepConfig, run: Run, work: Path) -> dict[str, Any]:
-    """Trains a network and scores it.
+def train_and_score(
+    config: SweepConfig, run: Run, work: Path, choice: Choice | None = None
+) -> dict[str, Any]:
+    """Trains a network, or a linear classifier, and scores it.
 
     Args:
         config: The sweep.
         run: The run.
         work: Folder of the sweep, where the inputs of its trainings are.
+        choice: The trial and the number of epochs of a run that scores test speakers.
 
     Returns:
         A result, as `ser_nsl.pipeline.results.Results` says.
     """
     start = time.monotonic()
-    plan, training = plan_folds(config, [run.fold], work)[run.fold], sweep_training(config, run)
+    plan = plan_folds(config, [run.fold], work)[run.fold]
+    training = sweep_training(config, run, choice)
+    with TemporaryDirectory() as temporary:
+        if run.network == LINEAR:
+            result = _score_linear(plan, training, run.method, Path(temporary))
+        else:
+            result = _score_network(plan, training, run, Path(temporary))
+    if choice is not None:
+        result["chosen"] = choice.trial
+    return result | {"seconds": round(time.monotonic() - start, 1)}
+
+
+def _score_linear(plan: Plan, training: Training, kind: str, folder: Path) -> dict[str, Any]:
+    scores = plan.baseline(kind, training, folder / "scores.json")
+    plan.steps[scores].run()
+    found = read_metrics(scores)
+    clips = read_manifest(plan.manifest()).set_index("utterance_id")
+    return {
+        "epochs": 0,
+        "train_uar": found["train_uar"],
+        "val_uar": found["val_uar"],
+        **_by_speaker(found, clips),
+        "predictions": {"test": _predictions(found, clips)},
+    }
+
+
+def _score_network(plan: Plan, training: Training, run: Run, folder: Path) -> dict[str, Any]:
     # However few labels are used, an epoch has as many steps as show every training clip once.
     clips = len(read_labels(plan.features(), *training.splits))
     steps = -(-clips // training.settings.batch_size)
     training = replace(training, settings=replace(training.settings, epoch_steps=steps))
-    with TemporaryDirectory() as temporary:
-        model = plan.model(training, Path(temporary) / "model")
-        scores = plan.scores(training, model, Path(temporary) / "scores.json")
-        trained = plan.steps[model].run()
-        result = {"kept_epoch": trained.counts["kept_epoch"]}
-        if "val" not in training.splits:
-            history = json.loads((model / "history.json").read_text())
-            result["val_uar"] = history[result["kept_epoch"] - 1]["val_uar"]
-        if training.arm.has_graph:
-            result["purity"] = _purity(plan, training)
-        if run.test:
-            plan.steps[scores].run()
-            result |= _by_speaker(read_metrics(scores), plan.manifest())
-    return result | {"seconds": round(time.monotonic() - start, 1)}
+    model = plan.model(training, folder / "model")
+    trained = plan.steps[model].run()
+    history = json.loads((model / "history.json").read_text())
+    kept = trained.counts["kept_epoch"]
+    result: dict[str, Any] = {"epochs": len(history), "steps": steps, "kept_epoch": kept}
+    result["train_uar"] = round(history[kept - 1]["uar"], _DIGITS)
+    validated = "val" not in training.splits
+    if validated:
+        result["val_uar"] = history[kept - 1]["val_uar"]
+        result["curve"] = [round(epoch["val_uar"], _DIGITS) for epoch in history]
+    if training.arm.has_graph:
+        result["purity"] = _purity(plan, training)
+    manifest = read_manifest(plan.manifest()).set_index("utterance_id")
+    result["predictions"] = {}
+    splits: tuple[Literal["val", "test"], ...] = ("val", "test")
+    for split in splits[0 if validated else 1 : 2 if run.test else 1]:
+        scores = plan.scores(training, model, folder / f"{split}.json", split=split)
+        plan.steps[scores].run()
+        found = read_metrics(scores)
+        result["predictions"][split] = _predictions(found, manifest)
+        result |= _by_speaker(found, manifest) if split == "test" else {}
+    return result
 
 
 def _purity(plan: Plan, training: Training) -> float | None:
@@ -289,10 +390,9 @@ def _purity(plan: Plan, training: Training) -> float | None:
     return float((own == others)[counted].mean()) if counted.any() else None
 
 
-def _by_speaker(scores: dict[str, Any], manifest: Path) -> dict[str, Any]:
+def _by_speaker(scores: dict[str, Any], clips: pd.DataFrame) -> dict[str, Any]:
     from ser_nsl.evaluation.scores import score_speakers
 
-    clips = read_manifest(manifest).set_index("utterance_id")
     by_speaker = score_speakers(scores["predictions"], clips, scores["classes"])
     names = ("uar", "accuracy", "clips", "classes", "confusion_matrix")
     return {name: scores[name] for name in names} | {
@@ -303,50 +403,78 @@ def _by_speaker(scores: dict[str, Any], manifest: Path) -> dict[str, Any]:
     }
 
 
+def _predictions(scores: dict[str, Any], clips: pd.DataFrame) -> dict[str, list[int]]:
+    """The true and the predicted class of each clip, as indices."""
+    index = {name: i for i, name in enumerate(scores["classes"])}
+    return {
+        name: [index[clips.at[name, "emotion"]], index[predicted]]
+        for name, predicted in scores["predictions"].items()
+    }
+
+
 def _check_settings(config: SweepConfig, path: Path) -> None:
     """Refuses to put runs beside those of other settings; grids and what runs set may change.
 
     A setting that is newer than the runs had its default then.
     """
-    may_change = {"title", "caution", *(f"training.{name}" for name in _SET_BY_RUNS)}
+    by_runs = [name for name in _SET_BY_RUNS if name not in config.tried]
+    may_change = {"title", "caution", *(f"training.{name}" for name in by_runs)}
     replaced = "target.split."  # by the folds
     now, before = (
         pd.json_normalize(asdict(each)).iloc[0] for each in (config, load_sweep(str(path)))
     )
-    for name, value in now.items():
+    for name in dict.fromkeys([*now.index, *before.index]):
         if name in may_change or name.startswith((replaced, "grids.", "default")):
             continue
-        if before.get(name) != value:
+        if before.get(name) != now.get(name):
             raise InputError(
                 f"{path.parent}: its runs were made with other settings ({name}: "
-                f"{before.get(name)}, not {value}); give another --out."
+                f"{before.get(name)}, not {now.get(name)}); give another --out."
             )
 
 
-def _describe(runs: Sequence[Run], done: Results, workers: int) -> str:
+def _describe(config: SweepConfig, runs: Sequence[Run], done: Results, workers: int) -> str:
     """A table of what is planned, what is done, and how long the rest will take."""
     groups = defaultdict(list)
     for run in runs:
-        groups[run.network, run.method, run.neighbors, run.n, run.label_share].append(run)
+        groups[run.network, run.method, run.n or "", f"{run.label_share:g}"].append(run)
     rows = [
-        (*kind, len(own), sum(run in done for run in own), _hours(own, done, workers))
-        for kind, own in [*groups.items(), (("all", "", "", "", ""), runs)]
+        (
+            *kind,
+            *(_progress([run for run in own if run.test == test], done) for test in (False, True)),
+            _hours(config, own, done, workers),
+        )
+        for kind, own in [*groups.items(), (("all", "", "", ""), runs)]
     ]
-    headers = ("network", "arm", "neighbours from", "n", "labels", "runs", "done", "hours left")
+    headers = ("network", "arm", "n", "labels", "trials", "tests", "hours left")
     return tabulate(rows, headers=headers, disable_numparse=True)
 
 
-def _hours(runs: Sequence[Run], done: Results, workers: int) -> str:
-    """How long the runs that are not done will take, going by similar ones that are."""
+def _progress(runs: Sequence[Run], done: Results) -> str:
+    return f"{sum(run in done for run in runs)} of {len(runs)}" if runs else ""
+
+
+def _hours(config: SweepConfig, runs: Sequence[Run], done: Results, workers: int) -> str:
+    """How long the runs that are not done will take, going by the epochs of similar ones that are.
+
+    A run that tests takes at most the epochs of the longest trial.
+    """
     seconds = defaultdict(list)
     for run, result in done.items():
-        seconds[_kind(run)].append(result["seconds"])
-    left = [_kind(run) for run in runs if run not in done]
-    if any(kind not in seconds for kind in left):
-        return "unknown"
-    return f"{sum(median(seconds[kind]) for kind in left) / workers / 3600:.1f}"
+        seconds[_kind(run)].append(result["seconds"] / max(1, result["epochs"]))
+    epochs = {name: config.trial_training(name).epochs for name in config.budget}
+    most, left = max(epochs.values()), 0.0
+    for run in runs:
+        if run in done:
+            continue
+        if _kind(run) not in seconds:
+            return "unknown"
+        times = 1 if run.network == LINEAR else epochs.get(run.trial, most)
+        left += times * median(seconds[_kind(run)])
+    return f"{left / workers / 3600:.1f}"
 
 
 def _kind(run: Run) -> tuple:
-    """What the duration of a run depends on."""
-    return run.corpus, run.network, run.neighbors, run.label_share, run.n
+    """What the duration of an epoch depends on."""
+    kind = run.method if run.network == LINEAR else run.neighbors
+    return run.corpus, run.network, kind, run.label_share, run.n

@@ -5,7 +5,8 @@ zooming.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -31,6 +32,7 @@ __all__ = [
     "setting_map",
     "share_curves",
     "shares_and_chance",
+    "update_curves",
     "weight_histogram",
 ]
 
@@ -57,7 +59,7 @@ _ARMS = {
     "max": ("#CC79A7", "v"),
     "avg": ("#E69F00", "D"),
 }
-"""Colour and marker of each arm."""
+"""Colour and marker of arms that many figures have; others take what is left."""
 _EDGE_COLOURS = ("#56B4E9", "#0072B2")
 _EDGE_LINES = (("#666666", "solid"), ("#D55E00", (0, (2, 1.2))))
 _EDGE_KINDS = {
@@ -117,8 +119,7 @@ def learning_curve(
         SVG: thin lines for seeds, thick ones for their mean, markers at the kept epochs.
     """
     figure, axes = _figure(height=2.9)
-    for method, values in curves.items():
-        colour, marker = _ARMS[method]
+    for (method, values), (colour, marker) in zip(curves.items(), _styles(curves), strict=True):
         if values.shape[1] > 1:
             axes.plot(values.index, values, color=colour, linewidth=0.8, alpha=0.5)
         axes.plot(values.index, values.mean(axis=1), color=colour, linewidth=2, label=method)
@@ -135,6 +136,41 @@ def learning_curve(
     axes.grid(axis="y")
     axes.set(title=title, xlabel="epoch")
     return _svg(figure, legend=4)
+
+
+@_styled
+def update_curves(
+    title: str,
+    curves: Mapping[str, pd.Series],
+    chosen: Mapping[str, int],
+    *,
+    chance: float | None = None,
+) -> str:
+    """Draws validation UAR over the updates.
+
+    Args:
+        title: Title of the figure.
+        curves: UAR in [0, 1] after each epoch, by label of the arm; the index is in updates.
+        chosen: Epochs chosen, from 1, by label.
+        chance: UAR by chance.
+
+    Returns:
+        SVG: a line for each, with a marker where it was stopped.
+    """
+    figure, axes = _figure(height=3.4 + 0.09 * len(curves))
+    for label, style in zip(curves, _styles(curves), strict=True):
+        colour, marker = style
+        curve, epoch = curves[label], chosen[label]
+        axes.plot(curve.index, curve, color=colour, linewidth=1.6)
+        at_chosen = _points(marker, colour, size=8) | {"label": label}
+        axes.plot(curve.index[epoch - 1], curve.iloc[epoch - 1], **at_chosen)
+    if chance is not None:
+        axes.axhline(chance, color=_INK, linewidth=1.2, linestyle=":", label="chance")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlim(left=0)
+    axes.grid(axis="y")
+    axes.set(title=title, xlabel="updates", ylabel="UAR of validation speakers")
+    return _svg(figure, legend=3)
 
 
 @_styled
@@ -369,8 +405,7 @@ def share_curves(title: str, curves: Mapping[str, pd.DataFrame]) -> str:
     """
     figure, axes = _figure(height=3.6)
     shares = sorted({share for values in curves.values() for share in values.index})
-    for method, values in curves.items():
-        colour, marker = _ARMS[method]
+    for (method, values), (colour, marker) in zip(curves.items(), _styles(curves), strict=True):
         mean, sd = values["mean"], values["sd"]
         axes.fill_between(values.index, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
         style = _points(marker, colour, size=6) | {"linestyle": "-", "markeredgewidth": 0.6}
@@ -438,14 +473,15 @@ def gain_by_purity(title: str, gains: pd.DataFrame) -> str:
     """
     figure, axes = _figure(height=3.3)
     points = 100 * gains
-    made = points[~points.index.isin(_ARMS) | (points.index == "oracle")]
+    made = points[points.index.str.startswith("purity_") | (points.index == "oracle")]
     made = made.sort_values("purity")
     axes.axhline(0, color=_INK, linewidth=1.2)
     axes.plot(made["purity"], made["mean"], color=_INK, linewidth=1.2)
     axes.vlines(made["purity"], made["low"], made["high"], color=_INK, linewidth=1)
     axes.plot(made["purity"], made["mean"], "o", color=_INK, markersize=5, label="made to a purity")
-    for method, values in points.drop(made.index).iterrows():
-        colour, marker = _ARMS[method]
+    others = points.drop(made.index)
+    styles = _styles(others.index)
+    for (method, values), (colour, marker) in zip(others.iterrows(), styles, strict=True):
         if np.isnan(values["purity"]):
             level = {"linestyle": "--", "linewidth": 1.6, "color": colour, "label": method}
             axes.axhline(values["mean"], **level)
@@ -490,6 +526,15 @@ def setting_map(title: str, scores: pd.DataFrame, *, low: float, high: float) ->
     axes.spines[:].set_visible(False)
     axes.set(title=title, xlabel=scores.columns.name, ylabel=scores.index.name)
     return _svg(figure)
+
+
+def _styles(labels: Iterable[str]) -> list[tuple[str, str]]:
+    """Colour and marker of each label: that of the arm it names, or one that no other has."""
+    labels = list(labels)
+    known = [_ARMS.get(label) for label in labels]
+    free = [each for each in itertools.product(COLOURS, MARKERS) if each not in known]
+    spare = itertools.cycle(free[:: len(MARKERS) + 1] + free)  # colour and marker change at once
+    return [each or next(spare) for each in known]
 
 
 def _figure(*, height: float) -> tuple[Figure, Axes]:

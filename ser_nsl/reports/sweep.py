@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.arms import find_arm
+from ser_nsl.pipeline.arms import BASELINES, find_arm
 from ser_nsl.pipeline.comparison import Difference
 from ser_nsl.pipeline.experiment import load_sweep
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, read_results
@@ -19,8 +19,11 @@ from ser_nsl.reports.sweep_facts import (
     describe_graph,
     gather_sweep_facts,
     hundredfold,
+    list_tests,
+    show_closed,
+    show_closed_interval,
     show_interval,
-    show_probability,
+    show_tests,
 )
 
 
@@ -80,10 +83,10 @@ def _metrics(facts: Mapping[str, Any]) -> dict[str, Any]:
         "training": asdict(config.training),
         **{name: facts[name] for name in kept},
         "comparisons": [asdict(each) for each in facts["comparisons"]],
-        "validation": {
-            name: [{key: value for key, value in row.items() if key != "setting"} for row in rows]
-            for name, rows in facts["choosing"].items()
-        },
+        "baselines": [asdict(each) for each in facts["baselines"]],
+        "trials": config.budget,
+        "tests": facts["tests"],
+        "warnings": [warning for section in facts["sections"] for warning in section.warnings],
         "machine": facts["machine"],
         "ser_nsl": facts["version"],
         "versions": facts["versions"],
@@ -127,7 +130,11 @@ _TEMPLATES = page_templates(
     spread=_spread,
     points=_points,
     interval=show_interval,
-    probability=show_probability,
+    tests=show_tests,
+    list_tests=list_tests,
+    closed=show_closed,
+    closed_interval=show_closed_interval,
     graph=lambda graph: describe_graph(graph) if graph and graph[0] else "",
     arm_title=lambda method: find_arm(method).title,
+    baseline_title=lambda kind: f"linear classifier on {BASELINES[kind]}",
 )

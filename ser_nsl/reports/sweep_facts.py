@@ -1,33 +1,35 @@
 """What the report of a sweep says: tables and sentences."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import ser_nsl
 from ser_nsl.corpora.manifest import corpus_title
-from ser_nsl.evaluation.statistics import FEWEST_SPEAKERS
-from ser_nsl.graph.statistics import or_none
-from ser_nsl.pipeline.arms import find_arm
+from ser_nsl.evaluation.statistics import FEWEST_SPEAKERS, bootstrap_interval, smallest_p
+from ser_nsl.pipeline.arms import BASELINES, find_arm
 from ser_nsl.pipeline.comparison import (
+    Baseline,
+    Closed,
     Comparison,
     Difference,
     arm_order,
     compare,
-    compare_validation,
+    compare_baselines,
     tabulate_runs,
 )
-from ser_nsl.pipeline.experiment import SweepConfig, list_runs
+from ser_nsl.pipeline.experiment import LINEAR, SweepConfig, list_runs
 from ser_nsl.pipeline.results import Results
 from ser_nsl.pipeline.stage import versions
 from ser_nsl.reports.facts import describe_machine, describe_split, portable
+from ser_nsl.reports.trust import warn
 from ser_nsl.training.settings import TrainingConfig
 
 _SPACE = "\N{NO-BREAK SPACE}"
-_GRAPH = ["n", "alpha", "layer", "distance", "neighbors"]
 _NAMED = {"epochs", "batch_size", "learning_rate", "decay", "decay_epochs", "keep", "precision"}
 _SET_BY_RUNS = {"alpha", "layer", "distance", "neighbors", "edges", "label_share", "seed"}
 
@@ -41,14 +43,17 @@ class Section:
         label_share: Share of the training labels that are used.
         rows: Comparisons in the order of the arms, by label: the name of the arm, with the settings
             in which it differs from others of that arm.
-        sentences: What can be said of each graph that is no control, and of what the probe knows
-            without a graph, by label.
+        sentences: What can be said of each arm that is no control, by label.
+        baselines: Linear classifiers that know the same labels.
+        warnings: What the scores mean, in words.
     """
 
     network: str
     label_share: float
     rows: dict[str, Comparison]
     sentences: dict[str, str]
+    baselines: list[Baseline]
+    warnings: list[str]
 
 
 def gather_sweep_facts(config: SweepConfig, results: Results) -> dict[str, Any]:
@@ -63,10 +68,15 @@ def gather_sweep_facts(config: SweepConfig, results: Results) -> dict[str, Any]:
         `graph` how most of these use a graph (None without).
     """
     runs, planned = tabulate_runs(results), list_runs(config)
-    scored = runs[runs["test"]]
-    comparisons = compare(results, planned)
-    (network,) = _most(scored if len(scored) else runs, ["network"]) or ("",)
-    sections = sorted(_sections(comparisons), key=lambda section: section.network != network)
+    trained = runs[runs["network"] != LINEAR]
+    scored = trained[trained["test"]]
+    every_trial = [run for run in list_runs(config, ["all"]) if not run.test]
+    comparisons = compare(results, [*planned, *every_trial])
+    baselines = compare_baselines(results)
+    network = _most([*(scored if len(scored) else trained)["network"]]) or ""
+    sections = [*_sections(comparisons, baselines, scored)]
+    sections.sort(key=lambda section: section.network != network)
+    graphs = [each.graph for each in scored["setting"] if each.network == network and each.n]
     return {
         "config": config,
         "corpus": config.target.name or corpus_title(config.target.corpus),
@@ -75,19 +85,21 @@ def gather_sweep_facts(config: SweepConfig, results: Results) -> dict[str, Any]:
         "planned": len(planned),
         "missing": sum(run not in results for run in planned),
         "network": network,
-        "graph": _most(scored[(scored["network"] == network) & (scored["n"] > 0)], _GRAPH),
+        "graph": _most(graphs),
         "classes": [] if scored.empty else list(scored["classes"].iloc[0]),
         "scored": scored,
         "comparisons": comparisons,
+        "baselines": baselines,
+        "tests": _describe_tests(comparisons),
+        "trials": {name: _describe_changes(own) for name, own in config.budget.items()},
         "summary": _summarize(comparisons),
         "sections": sections,
         "by_network": _by_network(comparisons),
-        "choosing": _choosing(config, results),
         "grids": _count_grids(config, results),
         "durations": _durations(runs),
         "folds": _folds(config, scored),
-        "seeds": sorted(set(runs["seed"])),
-        "upstream": _describe_upstream(config, set(runs["method"])),
+        "seeds": sorted(set(trained["seed"])),
+        "upstream": _describe_upstream(config, set(trained["method"])),
         "training": _describe_training(config.training),
         "joined": config.joined,
         "machine": describe_machine(),
@@ -96,26 +108,49 @@ def gather_sweep_facts(config: SweepConfig, results: Results) -> dict[str, Any]:
     }
 
 
-def _most(runs: pd.DataFrame, columns: list[str]) -> tuple | None:
-    """The values that most runs have; the first among equals, None without runs."""
-    counts = runs.groupby(columns, sort=False).size()
-    if counts.empty:
-        return None
-    most = counts.idxmax()
-    return most if isinstance(most, tuple) else (most,)
+def _most(values: Sequence[Any]) -> Any:
+    """The value that comes most often; the first among equals, None without any."""
+    return max(counts, key=counts.__getitem__) if (counts := Counter(values)) else None
 
 
-def describe_graph(graph: tuple[int, float, str, str, str]) -> str:
-    """How a graph is used, in words."""
-    return ", ".join(_parts(graph))
+def describe_graph(graph: Sequence[Any]) -> str:
+    """How a graph is used, in words; what trials set is left out."""
+    return ", ".join(filter(None, _parts(graph)))
 
 
-def _parts(graph: tuple[int, float, str, str, str]) -> tuple[str, ...]:
+def _parts(graph: Sequence[Any]) -> tuple[str, ...]:
     n, alpha, layer, distance, neighbors = graph
-    return f"n {n}", f"α {alpha:g}", layer, distance.replace("_", "-"), neighbors
+    weight = "" if alpha is None else f"α {alpha:g}"
+    return f"n {n}", weight, layer or "", (distance or "").replace("_", "-"), neighbors or ""
 
 
-def _sections(comparisons: Sequence[Comparison]) -> Iterator[Section]:
+def _describe_changes(changes: Mapping[str, Any]) -> str:
+    """What a trial changes, in words."""
+    flat = pd.json_normalize(dict(changes)).to_dict("records")
+    return ", ".join(f"{name} {value}" for row in flat for name, value in row.items())
+
+
+def _describe_tests(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """The smallest p that each test can give: by itself, and among all differences."""
+    found = [each for one in comparisons for each in one.differences.values()]
+    units: dict[str, list[tuple[int, int]]] = {
+        "folds": [(each.folds, 1) for each in found if each.p_folds is not None],
+        "speakers": [(len(each.by_speaker), 1) for each in found if each.p_speakers is not None],
+        "clips": [(each.clips, len(each.p_clips)) for each in found if each.p_clips],
+    }
+    tests = []
+    for unit, own in units.items():
+        if own:
+            count, number = max(own)[0], sum(tests_of for _, tests_of in own)
+            p = smallest_p(count)
+            tests.append({"unit": unit, "count": count, "tests": number, "p": p})
+            tests[-1]["p_corrected"] = min(1.0, number * p)
+    return tests
+
+
+def _sections(
+    comparisons: Sequence[Comparison], baselines: Sequence[Baseline], scored: pd.DataFrame
+) -> Iterator[Section]:
     groups: dict[tuple[str, float], list[Comparison]] = {}
     for each in comparisons:
         groups.setdefault((each.setting.network, each.setting.label_share), []).append(each)
@@ -123,7 +158,37 @@ def _sections(comparisons: Sequence[Comparison]) -> Iterator[Section]:
         rows = dict(zip(_labels(group), group, strict=True))
         sentences = {label: _sentence(row) for label, row in rows.items() if row.runs}
         said = {label: sentence for label, sentence in sentences.items() if sentence}
-        yield Section(network, share, rows, said)
+        known = [each for each in baselines if each.label_share == share]
+        warnings = [*_warn(rows, known, scored)]
+        yield Section(network, share, rows, said, known, warnings)
+
+
+def _warn(
+    rows: Mapping[str, Comparison], baselines: Sequence[Baseline], scored: pd.DataFrame
+) -> Iterator[str]:
+    """Says what scores of arms mean that are no controls."""
+    arms = {
+        label: row
+        for label, row in rows.items()
+        if row.uar is not None and not find_arm(row.setting.method).control
+    }
+    for label, row in arms.items():
+        folds = scored[scored["setting"] == row.setting].groupby("fold")["confusion_matrix"].first()
+        interval = bootstrap_interval([*row.by_speaker.values()])
+        yield from warn(
+            label,
+            uar=row.uar or 0.0,
+            low=interval and interval[0],
+            train_uar=row.train_uar,
+            clips=np.sum([*folds], axis=0).sum(axis=1).tolist(),
+        )
+    for each in baselines:
+        below = [label for label, row in arms.items() if (row.uar or 0.0) < each.uar]
+        if below:
+            yield (
+                f"Below the linear classifier on {BASELINES[each.kind]} ({each.uar:.1%} UAR): "
+                f"{', '.join(below)}."
+            )
 
 
 def _labels(rows: Sequence[Comparison]) -> Iterator[str]:
@@ -138,15 +203,16 @@ def _labels(rows: Sequence[Comparison]) -> Iterator[str]:
 
 
 def _sentence(row: Comparison) -> str:
-    """What can be said of an arm; nothing of controls that have a graph."""
-    arm, judged = find_arm(row.setting.method), [_judge(row.against_base, "base")]
+    """What can be said of an arm; nothing of base and of controls."""
+    arm = find_arm(row.setting.method)
+    if arm.control or row.setting.method == "base":
+        return ""
+    judged = [_judge(row.against_base, "base") + _describe_closed(row.closed)]
     if arm.pseudo_labels and not arm.has_graph:
         return f"{judged[0]}, with what the probe knows but without a graph."
-    if not arm.has_real_graph:
-        return ""
-    if not row.setting.alpha:
+    if arm.has_graph and row.setting.alpha == 0:
         return f"{judged[0]}, with unlabelled clips in the batch but no weight on the graph."
-    if not arm.pseudo_labels:
+    if row.against_random is not None:
         judged.append(_judge(row.against_random, "the random graph"))
     if row.against_pseudo_labels is not None:
         judged.append(_judge(row.against_pseudo_labels, "pseudo-labels without a graph"))
@@ -161,13 +227,27 @@ def _judge(difference: Difference | None, reference: str) -> str:
     points = f"{abs(100 * difference.mean):.1f} points {side}"
     count = len(difference.by_speaker)
     speakers = f"{count} {'speaker' if count == 1 else 'speakers'}"
+    interval = (
+        f"95{_SPACE}% interval {show_interval(difference)}; " if difference.low is not None else ""
+    )
+    chance = f"({interval}{show_tests(difference)}; {speakers})"
+    if difference.direction:
+        return f"is {points} {reference} {chance}"
+    if difference.differs_on_clips:
+        return (
+            f"is {points} {reference} on these clips, which other speakers may not repeat {chance}"
+        )
     if difference.low is None:
         return f"is {points} {reference} on {speakers}, too few to tell"
-    chance = f"p{_SPACE}{show_probability(difference.p_flips)}"
-    interval = f"(95{_SPACE}% interval {show_interval(difference)}, {chance}, {speakers})"
-    if difference.direction:
-        return f"is {points} {reference} {interval}"
-    return f"cannot be distinguished from {reference}: {points} {interval}"
+    return f"cannot be distinguished from {reference}: {points} {chance}"
+
+
+def _describe_closed(closed: Closed | None) -> str:
+    if closed is None or closed.share is None:
+        return ""
+    interval = show_closed_interval(closed)
+    bounds = f" ({interval})" if interval else ""
+    return f" and closes {show_closed(closed)}{bounds} of the distance to the upstream"
 
 
 def _summarize(comparisons: Sequence[Comparison]) -> str:
@@ -214,18 +294,6 @@ def _by_network(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
     }
 
 
-def _choosing(config: SweepConfig, results: Results) -> dict[str, list[dict[str, Any]]]:
-    """Validation scores of the grids that score no test speaker."""
-    return {
-        name: [
-            row | {"mean": or_none(row["mean"]), "sd": or_none(row["sd"])}
-            for row in compare_validation(results, list_runs(config, [name])).to_dict("records")
-        ]
-        for name, grid in config.grids.items()
-        if not grid.test and any(run in results for run in list_runs(config, [name]))
-    }
-
-
 def _count_grids(config: SweepConfig, results: Results) -> list[dict[str, Any]]:
     grids = {name: list_runs(config, [name]) for name in config.grids}
     return [
@@ -241,7 +309,8 @@ def _count_grids(config: SweepConfig, results: Results) -> list[dict[str, Any]]:
 
 def _durations(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """Wall time of the runs, by what it depends on most."""
-    seconds = runs.groupby(["network", "label_share", "neighbors", "n"])["seconds"]
+    named = runs.assign(neighbors=runs["neighbors"].fillna("by trial"))
+    seconds = named.groupby(["network", "label_share", "neighbors", "n"])["seconds"]
     return seconds.agg(["count", "min", "median", "max", "sum"]).reset_index().to_dict("records")
 
 
@@ -284,15 +353,14 @@ def _describe_training(training: TrainingConfig) -> str:
         if name not in _NAMED | _SET_BY_RUNS | {"epoch_steps"} and value != usual[name]
     ]
     parts = [
-        f"{training.epochs} epochs, each of as many steps as show every training clip once",
+        f"up to {training.epochs} epochs, each of as many steps as show every training clip once",
         f"batches of {training.batch_size}",
         f"Adam from {training.learning_rate:g}, times {training.decay:g} every "
         f"{training.decay_epochs} epochs",
         training.precision,
         *others,
     ]
-    kept = "the epoch of the best validation UAR" if training.keep == "best" else "the last epoch"
-    return f"{', '.join(parts)}; {kept} is kept"
+    return ", ".join(parts)
 
 
 def show_interval(difference: Difference | None) -> str:
@@ -300,6 +368,39 @@ def show_interval(difference: Difference | None) -> str:
     if difference is None or difference.low is None or difference.high is None:
         return ""
     return f"{hundredfold(difference.low):.1f} to {hundredfold(difference.high):.1f}"
+
+
+def list_tests(difference: Difference | None) -> list[str]:
+    """The corrected p of each test that could be made, after what it counts."""
+    if difference is None:
+        return []
+    clips = [show_probability(p) for p in sorted({*difference.p_clips})]
+    tests = {
+        "folds": show_probability(difference.p_folds),
+        "speakers": show_probability(difference.p_speakers),
+        "clips": " to ".join(dict.fromkeys([clips[0], clips[-1]])) if clips else "",
+    }
+    return [f"{unit}{_SPACE}{p}" for unit, p in tests.items() if p]
+
+
+def show_tests(difference: Difference | None) -> str:
+    """The same in words."""
+    tests = list_tests(difference)
+    return f"p by {', '.join(tests)}" if tests else "no test"
+
+
+def show_closed(closed: Closed | None) -> str:
+    """Share of the distance in percent; empty where there is none."""
+    if closed is None or closed.share is None:
+        return ""
+    return f"{hundredfold(closed.share):.0f}{_SPACE}%"
+
+
+def show_closed_interval(closed: Closed | None) -> str:
+    """The ends of its interval in percent; empty where it is unknown."""
+    if closed is None or closed.low is None or closed.high is None:
+        return ""
+    return f"{hundredfold(closed.low):.0f} to {hundredfold(closed.high):.0f}"
 
 
 def show_probability(value: float | None) -> str:

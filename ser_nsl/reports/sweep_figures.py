@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import chain
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ser_nsl.pipeline.arms import ARMS, find_arm
-from ser_nsl.pipeline.comparison import Comparison, compare_validation, pair
+from ser_nsl.pipeline.comparison import Comparison, Setting, choose, pair
 from ser_nsl.pipeline.experiment import WITHOUT_GRAPH, SweepConfig, list_runs
 from ser_nsl.pipeline.results import Results
 from ser_nsl.reports import figures
@@ -18,11 +18,7 @@ from ser_nsl.reports.page import Plot
 from ser_nsl.reports.sweep_facts import Section
 
 _GROUPS = {
-    "graphs": [
-        name
-        for name, arm in ARMS.items()
-        if name in ("base", "pseudo_labels") or arm.has_real_graph
-    ],
+    "arms": [name for name, arm in ARMS.items() if not arm.control and not arm.is_transfer],
     "controls": ["base", "nsl", *(name for name, arm in ARMS.items() if arm.control)],
     "transfer": ["base", "nsl", *(name for name, arm in ARMS.items() if arm.is_transfer)],
 }
@@ -45,6 +41,7 @@ def draw_sweep(facts: Mapping[str, Any], results: Results) -> dict[str, list[Plo
     return {
         "shares": list(_draw_shares(comparisons, graph)),
         "differences": list(_draw_differences(facts["sections"])),
+        "curves": list(_draw_curves(facts["sections"], facts["classes"])),
         "purity": list(_draw_purity(comparisons)),
         "confusion": list(confusion),
         "maps": list(_draw_maps(facts["config"], results)),
@@ -103,6 +100,32 @@ def _draw_differences(sections: Sequence[Section]) -> Iterator[Plot]:
             )
 
 
+def _draw_curves(sections: Sequence[Section], classes: Sequence[str]) -> Iterator[Plot]:
+    """Validation UAR against updates, of the trial that was chosen for each arm."""
+    for section in sections:
+        curves = {}
+        for label, row in section.rows.items():
+            if row.choice is not None:
+                curve = row.choice.curves[row.choice.trial]
+                updates = row.choice.steps * np.arange(1, len(curve) + 1)
+                curves[label] = pd.Series(curve, index=updates)
+        if not curves:
+            continue
+        chosen = {label: row.choice.epochs for label, row in section.rows.items() if row.choice}
+        share = f"{100 * section.label_share:g}"
+        yield Plot(
+            f"{section.network}_{share}_updates",
+            f"Curves: UAR of the validation speakers after so many updates, {section.network} at "
+            f"{share} % of the labels, {', '.join(curves)}.",
+            figures.update_curves(
+                f"{section.network}, {share}% of the labels",
+                curves,
+                chosen,
+                chance=1 / len(classes) if classes else None,
+            ),
+        )
+
+
 def _draw_purity(comparisons: Sequence[Comparison]) -> Iterator[Plot]:
     """Gain over the purity of the graph, wherever graphs were made to a purity."""
     groups: dict[tuple, dict[str, list[float | None]]] = defaultdict(dict)
@@ -158,10 +181,14 @@ def _draw_confusion(
 def _draw_maps(config: SweepConfig, results: Results) -> Iterator[Plot]:
     """Validation UAR over n and alpha, of grids that have several of both."""
     for name, grid in config.grids.items():
-        if len(grid.n) < 2 or len(grid.alpha) < 2:
+        if len(grid.n) < 2 or len(grid.alpha) < 2 or "alpha" in config.tried:
             continue
-        table = compare_validation(results, list_runs(config, [name]))
-        table = table[(table["n"] > 0) & (table["runs"] > 0)]
+        choices = choose(results, list_runs(config, [name]))
+        table = pd.DataFrame(
+            [asdict(setting) | {"mean": own.val_uar} for setting, own in choices.items()],
+            columns=[*(each.name for each in fields(Setting)), "mean"],
+        )
+        table = table[table["n"] > 0]
         low, high = table["mean"].min(), table["mean"].max()
         maps = table.groupby(_MAP, sort=False)
         for (network, share, method, neighbors, layer, distance), own in maps:

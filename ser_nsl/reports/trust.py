@@ -15,11 +15,14 @@ from ser_nsl.evaluation.scores import score_speakers
 from ser_nsl.evaluation.statistics import (
     FEWEST_SPEAKERS,
     holm,
+    holm_of_groups,
     mcnemar_test,
     sign_flip_test,
+    smallest_p,
     uar_interval,
 )
-from ser_nsl.pipeline.results import BASELINES, baseline_label, model_label
+from ser_nsl.pipeline.arms import BASELINES
+from ser_nsl.pipeline.results import baseline_label, model_label
 
 _OVERFITTED = 0.2  # UAR of the training clips above that of the test clips
 _DEVIATIONS = 2  # from chance, of a recogniser that guesses
@@ -38,7 +41,8 @@ def gather_trust(run: Path, results: Sequence[Mapping[str, Any]]) -> dict[str, A
         (95 %, over speakers; None with fewer than six). All are means over seeds.
         `tests`: differences between two systems, with `name`, `against`, `gain`, and two-sided p
         corrected for their number: `p_clips`, smallest and largest of the seeds, and `p_speakers`
-        (None with fewer than six). `warnings`: sentences. Shares are in [0, 1].
+        (None with fewer than six). `floors`: the smallest p that a test can give before correction,
+        over `clips` and `speakers`. `warnings`: sentences. Shares are in [0, 1].
 
     Raises:
         InputError: If a result is missing or malformed.
@@ -63,15 +67,20 @@ def gather_trust(run: Path, results: Sequence[Mapping[str, Any]]) -> dict[str, A
     ]
     best = max(baselines, key=lambda baseline: baseline.val_uar or 0.0)
     pairs += [(system, best) for system in systems.values()]
-    classes = len(best.classes)
+    count = len(best.speakers)
+    classes, of_class = best.classes, clips.loc[[*best.predictions[0]], "emotion"].value_counts()
     return {
         "systems": [system.facts() for system in (*systems.values(), *baselines)],
         "tests": _test(pairs),
+        "floors": {
+            "clips": smallest_p(len(best.predictions[0])),
+            "speakers": smallest_p(count) if count >= FEWEST_SPEAKERS else None,
+        },
         "fewest_speakers": FEWEST_SPEAKERS,
         "warnings": [
             sentence
             for system in systems.values()
-            for sentence in _warn(system, baselines, clips.loc[[*best.predictions[0]]], classes)
+            for sentence in _warn(system, baselines, [of_class.get(name, 0) for name in classes])
         ],
     }
 
@@ -131,9 +140,7 @@ def _read_baseline(run: Path, kind: str) -> dict[str, Any]:
 
 def _test(pairs: Sequence[tuple[_System, _System]]) -> list[dict[str, Any]]:
     """Compares pairs of systems by clips and by speakers."""
-    of_clips = [_clip_tests(*pair) for pair in pairs]
-    each = iter(holm([p for seeds in of_clips for p in seeds]))
-    corrected = [[next(each) or 0.0 for _ in seeds] for seeds in of_clips]
+    corrected = holm_of_groups([_clip_tests(*pair) for pair in pairs])
     of_speakers = holm(
         [
             sign_flip_test([uar - other.speakers[name] for name, uar in own.speakers.items()])
@@ -161,27 +168,52 @@ def _clip_tests(own: _System, other: _System) -> list[float]:
     ]
 
 
-def _warn(
-    system: _System, baselines: Sequence[_System], tested: pd.DataFrame, classes: int
-) -> Iterator[str]:
+def _warn(system: _System, baselines: Sequence[_System], clips: Sequence[int]) -> Iterator[str]:
     """Says in words what its numbers mean."""
-    chance = 1 / classes
-    of_class = tested["emotion"].value_counts()
+    low = system.interval and system.interval[0]
+    name, uar = system.name, system.uar
+    yield from warn(name, uar=uar, low=low, train_uar=system.train_uar, clips=clips)
+    above = [f"a {each.name} ({each.uar:.1%})" for each in baselines if each.uar > uar]
+    if above:
+        yield f"{name} ({uar:.1%} UAR) is below the baseline: {' and '.join(above)}."
+
+
+def warn(
+    name: str,
+    *,
+    uar: float,
+    low: float | None,
+    train_uar: float | None,
+    clips: Sequence[int],
+) -> Iterator[str]:
+    """Says in words what the scores of a network mean.
+
+    Args:
+        name: Name of the network and what it learned from.
+        uar: UAR of the test clips, in [0, 1].
+        low: Lower end of its interval over speakers; None with too few.
+        train_uar: UAR of the training clips; None where it is unknown.
+        clips: Number of test clips of each class.
+
+    Yields:
+        Sentences: barely above chance, overfitted.
+
+    Example:
+        >>> for warning in warn("cnn6", uar=0.5, low=None, train_uar=0.5, clips=[20, 20]):
+        ...     print(warning.partition(".")[0])
+        cnn6 is barely above chance: 50
+    """
+    chance = 1 / len(clips)
+    of_class = np.array([count for count in clips if count])
     spread = np.sqrt((chance * (1 - chance) / of_class).sum()) / len(of_class)
-    low = system.interval[0] if system.interval else 1.0
-    if system.uar < chance + _DEVIATIONS * spread or low <= chance:
+    if uar < chance + _DEVIATIONS * spread or (low is not None and low <= chance):
         yield (
-            f"{system.name} is barely above chance: {system.uar:.1%} UAR, by chance {chance:.1%}"
-            + (f", 95 % interval over speakers from {low:.1%}" if low <= chance else "")
+            f"{name} is barely above chance: {uar:.1%} UAR, by chance {chance:.1%}"
+            + (f", 95 % interval over speakers from {low:.1%}" if (low or 1.0) <= chance else "")
             + ". It may have learned nothing about emotion."
         )
-    if system.train_uar is not None and system.train_uar - system.uar > _OVERFITTED:
+    if train_uar is not None and train_uar - uar > _OVERFITTED:
         yield (
-            f"{system.name} is overfitted: {system.train_uar:.1%} UAR on the clips that trained "
-            f"it, {system.uar:.1%} on those of other speakers. More speakers, augmentation or a "
-            "smaller network may help."
+            f"{name} is overfitted: {train_uar:.1%} UAR on the clips that trained it, {uar:.1%} on "
+            "those of other speakers. More speakers, augmentation or a smaller network may help."
         )
-    above = [baseline for baseline in baselines if baseline.uar > system.uar]
-    if above:
-        names = " and ".join(f"a {each.name} ({each.uar:.1%})" for each in above)
-        yield f"{system.name} ({system.uar:.1%} UAR) is below the baseline: {names}."

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from ser_nsl.evaluation.scores import score
 from ser_nsl.evaluation.statistics import (
     bootstrap_interval,
     holm,
+    holm_of_groups,
     mcnemar_test,
-    pool_folds,
+    ratio_interval,
     sign_flip_test,
+    smallest_p,
     uar_interval,
 )
 
@@ -40,27 +41,19 @@ def test_neither_is_given_for_few_speakers():
     assert sign_flip_test([1, 2, 3, 4, 5]) is None
 
 
-def test_pooled_scores_count_every_clip_once():
-    once = [[[5, 5], [5, 5]]]
-    better = [[[10, 0], [0, 10]]]
-
-    assert pool_folds([once, better]) == {"clips": 40, "accuracy": 0.75, "uar": 0.75}
-    assert pool_folds([once * 3, better * 2]) == pool_folds([once, better])
+def test_folds_are_tested_though_there_are_few():
+    assert sign_flip_test([1, 2, 3, 4, 5], fewest=2) == pytest.approx(2 / 32) == smallest_p(5)
+    assert sign_flip_test([1], fewest=2) is None
 
 
-def test_pooled_scores_are_those_of_all_clips():
-    random = np.random.default_rng(0)
-    labels, predicted = random.integers(0, 2, 90), random.integers(0, 3, 90)  # class 2 has no clip
-    classes = ("a", "b", "c")
-    folds = [
-        [score(labels[fold], predicted[fold], classes)["confusion_matrix"]]
-        for fold in np.array_split(np.arange(90), 4)
-    ]
+def test_interval_of_a_ratio_draws_both_parts_of_a_speaker():
+    wholes = [1.0, 3.0, 2.0, 1.0, 3.0, 2.0]
 
-    pooled = pool_folds(folds)
-
-    expected = score(labels, predicted, classes)
-    assert pooled == pytest.approx({name: expected[name] for name in pooled})
+    assert ratio_interval([0.5 * each for each in wholes], wholes) == pytest.approx((0.5, 0.5))
+    # One of six closes all of the distance: 0 to three draws of that speaker in the middle 95 %.
+    assert ratio_interval([1, 0, 0, 0, 0, 0], [1] * 6) == pytest.approx((0, 0.5))
+    assert ratio_interval([1] * 6, [5, -1, -1, -1, -1, 1]) is None  # the distance may be zero
+    assert ratio_interval([1] * 5, [1] * 5) is None
 
 
 @pytest.mark.parametrize(
@@ -83,6 +76,11 @@ def test_holm():
     assert holm([0.01, 0.04, None, 0.03]) == pytest.approx([0.03, 0.06, None, 0.06])
     assert holm([None]) == [None] and holm([]) == []
     assert holm([0.7, 0.8]) == [1.0, 1.0]
+    assert holm_of_groups([[0.01, 0.04], [], [0.03]]) == [
+        pytest.approx([0.03, 0.06]),
+        [],
+        pytest.approx([0.06]),
+    ]
 
 
 def test_interval_of_uar_pools_clips_of_speakers():

@@ -20,18 +20,20 @@ def tiny(tone_corpus, tmp_path_factory) -> SweepConfig:
         target=CorpusConfig("ravdess", audio_dir=Path(tone_corpus)),
         folds=[Fold(("01",), ("02",)), Fold(("03", "04"), ("05", "06"))],
         grids={
-            "main": Grid(arms=("base", "nsl"), networks=("cnn6",), seeds=(0,), folds=(1,)),
+            "main": Grid(
+                arms=("base", "nsl", "random"), networks=("cnn6",), seeds=(0,), folds=(1,)
+            ),
             "controls": Grid(
-                arms=("pseudo_labels_probe", "random", "purity_50"),
+                arms=("pseudo_labels_probe", "purity_50"),
                 networks=("cnn6",),
                 n=(2,),
                 label_shares=(0.5,),
-                seeds=(0,),
+                seeds=(),
                 folds=(1,),
-                test=False,
             ),
         },
         default=("main",),
+        trials={"plain": {}, "fast": {"learning_rate": 0.01}},
         upstream=str(upstream),
         clip_seconds=0.6,
         front_end=FrontEndConfig(mel_bins=16),

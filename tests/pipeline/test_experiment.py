@@ -66,7 +66,6 @@ def test_defaults_are_the_papers():
 def test_defaults_of_training_are_those_that_the_sweeps_support():
     training, small = TrainingConfig(), load_sweep("emodb").grids["small"]
 
-    assert (training.alpha,) == small.alpha
     assert (training.layer,) == small.layers
     assert (training.distance,) == small.distances
     assert (training.neighbors,) == small.neighbors
@@ -166,14 +165,33 @@ def test_bad_override_names_the_file_the_key_and_the_value(overrides, words, min
     ("override", "words"),
     [
         ("default=[none]", "default: .*'none'"),
-        ("grids.full.arms=[best]", "arms: 'best'"),
-        ("grids.full.networks=[vgg]", "networks: 'vgg'"),
-        ("grids.full.folds=[9]", r"grids\.full\.folds: .*4"),
-        ("grids.full.n=[0]", "n must be .*0"),
-        ("grids.full.alpha=[-1]", "alpha"),
-        ("grids.full.distances=[cosin]", "distance"),
-        ("grids.full.neighbors=[bach]", "neighbors"),
-        ("grids.full.label_shares=[25]", "label_share"),
+        ("grids.small.arms=[best]", "arms: 'best'"),
+        ("grids.small.networks=[vgg]", "networks: 'vgg'"),
+        ("grids.small.folds=[9]", r"grids\.small\.folds: .*4"),
+        ("grids.small.n=[0]", "n must be .*0"),
+        ("grids.small.alpha=[-1]", "alpha"),
+        ("grids.small.distances=[cosin]", "distance"),
+        ("grids.small.neighbors=[bach]", "neighbors"),
+        ("grids.small.label_shares=[25]", "label_share"),
+        ("grids.small.trial_seeds=[]", "trial_seeds"),
+        (
+            "grids.small_graphs.arms=[base] grids.small_graphs.folds=[0]",
+            r"small_graphs: base .*once",
+        ),
+        ("grids.small.arms=[base,nsl]", r"'nsl' .*25% .*has no 'random'"),
+        ("grids.small.arms=[nsl,random]", "'nsl' .*has no 'base'"),
+        (
+            "grids.small.seeds=[7]",
+            r"grids\.small_graphs\.arms: 'agreeing' .*seed 0\) has no 'base'",
+        ),
+        ("trials.more={alpha: 7}", "'plain' and 'more' .*arms without a graph.*number of trials"),
+        ("trials.more={}", "'plain' and 'more'"),
+        ("trials.more=3", "more"),
+        ("trials.more={epoks: 3}", r"trials\.more: .*epoks"),
+        ("trials.more={epochs: many}", r"trials\.more: .*'many'"),
+        ("trials.more={augmentation: {time_masks: -1}}", r"trials\.more: time_masks .*-1"),
+        ("trials.more={seed: 3}", r"trials\.more\.seed: a sweep sets it"),
+        ("trials.a-b={epochs: 3}", "trials .*'a-b'"),
         ("folds=[{test: [a]}]", "folds: .*test and val"),
         ("folds=[{test: [a], val: [b], split: {}}]", "folds: .*split"),
         ("joined=true", r"grids\..*\.arms: a probe"),
@@ -181,7 +199,7 @@ def test_bad_override_names_the_file_the_key_and_the_value(overrides, words, min
 )
 def test_bad_sweep_names_the_key(override, words):
     with pytest.raises(InputError, match=words):
-        load_sweep("emodb", [override])
+        load_sweep("emodb", [override] if "{" in override else override.split())
 
 
 @pytest.mark.parametrize(
@@ -248,24 +266,43 @@ def test_emovo_config_tests_on_m3():
 
 
 def test_runs_of_a_grid(tiny):
+    linear = Run("ravdess", 1, "linear", "mfcc", 0, 0.0, "", "", "", 1.0, 0, "")
+    base = replace(linear, network="cnn6", method="base")
+    nsl = Run("ravdess", 1, "cnn6", "nsl", 3, 0.1, "fc2", "cosine", "batch", 1.0, 0, "")
+    arms = [base, nsl, replace(nsl, method="random")]
     assert list_runs(tiny) == [
-        Run("ravdess", 1, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, True),
-        Run("ravdess", 1, "cnn6", "nsl", 3, 0.1, "fc2", "cosine", "batch", 1.0, 0, True),
+        *(replace(linear, method=kind) for kind in ("mfcc", "upstream", "both")),
+        *(replace(run, trial=trial) for run in arms for trial in ("plain", "fast")),
+        *arms,
     ]
     everything = replace(tiny, grids={"main": replace(tiny.grids["main"], folds=())})
-    assert [run.fold for run in list_runs(everything)] == [0, 0, 1, 1]
+    assert [run.fold for run in list_runs(everything) if run.test][-6:] == [0, 0, 0, 1, 1, 1]
     with pytest.raises(InputError, match="grids: 'tests' .*main, controls"):
         list_runs(tiny, ["tests"])
 
 
 def test_what_a_graph_does_not_change_is_run_once(tiny):
-    grid = Grid(arms=("base", "add", "nsl"), n=(3, 6), alpha=(0.1, 1.0), seeds=(0, 1), folds=(0,))
+    grid = Grid(arms=("base", "add", "paper"), n=(3, 6), alpha=(0.1, 1.0), seeds=(0, 1), folds=(0,))
     sweep = replace(tiny, grids={"many": grid, "again": grid}, default=("many",))
     runs = list_runs(sweep, ["many", "again"])
 
     assert runs == list_runs(sweep, ["all"])
-    assert len(runs) == len(set(runs)) == 2 * (2 + 4)
-    assert [run.seed for run in runs] == [0] * 6 + [1] * 6
+    assert len(runs) == len(set(runs))
+    tests = [run for run in runs if run.test and run.network == "resnet9"]
+    assert [run.seed for run in tests] == [0] * 6 + [1] * 6
+    assert sum(bool(run.trial) for run in runs) == 2 * (2 + 4)
+    # What trials set is no setting of its own.
+    sweep = replace(sweep, trials={"weak": {"alpha": 0.1, "epochs": 1}, "strong": {"alpha": 1.0}})
+    assert {run.alpha for run in list_runs(sweep) if run.n} == {None}
+    assert sum(run.test and run.n > 0 for run in list_runs(sweep)) == 2 * 2
+
+
+def test_linear_classifiers_know_the_labels_of_each_seed(tiny):
+    grid = Grid(arms=("base",), label_shares=(0.5, 1.0), seeds=(3, 4), folds=(0,))
+    sweep = replace(tiny, grids={"main": grid})
+
+    linear = [run for run in list_runs(sweep) if run.network == "linear" and run.method == "mfcc"]
+    assert [(run.label_share, run.seed) for run in linear] == [(0.5, 3), (0.5, 4), (1.0, 3)]
 
 
 def test_probes_cannot_be_joined(tiny):
@@ -292,7 +329,7 @@ def test_runs_of_the_papers_table():
     systems = [(name, 0, 0.0) for name in ("base", "add", "max", "avg")]
     systems += [("paper", 3, 0.01), ("paper", 6, 0.1), ("paper", 9, 0.1)]
     assert found == {(*system, test) for system in systems for test in (False, True)}
-    assert {run.network for run in runs} == {"vgg15", "resnet9", "cnn6"}
+    assert {run.network for run in runs} == {"vgg15", "resnet9", "cnn6", "linear"}
     assert {run.neighbors for run in runs if run.n} == {"packed"}
 
 

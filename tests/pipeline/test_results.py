@@ -74,7 +74,7 @@ def test_folder_that_is_no_run_is_refused(tmp_path):
         summarize(tmp_path)
 
 
-RUN = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, True)
+RUN = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, "")
 
 
 def test_results_of_a_sweep_are_read_as_they_were_added(tmp_path):
@@ -87,7 +87,10 @@ def test_results_of_a_sweep_are_read_as_they_were_added(tmp_path):
     assert read_results(tmp_path / "none.jsonl") == {}
 
 
-@pytest.mark.parametrize("line", ['{"corpus": "emodb"}', "[]", '{"corpus'])
+OLD = json.dumps({**vars(RUN), "test": True, "uar": 0.5}).replace('"trial": "", ', "")
+
+
+@pytest.mark.parametrize("line", ['{"corpus": "emodb"}', "[]", '{"corpus', OLD])
 def test_damaged_line_is_named(line, tmp_path):
     path = tmp_path / "runs.jsonl"
     add_result(path, RUN, {})

@@ -45,6 +45,8 @@ BEFORE_TRAINING = [
     "uncentered_mfcc",
     "results/baseline-mfcc.json",
     "results/baseline-upstream.json",
+    "uncentered_both",
+    "results/baseline-both.json",
 ]
 FROM_TRAINING_ON = [
     "models/cnn6-base-seed0",

@@ -1,7 +1,6 @@
 """Sweeps of tiny trainings, run for real."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -22,8 +21,8 @@ from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline import sweep as module
-from ser_nsl.pipeline.comparison import compare
-from ser_nsl.pipeline.experiment import Fold, Grid, list_runs, load_sweep
+from ser_nsl.pipeline.comparison import Setting, choose, compare
+from ser_nsl.pipeline.experiment import LINEAR, Fold, Grid, list_runs
 from ser_nsl.pipeline.plan import plan_folds, sweep_training
 from ser_nsl.pipeline.results import add_result, read_results
 from ser_nsl.pipeline.sweep import run_sweep, train_and_score
@@ -40,7 +39,7 @@ def swept(tiny, tmp_path_factory):
 @pytest.mark.slow
 def test_folds_share_features_and_embeddings(tiny, tmp_path):
     """Each clip is embedded once, with the bytes that the fold alone would have given."""
-    grid = Grid(arms=("fused",), networks=("cnn6",), seeds=(0,))
+    grid = Grid(arms=("fused",), networks=("cnn6",), seeds=())
     runs = list_runs(replace(tiny, grids={"main": grid}, default=("main",)))
 
     module._prepare(tiny, runs, tmp_path)
@@ -70,7 +69,7 @@ def results_of(swept) -> dict:
 @pytest.mark.slow
 def test_one_line_a_run(swept, tiny):
     assert set(results_of(swept)) == set(list_runs(tiny, ["all"]))
-    assert swept[1].splitlines()[-1].split() == ["all", "5", "5", "0.0"]
+    assert swept[1].splitlines()[-1].split() == ["all", "10", "of", "10", "6", "of", "6", "0.0"]
 
 
 @pytest.mark.slow
@@ -80,16 +79,71 @@ def test_scores_are_those_of_the_test_speakers(swept):
         assert result["seconds"] > 0
         assert ("uar" in result) == run.test
         assert ("purity" in result) == (run.n > 0)
+        found = result["predictions"]
+        splits = {"val": run.network != LINEAR, "test": run.test}
+        assert {*found} == {split for split, scored in splits.items() if scored}
         if run.method == "purity_50":
             assert result["purity"] == pytest.approx(0.5, abs=0.1)
         if run.test:
             assert [*result["speakers"]] == ["03", "04"]
             confusion = np.array(result["confusion_matrix"])
             assert confusion.sum() == result["clips"] == 12
+            counted = np.zeros_like(confusion)
+            np.add.at(counted, tuple(np.transpose([*found["test"].values()])), 1)
+            assert (counted == confusion).all()
             recalls = confusion.diagonal() / confusion.sum(axis=1)
             assert result["uar"] == pytest.approx(recalls.mean())
             mean = np.mean([each["uar"] for each in result["speakers"].values()])
             assert result["uar"] == pytest.approx(mean)  # every speaker has as many of each
+
+
+@pytest.mark.slow
+def test_the_test_is_the_chosen_trial_stopped_where_validation_was_best(swept, tiny):
+    results = results_of(swept)
+    choices = choose(results, list_runs(tiny))
+
+    tests = [run for run in results if run.test and run.network != LINEAR]
+    assert len(tests) == 3
+    for run in tests:
+        result, choice = results[run], choices[Setting.of(run)]
+        assert (result["chosen"], result["epochs"]) == (choice.trial, choice.epochs)
+        assert result["kept_epoch"] == choice.epochs
+        trial = results[replace(run, trial=choice.trial)]  # of the only seed and fold
+        assert result["curve"] == trial["curve"][: choice.epochs]
+        assert result["curve"][-1] == max(
+            max(results[replace(run, trial=name)]["curve"]) for name in tiny.trials
+        )
+
+
+def test_test_speakers_are_scored_with_one_choice(tiny, tmp_path):
+    *_, base, _, _ = list_runs(tiny)
+    for name in tiny.trials:
+        curve = [0.5, 0.6] if name == "fast" else [0.4, 0.3]
+        add_result(tmp_path / "runs.jsonl", replace(base, trial=name), trained(curve=curve))
+    done = trained(chosen="plain", epochs=1)
+    add_result(tmp_path / "runs.jsonl", base, done)
+
+    with pytest.raises(InputError, match=r"base .*'plain' after 1 .*'fast' after 2 .*--out"):
+        run_sweep(tiny, tmp_path, work=tmp_path / "work", dry_run=True)
+
+
+def trained(**values) -> dict:
+    return {"seconds": 10.0, "epochs": 2, "steps": 3, "curve": [0.5, 0.5], "chosen": ""} | values
+
+
+def test_validation_speakers_who_lack_an_emotion_are_refused(tone_corpus, tiny, tmp_path):
+    """Before anything is decoded; a choice by them would not see that emotion."""
+    table = tmp_path / "clips.csv"
+    paths = [path.relative_to(tone_corpus) for path in sorted(tone_corpus.rglob("*.wav"))]
+    rows = [f"{path},{path.parent.name},{path.stem[6:8]}\n" for path in paths]
+    rows = [row for row in rows if not row.endswith("Actor_02,05\n")]
+    table.write_text("".join(["path,speaker,emotion\n", *rows]))
+    target = replace(tiny.target, corpus="csv", table=table)
+    folds = [Fold(("Actor_01",), ("Actor_03",)), Fold(("Actor_01",), ("Actor_02",))]
+    sweep = replace(tiny, target=target, folds=folds)
+
+    with pytest.raises(InputError, match=r"fold 1 no validation speaker \(Actor_02\) .*'05'"):
+        run_sweep(sweep, tmp_path / "out", work=tmp_path / "work", dry_run=True)
 
 
 @pytest.mark.slow
@@ -111,7 +165,7 @@ def test_graphs_are_those_of_the_arms(swept):
         return (own[clips.neighbors] == own[:, np.newaxis])[edges].mean()
 
     assert right("upstream_oracle_50_2") == pytest.approx(0.5, abs=0.1)
-    assert right("upstream_random_2") < 0.8
+    assert right("upstream_random_3") < 0.8
 
 
 @pytest.mark.slow
@@ -133,7 +187,7 @@ def test_pseudo_labels_are_the_probe_s_where_none_is_known(swept):
 @pytest.mark.slow
 def test_purity_is_of_clips_whose_emotion_is_known(swept, tiny, monkeypatch):
     plan = plan_folds(tiny, [1], swept[0] / "work")[1]
-    (run,) = (each for each in list_runs(tiny) if each.method == "nsl")
+    (run,) = (each for each in list_runs(tiny) if each.method == "nsl" and each.test)
     training = sweep_training(tiny, run)
     unknown = dict.fromkeys(read_labels(plan.features(), "train"), UNLABELLED)
 
@@ -157,33 +211,38 @@ def test_done_runs_are_not_run_again(swept, tiny):
 @pytest.mark.slow
 def test_validation_speakers_join_in_for_the_test(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_RUNS_A_PROCESS", 1)  # and processes are renewed
-    grid = Grid(arms=("paper",), networks=("cnn6",), neighbors=("packed",), seeds=(0,))
+    grid = Grid(arms=("base", "paper"), networks=("cnn6",), neighbors=("packed",), seeds=(0,))
     sweep = replace(
         tiny,
         folds=[Fold(split=SplitConfig(method="leave-one-speaker-out", fold=2))],
         graph=GraphConfig(similarity_threshold="auto", target_degree=3),
         joined=True,
-        grids={"val": replace(grid, test=False), "test": grid},
-        default=("val", "test"),
+        grids={"test": grid},
+        default=("test",),
+        trials={},
     )
 
     run_sweep(sweep, tmp_path, work=tmp_path / "work")
 
     results = read_results(tmp_path / "runs.jsonl")
-    alone, joined = (results[run] for run in list_runs(sweep))
+    alone, joined = (results[run] for run in list_runs(sweep) if run.method == "paper")
     assert "val_uar" in alone
     assert "uar" not in alone
     assert joined.keys() >= {"uar", "purity"}
-    assert "val_uar" not in joined
-    assert joined["kept_epoch"] == tiny.training.epochs
+    assert joined.keys() & {"val_uar", "curve"} == set()
+    (choice,) = (
+        own for each, own in choose(results, list_runs(sweep)).items() if each.method == "paper"
+    )
+    assert joined["kept_epoch"] == joined["epochs"] == choice.epochs
+    assert joined["steps"] > alone["steps"]
     folder = tmp_path / "work" / "fold0"
     trained = [
         {*read_labels(folder / name / "paper_3", "train")} for name in ("training", "training-val")
     ]
     of_split = {split: {*read_labels(folder / "features", split)} for split in ("train", "val")}
     assert trained == [of_split["train"], of_split["train"] | of_split["val"]]
-    comparison = compare(results, [])[0]
-    assert (comparison.uar, comparison.val_uar) == (joined["uar"], alone["val_uar"])
+    comparison = compare(results, list_runs(sweep))[1]
+    assert (comparison.uar, comparison.choice) == (joined["uar"], choice)
 
 
 @pytest.mark.slow
@@ -216,13 +275,13 @@ def test_workers_end_with_a_sweep_that_is_killed():
 
 
 def test_plan_predicts_its_duration(tiny, tmp_path):
-    """By runs of the same kind, which take longer where labels are hidden; else it is unknown."""
-    grid = replace(tiny.grids["main"], arms=("nsl",), label_shares=(0.5, 1.0))
-    for run, seconds in zip(
-        list_runs(replace(tiny, grids={"main": grid})), (7_200, 3_600), strict=True
-    ):
-        add_result(tmp_path / "runs.jsonl", run, {"seconds": seconds})
-    more = replace(tiny, grids={"main": replace(grid, seeds=(0, 1))})
+    """By epochs of the same kind, which take longer where labels are hidden; else it is unknown."""
+    grid = replace(tiny.grids["main"], arms=("nsl",), label_shares=(0.5, 1.0), seeds=())
+    few = replace(tiny, grids={"main": grid}, trials={"short": {"epochs": 1}})
+    for run, seconds in zip(list_runs(few), (3_600, 1_800), strict=True):
+        add_result(tmp_path / "runs.jsonl", run, trained(seconds=seconds, epochs=1))
+    longer = {"short": {"epochs": 1}, "long": {"epochs": 2}}
+    more = replace(few, trials=longer)
 
     def hours(folder: Path, workers: int) -> list[str]:
         plan = run_sweep(more, folder, work=tmp_path / "work", workers=workers, dry_run=True)
@@ -244,19 +303,19 @@ def test_a_layer_that_is_not_there_is_refused_at_once(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_a_training_that_fails_does_not_stop_the_others(swept, tiny, tmp_path, monkeypatch):
-    def train(config, run, work):
-        if run.method == "nsl":  # it comes first
+    def train(config, run, work, choice):
+        if run.method == "base":  # it comes first
             raise InputError("the loss is inf")
-        return train_and_score(config, run, work)
+        return train_and_score(config, run, work, choice)
 
     monkeypatch.setattr(module, "_processes", lambda *_: ThreadPoolExecutor(1))
     monkeypatch.setattr(module, "train_and_score", train)
-    grid = replace(tiny.grids["main"], arms=("nsl", "base"))
-    sweep = replace(tiny, grids={"main": grid})
+    sweep = replace(tiny, trials={})
 
-    with pytest.raises(InputError, match=r"1 of 2 .*cnn6, nsl, fold 1, seed 0: the loss is inf"):
+    with pytest.raises(InputError, match=r"1 of 9 .*cnn6, base, fold 1, seed 0: the loss is inf"):
         run_sweep(sweep, tmp_path, work=swept[0] / "work")
-    assert [run.method for run in read_results(tmp_path / "runs.jsonl")] == ["base"]
+    done = read_results(tmp_path / "runs.jsonl")
+    assert [run.method for run in done if run.test and run.network != LINEAR] == ["nsl", "random"]
 
 
 @pytest.fixture
@@ -266,7 +325,7 @@ def failing(monkeypatch):
     def fail_with(error: Exception) -> list:
         tried = []
 
-        def fail(config, run, work):
+        def fail(config, run, work, choice):
             tried.append(run)
             raise error
 
@@ -290,9 +349,9 @@ def failing(monkeypatch):
 def test_all_trainings_are_tried_though_some_fail(error, reason, failing, tiny, tmp_path):
     tried = failing(error)
 
-    with pytest.raises(InputError, match=f"2 of 2 .*fold 1, seed 0: {reason}"):
+    with pytest.raises(InputError, match=f"9 of 12 .*fold 1, seed 0: {reason}"):
         run_sweep(tiny, tmp_path, work=tmp_path / "work")
-    assert len(tried) == len(list_runs(tiny))
+    assert tried == list_runs(tiny)[:9]  # nothing is chosen without trials
 
 
 def test_a_fault_of_the_program_stops_a_sweep_where_it_is(failing, tiny, tmp_path):
@@ -337,17 +396,3 @@ def test_settings_newer_than_the_runs_had_their_defaults(begun, tiny, tmp_path):
     other = replace(tiny, training=replace(tiny.training, patience=3))
     with pytest.raises(InputError, match=r"training\.patience: 0, not 3"):
         run_sweep(other, begun, work=tmp_path / "work", dry_run=True)
-
-
-@pytest.mark.parametrize("name", ["emodb", "emodb_float32", "emovo", "paper_emodb"])
-def test_committed_results_can_be_gone_on_with(name, tmp_path):
-    results = Path(__file__).parents[2] / "results" / f"sweep_{name}"
-    shutil.copytree(results, tmp_path / name)
-
-    config = load_sweep(str(results / "sweep.yaml"))
-    plan = run_sweep(config, tmp_path / name, work=tmp_path, dry_run=True)
-
-    *_, planned, done, hours = plan.split()
-    assert (int(done), hours) == (int(planned), "0.0")
-    assert {run.corpus for run in read_results(results / "runs.jsonl")} <= {"emodb", "emovo"}
-    assert json.loads((results / "metrics.json").read_text())["missing"] == 0

@@ -57,3 +57,17 @@ def test_graph_of_known_purity_is_a_point():
     svg = figures.gain_by_purity("Gain", gains)
 
     assert {"made to a purity", "nsl", "random", "100%"} <= set(texts(svg))
+
+
+def test_arms_without_a_colour_of_their_own_differ():
+    styles = figures._styles(["base", "taught", "nsl α 1", "probe"])
+
+    assert len(set(styles)) == 4
+    assert (styles[0], styles[3]) == (figures._ARMS["base"], figures._ARMS["probe"])
+
+
+def test_curves_are_marked_where_they_were_stopped():
+    curves = {name: pd.Series([0.3, 0.5], index=[17, 34]) for name in ("base", "taught")}
+    svg = figures.update_curves("small", curves, {"base": 2, "taught": 1}, chance=0.2)
+
+    assert {"small", "base", "taught", "chance", "updates", "50%"} <= set(texts(svg))

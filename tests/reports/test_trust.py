@@ -56,7 +56,7 @@ def run(tmp_path) -> Path:
     ]
     (tmp_path / "target").mkdir()
     write_manifest(pd.DataFrame(rows), tmp_path / "target" / "manifest.csv")
-    for kind, wrong in (("mfcc", 5), ("upstream", 7)):
+    for kind, wrong in (("mfcc", 5), ("upstream", 7), ("both", 7)):
         path = tmp_path / "results" / f"baseline-{kind}.json"
         write_result(path, predictions(wrong), train_uar=0.8, val_uar=0.7 - wrong / 100)
     return tmp_path
@@ -68,7 +68,7 @@ def test_speakers_intervals_and_tests(run):
 
     trust = gather_trust(run, [BASE, NSL])
 
-    base, nsl, mfcc, _ = trust["systems"]
+    base, nsl, mfcc, _, _ = trust["systems"]
     assert (base["uar"], base["train_uar"], base["val_uar"]) == (0.5, 0.9, 0.6)
     assert base["speakers"] == dict.fromkeys(SPEAKERS, 0.5)
     assert (base["interval"], nsl["interval"]) == ((0.5, 0.5), (1.0, 1.0))
@@ -81,6 +81,7 @@ def test_speakers_intervals_and_tests(run):
     assert nsl_against_mfcc["p_clips"] == pytest.approx([2 * 2**-9] * 2)
     # All of 7 speakers one way, twice; of 5 and 2 others equal.
     assert against_base["p_speakers"] == pytest.approx(3 * 2 / 2**7)
+    assert trust["floors"] == {"clips": 2**-27, "speakers": 2 / 2**7}
 
 
 @pytest.mark.parametrize(
