@@ -65,7 +65,8 @@ def measure_upstream(
         targets: Manifests of corpora, of which all clips are used, of all splits.
         source: Manifest of the corpus that the heads have learned. Its test split is scored, and
             layers are chosen on its validation split.
-        compare: Other upstreams, each measured as the first.
+        compare: Other upstreams, each measured as the first; the layers of one encoder under
+            several heads are measured once.
         layers: Layers whose mean and deviation over time are measured; by default those that a
             linear classifier finds best on `source`, or else the last one.
         clip_seconds: Length to which every clip is cut or repeated for upstreams, in seconds;
@@ -204,20 +205,25 @@ def _embedders(
     from ser_nsl.upstream.embedder import Embedder
 
     embedders: dict[str, Embedder] = {}
+    encoders: set[str] = set()
     for name, upstream in loaded.items():
-        encoder, chosen = upstream.encoder, layers
-        if not chosen and source is not None:
-            Bar.write(name)
-            chosen = choose_layers(upstream, source, "statistics")
-        chosen = chosen or (encoder.layers,)
-        shown = "+".join(map(str, chosen))
-        embedders[f"{name}, layers {shown}"] = Embedder(upstream, samples, layers=chosen)
+        encoder, fingerprint = upstream.encoder, upstream.fingerprint(with_head=False)
+        if fingerprint not in encoders:  # one under another head would give the same again
+            encoders.add(fingerprint)
+            chosen = layers
+            if not chosen and source is not None:
+                Bar.write(name)
+                chosen = choose_layers(upstream, source, "statistics")
+            chosen = chosen or (encoder.layers,)
+            shown = "+".join(map(str, chosen))
+            embedders[f"{name}, layers {shown}"] = Embedder(upstream, samples, layers=chosen)
+            if UNTRAINED not in embedders:
+                keras.utils.set_random_seed(seed)
+                random = new_encoder(encoder.body.config, encoder.extractor)
+                twin = Upstream(UNTRAINED, random, None)
+                embedders[UNTRAINED] = Embedder(twin, samples, layers=chosen)
         if upstream.head is not None:
             embedders[f"{name}, FC1"] = Embedder(upstream, samples)
-        if UNTRAINED not in embedders:
-            keras.utils.set_random_seed(seed)
-            twin = Upstream(UNTRAINED, new_encoder(encoder.body.config, encoder.extractor), None)
-            embedders[UNTRAINED] = Embedder(twin, samples, layers=chosen)
     return embedders
 
 

@@ -14,7 +14,7 @@ from ser_nsl.evaluation.across_speakers import standardised_by_speaker, uar_acro
 from ser_nsl.evaluation.upstream import measure_upstream, read_measures
 from ser_nsl.graph.quality import neighbor_agreement
 from ser_nsl.pipeline.stage import read_record
-from ser_nsl.upstream.checkpoint import load_for_finetuning
+from ser_nsl.upstream.checkpoint import load_for_finetuning, load_upstream, save_encoder
 from ser_nsl.upstream.embed import extract_embeddings
 
 CLASSES = ("anger", "calm", "neutral", "sadness")
@@ -227,3 +227,14 @@ def test_foreign_files_are_no_measures(content, tmp_path):
 
     with pytest.raises(InputError, match="measures.json: is not a result file"):
         read_measures(path)
+
+
+def test_layers_of_an_encoder_with_two_heads_are_measured_once(upstream, tmp_path):
+    bare = load_upstream(upstream)
+    save_encoder(bare.encoder, tmp_path)
+    loaded = {str(tmp_path): load_upstream(str(tmp_path)), upstream: bare}
+
+    spaces = module._embedders(loaded, None, (0, 1), 4_800, seed=1)  # not that of the upstream
+
+    assert [*spaces] == [f"{tmp_path}, layers 0+1", "untrained", f"{upstream}, FC1"]
+    assert len({embedder.name for embedder in spaces.values()}) == 3
