@@ -352,7 +352,7 @@ class Run:
     Example:
         >>> run = list_runs(load_sweep("emodb"), ["small"])[-1]
         >>> run.fold, run.network, run.label_share, run.seed, run.test
-        (4, 'resnet9_quarter', 1.0, 2, True)
+        (4, 'resnet9_quarter', 0.25, 2, True)
     """
 
     corpus: str

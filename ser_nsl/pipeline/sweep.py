@@ -83,8 +83,8 @@ def run_sweep(
         >>> from ser_nsl.pipeline import load_sweep
         >>> emovo = load_sweep("emovo")
         >>> plan = run_sweep(emovo, Path("out"), work=Path("work"), dry_run=True)
-        >>> plan.splitlines()[-1].split()[::2]
-        ['all', 'of', 'of', 'unknown']
+        >>> plan.splitlines()[-1].split()  # trials, tests, hours
+        ['all', '0', 'of', '396', '0', 'of', '270', 'unknown']
     """
     if workers < 1:
         raise InputError(f"workers: must be at least 1; received {workers}.")

@@ -210,7 +210,7 @@ def _sentence(row: Comparison) -> str:
     judged = [_judge(row.against_base, "base") + _describe_closed(row.closed)]
     if arm.pseudo_labels and not arm.has_graph:
         return f"{judged[0]}, with what the probe knows but without a graph."
-    if arm.has_graph and row.setting.alpha == 0:
+    if _is_unweighted(row):
         return f"{judged[0]}, with unlabelled clips in the batch but no weight on the graph."
     if row.against_random is not None:
         judged.append(_judge(row.against_random, "the random graph"))
@@ -251,27 +251,32 @@ def _describe_closed(closed: Closed | None) -> str:
 
 
 def _summarize(comparisons: Sequence[Comparison]) -> str:
-    """How often a graph is above or below base and the random graph."""
-    graphs = [
+    """How often arms that are no controls are above or below base and the random graph."""
+    arms = [
         each
         for each in comparisons
-        if find_arm(each.setting.method).has_real_graph and each.setting.alpha
+        if not find_arm(each.setting.method).control and not _is_unweighted(each)
     ]
     parts = []
-    for reference, name in (("against_base", "base"), ("against_random", "the random graph")):
-        found = [getattr(each, reference) for each in graphs]
-        judged = [each.direction for each in found if each is not None and each.low is not None]
+    for reference, name in (("base", "base"), ("random", "the random graph")):
+        found = [each.differences[reference] for each in arms if reference in each.differences]
+        judged = [each.direction for each in found if each.low is not None]
         if judged:
             parts.append(
                 f"Against {name}, by more than chance explains: {judged.count(1)} of "
-                f"{len(judged)} graph settings are above, {judged.count(-1)} below."
+                f"{len(judged)} settings are above, {judged.count(-1)} below."
             )
         else:
             parts.append(
-                f"Against {name} nothing can be said yet: no graph setting has been tested on "
+                f"Against {name} nothing can be said yet: no setting has been tested on "
                 f"{FEWEST_SPEAKERS} speakers."
             )
     return " ".join(parts)
+
+
+def _is_unweighted(row: Comparison) -> bool:
+    """Whether a graph has no weight, so that it shows unlabelled clips alone."""
+    return find_arm(row.setting.method).has_graph and row.setting.alpha == 0
 
 
 def _by_network(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:

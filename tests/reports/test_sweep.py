@@ -170,7 +170,8 @@ def test_sentences_say_what_intervals_allow(report):
             "cannot be distinguished from base: 0.0 points above (95 % interval 0.0 to 0.0"
             in full[0]
         )
-        assert "by more than chance explains: 0 of 5 graph settings are above, 0 below" in page
+        assert "base, by more than chance explains: 0 of 7 settings are above, 0 below" in page
+        assert "graph, by more than chance explains: 0 of 5 settings are above, 0 below" in page
         assert "By speakers (6), p cannot be less than 0.031, nor the smallest of 23" in page
         assert "By folds (3), p cannot be less than 0.25, nor the smallest of 23" in page
         assert "base is barely above chance: 55.0% UAR" in page
@@ -224,7 +225,7 @@ def test_sentences_of_pseudo_labels(tmp_path):
 def test_sentences_of_a_graph_without_weight(tmp_path):
     markdown = made(tmp_path, arms=("base", "nsl", "random"), alpha=(0.0, 0.1))[1]
 
-    assert "of 2 graph settings are above" in markdown  # at either share of the labels
+    assert "of 2 settings are above" in markdown  # at either share of the labels
     sentences = [line for line in markdown.splitlines() if line.startswith("- `nsl α 0`")]
     assert len(sentences) == 2
     for line in sentences:
@@ -254,7 +255,7 @@ def test_arms_that_are_below(tmp_path, monkeypatch):
 
     assert "`paper` is 30.0 points below base (95 % interval -30.0 to -30.0; p by" in markdown
     assert "closes -120 % (-120 to -120) of the distance" in markdown
-    assert "Against base, by more than chance explains: 0 of 1 graph settings are" in markdown
+    assert "Against base, by more than chance explains: 0 of 1 settings are" in markdown
     assert "above, 1 below. Against the random graph" in markdown
 
 
