@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length
 from ser_nsl.pipeline.settings import check
 
 _LOWEST_HZ = 20.0  # the tilt of noise ends here
@@ -72,7 +72,7 @@ def damaged(
         waveform: float32, shape `(samples,)`, at 16 kHz.
         seed: Seed of all that is drawn.
         config: Shares of clips by kind.
-        voices: Other clips, for babble; without any there is none.
+        voices: Other clips, for babble; without any, the clip itself, backwards.
 
     Returns:
         float32, shape `(samples,)`, within [-1, 1]; longer where silence was added, and
@@ -94,7 +94,8 @@ def damaged(
         waveform = np.pad(waveform, (before, after))
         if draw.random() < 0.5:
             waveform = add_noise(waveform, draw.uniform(35, 60), draw.uniform(-6, 0), draw)
-    if hits["babble"] and len(voices):
+    if hits["babble"]:
+        voices = voices or [waveform[::-1]]
         chosen = draw.integers(len(voices), size=draw.integers(1, 5))
         babble = mixed([voices[i] for i in chosen], len(waveform), draw)
         waveform = add(waveform, babble, draw.uniform(5, 30))
@@ -113,6 +114,33 @@ def damaged(
             return through_mu_law(waveform)
         waveform = through_codec(waveform, kind, draw.uniform(*_QUALITIES[kind][0]))
     return waveform
+
+
+def damaged_to_length(
+    waveform: np.ndarray,
+    samples: int,
+    seed: int | Sequence[int],
+    config: DamageConfig = DamageConfig(),  # noqa: B008 (frozen)
+) -> np.ndarray:
+    """Damages a clip and brings it to a length, half the time by silence after it.
+
+    Args:
+        waveform: float32, shape `(any number of samples,)`, at 16 kHz.
+        samples: Length of the result.
+        seed: Seed of all that is drawn.
+        config: Shares of clips by kind.
+
+    Returns:
+        float32, shape `(samples,)`: a random part of a longer clip; a shorter one is repeated, or
+        followed by zeros.
+    """
+    draw = np.random.default_rng(seed)
+    start, pads = draw.random(2)
+    clip = damaged(waveform, int(draw.integers(2**32)), config)
+    first = round(start * max(0, len(clip) - samples))
+    if pads < 0.5:
+        clip = np.pad(clip, (0, max(0, samples - len(clip))))
+    return fit_length(clip[first:], samples)
 
 
 def at_speed(waveform: np.ndarray, speed: float) -> np.ndarray:

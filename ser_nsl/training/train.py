@@ -126,6 +126,7 @@ def train_downstream(
         label_share=training.label_share,
         seed=training.seed,
         embeddings=embeddings,
+        copies=features,
     )
     counts: dict[str, Any] = {"clips": len(clips.labelled)}
     if training_records is not None:
