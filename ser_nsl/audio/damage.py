@@ -19,6 +19,9 @@ from ser_nsl.pipeline.settings import check
 
 _LOWEST_HZ = 20.0  # the tilt of noise ends here
 _ROOMS = 64
+TEST_ROOM = _ROOMS
+"""Number of a room that training never hears."""
+
 _LEAST_PEAK = 10 ** (-60 / 20)  # a damaged clip is never silent
 # Quality of libsndfile's encoders at these rates, for mono at 16 kHz, in the order of kbit/s.
 _QUALITIES = {"OPUS": ((12, 24), (0.987, 0.936)), "MP3": ((24, 64), (0.905, 0.64))}
