@@ -1,6 +1,7 @@
 """The stage from clips to log Mel records, and the description beside the records."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches, read_clips
+from ser_nsl.audio.damage import DamageConfig, damaged_to_length
 from ser_nsl.audio.front_end import log_mel
-from ser_nsl.audio.records import LARGEST, UNLABELLED, ShardWriter, feature_example
+from ser_nsl.audio.records import LARGEST, UNLABELLED, ShardWriter, copy_name, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.manifest import (
     DURATION_TOLERANCE_SECONDS,
@@ -28,6 +30,7 @@ from ser_nsl.pipeline.stage import stage
 
 _BATCH = 16
 _LONGEST_SECONDS = 3600
+_MOST_COPIES = 100
 _LEAST_DEVIATION_DB = 1e-3  # a band without any energy stays at its mean
 
 
@@ -121,6 +124,8 @@ def extract_features(
     audio_dir: Path | None = None,
     clip_seconds: float | None = None,
     front_end: FrontEndConfig = FrontEndConfig(),  # noqa: B008 (frozen)
+    copies: int = 0,
+    damages: DamageConfig = DamageConfig(),  # noqa: B008 (frozen)
     shards: int = 4,
 ) -> Mapping[str, Any]:
     """Writes log Mel records of every clip.
@@ -129,21 +134,30 @@ def extract_features(
     log Mel in dB. The mean and deviation of each band, from the training split only, go to
     `description.json` and from there into the first layer of every network.
 
+    Damaged copies go to records of their own, which only training reads: in each epoch a training
+    clip is at random itself or one of its copies. Mean and deviation are those of the clean clips,
+    so that copies change nothing but what a network sees. A copy follows from the clip's id and
+    the number of the copy; those of other splits are for divisions of the same records.
+
     Args:
         manifest: Manifest of the corpus.
-        out: Folder for `{split}-00000-of-00004.tfrecord` and `description.json`.
+        out: Folder for `{split}-00000-of-00004.tfrecord`, `copy1-00000-of-00004.tfrecord` and so
+            on, and `description.json`.
         audio_dir: Audio root; by default the one recorded beside the manifest.
         clip_seconds: Length of every clip in seconds; by default that of the longest
             training clip.
         front_end: Window, hop and bands.
+        copies: Number of damaged copies of each clip; 0 for none.
+        damages: Shares of the copies that are damaged in each way.
         shards: Files per split.
 
     Returns:
         Number of clips of each split, frames per clip, and hours of audio.
 
     Raises:
-        InputError: If the manifest or a clip breaks a rule, clips are shorter than one window, or
-            the longest training clip would stretch all others.
+        InputError: If there are copies at another sample rate than 16 kHz, the manifest or a clip
+            breaks a rule, clips are shorter than one window, or the longest training clip would
+            stretch all others.
 
     Example:
         >>> made = extract_features(
@@ -154,6 +168,13 @@ def extract_features(
     """
     import tensorflow as tf
 
+    if not 0 <= copies <= _MOST_COPIES:
+        raise InputError(f"copies: must be 0 to {_MOST_COPIES}; received {copies}.")
+    if copies and front_end.sample_rate_hz != SAMPLE_RATE_HZ:
+        raise InputError(
+            f"copies: damages are made at {SAMPLE_RATE_HZ} Hz; received {copies} copies at "
+            f"{front_end.sample_rate_hz} Hz. Choose --copies 0 or another front end."
+        )
     table = read_manifest(manifest)
     table["audio"] = audio_paths(table, manifest, audio_dir)
     if clip_seconds is None:
@@ -184,6 +205,17 @@ def extract_features(
                         moments.update(logmel)
                 bar.update(len(waveforms))
             counts[split] = writer.written
+        for number in range(1, copies + 1):
+            writer = opened.enter_context(ShardWriter(out, copy_name(number), shards))
+            bar = opened.enter_context(Bar(total=len(table), desc=f"copy {number}", unit="clip"))
+            ids, emotions = table["utterance_id"], table["emotion"]
+            heard = read_clips(list(table["audio"]))
+            for utterance_id, emotion, clip in zip(ids, emotions, heard, strict=True):
+                seed = (zlib.crc32(utterance_id.encode()), number)
+                waveform = damaged_to_length(clip, clip_samples, seed, damages)
+                logmel = compute(waveform[np.newaxis]).numpy()[0]
+                writer.write(feature_example(utterance_id, logmel, labels[emotion]))
+                bar.update()
     Description(front_end, clip_samples, tuple(classes), *moments.result()).save(out)
     hours = len(table) * clip_samples / front_end.sample_rate_hz / 3600
     return {**counts, "frames": frames, "hours": round(hours, 3)}

@@ -6,6 +6,7 @@
 | embeddings | `id`, `embedding`, `upstream` (not from other tools) | bytes, float, bytes |
 | training | those of features, `NL_num_nbrs`; of neighbours `NL_nbr_<i>_...` | as above |
 
+Features may have damaged copies in `copy1-...` and so on, beside the splits, with the same ids.
 Training records have an indexed form too. `ser_nsl/graph/official.py` and `indexed.py` read them.
 """
 
@@ -15,7 +16,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from itertools import islice
+from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -249,6 +250,16 @@ def has_split(folder: Path, split: str) -> bool:
         (True, False)
     """
     return any(Path(folder).glob(f"{split}-*-of-*.tfrecord"))
+
+
+def copy_name(number: int) -> str:
+    """Returns the name of the records of damaged copies, which take the place of a split's."""
+    return f"copy{number}"
+
+
+def copy_names(folder: Path) -> list[str]:
+    """Returns the names of all damaged copies in a folder of features, `copy1` first."""
+    return [*takewhile(lambda name: has_split(folder, name), map(copy_name, count(1)))]
 
 
 class Batch(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 from ser_nsl.audio.features import Description, Moments
 from ser_nsl.audio.records import (
     ShardWriter,
+    copy_names,
     example_id,
     has_split,
     read_embeddings,
@@ -98,6 +99,11 @@ def resplit_records(
                     values[:] = (np.array(values) - mean) / deviation
                 writers[split].write(example)
                 missing.discard(utterance_id)
+    for name in copy_names(records):
+        with ShardWriter(out, name, shards) as writer:
+            for utterance_id, example in _by_id(records, [name]):
+                if utterance_id in split_of.index:
+                    writer.write(example)
     rule = f"records: {records} lacks clips of {manifest}"
     refuse(sorted(missing), rule, "Make the records from all clips.")
     if description:

@@ -48,6 +48,7 @@ class Setup:
         clip_seconds: Length of the target's clips in seconds; None for that of the longest
             training clip (in sweeps, of their first division).
         front_end: From waveform to log Mel.
+        copies: Number of damaged copies of each clip, for training; 0 for none.
         graph: How the graph is built and used; in a sweep that of the arm `paper`.
         training: How networks are trained; what an experiment's `seeds` or a sweep's grids set
             replaces the values here.
@@ -61,6 +62,7 @@ class Setup:
     center: str | None = None
     clip_seconds: float | None = None
     front_end: FrontEndConfig = FrontEndConfig()
+    copies: int = 0
     graph: GraphConfig = GraphConfig()
     training: TrainingConfig = TrainingConfig()
     caution: str = ""
@@ -70,6 +72,7 @@ class Setup:
         rule = "the name of a folder: letters, digits, _, - and dots within, up to 100"
         check(re.fullmatch(r"\w[\w.-]{0,99}", self.name) is not None, "name", rule, self.name)
         seconds = self.clip_seconds
+        check(0 <= self.copies <= 100, "copies", "0 to 100", self.copies)
         check(seconds is None or 0 < seconds <= 3600, "clip_seconds", "up to an hour", seconds)
 
 

@@ -137,8 +137,8 @@ class Plan:
     def features(self, training: Training | None = None) -> Path:
         """Log Mel records; those of a training may have pseudo-labels where labels are hidden."""
         setup, name = self.setup, "features"
-        length = {"clip_seconds": setup.clip_seconds}
-        features = self._clips(extract_features, name, front_end=setup.front_end, **length)
+        settings = {"clip_seconds": setup.clip_seconds, "copies": setup.copies}
+        features = self._clips(extract_features, name, front_end=setup.front_end, **settings)
         if training is None or not training.arm.pseudo_labels:
             return features
         name, known = f"pseudo_labels/{training.probe_name}", training.known_labels

@@ -12,6 +12,7 @@ import tensorflow as tf
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import (
     UNLABELLED,
+    copy_names,
     parsed,
     read_embeddings,
     read_labels,
@@ -27,6 +28,7 @@ from ser_nsl.training.settings import NeighborSource
 
 Inputs = dict[str, tf.Tensor]
 
+_COPIES = 1  # third number of the seeds that draw copies
 _GROUP = 4  # clips per neighbourhood, so that a batch of 16 holds four neighbourhoods
 
 
@@ -100,6 +102,7 @@ class TrainingClips:
         neighbors: Rows of each clip's neighbours, int, shape `(clips, n)`; the clip's own in place
             of missing ones.
         weights: Weights of these edges, float32, shape `(clips, n)`; 0 for missing ones.
+        copies: Log Mel of damaged copies, float32, each of shape `(clips, frames, mels)`.
 
     Example:
         >>> description = Description.load("features")
@@ -113,6 +116,7 @@ class TrainingClips:
     at: Callable[[tf.data.Dataset], tf.data.Dataset]
     neighbors: np.ndarray
     weights: np.ndarray
+    copies: Sequence[np.ndarray] = ()
 
     @property
     def labelled(self) -> np.ndarray:
@@ -152,6 +156,9 @@ class TrainingClips:
     ) -> tf.data.Dataset:
         """Returns batches for training; every iteration over them is the next epoch.
 
+        In each epoch a clip is itself or one of its copies, as seed, epoch and row decide.
+        Neighbours that are packed with it are always clean.
+
         Args:
             one_pass: Draws the order of a pass over the clips; by default
                 `shuffled(clips.labelled)`. For the source `batch` give `clips.neighborhoods()`.
@@ -171,12 +178,21 @@ class TrainingClips:
             one_pass = shuffled(self.labelled)
         clips = len(one_pass(np.random.default_rng(seed)))
         length = steps * batch_size or clips
-        epochs = count(first_epoch)
 
-        def rows() -> Iterator[np.ndarray]:
-            order = epoch_order(one_pass, next(epochs), clips=clips, length=length, seed=seed)
-            for start in range(0, length, batch_size):
-                yield order[start : start + batch_size]
+        def rows() -> tf.data.Dataset:
+            epochs = count(first_epoch)
+
+            def drawn() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+                epoch = next(epochs)
+                order = epoch_order(one_pass, epoch, clips=clips, length=length, seed=seed)
+                draw = np.random.default_rng((seed, epoch, _COPIES))
+                copies = draw.integers(1 + len(self.copies), size=len(self.ids))[order]
+                for start in range(0, length, batch_size):
+                    part = slice(start, start + batch_size)
+                    yield order[part], copies[part]
+
+            batch = tf.TensorSpec((None,), tf.int64)
+            return tf.data.Dataset.from_generator(drawn, output_signature=(batch, batch))
 
         def weighted(clip: Inputs) -> tuple[Inputs, tf.Tensor, tf.Tensor]:
             known = tf.cast(clip["label"] != UNLABELLED, tf.float32)
@@ -186,10 +202,23 @@ class TrainingClips:
                 weight *= tf.gather(factors, label)
             return _inputs(clip), label, weight
 
-        drawn = tf.data.Dataset.from_generator(
-            rows, output_signature=tf.TensorSpec((None,), tf.int64)
-        )
-        return self.at(drawn).map(weighted).prefetch(tf.data.AUTOTUNE)
+        fetched = self.at(rows().map(lambda row, _: row))
+        if self.copies:
+            fetched = tf.data.Dataset.zip((fetched, rows())).map(self._exchanged)
+        return fetched.map(weighted).prefetch(tf.data.AUTOTUNE)
+
+    def _exchanged(self, clip: Inputs, drawn: tuple[tf.Tensor, tf.Tensor]) -> Inputs:
+        """Puts copies in the place of clips: number 1 is the first copy, 0 the clip itself."""
+
+        def exchange(logmel: np.ndarray, rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+            exchanged = logmel.copy()
+            for place in np.flatnonzero(numbers):
+                exchanged[place] = self.copies[numbers[place] - 1][rows[place]]
+            return exchanged
+
+        given = [clip["logmel"], *drawn]
+        logmel = tf.numpy_function(exchange, given, tf.float32, stateful=False)
+        return clip | {"logmel": tf.ensure_shape(logmel, clip["logmel"].shape)}
 
 
 def training_clips(
@@ -204,6 +233,7 @@ def training_clips(
     seed: int = 0,
     embeddings: Path | None = None,
     unlabelled: bool = False,
+    copies: Path | None = None,
 ) -> TrainingClips:
     """Opens clips for training, after reading every record once to check it.
 
@@ -223,6 +253,7 @@ def training_clips(
         seed: Seed of the choice of these labels.
         embeddings: Folder of embeddings to join to the clips by id.
         unlabelled: Whether to open clips without a label too, where `neighbors` is 0.
+        copies: Folder of features whose damaged copies, if any, are read into memory.
 
     Returns:
         The clips. Indexed records hold unlabelled clips too, with neighbours of their own; official
@@ -253,7 +284,32 @@ def training_clips(
     def prepared(rows: tf.data.Dataset) -> tf.data.Dataset:
         return at(rows).map(join)
 
-    return TrainingClips(clips.ids, clips.labels, prepared, clips.rows[:, 1:], clips.weights)
+    return TrainingClips(
+        clips.ids,
+        clips.labels,
+        prepared,
+        clips.rows[:, 1:],
+        clips.weights,
+        _read_copies(copies, clips.ids, shape) if copies else (),
+    )
+
+
+def _read_copies(
+    folder: Path, ids: Sequence[str], logmel_shape: tuple[int, int]
+) -> list[np.ndarray]:
+    """Reads all damaged copies of some clips, each in the order of the ids."""
+    row_of = {utterance_id: row for row, utterance_id in enumerate(ids)}
+    copies = []
+    for name in copy_names(folder):
+        copy, missing = np.empty((len(ids), *logmel_shape), np.float32), set(ids)
+        for batch, logmels in read_logmels(shard_paths(folder, name), logmel_shape):
+            for utterance_id, logmel in zip(batch.ids, logmels, strict=True):
+                if utterance_id in row_of:
+                    copy[row_of[utterance_id]] = logmel
+                    missing.discard(utterance_id)
+        refuse(sorted(missing), f"{folder}: {name} lacks clips", "Extract the features again.")
+        copies.append(copy)
+    return copies
 
 
 def _paths(records: Path, splits: Sequence[str]) -> list[Path]:

@@ -71,7 +71,12 @@ def teach_network(
         )
     description = replace(Description.load(features), classes=())
     clips = training_clips(
-        features, ("train",), description, embeddings=embeddings, unlabelled=True
+        features,
+        ("train",),
+        description,
+        embeddings=embeddings,
+        unlabelled=True,
+        copies=features,
     )
     clips = replace(clips, labels=np.full(len(clips.ids), UNLABELLED))
     if len(clips.ids) < _FEWEST:

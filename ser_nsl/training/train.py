@@ -149,6 +149,7 @@ def train_downstream(
         seed=training.seed,
         embeddings=embeddings,
         unlabelled=method in TAUGHT,
+        copies=features,
     )
     counts: dict[str, Any] = {"clips": len(clips.labelled)}
     if training_records is not None:

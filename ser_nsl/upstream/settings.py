@@ -184,7 +184,7 @@ class DistillationConfig:
         speeds: Slowest and fastest speed at which teacher and student hear a window; another
             speed is another pitch too.
         damages: Share of windows that the student hears with noise, as many through a narrow
-            band, and half as many through a telephone's codec.
+            band, and half as many through a codec.
         seed: Seed of weights, windows and damages.
 
     Raises:

@@ -17,6 +17,7 @@ from ser_nsl.audio import features
 from ser_nsl.audio.clip import fit_length, read_audio
 from ser_nsl.audio.features import Description, extract_features
 from ser_nsl.audio.records import parsed, read_labels, shard_paths
+from ser_nsl.audio.resplit import resplit_records
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.manifest import read_manifest, write_manifest
@@ -436,3 +437,32 @@ def test_description_out_of_range_is_an_error(name, value, tmp_path):
 
     with pytest.raises(InputError, match=r"description\.json: is not a description"):
         Description.load(tmp_path)
+
+
+def test_copies_follow_from_id_and_number_and_leave_clean_records_alone(
+    extracted, tone_manifest, tone_corpus, tmp_path
+):
+    pytest.importorskip("pyroomacoustics")
+    table = read_manifest(tone_manifest)
+    fewer = table[table["utterance_id"].str.endswith(("03", "06"))].reset_index(drop=True)
+    write_manifest(fewer, tmp_path / "fewer.csv")
+    both = {"clip_seconds": SECONDS, "audio_dir": tone_corpus}
+    extract_features(manifest=tone_manifest, out=tmp_path / "all", copies=2, **both)
+    extract_features(manifest=tmp_path / "fewer.csv", out=tmp_path / "few", copies=1, **both)
+
+    clean = content(extracted)
+    assert {name: content(tmp_path / "all")[name] for name in clean} == clean
+    first, second = by_id(tmp_path / "all", "copy1"), by_id(tmp_path / "all", "copy2")
+    assert set(first) == set(second) == set(table["utterance_id"])
+    for utterance_id, logmel in by_id(tmp_path / "few", "copy1").items():
+        np.testing.assert_allclose(logmel, first[utterance_id], atol=1e-3)
+    assert all(np.abs(first[name] - second[name]).max() > 0.5 for name in first)
+
+    resplit_records(records=tmp_path / "all", manifest=tone_manifest, out=tmp_path / "divided")
+    assert content(tmp_path / "divided") == content(tmp_path / "all")
+
+
+@pytest.mark.parametrize("change", [{"copies": -1}, {"copies": 101}])
+def test_numbers_of_copies_out_of_range_are_refused(change, tone_manifest, tmp_path):
+    with pytest.raises(InputError, match="copies: must be 0 to 100"):
+        extract_features(manifest=tone_manifest, out=tmp_path / "f", **change)

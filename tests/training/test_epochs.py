@@ -1,8 +1,11 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from ser_nsl.audio.records import ShardWriter, feature_example
+from ser_nsl.errors import InputError
 from ser_nsl.training.data import training_clips
 from ser_nsl.training.epochs import Epochs
 from ser_nsl.training.settings import AugmentationConfig, TrainingConfig
@@ -92,3 +95,43 @@ def test_clips_without_a_label_come_on_top(corpus):
     assert (len(clips.labelled), len(clips.ids)) == (3, 15)
     assert made.steps == 1  # as for the three with a label
     assert sorted(made.ids(0, 0)) == sorted(clips.ids)
+
+
+@pytest.mark.parametrize("records", ["features", "training_records", "indexed_records"])
+def test_each_epoch_draws_clips_or_their_copies(records, corpus, tmp_path):
+    features = shutil.copytree(corpus.features, tmp_path / "features")
+    for number in (1, 2):
+        with ShardWriter(features, f"copy{number}", 3) as writer:
+            for name in sorted(corpus.logmel):
+                copy = corpus.logmel[name] + np.float32(100 * number)
+                writer.write(feature_example(name, copy, 0))
+    neighbors = 0 if records == "features" else 2
+    folder = features if records == "features" else getattr(corpus, records)
+
+    def opened() -> Epochs:
+        clips = training_clips(
+            folder, ("train",), corpus.description, neighbors=neighbors, copies=features
+        )
+        return Epochs(clips, corpus.description, CONFIG, in_neighborhoods=False, replicas=1)
+
+    epochs, seen = opened(), []
+    for epoch in range(6):
+        ids = [name for step in range(epochs.steps) for name in epochs.ids(epoch, step)]
+        found = np.concatenate(logmels(epochs, epoch))
+        clean = np.array([corpus.logmel[name] for name in ids])
+        numbers = ((found - clean) / 100).round().astype(int)
+        np.testing.assert_allclose(found, clean + 100 * numbers, atol=1e-4)
+        seen.append(dict(zip(ids, numbers[:, 0, 0].tolist(), strict=True)))
+    assert {number for epoch in seen for number in epoch.values()} == {0, 1, 2}
+    assert all(len({epoch[name] for epoch in seen}) > 1 for name in seen[0])
+    again = np.concatenate(logmels(opened(), 5))  # as in a training that goes on
+    np.testing.assert_array_equal(again, found)
+
+
+def test_copies_that_lack_a_clip_are_refused(corpus, tmp_path):
+    features = shutil.copytree(corpus.features, tmp_path / "features")
+    with ShardWriter(features, "copy1", 1) as writer:
+        writer.write(feature_example("train00", corpus.logmel["train00"], 0))
+
+    with pytest.raises(InputError, match="copy1 lacks clips.*train01"):
+        training_clips(features, ("train",), corpus.description, copies=features)

@@ -14,7 +14,7 @@ from ser_nsl.upstream.distill import _find_clips, distill_upstream
 from ser_nsl.upstream.settings import DistillationConfig, StudentConfig
 from ser_nsl.upstream.student import Lesson, new_student
 
-pytest.importorskip("audiomentations")
+pytest.importorskip("pyroomacoustics")
 
 WHISPER = str(Path(__file__).parent / "fixtures" / "whisper")
 STUDENT = StudentConfig(width=8, layers=1, channels=8)

@@ -7,7 +7,7 @@ import soundfile
 from ser_nsl.upstream.settings import DistillationConfig
 from ser_nsl.upstream.windows import window_batches
 
-pytest.importorskip("audiomentations")
+pytest.importorskip("pyroomacoustics")
 
 CONFIG = DistillationConfig(batch_size=4, window_seconds=0.5, speeds=(1.0, 1.0), damages=0.0)
 
