@@ -25,6 +25,7 @@ from ser_nsl.corpora.manifest import (
 )
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.bars import Bar
+from ser_nsl.pipeline.places import place
 from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
 
@@ -98,7 +99,7 @@ class Description:
         Raises:
             InputError: If the file is missing or has another form.
         """
-        path = Path(folder) / "description.json"
+        path = place(folder) / "description.json"
         try:
             values = json.loads(path.read_text())
             return cls(

@@ -24,6 +24,7 @@ import lazy_loader
 import numpy as np
 
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.places import RemotePath, place, refuse_server
 from ser_nsl.pipeline.stage import check_whole
 
 if TYPE_CHECKING:
@@ -220,12 +221,13 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
         >>> [path.name for path in shard_paths(Path("features"), "train")][:2]
         ['train-00000-of-00004.tfrecord', 'train-00001-of-00004.tfrecord']
     """
-    paths = sorted(Path(folder).glob(f"{split}-*-of-*.tfrecord"))
+    folder = place(folder)
+    paths = sorted(folder.glob(f"{split}-*-of-*.tfrecord"))
     if not paths:
         raise InputError(
             f"{folder}: holds no records of the split {split!r} ({split}-00000-of-....tfrecord)."
         )
-    if paths != new_shard_paths(Path(folder), split, len(paths)):
+    if paths != new_shard_paths(folder, split, len(paths)):
         raise InputError(
             f"{folder}: the shards of {split!r} are not complete: {len(paths)} files, from "
             f"{paths[0].name} to {paths[-1].name}. Make them again."
@@ -249,7 +251,7 @@ def has_split(folder: Path, split: str) -> bool:
         >>> has_split(Path("embeddings"), "train"), has_split(Path("embeddings"), "test")
         (True, False)
     """
-    return any(Path(folder).glob(f"{split}-*-of-*.tfrecord"))
+    return any(place(folder).glob(f"{split}-*-of-*.tfrecord"))
 
 
 def copy_name(number: int) -> str:
@@ -366,7 +368,7 @@ def read_batches(
     """
     seen: set[str] = set()
     schema = {id_feature: tf.io.RaggedFeature(tf.string), **schema}
-    for path in paths:
+    for path in map(place, paths):
         left = 0
         try:
             left = tf.io.gfile.stat(str(path)).length
@@ -386,6 +388,9 @@ def read_batches(
         except tf.errors.NotFoundError as error:
             raise InputError(f"{path}: does not exist; check the path.") from error
         except (tf.errors.OpError, UnicodeDecodeError) as error:  # the latter in TensorFlow's words
+            kinds = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError)
+            if isinstance(path, RemotePath) and not isinstance(error, kinds):
+                refuse_server(path, error)
             raise _damaged(path, len(seen)) from error
         if left:  # TensorFlow takes an end within the length of a record for the end of the file
             raise _damaged(path, len(seen))
@@ -493,7 +498,7 @@ def read_labels(folder: Path, *splits: str) -> dict[str, int]:
 
 def _count_classes(folder: Path) -> float:
     """Number of classes in the description of a folder; any number where other tools made it."""
-    path = Path(folder) / "description.json"
+    path = place(folder) / "description.json"
     if not path.exists():
         return math.inf
     try:

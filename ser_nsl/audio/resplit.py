@@ -26,7 +26,7 @@ from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
 
-@stage(inputs=("records", "manifest"), makes="folder")
+@stage(inputs=("records", "manifest"), makes="folder", remote=("records",))
 def resplit_records(
     *,
     records: Path,

@@ -23,7 +23,7 @@ from ser_nsl.pipeline.stage import stage
 _MOST_TOLD = 0.5  # share of what can be known of the emotion that the speaker tells; 0 in a mix
 
 
-@stage(inputs=("embeddings", "manifest"), makes="folder")
+@stage(inputs=("embeddings", "manifest"), makes="folder", remote=("embeddings",))
 def center_embeddings(*, embeddings: Path, manifest: Path, out: Path) -> Mapping[str, Any]:
     """Subtracts each speaker's mean, so that similarity depends less on voices and recordings.
 

@@ -20,7 +20,7 @@ from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.stage import stage
 
 
-@stage(inputs=("embeddings",), makes="folder")
+@stage(inputs=("embeddings",), makes="folder", remote=("embeddings",))
 def fuse_embeddings(*, embeddings: tuple[Path, ...], out: Path) -> Mapping[str, Any]:
     """Joins embeddings of the same clips into one whose cosine is the mean of their cosines.
 

@@ -22,7 +22,7 @@ from ser_nsl.pipeline.stage import stage
 _INVERSE_REGULARISATION = 10.0  # 1 left the probabilities, and so the edges, less pure
 
 
-@stage(inputs=("embeddings", "manifest"), makes="folder")
+@stage(inputs=("embeddings", "manifest"), makes="folder", remote=("embeddings",))
 def probe_embeddings(
     *, embeddings: Path, manifest: Path, out: Path, label_share: float = 1.0, seed: int = 0
 ) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from ser_nsl.pipeline.stage import stage
 _CHOICES = (0.001, 0.01, 0.1, 1.0)
 
 
-@stage(inputs=("embeddings", "manifest"), makes="file")
+@stage(inputs=("embeddings", "manifest"), makes="file", remote=("embeddings",))
 def evaluate_baseline(
     *, embeddings: Path, manifest: Path, out: Path, label_share: float = 1.0, seed: int = 0
 ) -> Mapping[str, Any]:

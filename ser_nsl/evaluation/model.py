@@ -18,7 +18,11 @@ from ser_nsl.pipeline.stage import stage
 __all__ = ["evaluate", "read_metrics"]
 
 
-@stage(inputs=("model_dir", "records", "embeddings", "compare_with"), makes="file")
+@stage(
+    inputs=("model_dir", "records", "embeddings", "compare_with"),
+    makes="file",
+    remote=("records", "embeddings"),
+)
 def evaluate(
     *,
     model_dir: Path,

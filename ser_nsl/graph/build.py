@@ -26,7 +26,7 @@ OFFICIAL_CLIPS = 2_000
 _LEAST_WEIGHT = float(np.nextafter(5e-7, 1))  # what is less becomes 0 in the file's six decimals
 
 
-@stage(inputs=("embeddings", "manifest"), makes="file")
+@stage(inputs=("embeddings", "manifest"), makes="file", remote=("embeddings",))
 def build_graph(
     *,
     embeddings: Path,

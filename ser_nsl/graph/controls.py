@@ -19,7 +19,7 @@ _TRIES = 20  # swaps tried per edge; after them only chance keeps edges of the g
 _ROUNDS = 500  # most rounds of making edges wrong; few are needed unless few clips fit
 
 
-@stage(inputs=("graph", "manifest"), makes="file")
+@stage(inputs=("graph", "manifest"), makes="file", remote=("graph",))
 def control_graph(
     *,
     graph: Path,

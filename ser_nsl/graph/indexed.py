@@ -37,6 +37,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
 from ser_nsl.graph.table import Edges, number_edges
 from ser_nsl.pipeline.bars import Bar
+from ser_nsl.pipeline.places import RemotePath
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -231,7 +232,13 @@ def open_indexed(
 
 def _map_logmels(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     try:
-        logmels = np.load(path, mmap_mode="r")
+        if isinstance(path, RemotePath):  # cannot be mapped, so it is held in memory
+            with path.open("rb") as file:
+                logmels = np.load(file)
+        else:
+            logmels = np.load(path, mmap_mode="r")
+    except InputError:
+        raise
     except (EOFError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: is missing, cut off or damaged ({error}); pack again."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +34,7 @@ else:
     tf = lazy_loader.load("tensorflow")
 
 
-@stage(inputs=("features", "graph"), makes="folder")
+@stage(inputs=("features", "graph"), makes="folder", remote=("features", "graph"))
 def pack_neighbors(
     *,
     features: Path,
@@ -107,7 +106,7 @@ def pack_neighbors(
         degrees = _pack_officially(files, out, labels, graph, **settings)
     else:
         degrees = write_indexed(files, out, labels, edges, **settings)
-    shutil.copy(features / "description.json", out)
+    (out / "description.json").write_bytes((features / "description.json").read_bytes())
     seeds = degrees.total()
     return {
         "form": form,

@@ -13,7 +13,7 @@ from ser_nsl.graph.table import Edges, check_edges, graph_files, graph_ids, numb
 from ser_nsl.pipeline.stage import stage
 
 
-@stage(inputs=("graph", "manifest"), makes="file")
+@stage(inputs=("graph", "manifest"), makes="file", remote=("graph",))
 def select_edges(
     *, graph: Path, manifest: Path, out: Path, across_speakers: bool = False, nearest: int = 0
 ) -> Mapping[str, Any]:

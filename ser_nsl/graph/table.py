@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ser_nsl.errors import InputError, refuse
+from ser_nsl.pipeline.places import place
 
 _COLUMNS = ["source", "target", "weight"]
 _NOT_PLAIN = {
@@ -159,12 +160,15 @@ def _read_file(path: Path, least: float) -> pd.DataFrame:
     _check_start(path)
     types = dict(zip(_COLUMNS, (string(), string(), float64()), strict=True))
     try:
-        graph = csv.read_csv(
-            path,
-            csv.ReadOptions(column_names=_COLUMNS),
-            csv.ParseOptions(delimiter="\t", quote_char=False, ignore_empty_lines=False),
-            csv.ConvertOptions(column_types=types, null_values=[], strings_can_be_null=False),
-        ).to_pandas()
+        with path.open("rb") as file:
+            graph = csv.read_csv(
+                file,
+                csv.ReadOptions(column_names=_COLUMNS),
+                csv.ParseOptions(delimiter="\t", quote_char=False, ignore_empty_lines=False),
+                csv.ConvertOptions(column_types=types, null_values=[], strings_can_be_null=False),
+            ).to_pandas()
+    except InputError:
+        raise
     except ValueError:
         return _read_lines(path, least)
     source, target = graph["source"], graph["target"]
@@ -209,7 +213,7 @@ def graph_files(path: Path) -> list[Path]:
     Raises:
         InputError: If the folder holds no shards, or not all of them.
     """
-    path = Path(path)
+    path = place(path)
     if not path.is_dir():
         return [path]
     shards = sorted(path.glob("graph-*-of-*.tsv"))

@@ -12,6 +12,7 @@ import numpy as np
 
 from ser_nsl.audio.records import Batch, read_batches
 from ser_nsl.errors import InputError
+from ser_nsl.pipeline.places import place
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -118,7 +119,7 @@ def read_vectors(
             duplicate or holds a tab or line break, or an embedding is all zero, not finite or below
             a million, or of another width, upstream or layer than the first.
     """
-    files = [Path(path) for path in paths]
+    files = [place(path) for path in paths]
     ids: list[str] = []
     for batch in read_batches(files, {}, id_feature=id_feature, size=_RECORDS):
         valid = np.array([_UNFIT.isdisjoint(utterance_id) for utterance_id in batch.ids])

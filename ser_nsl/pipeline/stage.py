@@ -31,6 +31,7 @@ import ser_nsl
 from ser_nsl.errors import InputError, limit_reached, refuse
 from ser_nsl.pipeline.code import code_hash
 from ser_nsl.pipeline.lock import locked
+from ser_nsl.pipeline.places import RemotePath, place
 from ser_nsl.pipeline.swap import replace_folder, restore_folder
 
 __all__ = ["StageResult", "is_current", "read_record", "stage", "trace"]
@@ -106,7 +107,11 @@ class Stage(Protocol[Parameters]):
 
 
 def stage(
-    *, inputs: tuple[str, ...], makes: Literal["file", "folder"], resumes: bool = False
+    *,
+    inputs: tuple[str, ...],
+    makes: Literal["file", "folder"],
+    resumes: bool = False,
+    remote: tuple[str, ...] = (),
 ) -> Callable[[Callable[Parameters, Mapping[str, Any]]], Stage[Parameters]]:
     """Turns a function that writes `out` and returns a mapping of counts into a stage.
 
@@ -122,6 +127,9 @@ def stage(
             call prints what differs and gets an empty folder. Only files that were written and
             renamed are whole. The function removes what does not belong to the result before it
             returns.
+        remote: Names of the inputs that may be addresses of other file systems, such as
+            `s3://bucket/features`; they count as the same while names, sizes and times of their
+            files are.
 
     Returns:
         A decorator. The decorated function returns a `StageResult` and raises `InputError` if
@@ -135,20 +143,21 @@ def stage(
             bound = inspect.signature(function, eval_str=True).bind(*args, **kwargs)
             bound.apply_defaults()
             _make_paths(bound)
+            _check_local(bound.arguments, inputs, remote)
             out = Path(bound.arguments["out"])
             with _limits_named(out), ExitStack() as held:
                 with _writable(out):
-                    place = out.resolve()  # gives `.` a name, and leaves a link where it is
-                _check_apart(place, bound.arguments, inputs)
+                    here = out.resolve()  # gives `.` a name, and leaves a link where it is
+                _check_apart(here, bound.arguments, inputs)
                 with _writable(out):
-                    held.enter_context(locked(place))
-                    restore_folder(place)
-                    _check_replaceable(place, function.__name__, makes)
+                    held.enter_context(locked(here))
+                    restore_folder(here)
+                    _check_replaceable(here, function.__name__, makes)
                 fingerprint = _fingerprint(function, bound.arguments, inputs)
                 with _writable(out):
-                    partial = _make_partial(place, makes, fingerprint if resumes else None)
+                    partial = _make_partial(here, makes, fingerprint if resumes else None)
                 bound.arguments["out"] = partial
-                replaces = place.is_file() or (place / "stage.json").exists()
+                replaces = here.is_file() or (here / "stage.json").exists()
                 start = time.monotonic()
                 try:
                     counts = dict(function(*bound.args, **bound.kwargs))
@@ -160,7 +169,7 @@ def stage(
                         "counts": counts,
                         "seconds": seconds,
                     }
-                    _publish(partial, place, record, makes)
+                    _publish(partial, here, record, makes)
                 finally:
                     if not (resumes and _holds_work(partial)):
                         _remove(partial)
@@ -183,10 +192,24 @@ def _make_paths(bound: inspect.BoundArguments) -> None:
         value = bound.arguments[name]
         if Path not in kinds or str in kinds:
             continue
-        if isinstance(value, str):
-            bound.arguments[name] = Path(value)
+        if isinstance(value, str | Path):
+            bound.arguments[name] = place(value)
         elif isinstance(value, tuple | list):
-            bound.arguments[name] = tuple(map(Path, value))
+            bound.arguments[name] = tuple(map(place, value))
+
+
+def _check_local(
+    arguments: Mapping[str, Any], inputs: tuple[str, ...], remote: tuple[str, ...]
+) -> None:
+    """Refuses addresses of other file systems where only this machine's files are read."""
+    for name in {*inputs, "out"} - {*remote}:
+        value = arguments[name]
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, RemotePath):
+                raise InputError(
+                    f"{name}: must be on a disk of this machine; received {path}. "
+                    f"{'Copy the result there' if name == 'out' else 'Copy it'}."
+                )
 
 
 def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
@@ -238,7 +261,7 @@ def read_record(out: Path) -> dict[str, Any] | None:
         >>> record["stage"], record["settings"]["similarity_threshold"]
         ('build_graph', 0.0)
     """
-    out = Path(out).resolve()
+    out = place(out).resolve()
     for path in (out / "stage.json", _record_beside(out)):
         if path.is_file():
             return _whole(_parse(path.read_bytes()))
@@ -322,13 +345,14 @@ def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         for argument, paths in record["paths"].items():
             hashes = record["inputs"].get(argument)
             several = zip(paths, hashes or repeat(None), strict=False)
-            for path, former in [(paths, hashes)] if isinstance(paths, str) else several:
-                known = read_record(Path(path)) is not None and Path(path).exists()
-                if known and former and _hash(Path(path), argument) != former:
+            for name, former in [(paths, hashes)] if isinstance(paths, str) else several:
+                path = place(name)
+                known = read_record(path) is not None and path.exists()
+                if known and former and _hash(path, argument) != former:
                     raise InputError(
                         f"{path}: was made again after {out} was made from it; make {out} again."
                     )
-                yield from trace(Path(path))
+                yield from trace(path)
 
 
 def _brief(value: Any) -> str:
@@ -394,7 +418,7 @@ def _hash_input(
         return [_hash_input(each, argument) for each in value]
     if value is None or (isinstance(value, str) and not Path(value).exists()):
         return value
-    return _hash(Path(value), argument)
+    return _hash(place(value), argument)
 
 
 def _to_json(value: Any) -> Any:
@@ -411,6 +435,8 @@ def _hash(path: Path, argument: str) -> str:
         raise InputError(
             f"{argument}: {path} does not exist; check the path or run the stage that makes it."
         )
+    if isinstance(path, RemotePath):
+        return _hash_remote(path)
     if path.is_file():
         try:
             with path.open("rb") as file:
@@ -431,6 +457,15 @@ def _hash(path: Path, argument: str) -> str:
     with ThreadPoolExecutor() as pool:
         for each, inner in zip(files, pool.map(_hash, files, repeat(argument)), strict=True):
             digest.update(os.fsencode(f"{each.relative_to(path)}\0{inner}\n"))
+    return digest.hexdigest()
+
+
+def _hash_remote(path: RemotePath) -> str:
+    """BLAKE2 of names, sizes and times of files that would take long to read."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(filter(_counts, path.files())) if path.is_dir() else [path]:
+        found = file.stat()
+        digest.update(f"{file.relative_to(path)}\0{found.st_size}\0{found.st_mtime}\n".encode())
     return digest.hexdigest()
 
 
@@ -490,7 +525,11 @@ def _check_apart(place: Path, arguments: Mapping[str, Any], inputs: tuple[str, .
     for name in inputs:
         value = arguments[name]
         several = value if isinstance(value, tuple) else (value,)
-        sources += [(name, Path(each)) for each in several if each and Path(each).exists()]
+        sources += [
+            (name, Path(each))
+            for each in several
+            if each and not isinstance(each, RemotePath) and Path(each).exists()
+        ]
     for name, path in sources:
         source = path.resolve()
         if place in (source, *source.parents):

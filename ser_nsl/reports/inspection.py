@@ -35,7 +35,7 @@ _WEIGHTS_COMPARED = 10_000
 _SAME_WEIGHT = 1e-4  # tolerance: weights have six decimals, other tools may use float32
 
 
-@stage(inputs=("graph", "manifest", "embeddings"), makes="folder")
+@stage(inputs=("graph", "manifest", "embeddings"), makes="folder", remote=("graph", "embeddings"))
 def inspect_graph(
     *,
     graph: Path,

@@ -1,6 +1,5 @@
 """The stage that gives unlabelled clips pseudo-labels: the baseline that a graph must beat."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from ser_nsl.pipeline.stage import stage
 from ser_nsl.training.probabilities import check_probabilities
 
 
-@stage(inputs=("features", "embeddings"), makes="folder")
+@stage(inputs=("features", "embeddings"), makes="folder", remote=("features", "embeddings"))
 def pseudo_label(
     *, features: Path, embeddings: Path, out: Path, label_share: float = 1.0, seed: int = 0
 ) -> Mapping[str, Any]:
@@ -76,9 +75,9 @@ def pseudo_label(
                 label = example.features.feature["label"].int64_list.value
                 label[:] = [label_of[example_id(example)]]
                 writer.write(example.SerializeToString(deterministic=True))
-    for path in Path(features).glob("*.tfrecord"):
+    for path in features.glob("*.tfrecord"):
         if not path.name.startswith("train-"):
-            shutil.copy(path, out)
+            tf.io.gfile.copy(str(path), str(out / path.name))
     description.save(out)
     filled = int(unknown.sum())
     return {"clips": len(ids), "known": len(ids) - filled, "pseudo_labelled": filled}

@@ -23,7 +23,12 @@ from ser_nsl.training.train import build_network
 _FEWEST = 2  # one clip has no similarity to others, and no deviation
 
 
-@stage(inputs=("features", "embeddings"), makes="folder", resumes=True)
+@stage(
+    inputs=("features", "embeddings"),
+    makes="folder",
+    resumes=True,
+    remote=("features", "embeddings"),
+)
 def teach_network(
     *,
     features: Path,

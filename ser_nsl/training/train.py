@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 _ANY_SECONDS = 4.0  # a length for which every network can be built
 
 
-@stage(inputs=("features", "training_records", "embeddings", "start"), makes="folder", resumes=True)
+@stage(
+    inputs=("features", "training_records", "embeddings", "start"),
+    makes="folder",
+    resumes=True,
+    remote=("features", "training_records", "embeddings"),
+)
 def train_downstream(
     *,
     features: Path,
