@@ -37,7 +37,8 @@ def loaded_by(modules: str) -> set[str]:
         import sys
         before = set(sys.modules)
         import {modules}
-        print(*set(sys.modules) - before)
+        loaded = {{name for name, module in sys.modules.items() if "_Lazy" not in str(type(module))}}
+        print(*loaded - before)
     """
     return {name.partition(".")[0] for name in run(code).split()}
 

@@ -148,8 +148,8 @@ class Recognizer:
         Example:
             >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 64_000)
             >>> recognizer = Recognizer("recogniser.tflite")
-            >>> [window.start_seconds for window in recognizer.hear(noise, 16_000)]
-            [0.0, 1.0, 2.0]
+            >>> [window.start_seconds for window in recognizer.hear(noise, 16_000)]  # 3 s each
+            [0.0, 1.0]
         """
         check_rate(sample_rate_hz)
         mono = mix(as_float(samples))

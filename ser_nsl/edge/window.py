@@ -25,10 +25,13 @@ class Window(NamedTuple):
 
 
 def average(windows: Sequence[Window]) -> dict[str, float] | None:
-    """Returns the mean probabilities of the windows that have some; None if none has.
+    """Averages the probabilities of a recording.
 
     Args:
         windows: Windows of one recording.
+
+    Returns:
+        The mean over the windows that have probabilities; None if none has.
 
     Example:
         >>> average([

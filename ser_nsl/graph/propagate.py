@@ -117,11 +117,10 @@ def correct_and_smooth(
 
     Example:
         >>> from scipy.sparse import csr_array
-        >>> two = csr_array([[0.0, 1.0], [1.0, 0.0]])  # two clips that are neighbours
-        >>> unsure = np.full((2, 2), 0.5)
-        >>> correct_and_smooth(unsure, np.array([1, -1]), two, 0.5).round(2)
-        array([[0.08, 0.92],
-               [0.17, 0.83]])
+        >>> three = csr_array([[0, 0.8, 0], [0.8, 0, 0.1], [0, 0.1, 0]])  # the third is far
+        >>> unsure = np.array([[0.6, 0.4], [0.6, 0.4], [0.9, 0.1]])
+        >>> correct_and_smooth(unsure, np.array([1, -1, -1]), three, 0.5).argmax(axis=1)
+        array([1, 1, 1])
     """
     known = labels != UNLABELLED
     given = np.eye(probabilities.shape[1])[labels[known]]

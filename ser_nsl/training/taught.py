@@ -28,6 +28,7 @@ VECTORS = "embedding"
 _LAYER = "fc1"
 _TEMPERATURE = 0.1
 _LEAST_DEVIATION = 1e-3
+_NEVER = -1e9  # similarity of a clip to itself
 
 
 class Taught(tf.keras.Model):
@@ -108,7 +109,7 @@ def _divergence(expected: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     """Mean divergence, in nats, of how each clip's similarity is divided among the others."""
     oneself = tf.eye(tf.shape(own)[0], dtype=tf.bool)
     wanted, given = (
-        tf.nn.log_softmax(tf.where(oneself, each.dtype.min / 2, each)) for each in (expected, own)
+        tf.nn.log_softmax(tf.where(oneself, _NEVER, each)) for each in (expected, own)
     )
     terms = tf.where(oneself, 0.0, tf.exp(wanted) * (wanted - given))
     return tf.reduce_mean(tf.reduce_sum(terms, axis=-1))

@@ -112,7 +112,7 @@ def test_each_epoch_draws_clips_or_their_copies(records, corpus, tmp_path):
         clips = training_clips(
             folder, ("train",), corpus.description, neighbors=neighbors, copies=features
         )
-        return Epochs(clips, corpus.description, CONFIG, in_neighborhoods=False, replicas=1)
+        return Epochs(clips, corpus.description, CONFIG)
 
     epochs, seen = opened(), []
     for epoch in range(6):
