@@ -253,7 +253,9 @@ def read_sound(chain: Path, path: Path) -> np.ndarray:
     rows = io.StringIO()
     with contextlib.redirect_stdout(rows), contextlib.suppress(SystemExit):
         predict((path, good), format="json")
-    files = [json.loads(line)["file"] for line in rows.getvalue().splitlines()]
+    rows_heard = [json.loads(line) for line in rows.getvalue().splitlines()]
+    # Silence is an answer of a recogniser, but nothing to learn from.
+    files = [row["file"] for row in rows_heard if row["emotion"] != "no speech"]
     assert files[-1] == str(good), "the batch ended"
     answer: np.ndarray | InputError
     try:
@@ -691,6 +693,8 @@ def _descriptions(random: np.random.Generator, chain: Path) -> Iterator[Case]:
     values = [None, "text", -1, 0, 1.5, [], {}, math.nan, math.inf, 2**70, True]
     for key in ("clip_samples", "classes", "mean", "deviation", "front_end"):
         for value in values:
+            if (key, value) == ("classes", []):  # speech without labels
+                continue
             changed = json.dumps(json.loads(data) | {key: value}).encode()
             yield case(key, changed, right=original.__eq__)
     for value in (-1, 0, math.nan, math.inf, "8", None, 10**9):

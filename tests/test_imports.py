@@ -37,8 +37,8 @@ def loaded_by(modules: str) -> set[str]:
         import sys
         before = set(sys.modules)
         import {modules}
-        loaded = {{name for name, module in sys.modules.items() if "_Lazy" not in str(type(module))}}
-        print(*loaded - before)
+        lazy = {{name for name, module in sys.modules.items() if "_Lazy" in str(type(module))}}
+        print(*set(sys.modules) - lazy - before)
     """
     return {name.partition(".")[0] for name in run(code).split()}
 

@@ -4,7 +4,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,14 @@ class Description:
         path = place(folder) / "description.json"
         try:
             values = json.loads(path.read_text())
+            # Descriptions of former versions lack the level.
+            front_end = {"level": "none", **values.pop("front_end")}
+            lacking = {each.name for each in fields(FrontEndConfig)} - front_end.keys()
+            check(not lacking, "front_end", "whole", f"none of {', '.join(sorted(lacking))}")
+            for name in ("classes", "mean", "deviation"):
+                check(isinstance(values[name], list), name, "a list", values[name])
             return cls(
-                # Descriptions of former versions lack the level.
-                front_end=FrontEndConfig(**{"level": "none", **values.pop("front_end")}),
+                front_end=FrontEndConfig(**front_end),
                 clip_samples=values.pop("clip_samples"),
                 **{name: tuple(value) for name, value in values.items()},
             )

@@ -108,9 +108,7 @@ def _similarities(vectors: tf.Tensor) -> tf.Tensor:
 def _divergence(expected: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     """Mean divergence, in nats, of how each clip's similarity is divided among the others."""
     oneself = tf.eye(tf.shape(own)[0], dtype=tf.bool)
-    wanted, given = (
-        tf.nn.log_softmax(tf.where(oneself, _NEVER, each)) for each in (expected, own)
-    )
+    wanted, given = (tf.nn.log_softmax(tf.where(oneself, _NEVER, each)) for each in (expected, own))
     terms = tf.where(oneself, 0.0, tf.exp(wanted) * (wanted - given))
     return tf.reduce_mean(tf.reduce_sum(terms, axis=-1))
 

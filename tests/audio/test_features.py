@@ -417,6 +417,8 @@ def test_real_speech_makes_373_frames(shared_corpora, tmp_path):
         ("clip_samples", 511),
         ("clip_samples", 10**12),
         ("classes", [""]),
+        ("classes", {}),
+        ("front_end", {}),
         ("classes", ["joy", "joy"]),
         ("classes", ["joy", 1]),
         ("mean", [0.0]),

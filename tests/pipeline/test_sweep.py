@@ -217,6 +217,7 @@ def test_validation_speakers_join_in_for_the_test(tiny, tmp_path, monkeypatch):
         folds=[Fold(split=SplitConfig(method="leave-one-speaker-out", fold=2))],
         graph=GraphConfig(similarity_threshold="auto", target_degree=3),
         joined=True,
+        training=replace(tiny.training, batch_size=8),
         grids={"test": grid},
         default=("test",),
         trials={},
