@@ -76,7 +76,7 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
 
 
 def to_mono(
-    samples: np.ndarray, rate: float, *, sample_rate_hz: int = SAMPLE_RATE_HZ
+    samples: np.ndarray, rate: float, *, sample_rate_hz: float = SAMPLE_RATE_HZ
 ) -> np.ndarray:
     """Mixes channels and resamples, as `librosa.load` does.
 

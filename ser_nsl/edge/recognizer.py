@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ser_nsl.audio.clip import SILENCE_PEAK, fit_length, mix, to_mono
+from ser_nsl.audio.clip import SILENCE_PEAK, fit_length, to_mono
 from ser_nsl.audio.samples import as_float, check_rate
 from ser_nsl.edge.stream import Stream
 from ser_nsl.edge.window import Window
@@ -152,7 +152,7 @@ class Recognizer:
             [0.0, 1.0]
         """
         check_rate(sample_rate_hz)
-        mono = mix(as_float(samples))
+        mono = to_mono(as_float(samples), sample_rate_hz, sample_rate_hz=sample_rate_hz)
         length = math.ceil(self.clip_samples / self.sample_rate_hz * sample_rate_hz)
         last = max(0, len(mono) - length)
         count = 1 + math.ceil(last / (length / 2))

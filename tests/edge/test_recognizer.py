@@ -188,3 +188,8 @@ def test_threads_take_turns(recognizer):
         found = list(pool.map(recognizer.predict, clips, rates))
 
     assert found == expected
+
+
+def test_channels_that_cancel_each_other_are_refused_in_recordings_too(recognizer):
+    with pytest.raises(InputError, match="the two channels cancel each other out"):
+        recognizer.hear(np.stack([WAVE, -WAVE], axis=1), RATE)
