@@ -23,8 +23,9 @@ POWER_FLOOR = 1e-10
 LEVEL_FLOOR = 1e-4
 """-40 dB, the floor where decibels are relative to the clip's own level.
 
-Of 40 to 80, with 40 a linear classifier on mean and deviation of the bands did best on speakers of
-EmoDB and EMOVO that train and validate, as recorded and all the more with noise or silence.
+A linear classifier on mean and deviation of the bands, trained on clean clips of RAVDESS, has on
+its validation speakers 31 % UAR as recorded and 31 % with the noise of a room; with a floor of
+-50 dB 33 and 18 %, of -80 dB 32 and 18 %, of -30 dB 28 and 29 %.
 """
 
 _LEAST_POWER = 1e-20  # that of samples around 1e-10: a clip of zeros is divided by this

@@ -11,6 +11,12 @@ from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.stage import trace
 
+_PASSING_LABELS_ON = {
+    "probe_embeddings": "whose probe used",
+    "propagate_labels": "for which a graph carried",
+}
+"""Stages whose outputs depend on labels, and how errors say so."""
+
 
 def known_labels(ids: Sequence[str], labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Keeps a share of each class's labels and hides the others.
@@ -73,8 +79,8 @@ def check_splits(splits: Sequence[str]) -> None:
 def check_hidden(made: Path, share: float, seed: int, *, argument: str) -> None:
     """Refuses outputs that were made with labels that must be hidden.
 
-    A probe passes on the labels that it trained with, through embeddings, graph and training
-    records.
+    A probe passes on the labels that it trained with, and a graph those that it carried, through
+    embeddings, graph and training records.
 
     Args:
         made: Output of a stage.
@@ -83,18 +89,19 @@ def check_hidden(made: Path, share: float, seed: int, *, argument: str) -> None:
         argument: Name of the argument that `made` was given as, for the error.
 
     Raises:
-        InputError: If it was made from the output of a probe that used other labels.
+        InputError: If it was made from the output of a probe, or by a graph, that used other
+            labels.
     """
     if share == 1:
         return
     for path, record in trace(made):
         probed = record["settings"]
-        if record["stage"] != "probe_embeddings":
+        if record["stage"] not in _PASSING_LABELS_ON:
             continue
         if probed["label_share"] > share or probed["seed"] != seed:
             raise InputError(
-                f"{argument}: {made} comes from {path.name}, whose probe used "
+                f"{argument}: {made} comes from {path.name}, {_PASSING_LABELS_ON[record['stage']]} "
                 f"{probed['label_share']:.0%} of the labels (seed {probed['seed']}), but only "
                 f"{share:.0%} (seed {seed}) may be known. Probe again with --label-share {share:g} "
-                f"--seed {seed}, and make the graph and its records from that."
+                f"--seed {seed}, and make what follows from that."
             )

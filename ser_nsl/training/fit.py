@@ -114,6 +114,7 @@ def fit(
                 if bank_only is not None:
                     trained.remember(bank_only)
                 measured = {name: values[0] for name, values in fitted.history.items()}
+                measured.pop("val_taught_loss", None)  # those clips come without vectors
                 measured["learning_rate"] = float(rate(epoch * epochs.steps))
                 confusion = uar.confusion.numpy() if validation else None
                 curves.write(epoch + 1, measured, confusion)

@@ -3,6 +3,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from ser_nsl.audio.records import read_embeddings
+from ser_nsl.corpora.labels import check_hidden
 from ser_nsl.errors import InputError
 from ser_nsl.graph.propagate import correct_and_smooth, propagate_labels
 
@@ -64,6 +65,15 @@ def test_labels_reach_the_clips_of_their_group(inputs, tmp_path):
     }
     assert all(vector.sum() == pytest.approx(1, abs=1e-6) for vector in found.values())
     assert made.counts == {"clips": 6, "labels": 2, "changed": 3}
+
+
+def test_labels_that_a_graph_carried_do_not_pass_for_hidden(inputs, tmp_path):
+    """The probabilities knew few labels, the graph carried all."""
+    propagate_labels(**inputs, out=tmp_path / "out", label_share=1.0)
+
+    check_hidden(tmp_path / "out", 1.0, 0, argument="embeddings")
+    with pytest.raises(InputError, match="for which a graph carried 100% of the labels"):
+        check_hidden(tmp_path / "out", 0.25, 0, argument="embeddings")
 
 
 def test_what_does_not_fit_is_refused(inputs, write_embeddings, write_graph, tmp_path):

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.networks import NETWORKS
 from ser_nsl.networks.blocks import logmel_input
 from ser_nsl.networks.saved import load_model, read_model
+from ser_nsl.pipeline.progress import Progress
 from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.teach import teach_network
 from ser_nsl.training.train import train_downstream
@@ -102,6 +104,34 @@ def test_training_starts_where_teaching_ended(corpus, levels, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["embedding", "similarity"])
+def test_stopped_teaching_ends_as_one_that_was_not(method, corpus, levels, tmp_path, monkeypatch):
+    arguments = {
+        "features": corpus.features,
+        "embeddings": levels,
+        "model": "small",
+        "method": method,
+        "training": replace(CONFIG, epochs=3),
+    }
+    teach_network(**arguments, out=tmp_path / "whole")
+    save = Progress.save
+
+    def stop(self, measured):
+        save(self, measured)
+        if len(self.history) == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            teach_network(**arguments, out=tmp_path / "stopped")
+    teach_network(**arguments, out=tmp_path / "stopped")
+
+    for name in ("history.json", "model.h5"):
+        whole, stopped = (tmp_path / folder / name for folder in ("whole", "stopped"))
+        assert whole.read_bytes() == stopped.read_bytes(), name
+
+
+@pytest.mark.parametrize("method", ["embedding", "similarity"])
 def test_training_follows_vectors_beside_labels(method, corpus, levels, tmp_path):
     made = train_downstream(
         features=corpus.features,
@@ -115,6 +145,9 @@ def test_training_follows_vectors_beside_labels(method, corpus, levels, tmp_path
     assert made.counts["clips"] == 6  # labelled ones; the other nine learn from vectors alone
     model, description = load_model(tmp_path / "model")
     assert model.input_names == ["logmel"] and description == corpus.description
+    (first, _) = json.loads((tmp_path / "model" / "history.json").read_text())
+    names = {"loss", "uar", "learning_rate", "taught_loss", "val_loss", "val_uar"}
+    assert first.keys() == names
 
 
 def test_what_does_not_fit_is_refused(corpus, levels, tmp_path):
