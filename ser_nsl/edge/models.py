@@ -32,7 +32,7 @@ def find_model(name_or_path: Path | str) -> Path:
         >>> find_model("recogniser.tflite")
         PosixPath('recogniser.tflite')
     """
-    shipped = _read_list()
+    shipped = read_list()
     if str(name_or_path) in shipped:
         return _FOLDER / f"{name_or_path}.tflite"
     if not Path(name_or_path).exists():
@@ -47,7 +47,7 @@ def find_model_or_default(name_or_path: Path | str | None) -> Path:
     """Returns the file of a recogniser; for None that of the default, with a note on stderr."""
     if name_or_path is not None:
         return find_model(name_or_path)
-    entry = _read_list()[DEFAULT_MODEL]
+    entry = read_list()[DEFAULT_MODEL]
     print(
         f"model {DEFAULT_MODEL}: {len(entry['classes'])} emotions of {entry['language']} actors, "
         f"UAR {entry['uar']:.0%} (chance {1 / len(entry['classes']):.0%}); not for other "
@@ -68,7 +68,7 @@ def models() -> str:
     """
     rows = [("name", "language", "classes", "MB", "UAR", "chance", "SHA-256")]
     notes = []
-    for name, entry in _read_list().items():
+    for name, entry in read_list().items():
         classes = entry["classes"]
         size = f"{find_model(name).stat().st_size / 1e6:.2f}"
         uar, chance = f"{entry['uar']:.1%}", f"{1 / len(classes):.1%}"
@@ -81,5 +81,6 @@ def models() -> str:
     return "\n".join([*lines, "", *notes])
 
 
-def _read_list() -> dict[str, dict[str, Any]]:
+def read_list() -> dict[str, dict[str, Any]]:
+    """Returns what is known of each shipped recogniser, by name: language, classes, UAR, ..."""
     return json.loads((_FOLDER / "models.json").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""Serves the page, the recogniser and the JavaScript packages, and nothing from other servers.
+"""Serves the page, recognisers and the JavaScript packages, and nothing from other servers.
 
-Any static server can serve the page: beside it must be `recogniser.tflite` and the folder
-`node_modules` that npm installs.
+Any static server can serve the page: beside it must be `contents.js`, the recognisers that this
+names, and the folder `node_modules` that npm installs.
 """
 
 import base64
@@ -14,7 +14,9 @@ import re
 import socket
 import ssl
 import sys
+import tempfile
 import threading
+from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,10 +24,10 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ser_nsl.errors import InputError
+from ser_nsl.web.contents import PAGE, Offer, write_contents
 from ser_nsl.web.npm import WEB
 
-PAGE = Path(__file__).parent / "page"
-MODEL_ROUTE = "/recogniser.tflite"
+CONTENTS_ROUTE = "/contents.js"
 PACKAGES_ROUTE = "/node_modules/"
 
 _SILENT_SECONDS = 20
@@ -37,8 +39,8 @@ _IMPORT_MAP = re.compile(r'<script type="importmap">(.*?)</script>', re.DOTALL)
 # Nothing but this server, whatever a script may try.
 _POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' 'sha256-{import_map}'; "
-    "style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "style-src 'self'; img-src 'self'; connect-src 'self'; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -53,7 +55,7 @@ class PageServer(ThreadingHTTPServer):
 
     def __init__(
         self,
-        model: Path,
+        offers: Sequence[Offer],
         packages: Path,
         *,
         host: str = "127.0.0.1",
@@ -64,7 +66,7 @@ class PageServer(ThreadingHTTPServer):
         """Starts listening.
 
         Args:
-            model: `.tflite` file made by `ser-nsl export-tflite`.
+            offers: The recognisers, of which the page chooses the first at first.
             packages: The folder `node_modules` with the packages of the page.
             host: IPv4 address or name to listen on; `0.0.0.0` means all addresses of the machine.
             port: Port to listen on; 0 takes a free one.
@@ -75,6 +77,10 @@ class PageServer(ThreadingHTTPServer):
             InputError: If the certificate or the address cannot be used.
         """
         secured = _load_certificate(certificate, key)
+        self._made = tempfile.TemporaryDirectory()
+        contents = Path(self._made.name, "contents.js")
+        contents.write_text(write_contents(offers), encoding="utf-8")
+        self._files = {CONTENTS_ROUTE: contents} | {offer.route: offer.path for offer in offers}
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:  # the latter above port 65535
@@ -89,7 +95,6 @@ class PageServer(ThreadingHTTPServer):
             )
         name = socket.gethostname() if host == "0.0.0.0" else host
         self.address = f"http{'s' if secured else ''}://{name}:{self.server_port}/"
-        self.model = model
         self.packages = packages
         names = (host, socket.gethostname(), f"{socket.gethostname()}.local", socket.getfqdn())
         self._names = {"localhost", *(each.lower() for each in names)}
@@ -114,15 +119,15 @@ class PageServer(ThreadingHTTPServer):
         return name in self._names or name.endswith(".localhost") or (self._secured and bool(name))
 
     def find(self, route: str) -> Path | None:
-        """Returns the file of a route: of the page, a package or the recogniser; None for others.
+        """Returns the file of a route: of the page, a package or a recogniser; None for others.
 
         Args:
             route: Path of a request, as it was sent.
         """
         try:
             asked = unquote(urlsplit(route).path, errors="surrogateescape")
-            if asked == MODEL_ROUTE:
-                return self.model
+            if asked in self._files:
+                return self._files[asked]
             folder, name = PAGE, asked.removeprefix("/") or "index.html"
             if asked.startswith(PACKAGES_ROUTE):
                 folder, name = self.packages, asked.removeprefix(PACKAGES_ROUTE)
@@ -133,6 +138,11 @@ class PageServer(ThreadingHTTPServer):
             return path if inside and path.is_file() else None
         except (ValueError, OSError, RuntimeError):  # such as %00, or a name that is too long
             return None
+
+    def server_close(self) -> None:
+        """Stops listening."""
+        super().server_close()
+        self._made.cleanup()
 
     def handle_error(self, request: Any, client_address: tuple[str, int]) -> None:
         """Ignores browsers that go or wait too long, or that use http where https is served."""
@@ -167,12 +177,12 @@ def _headers(page: str) -> dict[str, str]:
         "Permissions-Policy": "microphone=(self)",
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-cache",  # the recogniser may change
+        "Cache-Control": "no-cache",  # all may change
     }
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """Answers GET and HEAD with files of the page or its packages, or with the recogniser."""
+    """Answers GET and HEAD with files of the page or its packages, or with a recogniser."""
 
     server: PageServer
     protocol_version = "HTTP/1.1"
@@ -183,6 +193,8 @@ class _Handler(SimpleHTTPRequestHandler):
         ".css": "text/css; charset=utf-8",
         ".js": "text/javascript; charset=utf-8",
         ".svg": "image/svg+xml",
+        ".png": "image/png",
+        ".webmanifest": "application/manifest+json",
         ".wasm": "application/wasm",
     }
 

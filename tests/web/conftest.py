@@ -1,10 +1,15 @@
+import io
+import json
 import threading
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
+from ser_nsl.edge import LABELS_NAME, SETTINGS_NAME
+from ser_nsl.web.contents import Offer
 from ser_nsl.web.npm import WEB, is_installed
 from ser_nsl.web.server import PageServer
 
@@ -21,13 +26,32 @@ def packages() -> Path:
 
 @pytest.fixture(scope="session")
 def serve_page() -> Callable[..., AbstractContextManager[PageServer]]:
-    """Serves the page with a recogniser, on a free port and in a thread."""
+    """Serves the page with recognisers, on a free port unless one is given, and in a thread."""
 
     @contextmanager
-    def serve_page(model: Path, packages: Path, **settings) -> Iterator[PageServer]:
-        with PageServer(model, packages, port=0, **settings) as server:
+    def serve_page(models: Sequence[Path], packages: Path, **settings) -> Iterator[PageServer]:
+        offers = [Offer(model.name, model) for model in models]
+        with PageServer(offers, packages, **{"port": 0} | settings) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             yield server
             server.shutdown()
 
     return serve_page
+
+
+@pytest.fixture(scope="session")
+def with_settings() -> Callable[..., Path]:
+    """Copies a recogniser with other labels and settings."""
+
+    def with_settings(model: Path, copy: Path, labels: Sequence[str], **changed) -> Path:
+        content = model.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            settings = json.loads(archive.read(SETTINGS_NAME)) | changed
+            start = min(file.header_offset for file in archive.infolist())
+        copy.write_bytes(content[:start])
+        with zipfile.ZipFile(copy, "a") as archive:
+            archive.writestr(LABELS_NAME, "\n".join(labels) + "\n")
+            archive.writestr(SETTINGS_NAME, json.dumps(settings))
+        return copy
+
+    return with_settings

@@ -14,7 +14,7 @@ import soundfile
 import tensorflow as tf
 
 from ser_nsl.audio import Description, FrontEndConfig, log_mel, read_audio
-from ser_nsl.edge import Recognizer
+from ser_nsl.edge import Recognizer, Window, average
 from ser_nsl.export.convert import to_tflite
 from ser_nsl.export.metadata import Card, add_metadata
 from ser_nsl.networks.blocks import logmel_input
@@ -35,9 +35,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
     "--host-resolver-rules=MAP *.local 127.0.0.1",
+    "--use-fake-device-for-media-stream",
 ]
-MICROPHONE = "--use-fake-device-for-media-stream"
-ALLOWED = "--use-fake-ui-for-media-stream"
 
 
 @pytest.fixture(scope="module")
@@ -76,37 +75,17 @@ def make_clip(tmp_path_factory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="module")
-def page_server(recogniser, packages, serve_page) -> Iterator[PageServer]:
-    with serve_page(recogniser, packages) as server:
+def newer(recogniser, with_settings) -> Path:
+    """The same, but high tones are no speech to it, it abstains, and it adapts."""
+    labels = ("low", "middle", "no speech")
+    copy = recogniser.with_name("newer.tflite")
+    return with_settings(recogniser, copy, labels, typical=[-0.5, -1.5], abstain_below=0.43)
+
+
+@pytest.fixture(scope="module")
+def page_server(recogniser, newer, packages, serve_page) -> Iterator[PageServer]:
+    with serve_page([recogniser, newer], packages) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def launch() -> Iterator[Callable]:
-    """Starts Chromium, without a microphone unless the arguments add one."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as driver:
-
-        def start(*arguments: str):
-            arguments = [*ARGUMENTS, *arguments]
-            return driver.chromium.launch(executable_path=chromium, args=arguments)
-
-        yield start
-
-
-@pytest.fixture(scope="module")
-def browser(launch):
-    with launch() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def page(browser, page_server):
-    with browser.new_context() as context:
-        yield opened(context, page_server.address)
 
 
 @pytest.fixture(scope="module")
@@ -116,20 +95,41 @@ def spoken(make_clip) -> Path:
 
 
 @pytest.fixture(scope="module")
-def listening_page(launch, page_server, spoken):
-    with launch(*playing(spoken)) as browser:
-        yield opened(browser.new_context(), page_server.address)
+def browser(spoken):
+    """Chromium with a microphone, which pages may not use unless their context says so."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("Chromium is not installed")
+    arguments = [*ARGUMENTS, f"--use-file-for-fake-audio-capture={spoken}"]
+    with (
+        playwright.sync_playwright() as driver,
+        driver.chromium.launch(executable_path=chromium, args=arguments) as browser,
+    ):
+        yield browser
 
 
-def playing(path: Path) -> tuple[str, ...]:
-    return MICROPHONE, ALLOWED, f"--use-file-for-fake-audio-capture={path}"
+@pytest.fixture(scope="module")
+def page(browser, page_server):
+    with browser.new_context(service_workers="block") as context:
+        yield opened(context, page_server.address)
+
+
+@pytest.fixture(scope="module")
+def listening_page(browser, page_server):
+    with browser.new_context(service_workers="block", permissions=["microphone"]) as context:
+        yield opened(context, page_server.address)
 
 
 def opened(context, address):
     page = context.new_page()
     page.goto(address)
-    page.get_by_role("button", name="Listen").and_(page.locator(":enabled")).wait_for()
+    wait_until_ready(page)
     return page
+
+
+def wait_until_ready(page):
+    page.get_by_role("button", name="Listen").and_(page.locator(":enabled")).wait_for()
 
 
 def shown(page) -> dict[str, float]:
@@ -148,7 +148,11 @@ def recognise(page, path: Path) -> dict[str, float]:
 
 
 def recognise_in_python(recogniser: Path, path: Path) -> dict[str, float]:
-    return Recognizer(recogniser).predict(read_audio(path), RATE)
+    return average(hear_in_python(recogniser, path))
+
+
+def hear_in_python(recogniser: Path, path: Path) -> list[Window]:
+    return Recognizer(recogniser).hear(*soundfile.read(path))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ def recognise_in_python(recogniser: Path, path: Path) -> dict[str, float]:
     [
         (("low",), 1, "It listened to all 1.0 s."),
         (("middle", "high"), 0.7, "It listened to 0.7 s, repeated to 1.0 s."),
-        (("high", "low"), 2, "It listened to the first 1.0 s of 2.0 s."),
+        (("high", "low", "low"), 2.7, "The mean of 5 windows, which cover all 2.7 s."),
     ],
 )
 def test_a_recording_gets_the_answer_of_python(page, recogniser, make_clip, pitches, seconds, use):
@@ -175,23 +179,57 @@ def test_a_recording_gets_the_answer_of_python(page, recogniser, make_clip, pitc
     assert page.locator("#latency").inner_text().endswith(" ms")
 
 
+def test_a_recording_is_heard_window_by_window(page, recogniser, tmp_path):
+    tones = [np.sin(2 * np.pi * PITCHES[pitch] * np.arange(RATE) / RATE) for pitch in LABELS]
+    path = tmp_path / "turns.flac"
+    soundfile.write(path, 0.4 * np.concatenate([*tones, np.zeros(2 * RATE)]), RATE)
+    windows = hear_in_python(recogniser, path)
+
+    answer = recognise(page, path)
+
+    assert answer == pytest.approx(average(windows), abs=1e-3)
+    whole, *rows = [row.inner_text().split("\n") for row in page.locator("#windows button").all()]
+    assert whole[0].lower() == "whole"
+    assert [row[0] for row in rows] == [
+        f"{w.start_seconds:.1f}–{w.end_seconds:.1f} s" for w in windows
+    ]
+    named = [
+        max(w.probabilities, key=w.probabilities.get) if w.probabilities else "no speech"
+        for w in windows
+    ]
+    assert [row[1].lower() for row in rows] == named
+    assert len(set(named)) > 2
+    status = page.get_by_role("status")
+    assert f"The mean of {len(windows) - 3} of {len(windows)} windows" in status.inner_text()
+
+    page.get_by_role("button", name="2.0–3.0 s").click()
+    assert shown(page) == pytest.approx(windows[4].probabilities, abs=1e-3)
+    assert status.inner_text().startswith("turns.flac, 2.0–3.0 s: high, ")
+    page.get_by_role("button", name="4.0–5.0 s").click()
+    assert page.locator("#answer").inner_text() == "No speech"
+    assert set(shown(page).values()) == {0.0}
+    assert status.inner_text() == "turns.flac, 4.0–5.0 s: no speech."
+
+
 @pytest.mark.parametrize("suffix, rate", [("wav", 48_000), ("flac", 44_100), ("ogg", 44_100)])
 def test_other_rates_and_channels_are_read_as_python_reads_them(page, make_clip, suffix, rate):
     path = make_clip("middle", seconds=1.5, rate=rate, channels=2, suffix=suffix)
 
     samples, duration = page.evaluate(
         """async (bytes) => {
-            const { readRecording } = await import("/recording.js");
-            const file = new File([Uint8Array.from(bytes)], "clip");
-            const { waveform, duration } = await readRecording(file, 16000, 20000);
-            return [Array.from(waveform), duration];
+            const { makeResampler, readRecording } = await import("/recording.js");
+            const { waveform, rate } =
+                await readRecording(new File([Uint8Array.from(bytes)], "clip"));
+            const resample = await makeResampler(rate, 16000);
+            return [Array.from(resample(waveform)), waveform.length / rate];
         }""",
         list(path.read_bytes()),
     )
 
     assert duration == pytest.approx(1.5, abs=1e-3)
-    assert len(samples) == 20_000
-    expected = read_audio(path)[:20_000]
+    expected = read_audio(path)
+    assert len(samples) == pytest.approx(len(expected), abs=1)
+    samples, expected = samples[:20_000], expected[:20_000]
     assert spectrum_db(samples) == pytest.approx(spectrum_db(expected), abs=0.5)
     if suffix != "ogg":  # decoders of which may begin at different samples
         rest = 1e-3 if rate == 48_000 else 5e-3  # noise between the edges of the two filters
@@ -204,13 +242,13 @@ def test_the_microphone_gets_the_label_of_python(listening_page, recogniser, spo
     button.focus()
     listening_page.keyboard.press("Enter")
 
-    listening_page.get_by_role("status").filter(has_text="It sounds like").wait_for()
+    listening_page.get_by_role("status").filter(has_text="Listening: high.").wait_for()
     assert listening_page.locator("#answer").inner_text().lower() == max(expected, key=expected.get)
     assert shown(listening_page) == pytest.approx(expected, abs=0.02)
     assert listening_page.locator("#times").inner_text().split("\n")[-1] == "now"
 
     listening_page.get_by_role("button", name="Stop").press("Enter")
-    listening_page.get_by_role("status").filter(has_text="Stopped.").wait_for()
+    listening_page.get_by_text("Stopped. The last answer was: high.").wait_for()
     button.wait_for()
 
 
@@ -237,7 +275,50 @@ def spectrum_db(samples) -> np.ndarray:
     return 10 * np.log10(power[:-32].reshape(-1, 15).mean(axis=1))
 
 
-def test_nothing_goes_to_another_origin(launch, page_server, spoken, make_clip):
+def test_headline_and_status_say_the_same_at_any_time(browser, page_server, make_clip):
+    with browser.new_context(service_workers="block", permissions=["microphone"]) as context:
+        page = opened(context, page_server.address)
+        page.evaluate("""
+            window.seen = [];
+            const look = () => window.seen.push(["answer", "status", "problem"].map((id) =>
+                document.getElementById(id).textContent));
+            new MutationObserver(look).observe(document.querySelector("main"),
+                { subtree: true, childList: true, characterData: true });
+        """)
+        page.get_by_role("button", name="Listen").click()
+        page.get_by_role("status").filter(has_text="Listening: high.").wait_for()
+        page.get_by_label("Recogniser").select_option("newer.tflite")
+        recognise(page, make_clip("low", seconds=1))
+        page.get_by_role("button", name="Listen").click()
+        page.get_by_role("status").filter(has_text="Listening: no speech.").wait_for()
+        page.get_by_role("button", name="Stop").click()
+        seen = page.evaluate("window.seen")
+
+    answers = {"low", "middle", "high", "no speech", "not sure"}
+    for headline, *others in seen:
+        said = {answer for answer in answers for text in others if f": {answer}" in text}
+        assert said == ({headline} & answers)
+    assert {"high", "low", "no speech", "nothing yet"} <= {headline for headline, *_ in seen}
+
+
+def test_no_speech_and_doubt_are_answers(page, newer, make_clip):
+    page.get_by_label("Recogniser").select_option("newer.tflite")
+    wait_until_ready(page)
+
+    for pitches, answer in ((["high"], "No speech"), (["low", "middle"], "Not sure")):
+        path = make_clip(*pitches, seconds=1)
+        assert recognise(page, path) == pytest.approx(recognise_in_python(newer, path), abs=1e-3)
+        assert page.locator("#answer").inner_text() == answer
+        assert page.locator("#share").inner_text() == ""
+        assert page.locator(".top").count() == 0
+
+    assert recognise(page, make_clip("low", seconds=1))["low"] > 0.43
+    assert page.locator("#answer").inner_text() == "Low"
+    page.get_by_label("Recogniser").select_option("pitch.tflite")
+    wait_until_ready(page)
+
+
+def test_nothing_goes_to_another_origin(browser, page_server, make_clip):
     asked = []
 
     class Witness(BaseHTTPRequestHandler):
@@ -245,9 +326,11 @@ def test_nothing_goes_to_another_origin(launch, page_server, spoken, make_clip):
             asked.append(self.path)
 
     requests = []
-    with HTTPServer(("127.0.0.1", 0), Witness) as elsewhere, launch(*playing(spoken)) as browser:
+    with (
+        HTTPServer(("127.0.0.1", 0), Witness) as elsewhere,
+        browser.new_context(permissions=["microphone"]) as context,
+    ):
         threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
-        context = browser.new_context()
         context.on("request", lambda request: requests.append(request.url))
         context.add_init_script("""
             window.blocked = [];
@@ -258,7 +341,7 @@ def test_nothing_goes_to_another_origin(launch, page_server, spoken, make_clip):
         page = opened(context, page_server.address)
         recognise(page, make_clip("low", seconds=1))
         page.get_by_role("button", name="Listen").click()
-        page.get_by_role("status").filter(has_text="It sounds like").wait_for()
+        page.get_by_role("status").filter(has_text="Listening: high.").wait_for()
         page.clock.fast_forward("10:00")  # MediaPipe would send statistics after one
         caused, tried = list(requests), page.evaluate("window.blocked")
         blocked = page.evaluate(
@@ -316,18 +399,18 @@ def test_the_axis_names_the_loudest_band(page, hertz):
 
 
 def test_files_that_cannot_be_used_are_named(page, tmp_path):
-    text, empty, silence = (tmp_path / f"{name}.wav" for name in ("notes", "empty", "silence"))
+    text, empty, nothing = (tmp_path / f"{name}.wav" for name in ("notes", "empty", "nothing"))
     text.write_text("This is no audio.")
     empty.touch()
-    soundfile.write(silence, np.zeros(RATE), RATE)
+    soundfile.write(nothing, np.zeros(0), RATE)
     problem = page.get_by_role("alert")
 
     page.get_by_label("Recording", exact=True).set_input_files(text)
     problem.filter(has_text="notes.wav cannot be read as audio. Choose").wait_for()
     page.get_by_label("Recording", exact=True).set_input_files(empty)
     problem.filter(has_text="empty.wav cannot be read as audio. Choose").wait_for()
-    page.get_by_label("Recording", exact=True).set_input_files(silence)
-    problem.filter(has_text="silence.wav is silent.").wait_for()
+    page.get_by_label("Recording", exact=True).set_input_files(nothing)
+    problem.filter(has_text="nothing.wav").wait_for()
     assert page.locator("#answer").inner_text() == "Nothing yet"
 
 
@@ -343,16 +426,22 @@ def test_a_good_file_clears_the_problem(page, tmp_path, make_clip):
 
 
 @pytest.mark.parametrize(
-    "arguments, name, problem",
+    "name, script, problem",
     [
-        ([ALLOWED], "127.0.0.1", "No microphone was found."),
-        ([MICROPHONE], "127.0.0.1", "The microphone was refused."),
-        ([MICROPHONE, ALLOWED], f"{socket.gethostname()}.local", "https or localhost only"),
+        ("127.0.0.1", "", "The microphone was refused."),
+        (
+            "127.0.0.1",
+            "navigator.mediaDevices.getUserMedia = () =>"
+            " Promise.reject(new DOMException('', 'NotFoundError'));",
+            "No microphone was found.",
+        ),
+        (f"{socket.gethostname()}.local", "", "https or localhost only"),
     ],
 )
-def test_microphones_that_do_not_work_are_explained(launch, page_server, arguments, name, problem):
-    with launch(*arguments) as browser:
-        page = opened(browser.new_context(), f"http://{name}:{page_server.server_port}/")
+def test_microphones_that_do_not_work_are_explained(browser, page_server, name, script, problem):
+    with browser.new_context(service_workers="block") as context:
+        context.add_init_script(script)
+        page = opened(context, f"http://{name}:{page_server.server_port}/")
         page.get_by_role("button", name="Listen").click()
         page.get_by_role("alert").filter(has_text=problem).wait_for()
         assert page.get_by_role("button", name="Listen").is_enabled()
@@ -361,12 +450,12 @@ def test_microphones_that_do_not_work_are_explained(launch, page_server, argumen
 @pytest.mark.parametrize(
     "route, body, problem",
     [
-        ("**/recogniser.tflite", b"<!doctype html>", "not a recogniser of ser_nsl"),
+        ("**/recognisers/*.tflite", b"<!doctype html>", "not a recogniser of ser_nsl"),
         ("**/litert_wasm*.wasm", b"no WebAssembly", "This browser cannot run the recogniser"),
     ],
 )
 def test_what_cannot_be_loaded_is_explained(browser, page_server, route, body, problem):
-    with browser.new_context() as context:
+    with browser.new_context(service_workers="block") as context:
         page = context.new_page()
         page.route(route, lambda request: request.fulfill(body=body))
         page.goto(page_server.address)

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from ser_nsl.edge import find_model
+from ser_nsl.edge import Recognizer, find_model
 from ser_nsl.errors import InputError
 from ser_nsl.web import serve as module
 from ser_nsl.web import server as web_server
+from ser_nsl.web.contents import Offer, offer_models, write_contents
 from ser_nsl.web.serve import serve
 from ser_nsl.web.server import PAGE, PageServer
 
 MODEL = find_model("emodb")
+OFFER = Offer("German", MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def server(serve_page, tmp_path_factory) -> Iterator[PageServer]:
     (packages.parent / "secrets" / "secret.js").touch()
     (packages / "@litertjs" / "core" / "link.js").symlink_to(packages.parent / "server.py")
     (packages / "fflate").symlink_to(packages.parent / "secrets")
-    with serve_page(MODEL, packages) as server:
+    with serve_page([MODEL], packages) as server:
         yield server
 
 
@@ -59,7 +61,10 @@ def get(
         ("/main.js", "text/javascript; charset=utf-8"),
         ("/style.css", "text/css; charset=utf-8"),
         ("/icon.svg", "image/svg+xml"),
-        ("/recogniser.tflite?again", "application/octet-stream"),
+        ("/icon-192.png", "image/png"),
+        ("/manifest.webmanifest", "application/manifest+json"),
+        ("/contents.js", "text/javascript; charset=utf-8"),
+        (f"{OFFER.route}?again", "application/octet-stream"),
         ("/node_modules/@litertjs/core/index.js", "text/javascript; charset=utf-8"),
         ("/node_modules/@litertjs/core/litert.wasm", "application/wasm"),
     ],
@@ -74,7 +79,7 @@ def test_files_have_types_and_the_policy(server, route, kind):
     assert "default-src 'none'" in policy
     assert "connect-src 'self'" in policy
     assert "http" not in policy
-    assert (body == MODEL.read_bytes()) == route.startswith("/recogniser.tflite")
+    assert (body == MODEL.read_bytes()) == route.startswith("/recognisers/")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +97,8 @@ def test_files_have_types_and_the_policy(server, route, kind):
         "/node_modules/left-pad/index.js",
         "/node_modules/@litertjs/core/link.js",
         "/node_modules/fflate/secret.js",
+        "/recognisers/",
+        "/recognisers/emovo.tflite",
         "/main.js%00",
         "/%00",
         "/" + 300 * "x",
@@ -131,7 +138,7 @@ def test_own_names_are_answered(host, server):
 )
 def test_ranges(asked, first, end, server):
     whole = MODEL.read_bytes()
-    status, headers, body = get(server, "/recogniser.tflite", Range=asked)
+    status, headers, body = get(server, OFFER.route, Range=asked)
 
     assert body == whole[first:end]
     assert status == (200 if len(body) == len(whole) else 206)
@@ -143,7 +150,7 @@ def test_ranges(asked, first, end, server):
 
 @pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes=9-3", "bytes=-0"])
 def test_ranges_that_cannot_be(asked, server):
-    status, headers, body = get(server, "/recogniser.tflite", Range=asked)
+    status, headers, body = get(server, OFFER.route, Range=asked)
 
     assert (status, body) == (416, b"")
     assert headers["Content-Range"] == f"bytes */{MODEL.stat().st_size}"
@@ -159,7 +166,7 @@ def test_what_has_not_changed_is_not_sent_again(server):
 def test_connections_have_time_limits(serve_page, tmp_path, monkeypatch):
     monkeypatch.setattr(web_server, "_CONNECTION_SECONDS", 0.5)
     with (
-        serve_page(MODEL, tmp_path) as server,
+        serve_page([MODEL], tmp_path) as server,
         socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as slow,
     ):
         slow.sendall(b"GET / HTTP/1.1\r\nHost: loc")  # and never the rest
@@ -169,7 +176,7 @@ def test_connections_have_time_limits(serve_page, tmp_path, monkeypatch):
 
 
 def test_the_page_names_no_other_origin():
-    own = [path.read_text() for path in PAGE.iterdir()]
+    own = [path.read_text() for path in PAGE.iterdir() if path.suffix != ".png"]
 
     assert own
     assert not [text for text in own if "https:" in text or "//cdn" in text]
@@ -177,7 +184,7 @@ def test_the_page_names_no_other_origin():
 
 def test_a_taken_port_is_named(server):
     with pytest.raises(InputError, match=f"port {server.server_port}: cannot .* in use"):
-        PageServer(MODEL, server.packages, port=server.server_port)
+        PageServer([OFFER], server.packages, port=server.server_port)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +198,7 @@ def test_a_taken_port_is_named(server):
 )
 def test_wrong_addresses_and_certificates_are_named(tmp_path, changed, message):
     with pytest.raises(InputError, match=message):
-        PageServer(MODEL, tmp_path, **{"port": 0} | changed)
+        PageServer([OFFER], tmp_path, **{"port": 0} | changed)
 
 
 def test_https(serve_page, tmp_path):
@@ -205,13 +212,38 @@ def test_https(serve_page, tmp_path):
         check=True,
         capture_output=True,
     )
-    with serve_page(MODEL, tmp_path, certificate=certificate, key=key) as server:
+    with serve_page([MODEL], tmp_path, certificate=certificate, key=key) as server:
         trusting = ssl.create_default_context(cafile=certificate)
         with urllib.request.urlopen(server.address, context=trusting, timeout=60) as answer:
             page = answer.read()
 
     assert server.address.startswith("https://127.0.0.1:")
     assert page == (PAGE / "index.html").read_bytes()
+
+
+def test_all_shipped_recognisers_are_offered_after_the_given_one(tmp_path):
+    shipped = [offer.path for offer in offer_models(None)]
+    (tmp_path / "own.tflite").write_bytes(MODEL.read_bytes())
+
+    assert shipped[0] == MODEL
+    assert [Recognizer(path).name for path in shipped]
+    assert offer_models("emovo")[0].title == "Italian (emovo)"
+    assert {offer.path for offer in offer_models("emovo")} == set(shipped)
+    own = offer_models(str(tmp_path / "own.tflite"))
+    assert [own[0].title, *(offer.path for offer in own[1:])] == ["own.tflite", *shipped]
+
+
+def test_another_recogniser_is_another_version(tmp_path):
+    model = tmp_path / "own.tflite"
+    contents = []
+    for added in (b"", b"", b"more"):
+        model.write_bytes(MODEL.read_bytes() + added)
+        contents.append(write_contents([Offer("own", model)]))
+
+    first, same, changed = (text.splitlines() for text in contents)
+    assert first == same
+    different = [old for old, new in zip(first, changed, strict=True) if old != new]
+    assert ["version" in different[0], "url" in different[1], len(different)] == [True, True, 2]
 
 
 def test_a_bad_recogniser_is_named_before_anything_is_installed(tmp_path, monkeypatch):

@@ -1,65 +1,105 @@
-// Shows how probable each emotion is.
+// What the page answers: headline, bars and status, which are written together and so agree.
 
-/** The bars and the answer above them, smoothed over time. */
+import { NO_SPEECH } from "./recognizer.js";
+
+const NOTHING = { label: "nothing yet", percent: "", probability: 0, top: -1 };
+const element = (id) => document.getElementById(id);
+
+/** The headline, the bars, and the status or problem above them. */
 export class Answers {
-  #labels;
+  #recognizer;
   #rows;
-  #shown = null; // probabilities, in the order of the labels
+  #label = null; // of the answer that is shown
 
   /**
-   * @param {string[]} labels Emotions in the order of the recogniser's probabilities.
+   * @param {Recognizer} recognizer Whose labels and whose limit of certainty count.
    */
-  constructor(labels) {
-    this.#labels = labels;
-    this.#rows = labels.map(makeRow);
-    document.getElementById("bars").replaceChildren(...this.#rows);
-    this.clear();
-  }
-
-  /** The most probable emotion and its probability, as text; null before the first answer. */
-  get summary() {
-    if (!this.#shown) return null;
-    const top = this.#top();
-    return { label: this.#labels[top], percent: percent(this.#shown[top]) };
-  }
-
-  /** Shows that there is no answer. */
-  clear() {
-    this.#shown = null;
-    this.#write();
+  constructor(recognizer) {
+    this.#recognizer = recognizer;
+    this.#rows = recognizer.labels.map(makeRow);
+    element("bars").replaceChildren(...this.#rows);
   }
 
   /**
    * Shows an answer.
    *
-   * @param {Float32Array} probabilities In the order of the labels.
-   * @param {number} weight Weight of this answer against the previous ones; 1 ignores those.
+   * @param {?Float32Array} probabilities In the order of the labels; null for silence.
+   * @param {(answer: {label: string, percent: string}) => string} tell Makes the status.
    */
-  show(probabilities, weight) {
-    const before = this.#shown ?? probabilities;
-    this.#shown = probabilities.map((now, i) => weight * now + (1 - weight) * before[i]);
-    this.#write();
+  show(probabilities, tell) {
+    const answer = interpret(this.#recognizer, probabilities);
+    this.#write(probabilities, answer);
+    this.#label = answer.label;
+    say(tell(answer));
   }
 
-  #top() {
-    return this.#shown.indexOf(Math.max(...this.#shown));
+  /**
+   * Shows that there is no answer yet.
+   *
+   * @param {string} status
+   */
+  clear(status) {
+    this.#write(null, NOTHING);
+    this.#label = null;
+    say(status);
   }
 
-  #write() {
-    const { summary } = this;
-    document.getElementById("answer").textContent = summary?.label ?? "Nothing yet";
-    document.getElementById("share").textContent = summary?.percent ?? "";
-    document.getElementById("answer").parentElement.classList.toggle("none", !summary);
+  /** What the headline says; null before the first answer. */
+  get label() {
+    return this.#label;
+  }
+
+  #write(probabilities, { label, percent, top }) {
+    element("answer").textContent = label;
+    element("share").textContent = percent;
+    element("answer").parentElement.classList.toggle("none", !percent);
     this.#rows.forEach((row, i) => {
-      const probability = this.#shown?.[i] ?? 0;
-      row.classList.toggle("top", summary !== null && i === this.#top());
+      const probability = probabilities?.[i] ?? 0;
+      row.classList.toggle("top", i === top);
       const bar = row.querySelector(".bar");
       bar.setAttribute("aria-valuenow", probability.toFixed(4));
-      bar.setAttribute("aria-valuetext", percent(probability));
+      bar.setAttribute("aria-valuetext", inPercent(probability));
       bar.firstElementChild.style.transform = `scaleX(${probability})`;
-      row.querySelector(".percent").textContent = summary ? percent(probability) : "";
+      row.querySelector(".percent").textContent = probabilities ? inPercent(probability) : "";
     });
   }
+}
+
+/**
+ * Says what probabilities mean.
+ *
+ * @param {Recognizer} recognizer
+ * @param {?Float32Array} probabilities In the order of the labels; null for silence.
+ * @returns {{label: string, percent: string, probability: number, top: number}} The most probable
+ *   emotion, its probability and its place among the labels; or "no speech" or "not sure".
+ */
+export function interpret({ labels, abstainBelow }, probabilities) {
+  const top = probabilities ? probabilities.indexOf(Math.max(...probabilities)) : -1;
+  if (top < 0 || labels[top] === NO_SPEECH) return { ...NOTHING, label: NO_SPEECH };
+  const probability = probabilities[top];
+  if (probability < abstainBelow) return { ...NOTHING, label: "not sure" };
+  return { label: labels[top], percent: inPercent(probability), probability, top };
+}
+
+/**
+ * Writes the status, in place of a problem.
+ *
+ * @param {string} status
+ */
+export function say(status) {
+  element("problem").hidden = true;
+  element("status").textContent = status;
+}
+
+/**
+ * Writes a problem, in place of the status.
+ *
+ * @param {string} problem
+ */
+export function warn(problem) {
+  element("status").textContent = "";
+  element("problem").textContent = problem;
+  element("problem").hidden = false;
 }
 
 function makeRow(label) {
@@ -80,6 +120,6 @@ function makeRow(label) {
   return row;
 }
 
-function percent(probability) {
+function inPercent(probability) {
   return `${Math.round(100 * probability)} %`;
 }

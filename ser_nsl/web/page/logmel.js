@@ -3,7 +3,7 @@
 
 export const BANDS = 64;
 const WINDOW = 512;
-const HOP = 256;
+const HOP = 256; // and the shortest one
 const POWER_FLOOR = 1e-10; // -100 dB
 
 // Slaney's Mel scale: linear up to 1 kHz, logarithmic above (Auditory Toolbox, 1998).
@@ -22,17 +22,19 @@ const filtersByRate = new Map();
  *
  * @param {Float32Array} waveform At least one window (512 samples) long.
  * @param {number} sampleRate In Hz.
+ * @param {number} [hop] Samples from one frame to the next, if more than usual.
  * @returns {Float32Array} Frame after frame, each of `BANDS` values in dB from the lowest band up.
  */
-export function logMel(waveform, sampleRate) {
+export function logMel(waveform, sampleRate, hop = HOP) {
   if (!filtersByRate.has(sampleRate)) filtersByRate.set(sampleRate, melFilters(sampleRate));
   const filters = filtersByRate.get(sampleRate);
-  const frames = Math.floor((waveform.length - WINDOW) / HOP) + 1;
+  const step = Math.max(hop, HOP);
+  const frames = Math.floor((waveform.length - WINDOW) / step) + 1;
   const result = new Float32Array(frames * BANDS);
   const real = new Float64Array(WINDOW);
   const imaginary = new Float64Array(WINDOW);
   for (let frame = 0; frame < frames; frame++) {
-    for (let i = 0; i < WINDOW; i++) real[i] = hann[i] * waveform[frame * HOP + i];
+    for (let i = 0; i < WINDOW; i++) real[i] = hann[i] * waveform[frame * step + i];
     imaginary.fill(0);
     fourier(real, imaginary);
     filters.forEach(({ first, weights }, band) => {

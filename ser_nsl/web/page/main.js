@@ -1,186 +1,156 @@
-// The page: opens the recogniser, then recognises the microphone or a recording.
+// The page: opens a recogniser, then recognises the microphone or a recording.
 
-import { Answers } from "./answers.js";
-import { Microphone } from "./microphone.js";
-import { drawLogMel, drawWaveform, writeFrequencies, writeTimes } from "./pictures.js";
+import { Answers, say, warn } from "./answers.js";
+import { describe } from "./facts.js";
+import { hearRecording } from "./heard.js";
+import { keep, recall } from "./kept.js";
+import { listen } from "./live.js";
+import { keepForOffline } from "./offline.js";
 import { Problem } from "./problem.js";
 import { Recognizer } from "./recognizer.js";
-import { fitLength, peak, readRecording } from "./recording.js";
+import { readRecording } from "./recording.js";
+import { drawSound } from "./sound.js";
+import { Speaker } from "./speaker.js";
+import { Timeline } from "./timeline.js";
 
-const HOP_SECONDS = 0.5; // from one answer for the microphone to the next
-const DRAWING_SECONDS = 0.1; // from one picture to the next
-const LIVE_WEIGHT = 0.4; // of the newest answer; the bars follow a change within about a second
-const QUIET_PEAK = 0.01; // of full scale; quieter sound gets no answer
-const LATENCIES = 20; // the median of so many is shown
-const ANNOUNCING_SECONDS = 3; // minimum time between announcements to screen readers
+const { recognisers } = self.CONTENTS; // see contents.js
+const CHOICE = `recogniser instead of ${recognisers[0].url}`; // name of what is kept
+const READY = "Ready. Press Listen and speak, or open a recording.";
 
 const element = (id) => document.getElementById(id);
-const latencies = [];
-let recognizer;
-let answers;
-let microphone = null;
-let drawn; // the samples in the pictures, and how many of them come before the repetition
+const opened = new Map(); // recognisers by URL
+let listener = null; // the chosen recogniser, with its answers and the speaker's adaptation
+let recording = null; // the one that was heard last
+let microphone = null; // while it listens
+let task = 0; // number of what was started last; what was started before gives way
 
-async function start() {
-  recognizer = await Recognizer.open("recogniser.tflite");
-  answers = new Answers(recognizer.labels);
-  const { name, version, bytes, sampleRate, clipSamples } = recognizer;
-  element("input").textContent =
-    `${+seconds(clipSamples).toFixed(2)} s at ${sampleRate / 1000} kHz`;
-  element("recognizer").textContent = `${name} ${version ?? ""}, ${(bytes / 1e6).toFixed(1)} MB`;
-  element("facts").hidden = false;
-  writeFrequencies(element("frequencies"), sampleRate);
-  draw(new Float32Array(clipSamples), clipSamples);
-  element("listen").onclick = guarded(() => (microphone ? stop() : listen()));
+function start() {
+  element("recognisers").replaceChildren(
+    ...recognisers.map(({ title, url }) => new Option(title, url)),
+  );
+  const kept = recall(CHOICE);
+  if (recognisers.some(({ url }) => url === kept)) element("recognisers").value = kept;
+  element("recognisers").onchange = guarded(async () => {
+    keep(CHOICE, element("recognisers").value);
+    await choose();
+  });
+  element("listen").onclick = guarded(() => (microphone ? stop() : startListening()));
   element("open").onclick = () => element("file").click();
-  element("file").onchange = guarded(openRecording);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  window.addEventListener("resize", redraw);
-  element("listen").disabled = element("open").disabled = false;
-  say("Ready. Press Listen and speak, or open a recording.");
+  element("file").onchange = guarded(async () => {
+    const [file] = element("file").files;
+    element("file").value = ""; // so that the same file can be opened again
+    await open(file);
+  });
+  document.ondragover = (event) => event.preventDefault(); // else the browser leaves the page
+  document.ondrop = guarded(async (event) => {
+    event.preventDefault();
+    if (listener) await open(event.dataTransfer.files[0]);
+  });
+  return choose();
 }
 
-async function openRecording() {
-  const [file] = element("file").files;
-  element("file").value = ""; // so that the same file can be opened again
+/** Opens the recogniser that is chosen, and hears an open recording again. */
+async function choose() {
+  const isWanted = begin();
+  enable(false);
+  listener?.answers.clear("");
+  listener = null;
+  say("Loading the recogniser…");
+  const url = element("recognisers").value;
+  if (!opened.has(url)) opened.set(url, await Recognizer.open(url));
+  if (!isWanted()) return;
+  const recognizer = opened.get(url);
+  listener = { recognizer, answers: new Answers(recognizer), speaker: null };
+  listener.speaker = new Speaker(recognizer, guarded(hearAgain));
+  describe(recognizer, recognisers.find((offer) => offer.url === url).uar);
+  enable(true);
+  if (recording) {
+    await hearRecording(listener, recording, isWanted);
+  } else {
+    drawSound(new Float32Array(recognizer.clipSamples), recognizer.sampleRate, { judge: false });
+    listener.answers.clear(READY);
+  }
+  await keepForOffline();
+}
+
+async function hearAgain() {
+  if (recording) await hearRecording(listener, recording, begin());
+}
+
+async function open(file) {
   if (!file) return;
-  if (microphone) stop();
-  answers.clear();
-  say(`Reading ${file.name}…`);
-  const { sampleRate, clipSamples } = recognizer;
-  const { waveform, duration } = await readRecording(file, sampleRate, clipSamples);
-  const clip = fitLength(waveform, clipSamples);
-  draw(clip, waveform.length);
-  const { probabilities, milliseconds } = await recognizer.predict(clip);
-  answers.show(probabilities, 1);
-  showLatency(milliseconds);
-  const { label, percent } = answers.summary;
-  say(`${file.name}: ${label}, ${percent}. ${describeUse(duration)}`);
+  const isWanted = begin();
+  recording = null;
+  listener.answers.clear(`Reading ${file.name}…`);
+  const read = await readRecording(file);
+  if (!isWanted()) return;
+  recording = { ...read, learned: new Set() };
+  await hearRecording(listener, recording, isWanted);
 }
 
-/** Says how much of a recording the recogniser used. */
-function describeUse(duration) {
-  const window = seconds(recognizer.clipSamples);
-  const [given, used] = [duration, window].map((length) => `${length.toFixed(1)} s`);
-  if (given === used) return `It listened to all ${given}.`;
-  if (duration > window) return `It listened to the first ${used} of ${given}.`;
-  return `It listened to ${given}, repeated to ${used}.`;
-}
-
-async function listen() {
-  const opened = new Microphone(recognizer.clipSamples);
+async function startListening() {
+  const isWanted = begin();
+  recording = null;
+  listener.answers.clear("Waiting for the microphone…");
   element("listen").disabled = true; // until the user has allowed or refused it
-  answers.clear();
-  say("Waiting for the microphone…");
+  const end = () => {
+    if (isWanted()) fail(new Problem("The microphone was disconnected."));
+  };
   try {
-    await opened.open(recognizer.sampleRate, guarded(listener(opened)), () => {
-      stop();
-      show(new Problem("The microphone was disconnected."));
-    });
+    const listening = await listen(listener, isWanted, guarded, end);
+    if (!isWanted()) return listening.close();
+    microphone = listening;
   } finally {
     element("listen").disabled = false;
   }
-  microphone = opened;
-  showListening(true);
-  say(`Listening. The first answer comes after ${seconds(recognizer.clipSamples).toFixed(0)} s.`);
+  showListening();
 }
 
 function stop() {
-  microphone.close();
+  begin();
+  const { label } = listener.answers;
+  say(label ? `Stopped. The last answer was: ${label}.` : "Stopped.");
+}
+
+/** Ends what goes on; returns whether nothing has been started since. */
+function begin() {
+  const mine = ++task;
+  microphone?.close();
   microphone = null;
-  showListening(false);
-  say("Stopped.");
+  showListening();
+  new Timeline(() => {});
+  return () => mine === task;
 }
 
-function showListening(listening) {
-  element("listen").classList.toggle("listening", listening);
-  element("listen-text").textContent = listening ? "Stop" : "Listen";
+function showListening() {
+  element("listen").classList.toggle("listening", microphone !== null);
+  element("listen-text").textContent = microphone ? "Stop" : "Listen";
 }
 
-/** Returns what is to be done whenever the microphone has new samples. */
-function listener(opened) {
-  let lastDrawing = 0;
-  let lastAnswer = 0;
-  let answering = false;
-  let announced = null;
-  let lastAnnouncement = -Infinity;
-  const isDue = (since, interval) => opened.recorded - since >= interval * recognizer.sampleRate;
-  const announce = (text) => {
-    if (text === announced || !isDue(lastAnnouncement, ANNOUNCING_SECONDS)) return;
-    announced = text;
-    lastAnnouncement = opened.recorded;
-    say(text);
-  };
-
-  return async () => {
-    if (opened !== microphone) return;
-    if (isDue(lastDrawing, DRAWING_SECONDS)) {
-      lastDrawing = opened.recorded;
-      draw(opened.window.slice(), opened.window.length, true);
-    }
-    const full = opened.recorded >= opened.window.length;
-    if (!full || answering || !isDue(lastAnswer, HOP_SECONDS)) return;
-    lastAnswer = opened.recorded;
-    if (peak(opened.window) < QUIET_PEAK) {
-      answers.clear();
-      announce("Listening. It is quiet; speak up, or come closer.");
-      return;
-    }
-    answering = true;
-    const { probabilities, milliseconds } = await recognizer
-      .predict(opened.window.slice())
-      .finally(() => (answering = false));
-    if (opened !== microphone) return; // stopped in the meantime
-    answers.show(probabilities, LIVE_WEIGHT);
-    showLatency(milliseconds);
-    announce(`Listening. It sounds like ${answers.summary.label}.`);
-  };
+function enable(enabled) {
+  element("listen").disabled = element("open").disabled = !enabled;
 }
 
-function draw(waveform, own, live = false) {
-  drawn = { waveform, own };
-  writeTimes(element("times"), seconds(waveform.length), live);
-  redraw();
-}
-
-function redraw() {
-  drawWaveform(element("waveform"), drawn.waveform, drawn.own);
-  drawLogMel(element("log-mel"), drawn.waveform, recognizer.sampleRate);
-}
-
-function showLatency(milliseconds) {
-  latencies.push(milliseconds);
-  if (latencies.length > LATENCIES) latencies.shift();
-  const median = latencies.toSorted((a, b) => a - b)[latencies.length >> 1];
-  element("latency").textContent = `${median < 10 ? median.toFixed(1) : median.toFixed(0)} ms`;
-}
-
-function seconds(samples) {
-  return samples / recognizer.sampleRate;
-}
-
-function say(text) {
-  element("problem").hidden = true;
-  element("status").textContent = text;
-}
-
-/** Wraps an action so that its errors are shown to the user. */
+/** Wraps an action so that its errors are shown to the user, unless another took its place. */
 function guarded(action) {
-  return async () => {
+  return async (event) => {
+    const running = action(event);
+    const mine = task;
     try {
-      await action();
+      await running;
     } catch (error) {
-      show(error);
+      if (mine === task) fail(error);
     }
   };
 }
 
-function show(error) {
+function fail(error) {
   console.error(error);
-  say("");
-  element("problem").textContent =
-    error instanceof Problem ? error.message : `Something unexpected went wrong: ${error.message}`;
-  element("problem").hidden = false;
+  begin();
+  listener?.answers.clear("");
+  warn(
+    error instanceof Problem ? error.message : `Something unexpected went wrong: ${error.message}`,
+  );
 }
 
 guarded(start)();

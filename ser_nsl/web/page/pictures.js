@@ -1,14 +1,13 @@
 // Draws waveform and log Mel spectrogram in the colours of style.css.
 
 import { BANDS, height, logMel } from "./logmel.js";
-import { peak } from "./recording.js";
 
-// Quieter sound than these two is drawn small or pale, so that noise does not look like speech.
-const QUIETEST_PEAK = 0.01;
-const QUIETEST_TOP_DB = -20;
+const QUIETEST_TOP_DB = -20; // quieter sound is drawn pale, so that noise does not look like speech
+const MOST_FRAMES = 2000; // of a picture; those of long recordings leave some out
 const RANGE_DB = 70; // from the palest to the strongest colour
 const TICKS_HZ = [500, 1000, 2000, 4000];
 const SHADES = 256;
+const MOST_STEPS = 5; // on the time axis
 
 let shades; // RGBA of each shade, until the colour scheme changes
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
@@ -16,7 +15,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 
 /**
- * Draws a waveform.
+ * Draws a waveform, always to full scale, so that quiet sound looks quiet.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {Float32Array} waveform
@@ -29,7 +28,6 @@ export function drawWaveform(canvas, waveform, own = waveform.length) {
   canvas.width = width; // clears it too
   canvas.height = 2 * middle;
   const context = canvas.getContext("2d");
-  const scale = (0.94 * middle) / Math.max(peak(waveform), QUIETEST_PEAK);
   for (let x = 0; x < width; x++) {
     const start = Math.floor((x * waveform.length) / width);
     const end = Math.max(start + 1, Math.floor(((x + 1) * waveform.length) / width));
@@ -40,7 +38,7 @@ export function drawWaveform(canvas, waveform, own = waveform.length) {
       high = Math.max(high, waveform[i]);
     }
     context.fillStyle = color(start < own ? "--accent" : "--muted-bar");
-    context.fillRect(x, middle - high * scale, 1, Math.max((high - low) * scale, ratio));
+    context.fillRect(x, middle * (1 - high), 1, Math.max(middle * (high - low), ratio));
   }
 }
 
@@ -53,7 +51,7 @@ export function drawWaveform(canvas, waveform, own = waveform.length) {
  */
 export function drawLogMel(canvas, waveform, sampleRate) {
   shades ??= readShades();
-  const levels = logMel(waveform, sampleRate);
+  const levels = logMel(waveform, sampleRate, Math.ceil(waveform.length / MOST_FRAMES));
   const top = levels.reduce((most, level) => Math.max(most, level), QUIETEST_TOP_DB);
   const frames = levels.length / BANDS;
   const image = new ImageData(frames, BANDS);
@@ -91,12 +89,13 @@ export function writeFrequencies(axis, sampleRate) {
  *
  * @param {HTMLElement} axis
  * @param {number} seconds Length of the pictures.
- * @param {boolean} live Whether the pictures end now, instead of starting at 0.
+ * @param {number} start Time of their first sample in seconds.
+ * @param {boolean} live Whether the pictures end now.
  */
-export function writeTimes(axis, seconds, live) {
-  const steps = Number.isInteger(seconds) ? seconds : 2;
+export function writeTimes(axis, seconds, start, live) {
+  const steps = Number.isInteger(seconds) && seconds <= MOST_STEPS ? seconds : 2;
   const ticks = Array.from({ length: steps + 1 }, (_, i) => {
-    const time = +((seconds * i) / steps - (live ? seconds : 0)).toFixed(2);
+    const time = +((seconds * i) / steps + (live ? -seconds : start)).toFixed(2);
     const tick = document.createElement("span");
     tick.textContent = live && time === 0 ? "now" : `${time} s`.replace("-", "−");
     return tick;

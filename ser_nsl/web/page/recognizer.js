@@ -4,12 +4,18 @@ import { strFromU8, unzipSync } from "fflate";
 
 import { Problem } from "./problem.js";
 
-const NEWEST_FORMAT = 1; // FORMAT_VERSION of ser_nsl.edge
+/** The label, and the answer, for sound without speech. */
+export const NO_SPEECH = "no speech";
 
-/** An exported recogniser. */
+const NEWEST_FORMAT = 1; // FORMAT_VERSION of ser_nsl.edge
+let runtime = null; // LiteRT.js, once it is loaded
+
+/**
+ * An exported recogniser: its name, version, labels, rate and length of its input, size and URL;
+ * the least probability of an answer to show; and what is typical of many speakers, or null.
+ */
 export class Recognizer {
   #model;
-  #Tensor;
 
   /**
    * Opens a recogniser.
@@ -24,12 +30,10 @@ export class Recognizer {
   static async open(url) {
     const bytes = await download(url);
     const recognizer = new Recognizer();
-    Object.assign(recognizer, readSettings(bytes), { bytes: bytes.length });
+    Object.assign(recognizer, readSettings(bytes), { bytes: bytes.length, url });
     try {
-      const { loadLiteRt, loadAndCompile, Tensor } = await import("@litertjs/core");
-      await loadLiteRt("node_modules/@litertjs/core/wasm/");
-      recognizer.#model = await loadAndCompile(bytes, { accelerator: "wasm" });
-      recognizer.#Tensor = Tensor;
+      runtime ??= await loadRuntime();
+      recognizer.#model = await runtime.loadAndCompile(bytes, { accelerator: "wasm" });
       // The first prediction is slow, since memory is allocated for it.
       await recognizer.predict(new Float32Array(recognizer.clipSamples));
     } catch (error) {
@@ -51,13 +55,19 @@ export class Recognizer {
    */
   async predict(waveform) {
     const start = performance.now();
-    const input = new this.#Tensor(waveform, [1, waveform.length]);
+    const input = new runtime.Tensor(waveform, [1, waveform.length]);
     const [output] = await this.#model.run(input);
     const probabilities = Float32Array.from(output.toTypedArray());
     input.delete();
     output.delete();
     return { probabilities, milliseconds: performance.now() - start };
   }
+}
+
+async function loadRuntime() {
+  const module = await import("@litertjs/core");
+  await module.loadLiteRt("node_modules/@litertjs/core/wasm/");
+  return module;
 }
 
 async function download(url) {
@@ -89,5 +99,7 @@ function readSettings(bytes) {
     labels,
     sampleRate: settings.sample_rate_hz,
     clipSamples: settings.clip_samples,
+    abstainBelow: settings.abstain_below ?? 0,
+    typical: settings.typical ?? null,
   };
 }

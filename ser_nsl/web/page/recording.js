@@ -1,4 +1,4 @@
-// From an audio file to the input of the recogniser, as `ser_nsl.audio.clip` does it in Python.
+// Reads an audio file and resamples parts of it, as `ser_nsl.audio.clip` does it in Python.
 
 import { Problem } from "./problem.js";
 
@@ -6,22 +6,22 @@ const USUAL_RATE = 48_000; // for files whose header is not read here
 const LOWEST_RATE = 8_000; // every browser decodes to rates from here
 const HIGHEST_RATE = 96_000; // to here
 const MARGIN_SECONDS = 0.1; // more than the resampling filter is long
-const SILENCE_PEAK = 1e-4; // as in ser_nsl.audio.clip
+
+/** Audio with a lower peak is silent, as in `ser_nsl.audio.clip`. */
+export const SILENCE_PEAK = 1e-4;
 
 /**
- * Reads the beginning of a recording as mono speech.
+ * Reads a recording as mono speech.
  *
  * The browser decodes it, at the file's own rate where that is known, since the browser's
  * resampler loses some decibels above 6 kHz. Channels are averaged.
  *
  * @param {File} file Any audio that the browser can decode.
- * @param {number} sampleRate Of the result, in Hz.
- * @param {number} samples Maximum length of the result.
- * @returns {Promise<{waveform: Float32Array, duration: number}>} Samples, nominally in [-1, 1],
- *   and the length of the whole recording in seconds.
- * @throws {Problem} If the file is not audio, empty or silent.
+ * @returns {Promise<{name: string, waveform: Float32Array, rate: number}>} The file's name, its
+ *   samples, nominally in [-1, 1], and their rate in Hz.
+ * @throws {Problem} If the file is not audio, or empty.
  */
-export async function readRecording(file, sampleRate, samples) {
+export async function readRecording(file) {
   let audio;
   try {
     const bytes = await file.arrayBuffer();
@@ -33,13 +33,8 @@ export async function readRecording(file, sampleRate, samples) {
       error,
     );
   }
-  const whole = mono(audio);
-  const needed = Math.ceil((samples / sampleRate + MARGIN_SECONDS) * audio.sampleRate);
-  const start = await resample(whole.slice(0, needed), audio.sampleRate, sampleRate);
-  if (start.length === 0 || peak(whole) < SILENCE_PEAK) {
-    throw new Problem(`${file.name} is silent. Choose another recording.`);
-  }
-  return { waveform: start.slice(0, samples), duration: audio.duration };
+  if (!audio.length) throw new Problem(`${file.name} holds no sound. Choose another recording.`);
+  return { name: file.name, waveform: mono(audio), rate: audio.sampleRate };
 }
 
 /** The sample rate in the header of a WAV or FLAC file. */
@@ -54,16 +49,6 @@ function tag(file, at) {
   return String.fromCharCode(...[0, 1, 2, 3].map((i) => file.getUint8(at + i)));
 }
 
-async function resample(waveform, from, to) {
-  const { create, ConverterType } = globalThis.LibSampleRate; // see index.html
-  const resampler = await create(1, from, to, {
-    converterType: ConverterType.SRC_SINC_BEST_QUALITY,
-  });
-  const resampled = resampler.simple(waveform);
-  resampler.destroy();
-  return resampled;
-}
-
 function mono(audio) {
   const waveform = new Float32Array(audio.length);
   for (let channel = 0; channel < audio.numberOfChannels; channel++) {
@@ -71,6 +56,25 @@ function mono(audio) {
     for (let i = 0; i < samples.length; i++) waveform[i] += samples[i] / audio.numberOfChannels;
   }
   return waveform;
+}
+
+/**
+ * Makes a function that resamples one part of a recording after another.
+ *
+ * @param {number} from Sample rate of the recording, in Hz.
+ * @param {number} to Sample rate of the results.
+ * @returns {Promise<(part: Float32Array) => Float32Array>}
+ */
+export async function makeResampler(from, to) {
+  const { create, ConverterType } = globalThis.LibSampleRate; // see index.html
+  const resampler = await create(1, from, to, {
+    converterType: ConverterType.SRC_SINC_BEST_QUALITY,
+  });
+  return (part) => {
+    const padded = new Float32Array(part.length + Math.ceil(MARGIN_SECONDS * from));
+    padded.set(part); // zeros follow, as behind the end of a file
+    return resampler.simple(padded).slice(0, Math.ceil((part.length * to) / from));
+  };
 }
 
 /**
