@@ -127,7 +127,7 @@ class PageServer(ThreadingHTTPServer):
         try:
             asked = unquote(urlsplit(route).path, errors="surrogateescape")
             if asked in self._files:
-                return self._files[asked]
+                return self._files[asked] if self._files[asked].is_file() else None
             folder, name = PAGE, asked.removeprefix("/") or "index.html"
             if asked.startswith(PACKAGES_ROUTE):
                 folder, name = self.packages, asked.removeprefix(PACKAGES_ROUTE)

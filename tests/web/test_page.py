@@ -2,10 +2,14 @@
 
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -316,6 +320,160 @@ def test_no_speech_and_doubt_are_answers(page, newer, make_clip):
     assert page.locator("#answer").inner_text() == "Low"
     page.get_by_label("Recogniser").select_option("pitch.tflite")
     wait_until_ready(page)
+
+
+def test_adaptation_has_the_numbers_of_its_definition(page, newer):
+    heard = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7], [0.6, 0.0, 0.4]])
+    seconds = np.array([3.0, 0.5, 0.5])
+
+    adapted, saved, again = page.evaluate(
+        """async ([heard, seconds, url]) => {
+            const { Adaptation } = await import("/adaptation.js");
+            const recognizer = { labels: ["low", "middle", "no speech"], typical: [-0.5, -1.5] };
+            const windows = heard.map((window) => Float32Array.from(window));
+            const foreign = { labels: ["low"], seconds: 9, sum: [1] };
+            const adaptation = new Adaptation(recognizer, foreign);
+            windows.forEach((window, i) => adaptation.learn(window, seconds[i]));
+            const saved = JSON.parse(JSON.stringify(adaptation));
+            const restored = new Adaptation(recognizer, structuredClone(saved));
+            return [adaptation, restored].map((each) => Array.from(each.adapt(windows[0])))
+                .toSpliced(1, 0, saved);
+        }""",
+        [heard.tolist(), seconds.tolist(), newer.name],
+    )
+
+    emotions = heard[:, :2] / heard[:, :2].sum(axis=1, keepdims=True)
+    logarithms = np.log(np.maximum(emotions, 1e-6))
+    speech = heard[:, 2] <= 0.5
+    total = seconds[speech].sum()
+    sums = seconds[speech] @ (logarithms - [-0.5, -1.5])[speech]
+    shifted = np.exp(logarithms[0] - sums / (total + 30))
+    expected = [*(0.9 * shifted / shifted.sum()), 0.1]
+    assert adapted == pytest.approx(expected, abs=1e-6)
+    assert again == adapted
+    assert saved["labels"] == ["low", "middle"]
+    assert saved["seconds"] == total == 3.5
+    assert saved["sum"] == pytest.approx(sums.tolist(), abs=1e-5)
+
+
+def test_windows_without_speech_are_left_out_of_the_mean(page):
+    means = page.evaluate("""async () => {
+        const { average } = await import("/windows.js");
+        const [speech, more, noise] = [[0.8, 0.1, 0.1], [0.2, 0.4, 0.4], [0.1, 0, 0.9]];
+        return [[speech, noise, more, null], [noise, null], [null]].map((answers) =>
+            average(["low", "middle", "no speech"], answers));
+    }""")
+
+    assert means == [pytest.approx([0.5, 0.25, 0.25]), [0.1, 0, 0.9], None]
+
+
+def test_the_page_remembers_recogniser_and_speaker(browser, page_server, make_clip):
+    path = make_clip("low", seconds=2)
+    with browser.new_context(service_workers="block") as context:
+        page = opened(context, page_server.address)
+        assert page.locator("#speaker").is_hidden()
+        page.get_by_label("Recogniser").select_option("newer.tflite")
+        wait_until_ready(page)
+        recognise(page, path)
+        page.get_by_label("Adapt to one speaker").check()
+        page.get_by_text("2.0 s of speech heard").wait_for()
+        page.get_by_label("Adapt to one speaker").uncheck()
+        page.get_by_label("Adapt to one speaker").check()
+
+        page.reload()
+        wait_until_ready(page)
+        assert page.get_by_label("Recogniser").locator(":checked").inner_text() == "newer.tflite"
+        assert page.get_by_label("Adapt to one speaker").is_checked()
+        assert page.locator("#heard").inner_text() == "2.0 s of speech heard"  # once, not twice
+        page.get_by_role("button", name="Reset").click()
+        assert page.locator("#heard").inner_text() == "0.0 s of speech heard"
+
+
+def test_dropped_and_quiet_recordings(page, make_clip, tmp_path):
+    samples, _ = soundfile.read(make_clip("low", seconds=1))
+    quiet = tmp_path / "quiet.wav"
+    soundfile.write(quiet, samples * 0.02, RATE)
+    hint = page.get_by_text("It is quiet: the loudest sample is 41 dB below full scale.")
+
+    recognise(page, quiet)
+    assert hint.is_visible()
+    assert waveform_height(page) < 0.05
+    page.evaluate(
+        """(bytes) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([Uint8Array.from(bytes)], "dropped.wav"));
+            document.body.dispatchEvent(
+                new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        list(make_clip("low", seconds=1).read_bytes()),
+    )
+    page.get_by_role("status").filter(has_text="dropped.wav: low").wait_for()
+    assert hint.is_hidden()
+    assert waveform_height(page) == pytest.approx(np.abs(samples).max(), abs=0.05)
+
+
+def waveform_height(page) -> float:
+    """Height of the drawn waveform, as a part of the whole."""
+    return page.evaluate("""() => {
+        const { width, height } = document.getElementById("waveform");
+        const context = document.getElementById("waveform").getContext("2d");
+        const { data } = context.getImageData(0, 0, width, height);
+        const rows = Array.from({ length: height }, (_, y) => y).filter((y) =>
+            data.subarray(4 * width * y, 4 * width * (y + 1)).some((value) => value > 0));
+        return rows.length / height;
+    }""")
+
+
+@contextmanager
+def served(model: Path, port: int) -> Iterator[str]:
+    """Runs the command, which ends with all of its connections; yields the page's address."""
+    command = [sys.executable, "-m", "ser_nsl.cli", "serve", "--model", model, "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().split()[4]
+        process.kill()
+
+
+def test_the_page_is_installed_works_offline_and_is_replaced(
+    browser, recogniser, newer, packages, make_clip
+):
+    path = make_clip("low", seconds=1)
+    expected = recognise_in_python(recogniser, path)
+    wait_until_kept = """async () => {
+        const cacheName = `ser_nsl ${CONTENTS.version}`;
+        const isKept = async (names) => names.join() === cacheName
+            && (await caches.match(CONTENTS.recognisers[0].url)) !== undefined
+            && (await (await caches.open(cacheName)).keys())
+                .some(({ url }) => url.endsWith(".wasm"));
+        while (!(await isKept(await caches.keys())))
+            await new Promise((resolve) => setTimeout(resolve, 100));
+    }"""
+    kept = """async () => (await (await caches.open((await caches.keys())[0])).keys())
+        .map(({ url }) => new URL(url).pathname)"""
+    with browser.new_context() as context:
+        with served(recogniser, 0) as address:
+            page = opened(context, address)
+            page.evaluate(wait_until_kept)
+            devtools = context.new_cdp_session(page)
+            assert devtools.send("Page.getInstallabilityErrors")["installabilityErrors"] == [
+                {"errorId": "in-incognito", "errorArguments": []}  # as all contexts of tests are
+            ]
+            first = page.evaluate(kept)
+
+        page.reload()  # the server is gone
+        wait_until_ready(page)
+        assert recognise(page, path) == pytest.approx(expected, abs=1e-3)
+
+        with served(newer, urlsplit(address).port):
+            page.reload()
+            wait_until_ready(page)
+            titles = page.get_by_label("Recogniser").inner_text().split("\n")
+            assert titles[0] == "newer.tflite"
+            page.evaluate(wait_until_kept)
+            second = page.evaluate(kept)
+
+    recognisers = [[n for n in names if n.startswith("/recognisers/")] for names in (first, second)]
+    assert [len(names) for names in recognisers] == [1, 1]
+    assert recognisers[0] != recognisers[1]
 
 
 def test_nothing_goes_to_another_origin(browser, page_server, make_clip):

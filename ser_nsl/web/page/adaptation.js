@@ -1,10 +1,9 @@
 // How a speaker usually sounds to a recogniser, as `ser_nsl.edge.Adaptation` learns it.
 
-import { NO_SPEECH } from "./recognizer.js";
+import { hasSpeech, NO_SPEECH } from "./recognizer.js";
 
 const PRIOR_SECONDS = 30; // of speech that sounds like that of many speakers
 const FLOOR = 1e-6; // of a probability, before its logarithm
-const SPEECH = 0.5; // the most probability of "no speech" that a window of speech has
 
 /** Running statistics of one speaker. */
 export class Adaptation {
@@ -36,7 +35,7 @@ export class Adaptation {
    * @param {number} seconds How much of the window was in no window before.
    */
   learn(probabilities, seconds) {
-    if (this.#noSpeech(probabilities) > SPEECH) return;
+    if (!hasSpeech(this.#labels, probabilities)) return;
     this.seconds += seconds;
     this.#logarithms(probabilities).forEach((logarithm, i) => {
       this.#sum[i] += seconds * (logarithm - this.#typical[i]);

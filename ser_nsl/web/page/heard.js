@@ -2,6 +2,7 @@
 
 import { interpret } from "./answers.js";
 import { showLatency } from "./facts.js";
+import { hasSpeech } from "./recognizer.js";
 import { fitLength } from "./recording.js";
 import { drawSound } from "./sound.js";
 import { Timeline } from "./timeline.js";
@@ -18,7 +19,7 @@ const PAUSE_MS = 50; // after which the browser may draw
  * @param {() => boolean} isWanted Whether something else has been started in the meantime.
  */
 export async function hearRecording({ recognizer, answers, speaker }, recording, isWanted) {
-  const { sampleRate, clipSamples } = recognizer;
+  const { sampleRate, clipSamples, labels } = recognizer;
   const { name, waveform, rate, learned } = recording;
   const seconds = waveform.length / rate;
   const heard = new Float32Array(Math.ceil(seconds * sampleRate)); // at the recogniser's rate
@@ -46,7 +47,8 @@ export async function hearRecording({ recognizer, answers, speaker }, recording,
     }
   }
   if (speaker.adapts) learned.add(recognizer.url);
-  const whole = average(windows.map(({ probabilities }) => probabilities));
+  const given = windows.map(({ probabilities }) => probabilities);
+  const whole = average(labels, given);
   timeline.finish(interpret(recognizer, whole));
   show(-1);
 
@@ -74,10 +76,11 @@ export async function hearRecording({ recognizer, answers, speaker }, recording,
     const length = `${seconds.toFixed(1)} s`;
     const needed = `${(clipSamples / sampleRate).toFixed(1)} s`;
     if (windows.length > 1) {
-      const used = windows.filter(({ probabilities }) => probabilities).length;
+      const used = given.filter((answer) => hasSpeech(labels, answer)).length;
+      if (!used) return `None of its ${windows.length} windows has speech.`;
       return used === windows.length
         ? `The mean of ${used} windows, which cover all ${length}.`
-        : `The mean of ${used} of ${windows.length} windows; the others are silent.`;
+        : `The mean of ${used} of ${windows.length} windows; the others have no speech.`;
     }
     return length === needed
       ? `It listened to all ${length}.`

@@ -7,6 +7,7 @@ import { Problem } from "./problem.js";
 /** The label, and the answer, for sound without speech. */
 export const NO_SPEECH = "no speech";
 
+const SPEECH = 0.5; // the most probability of "no speech" that a window of speech has
 const NEWEST_FORMAT = 1; // FORMAT_VERSION of ser_nsl.edge
 let runtime = null; // LiteRT.js, once it is loaded
 
@@ -62,6 +63,17 @@ export class Recognizer {
     output.delete();
     return { probabilities, milliseconds: performance.now() - start };
   }
+}
+
+/**
+ * Whether speech is at least as probable as none.
+ *
+ * @param {string[]} labels
+ * @param {?Float32Array} probabilities In the order of the labels; null for silence.
+ * @returns {boolean}
+ */
+export function hasSpeech(labels, probabilities) {
+  return probabilities !== null && !(probabilities[labels.indexOf(NO_SPEECH)] > SPEECH);
 }
 
 async function loadRuntime() {

@@ -1,5 +1,6 @@
 // A whole recording, window by window, as `ser_nsl.edge.Recognizer.hear` hears it.
 
+import { hasSpeech } from "./recognizer.js";
 import { fitLength, makeResampler, peak, SILENCE_PEAK } from "./recording.js";
 
 /**
@@ -44,11 +45,14 @@ export function windowStarts(samples, length) {
 /**
  * The answer for a whole recording, as `ser_nsl.edge.average` has it.
  *
+ * @param {string[]} labels
  * @param {?Float32Array[]} answers Those of its windows.
- * @returns {?Float32Array} The mean of those that are not null; null if none is left.
+ * @returns {?Float32Array} The mean over the windows with speech; over those without, if none has
+ *   any; null for silence alone.
  */
-export function average(answers) {
-  const heard = answers.filter(Boolean);
+export function average(labels, answers) {
+  const spoken = answers.filter((answer) => hasSpeech(labels, answer));
+  const heard = spoken.length ? spoken : answers.filter(Boolean);
   if (!heard.length) return null;
   return heard[0].map((_, i) => heard.reduce((sum, answer) => sum + answer[i], 0) / heard.length);
 }
