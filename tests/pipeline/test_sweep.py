@@ -242,15 +242,6 @@ def test_validation_speakers_join_in_for_the_test(tiny, tmp_path, monkeypatch):
     assert (comparison.uar, comparison.choice) == (joined["uar"], choice)
 
 
-@pytest.mark.slow
-def test_processes_train_with_tensorflow_s_own_keras(monkeypatch):
-    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")  # as transformers does
-
-    with module._processes(1, threads=1) as pool:
-        model = pool.submit(eval, "__import__('tensorflow').keras.Model.__module__")
-        assert model.result().startswith("keras.")
-
-
 KILLED = """
 import os, signal
 from concurrent.futures import ProcessPoolExecutor
