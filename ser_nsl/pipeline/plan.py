@@ -30,7 +30,6 @@ from ser_nsl.export import export_tflite
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.controls import control_graph
 from ser_nsl.graph.pack import pack_neighbors
-from ser_nsl.graph.select import select_edges
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.arms import ARMS, BASELINES, Arm, find_arm
 from ser_nsl.pipeline.comparison import Choice
@@ -184,14 +183,16 @@ class Plan:
     def graph(self, training: Training) -> Path:
         """The graph of a training, or its control."""
         config, folder = training.graph, self._graph_folder("graph", training)
-        # A fold may have graphs of several sizes.
-        limited = config.edges == "nearest" and self.fold is not None
+        name, knows = "graph", training.arm.control == "oracle"
+        if config.edges == "nearest" and self.fold is not None:  # which may have several sizes
+            name = f"{'oracle' if knows else 'nearest'}_{config.max_neighbors}"
         graph = self.add(
             build_graph,
-            f"{folder}/nearest_{config.max_neighbors}.tsv" if limited else f"{folder}/graph.tsv",
+            f"{folder}/{name}.tsv",
             embeddings=self._graph_embeddings(training),
-            manifest=self.manifest() if config.across_speakers else None,
+            manifest=self.manifest() if config.across_speakers or knows else None,
             splits=training.splits,
+            within_emotions=knows,
             **config.building,
         )
         return self._control(graph, folder, training)
@@ -298,29 +299,21 @@ class Plan:
         return "-".join([role, *training.splits[1:]]) + f"/{name}"
 
     def _control(self, graph: Path, folder: str, training: Training) -> Path:
-        """The graph itself, or a random one of its degrees, or one that knows all labels."""
+        """The graph itself, or a random one of its degrees, or one with wrong edges mixed in."""
         arm, nearest = training.arm, training.graph.max_neighbors
-
-        def control(graph: Path, name: str, **settings: Any) -> Path:
-            settings |= {"manifest": self.manifest(), "kind": arm.control, "seed": self.fold}
-            return self.add(control_graph, f"{folder}/{name}.tsv", graph=graph, **settings)
-
-        if arm.control is None:
+        mixed = None if arm.purity is None else f"oracle_{nearest}_purity_{100 * arm.purity:.0f}"
+        name = f"random_{nearest}" if arm.control == "random" else mixed
+        if name is None:
             return graph
-        if arm.control == "random":
-            return control(graph, f"random_{nearest}")
-        oracle = control(graph, "oracle")
-        chosen = self.add(
-            select_edges,
-            f"{folder}/oracle_{nearest}.tsv",
-            graph=oracle,
+        return self.add(
+            control_graph,
+            f"{folder}/{name}.tsv",
+            graph=graph,
             manifest=self.manifest(),
-            nearest=nearest,
+            kind=arm.control,
+            purity=arm.purity,
+            seed=self.fold,
         )
-        if arm.purity is None:
-            return chosen
-        percent = f"{100 * arm.purity:.0f}"
-        return control(chosen, f"oracle_{nearest}_purity_{percent}", purity=arm.purity)
 
 
 def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:
@@ -497,8 +490,7 @@ def sweep_training(config: SweepConfig, run: Run, choice: Choice | None = None) 
         config.graph if arm.paper else across,
         embeddings=arm.embeddings,
         max_neighbors=packed,
-        # The oracle drops most edges, so it chooses among all; the paper's threshold leaves few.
-        edges="all" if arm.paper or arm.control == "oracle" else "nearest",
+        edges="all" if arm.paper else "nearest",  # its threshold leaves few
         packing="indexed",
     )
     return Training(run.network, arm, settings, graph, run.n, splits)

@@ -254,12 +254,6 @@ def _run_in_processes(
 
 
 def _processes(workers: int, threads: int) -> ProcessPoolExecutor:
-    """Processes that train with TensorFlow's own Keras.
-
-    transformers has asked for tf-keras in this one; AutoGraph converts all of that as if a user had
-    written it, which took 15 s in the first training of a process and 2 s in every other.
-    """
-    os.environ.pop("TF_USE_LEGACY_KERAS", None)
     spawn = get_context("spawn")  # TensorFlow does not survive a fork
     return ProcessPoolExecutor(workers, spawn, _prepare_worker, (threads,))
 

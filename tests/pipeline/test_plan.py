@@ -296,10 +296,12 @@ def test_arms_share_a_graph_and_differ_in_records(tiny):
     assert limits == {
         "fold0/graph/upstream/nearest_30.tsv": 30,
         "fold0/graph/upstream/nearest_3.tsv": 3,
-        "fold0/graph/upstream/graph.tsv": None,  # for the oracle, which drops most
+        "fold0/graph/upstream/oracle_3.tsv": 3,
         "fold0/graph/probe_0.5_0/nearest_30.tsv": 30,
     }
     assert all(steps[out].arguments["across_speakers"] for out in built)
+    knowing = {out for out in built if steps[out].arguments["within_emotions"]}
+    assert knowing == {"fold0/graph/upstream/oracle_3.tsv"}
     probe = steps["fold0/probe_0.5_0"].arguments
     assert (probe["label_share"], probe["seed"]) == (0.5, 0)
 
