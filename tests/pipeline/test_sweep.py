@@ -306,6 +306,15 @@ def test_a_training_that_fails_does_not_stop_the_others(tiny, tmp_path, monkeypa
     assert [run.method for run in done if run.test and run.network != LINEAR] == ["nsl", "random"]
 
 
+def test_taught_starts_without_speech_are_refused_before_anything_is_made(tiny, tmp_path):
+    grid = replace(tiny.grids["main"], arms=("base", "start_base"))
+    sweep = replace(tiny, grids={"main": grid})
+
+    with pytest.raises(InputError, match="speech: .*corpus of speech"):
+        run_sweep(sweep, tmp_path / "out", work=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
+
+
 @pytest.fixture
 def failing(monkeypatch):
     """Returns a function that lets every training fail, in threads in place of processes."""
