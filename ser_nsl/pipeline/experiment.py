@@ -271,10 +271,11 @@ class SweepConfig(Setup):
                 raise ValueError(
                     f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
                 )
-        if self.speech is not None and self.speech.audio_dir == self.target.audio_dir:
+        speech = self.speech and self.speech.audio_dir
+        if speech is not None and speech == self.target.audio_dir:
             raise ValueError(
                 f"speech.audio_dir: must be another corpus than the target, whose speakers test; "
-                f"received {self.speech.audio_dir}"
+                f"received {speech}"
             )
         lasts = self.teaching.keep == "last" and not self.teaching.patience
         rule = "with keep 'last' and patience 0, since without labels no epoch is the best"

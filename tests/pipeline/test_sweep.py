@@ -1,6 +1,7 @@
 """Sweeps of tiny trainings, run for real."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -17,16 +18,17 @@ from omegaconf import OmegaConf
 from ser_nsl.audio.features import Description, extract_features
 from ser_nsl.audio.records import UNLABELLED, read_embeddings, read_labels
 from ser_nsl.corpora.labels import known_labels
-from ser_nsl.corpora.settings import SplitConfig
+from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline import sweep as module
 from ser_nsl.pipeline.comparison import Setting, choose, compare
-from ser_nsl.pipeline.experiment import LINEAR, Fold, Grid, list_runs
+from ser_nsl.pipeline.experiment import LINEAR, WITHOUT_GRAPH, Fold, Grid, list_runs
 from ser_nsl.pipeline.plan import plan_folds, sweep_training
 from ser_nsl.pipeline.results import add_result, read_results
 from ser_nsl.pipeline.sweep import run_sweep
 from ser_nsl.training.data import training_clips
+from ser_nsl.training.settings import TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -304,6 +306,44 @@ def test_a_training_that_fails_does_not_stop_the_others(tiny, tmp_path, monkeypa
         run_sweep(sweep, tmp_path, work=tmp_path / "work")
     done = read_results(tmp_path / "runs.jsonl")
     assert [run.method for run in done if run.test and run.network != LINEAR] == ["nsl", "random"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
+def test_ways_to_learn_from_the_upstream(tiny, tone_corpus, tmp_path):
+    """What all read is made; two of them train, one after it was taught on other speech."""
+    table, speech = tmp_path / "speech.csv", tmp_path / "speech"
+    paths = sorted(shutil.copytree(tone_corpus, speech).rglob("*.wav"))[:12]
+    lines = [f"{path.relative_to(speech)},speech,train" for path in paths]
+    table.write_text("\n".join(["path,emotion,split", *lines, ""]))
+    split = SplitConfig(method="given")
+    sweep = replace(
+        tiny,
+        speech=CorpusConfig("csv", audio_dir=speech, table=table, split=split),
+        teaching=TrainingConfig(epochs=1, keep="last"),
+        layers=(1,),
+        graph=GraphConfig(similarity_threshold=0.0),
+        training=TrainingConfig(epochs=1),
+    )
+    (trial,) = {run for run in list_runs(tiny) if run.method == "nsl" and run.trial == "plain"}
+    names = ("n", "alpha", "layer", "distance", "neighbors")
+    plain = replace(trial, **dict(zip(names, WITHOUT_GRAPH, strict=True)), label_share=0.5)
+    runs = [
+        *(replace(plain, method=name) for name in ("propagated", "start_embedding")),
+        *(replace(plain, method=name) for name in ("similarity", "random_propagated")),
+        replace(trial, method="random_paper"),
+    ]
+
+    tf.config.run_functions_eagerly(True)  # a few steps take less time than to trace them
+    try:
+        module._prepare(sweep, runs, tmp_path / "work")
+        results = [train_and_score(sweep, run, tmp_path / "work") for run in runs[:2]]
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+    assert [len(result["curve"]) for result in results] == [1, 1]
+    taught = json.loads((tmp_path / "work/fold0/speech/cnn6_embedding/stage.json").read_text())
+    assert taught["counts"]["clips"] == 12
 
 
 def test_taught_starts_without_speech_are_refused_before_anything_is_made(tiny, tmp_path):
