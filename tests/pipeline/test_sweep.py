@@ -337,7 +337,7 @@ def test_ways_to_learn_from_the_upstream(tiny, tone_corpus, tmp_path):
     tf.config.run_functions_eagerly(True)  # a few steps take less time than to trace them
     try:
         module._prepare(sweep, runs, tmp_path / "work")
-        results = [train_and_score(sweep, run, tmp_path / "work") for run in runs[:2]]
+        results = [module.train_and_score(sweep, run, tmp_path / "work") for run in runs[:2]]
     finally:
         tf.config.run_functions_eagerly(False)
 
