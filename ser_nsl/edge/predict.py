@@ -41,7 +41,7 @@ def predict(
     Args:
         paths: Audio files of any sample rate (WAV, FLAC, OGG, Opus, MP3, AIFF ...; M4A, WebM and
             others where ffmpeg is on the PATH), or folders of them.
-        model: Recogniser: path of a `.tflite` file, or a name listed by `ser-nsl models`; emodb
+        model: Recogniser: path of a `.tflite` file, or a name listed by `ser-nsl models`; everyone
             by default.
         format: Form of the output; json prints one object per line.
         threads: Threads of the runtime.
