@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import scipy.optimize
 import scipy.special
 import tensorflow as tf
 
+from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.edge import NO_SPEECH
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.speech import speech_detector
@@ -82,11 +84,18 @@ def fit_answers(model: tf.keras.Model, training: Clips, judged: Clips) -> Answer
         damaged = [model(logmel, training=False) for logmel in clips.logmel_batches(damaged=True)]
         logits = np.concatenate([as_is, *damaged])
         temperature = _temperature(logits, np.concatenate([clips.labels, clips.labels]))
-    logarithms = scipy.special.log_softmax(as_is / temperature, axis=1)
-    counts = np.bincount(clips.labels) if judged.labelled else None
-    weights = None if counts is None else 1 / counts[clips.labels]
-    typical = np.average(logarithms, axis=0, weights=weights)
+    typical = _typical(as_is / temperature, clips)
     return Answers(temperature, tuple(typical.round(4).tolist()), detector)
+
+
+def _typical(logits: np.ndarray, clips: Clips) -> np.ndarray:
+    """Returns the mean logarithm of each emotion's probability, each emotion weighing the same."""
+    emotions = [i for i, name in enumerate(clips.description.classes) if name != NO_SPEECH]
+    speech = np.isin(clips.labels, [*emotions, UNLABELLED])
+    labels = clips.labels[speech]
+    logarithms = scipy.special.log_softmax(logits[speech][:, emotions], axis=1)
+    weights = 1 / pd.Series(labels).map(pd.Series(labels).value_counts())
+    return np.average(logarithms, axis=0, weights=weights)
 
 
 def _temperature(logits: np.ndarray, labels: np.ndarray) -> float:

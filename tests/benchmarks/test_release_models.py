@@ -114,7 +114,7 @@ def arguments(tmp_path, monkeypatch, broken_bounds) -> dict:
 
 
 def test_files_card_and_list(arguments):
-    result = release_recognisers(**arguments, author="Ada")
+    result = release_recognisers(**arguments, author="Ada", licence="For Ada alone.")
     out = arguments["out"]
     (out.parent / "upstream").mkdir()
     (out.parent / "upstream" / "README.md").touch()
@@ -136,7 +136,7 @@ def test_files_card_and_list(arguments):
     assert "| hum | 1.0 % | 1.0 % |" in card
     assert "Two speakers." in card
     assert "5 clips of EmoDB (without boredom)" in card
-    assert "tiny (terms unknown)" in card
+    assert "For Ada alone." in card
     assert "--model models/tiny/cnn6_int8.tflite" in card
     assert str(arguments["run"]) not in card + (out / "release.json").read_text()
     assert "[upstream](upstream/README.md)" in page
@@ -154,6 +154,7 @@ def test_form_that_loses_too_much_must_be_forced(arguments, broken_bounds):
     card = (arguments["out"] / "README.md").read_text()
     assert "Forced: in `cnn6_int8.tflite` the UAR is 2.0 points lower (99.0 %" in card
     assert "in `cnn6_float16.tflite`" not in card
+    assert "tiny (terms unknown)" in card
 
 
 def test_committed_cards_are_what_the_code_writes(tmp_path):

@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from ser_nsl.audio.clip import fit_length
@@ -100,13 +103,14 @@ def test_typical_is_the_mean_over_emotions_of_equal_weight(model, clips, descrip
 
 
 def test_corpus_with_a_class_of_no_speech_needs_no_detector(model, clips, description):
-    from dataclasses import replace
-
     named = replace(description, classes=("angry", NO_SPEECH, "sad"))
     known = Clips("train", clips.paths, clips.labels, named)
 
     found = fit_answers(model, known, known)
 
+    logits = model(known.logmels()).numpy()[:, [0, 2]]
+    means = [log_softmax(logits[known.labels == label], axis=1).mean(axis=0) for label in (0, 2)]
     assert found.detector is None
     assert found.temperature == 1  # all clips were trained on
     assert found.labels(named.classes) == named.classes
+    assert found.typical == pytest.approx(np.mean(means, axis=0), abs=1e-3)  # of emotions alone
