@@ -4,7 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/ready
-PYTEST := TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -n 2 --durations 10
+# A file stays with one process, so that its fixtures are made once.
+PYTEST := TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -n 2 --dist loadfile --durations 10
 
 .PHONY: demo test test-slow test-all notebooks lint docs clean
 

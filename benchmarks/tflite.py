@@ -179,9 +179,12 @@ def export_all(
         training, tested = (
             Clips.of_split(split, manifest, audio_dir, description) for split in ("train", "test")
         )
+        judged = Clips.for_bounds(manifest, audio_dir, description)
         rate = description.front_end.sample_rate_hz
         card = Card(name, "1", description.classes, rate, description.clip_samples)
-        for form, exported in make_forms(model_dir, card, training=training, judged=tested).items():
+        for form, exported in make_forms(
+            model_dir, card, training=training, judged=judged, tested=tested
+        ).items():
             reports[name, form] = exported.report
             path = folder / f"{name}_{form}.tflite"
             path.write_bytes(exported.content)

@@ -134,3 +134,5 @@ def test_models_save_and_load_in_any_order_of_imports(order, saved, tmp_path):
     run(imports + SAVE_AND_LOAD, folder, tmp_path / "model", tmp_path / "logits.npy")
 
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, atol=1e-5)
+    for name in ("model.h5", "description.json"):  # whichever Keras these imports have brought
+        assert (tmp_path / "model" / name).read_bytes() == (folder / name).read_bytes(), name

@@ -1,12 +1,13 @@
 """Exports a run's recognisers into a folder of models/.
 
-    python benchmarks/release/release_models.py --run runs/ravdess_to_emodb \
-        --benchmark results/tflite --out models/emodb --name "German speech emotions (EmoDB)"
+    python -m benchmarks.release.release_models --run runs/german --out models/emodb \
+        --name "German speech emotions (EmoDB)"
 
-It writes the cards of all models, and models/README.md, which lists them, from the records of the
-releases.
+It tries each file on the test speakers under all conditions, writes the cards of all models, and
+models/README.md, which lists them, from the records of the releases.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import wraps
@@ -15,10 +16,10 @@ from typing import Any
 
 import jinja2
 
+from benchmarks.release.trial import try_out
 from ser_nsl.audio.features import Description
-from ser_nsl.cli import run as run_command
-from ser_nsl.corpora.manifest import corpus_title, read_manifest, training_data_note
-from ser_nsl.edge import RUNTIMES
+from ser_nsl.cli import run_function
+from ser_nsl.corpora.manifest import audio_paths, corpus_title, read_manifest, training_data_note
 from ser_nsl.errors import InputError
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.forms import Exported, make_forms
@@ -27,57 +28,70 @@ from ser_nsl.pipeline.experiment import load_experiment
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, model_label
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.reports.facts import gather_facts
+from ser_nsl.training.settings import TRANSFERS
 
 FORMS = ("float16", "int8")
+_AIM = 8
+_AIMS = {
+    **dict.fromkeys(("-30 dB", "-20 dB", "-10 dB", "+6 dB", "zero-padded"), 1),
+    **dict.fromkeys(("a second of silence before", "a second of room noise before"), 1),
+    **dict.fromkeys(("white noise, 10 dB", "pink noise, 10 dB"), 15),
+}
+"""Points of UAR that a condition may cost; `_AIM` where it is not named."""
+
 RECORD_NAME = "release.json"
-_RECORDED = ("bytes", "uar", "keras_uar", "label_agreement", "broken_bounds")
+_RECORDED = ("bytes", "temperature", "uar", "keras_uar", "label_agreement", "broken_bounds")
 
 
-@stage(inputs=("benchmark",), makes="folder")
+@stage(inputs=(), makes="folder")
 def release_recognisers(
     *,
     run: Path,
-    benchmark: Path,
     out: Path,
     name: str,
     model_version: str = "1",
     author: str = "",
+    licence: str | None = None,
     force: bool = False,
 ) -> Mapping[str, Any]:
     """Exports every network of a finished run as float16 and int8, with a card.
 
-    The first seed of each network is exported, trained by `nsl` if the run has that method, else
-    by `base`, so that no test score influences the choice.
+    The first seed of each network is exported, trained by the last of the run's methods that
+    phones can run, so that no test score influences the choice.
 
     Args:
         run: Folder of the run.
-        benchmark: Folder that benchmarks/tflite.py made from the run's models, for the latencies.
         out: Folder for `NETWORK_FORM.tflite`, and `release.json` with the facts for the card.
         name: Name of the recognisers, in their metadata and on the card.
         model_version: Version of the recognisers.
         author: Author of the recognisers.
+        licence: Terms of use, in the files and on the card; by default those of the known corpora
+            that the manifest names.
         force: Release forms that break their bound too; the card says so.
 
     Returns:
         Numbers of networks and files, and their bytes.
 
     Raises:
-        InputError: If the run is not finished, a form breaks its bound and is not forced, or the
-            benchmark lacks a network.
+        InputError: If the run is not finished, or a form breaks its bound and is not forced.
     """
     experiment = load_experiment(str(run / EXPERIMENT_NAME))
     facts = gather_facts(run)
-    latencies = read_latencies(benchmark)
-    method = next((name for name in ("nsl", "base") if name in experiment.methods), None)
+    method = next((name for name in experiment.methods[::-1] if name not in TRANSFERS), None)
     if method is None:
-        raise InputError(f"{run}: has no model of nsl or base, the methods that phones can run.")
+        raise InputError(f"{run}: has no model that phones can run without the upstream.")
     manifest = run / "target" / "manifest.csv"
-    note = training_data_note(read_manifest(manifest))
+    table = read_manifest(manifest)
+    note = training_data_note(table) if licence is None else licence
+    tested = table[table["split"] == "test"]
+    paths = audio_paths(tested, manifest, None)
     files = []
     for network in experiment.networks:
         model_dir = run / "models" / model_label(network, method, experiment.seeds[0])
         forms = export_forms(model_dir, manifest, (name, model_version, author, note))
-        files += write_files(model_dir, forms, network, latencies, out, force)
+        for file in write_files(model_dir, forms, network, out, force):
+            trial = try_out(out / file["file"], paths, list(tested["emotion"]))
+            files.append(file | {"trial": trial})
     results = {
         row["network"]: {key: row[key] for key in ("uar_mean", "uar_sd", "seeds", "clips")}
         for row in facts["results"]
@@ -91,6 +105,7 @@ def release_recognisers(
         "files": files,
         "results": results,
         "note": note,
+        "speakers": {split: sorted(set(rows["speaker"])) for split, rows in table.groupby("split")},
         "clip_seconds": facts["input"]["clip_seconds"],
         **{key: facts[key] for key in ("classes", "target", "upstream", "command", "machine")},
         "caution": experiment.caution,
@@ -100,18 +115,6 @@ def release_recognisers(
         "networks": len(experiment.networks),
         "files": len(files),
         "bytes": sum(file["bytes"] for file in files),
-    }
-
-
-def read_latencies(benchmark: Path) -> dict[tuple[str, str], float]:
-    """Reads the median milliseconds with one thread of LiteRT, by network and form."""
-    path = benchmark / "benchmark.json"
-    if not path.is_file():
-        raise InputError(f"benchmark: {path} does not exist; run benchmarks/tflite.py first.")
-    return {
-        (row["network"], row["form"]): row["median_ms"]
-        for row in json.loads(path.read_text())["rows"]
-        if row["threads"] == 1 and row["runtime"] == RUNTIMES[0]
     }
 
 
@@ -134,7 +137,6 @@ def write_files(
     model_dir: Path,
     forms: Mapping[str, Exported],
     network: str,
-    latencies: Mapping[tuple[str, str], float],
     out: Path,
     force: bool,
 ) -> list[dict[str, Any]]:
@@ -147,11 +149,6 @@ def write_files(
                 f"{model_dir}: as {form}, {'; '.join(report['broken_bounds'])}; release another "
                 "seed, or give --force, and the card will say so."
             )
-        if (network, form) not in latencies:
-            raise InputError(
-                f"benchmark: has no latency of {network} in {form}; run benchmarks/tflite.py on "
-                f"{model_dir} too."
-            )
         file = f"{network}_{form}.tflite"
         (out / file).write_bytes(forms[form].content)
         files.append(
@@ -159,11 +156,24 @@ def write_files(
                 "file": file,
                 "network": network,
                 "form": form,
-                "milliseconds": latencies[network, form],
+                "sha256": hashlib.sha256(forms[form].content).hexdigest(),
+                "labels": [*forms[form].labels],
                 **{key: report[key] for key in _RECORDED},
             }
         )
     return files
+
+
+def missed_aims(file: Mapping[str, Any]) -> list[str]:
+    """Lists the conditions that cost more points than they may, with the loss."""
+    conditions = file["trial"]["conditions"]
+    best = conditions["as recorded"]["uar"]
+    missed = []
+    for condition, found in conditions.items():
+        loss = 100 * (best - found["uar"])
+        if loss > _AIMS.get(condition, _AIM):
+            missed.append(f"{condition} ({loss:.1f} points)")
+    return missed
 
 
 def write_cards(models: Path) -> None:
@@ -201,8 +211,9 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+_TEMPLATES.filters["missed"] = missed_aims
 _TEMPLATES.filters["percent"] = lambda share: f"{share:.1%}".replace("%", " %")
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_function(main)

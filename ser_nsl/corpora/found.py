@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas as pd
 
@@ -67,6 +67,37 @@ def tidy(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         said.append(f"gender: {_names(unread)} is neither female nor male, and counts as unknown.")
     rows["gender"] = words.map(_GENDER_OF).fillna("")
     return rows, said
+
+
+def tell_apart(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Adds the suffix to the ids of files whose names differ in nothing else.
+
+    Args:
+        rows: Columns `path` and `utterance_id`.
+
+    Returns:
+        The rows; and at most one sentence about those files, which may be copies.
+
+    Example:
+        >>> paths = ["joy/1.flac", "joy/1.mp3"]
+        >>> rows = pd.DataFrame({"path": paths, "utterance_id": "joy/1"})
+        >>> tell_apart(rows)[0]["utterance_id"].to_list()
+        ['joy/1.flac', 'joy/1.mp3']
+    """
+    shared = rows["utterance_id"].duplicated(keep=False)
+    if not shared.any():
+        return rows, []
+    twins = rows.loc[shared, "path"]
+    ids = rows["utterance_id"].where(~shared, rows["utterance_id"] + twins.map(_suffix))
+    return rows.assign(utterance_id=ids), [
+        f"{len(twins):,} files have names that differ in the suffix only: {_names([*twins])}. All "
+        "are read, each with its suffix in the id; if they are one recording in several formats, "
+        "remove all but one."
+    ]
+
+
+def _suffix(path: str) -> str:
+    return PurePath(path).suffix
 
 
 def without_spare_spaces(text: str) -> str:

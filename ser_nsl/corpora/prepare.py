@@ -200,6 +200,8 @@ def read_corpus(config: CorpusConfig) -> Reading:
         listing = find_audio(audio_dir)
         not_read, unread = listing.not_read, str(listing)
         rows = _read_names(audio_dir, listing.clips, described, dropped, left_out)
+        if described is None:  # ids are the names of files and folders
+            rows, doubts = found.tell_apart(rows)
         dropped = [f"{named}{reason}" for reason in dropped]
     if config.speaker_pattern is not None:
         rows["speaker"] = find_speakers(rows["path"], config.speaker_pattern)

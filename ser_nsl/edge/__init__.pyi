@@ -1,11 +1,12 @@
 from .models import find_model
 from .recognizer import FORMAT_VERSION, LABELS_NAME, RUNTIMES, SETTINGS_NAME, Recognizer
 from .stream import Prediction, Stream
-from .window import Window, average
+from .window import NO_SPEECH, Window, average
 
 __all__ = [
     "FORMAT_VERSION",
     "LABELS_NAME",
+    "NO_SPEECH",
     "Prediction",
     "RUNTIMES",
     "Recognizer",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ser_nsl.errors import InputError
 
-DEFAULT_MODEL = "emodb"
+DEFAULT_MODEL = "everyone"
 """The recogniser that commands use if none is given."""
 
 _FOLDER = Path(__file__).parents[1] / "models"
@@ -50,8 +50,8 @@ def find_model_or_default(name_or_path: Path | str | None) -> Path:
     entry = read_list()[DEFAULT_MODEL]
     print(
         f"model {DEFAULT_MODEL}: {len(entry['classes'])} emotions of {entry['language']} actors, "
-        f"UAR {entry['uar']:.0%} (chance {1 / len(entry['classes']):.0%}); not for other "
-        "languages, everyday speech or judging people. --model chooses another.",
+        f"UAR {entry['uar']:.0%} (chance {1 / len(entry['classes']):.0%}); not for "
+        "everyday speech or judging people. --model chooses another.",
         file=sys.stderr,
     )
     return find_model(DEFAULT_MODEL)

@@ -13,7 +13,7 @@ from ser_nsl.edge.microphone import open_microphone
 from ser_nsl.edge.models import find_model_or_default
 from ser_nsl.edge.recognizer import Recognizer
 from ser_nsl.edge.rows import Row, as_csv, as_json, as_table
-from ser_nsl.edge.window import Window, average
+from ser_nsl.edge.window import NO_SPEECH, Window, average
 from ser_nsl.errors import InputError
 
 
@@ -33,7 +33,7 @@ def predict(
     """Prints the most probable emotion of each recording, and the probability of every emotion.
 
     Recordings are heard from start to end, in windows of the recogniser's length; a shorter one is
-    repeated. Windows without sound are left out, and counted on standard error; a recording of
+    repeated. Windows without speech are left out, and counted on standard error; a recording of
     such windows only is answered by "no speech".
     A file that cannot be used is named on standard error and the others are still shown; the exit
     status is then 1.
@@ -41,7 +41,7 @@ def predict(
     Args:
         paths: Audio files of any sample rate (WAV, FLAC, OGG, Opus, MP3, AIFF ...; M4A, WebM and
             others where ffmpeg is on the PATH), or folders of them.
-        model: Recogniser: path of a `.tflite` file, or a name listed by `ser-nsl models`; emodb
+        model: Recogniser: path of a `.tflite` file, or a name listed by `ser-nsl models`; everyone
             by default.
         format: Form of the output; json prints one object per line.
         threads: Threads of the runtime.
@@ -105,17 +105,17 @@ def _predict_clips(
 def _rows(
     clip: Path, windows: Sequence[Window], labels: Sequence[str], whole: bool
 ) -> Iterator[Row]:
-    """Yields the answer for a recording, or those for its windows; all 0 where nothing is heard."""
-    nothing = dict.fromkeys(labels, 0.0)
+    """Yields the answer for a recording, or one for each window."""
+    nothing = {label: float(label == NO_SPEECH) for label in labels}
     if not whole:
         for start_seconds, end_seconds, probabilities in windows:
             times = {"from": start_seconds, "to": end_seconds}
             yield {"file": str(clip), **times}, probabilities or nothing
         return
     yield {"file": str(clip)}, average(windows) or nothing
-    silent = sum(window.probabilities is None for window in windows)
-    if silent:
-        note = f"{silent} of {len(windows)} windows are silent and left out"
+    without = sum(not window.has_speech for window in windows)
+    if 0 < without < len(windows):
+        note = f"{without} of {len(windows)} windows have no speech and are left out"
         print(f"note: {clip}: {note}", file=sys.stderr)
 
 

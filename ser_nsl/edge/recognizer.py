@@ -43,7 +43,9 @@ class Recognizer:
 
     Attributes:
         name: Name of the recogniser.
-        labels: Emotions in the order of the model's outputs.
+        labels: Emotions in the order of the model's outputs, and of newer files `NO_SPEECH`.
+        abstain_below: Probability below which the top emotion should not be called an answer: it
+            is more likely wrong than right; 0 for older files.
         sample_rate_hz: Sample rate of the model's input; other rates are resampled to it.
         clip_samples: Length of the model's input; other lengths are cut or repeated to it.
         runtime: Package that runs the model, `ai_edge_litert` or `tflite_runtime`.
@@ -80,6 +82,7 @@ class Recognizer:
         self.name: str = settings["name"]
         self.sample_rate_hz = int(settings["sample_rate_hz"])
         self.clip_samples = int(settings["clip_samples"])
+        self.abstain_below = float(settings.get("abstain_below", 0))
         interpreter_class = _interpreter_class(runtime)
         self.runtime = interpreter_class.__module__.partition(".")[0]
         self._lock = threading.Lock()

@@ -9,10 +9,9 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 
-Row = tuple[dict[str, str | float], dict[str, float]]
+from ser_nsl.edge.window import NO_SPEECH
 
-NO_SPEECH = "no speech"
-"""Answer where every probability is 0."""
+Row = tuple[dict[str, str | float], dict[str, float]]
 
 _DECIMALS = 6  # of probabilities, which are float32
 

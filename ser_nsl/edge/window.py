@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+NO_SPEECH = "no speech"
+"""Label of recordings that hold none."""
+
 
 class Window(NamedTuple):
     """A part of a recording, as long as the recogniser's input.
@@ -23,6 +26,11 @@ class Window(NamedTuple):
     end_seconds: float
     probabilities: dict[str, float] | None
 
+    @property
+    def has_speech(self) -> bool:
+        """Whether speech is at least as probable as none."""
+        return self.probabilities is not None and self.probabilities.get(NO_SPEECH, 0) <= 0.5
+
 
 def average(windows: Sequence[Window]) -> dict[str, float] | None:
     """Averages the probabilities of a recording.
@@ -31,7 +39,8 @@ def average(windows: Sequence[Window]) -> dict[str, float] | None:
         windows: Windows of one recording.
 
     Returns:
-        The mean over the windows that have probabilities; None if none has.
+        The mean over the windows with speech; over those without, if none has any; None for silence
+        alone.
 
     Example:
         >>> average([
@@ -41,7 +50,8 @@ def average(windows: Sequence[Window]) -> dict[str, float] | None:
         ... ])
         {'anger': 0.6, 'neutral': 0.4}
     """
-    heard = [window.probabilities for window in windows if window.probabilities is not None]
+    spoken = [window for window in windows if window.has_speech] or windows
+    heard = [window.probabilities for window in spoken if window.probabilities is not None]
     if not heard:
         return None
     means = np.mean([[*each.values()] for each in heard], axis=0)

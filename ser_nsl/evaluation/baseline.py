@@ -12,11 +12,9 @@ from ser_nsl.audio.records import UNLABELLED, has_split, read_embeddings
 from ser_nsl.corpora.labels import check_share, known_labels
 from ser_nsl.embeddings.clips import column_of_clips
 from ser_nsl.errors import InputError
-from ser_nsl.evaluation.linear import INVERSE_REGULARISATION, linear_classifier
+from ser_nsl.evaluation.linear import CHOICES, INVERSE_REGULARISATION, linear_classifier
 from ser_nsl.evaluation.scores import score
 from ser_nsl.pipeline.stage import stage
-
-_CHOICES = (0.001, 0.01, 0.1, 1.0)
 
 
 @stage(inputs=("embeddings", "manifest"), makes="file", remote=("embeddings",))
@@ -71,7 +69,7 @@ def evaluate_baseline(
         )
     trained = {
         choice: linear_classifier(choice).fit(vectors["train"][is_known], known[is_known])
-        for choice in (_CHOICES if "val" in labels else (INVERSE_REGULARISATION,))
+        for choice in (CHOICES if "val" in labels else (INVERSE_REGULARISATION,))
     }
 
     def scored(choice: float, split: str) -> dict[str, Any]:

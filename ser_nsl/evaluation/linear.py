@@ -11,6 +11,10 @@ INVERSE_REGULARISATION = 0.01
 """C of the logistic regression where nothing chooses it: embeddings are wide and clips few."""
 
 
+CHOICES = (0.001, 0.01, 0.1, 1.0)
+"""Values of C among which clips of other speakers than those of training choose."""
+
+
 def linear_classifier(inverse_regularisation: float = INVERSE_REGULARISATION) -> Pipeline:
     """Makes standardisation and logistic regression, untrained.
 

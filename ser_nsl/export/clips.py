@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ser_nsl.audio.clip import read_batches
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length, read_audio, read_batches
+from ser_nsl.audio.damage import damaged_to_length
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.records import UNLABELLED
@@ -88,18 +89,46 @@ class Clips:
         step = -(-len(self) // count)
         return Clips(self.split, self.paths[::step], self.labels[::step], self.description)
 
-    def waveforms(self) -> Iterator[np.ndarray]:
-        """Reads the clips in batches of float32 waveforms, shape `(batch, clip_samples)`."""
-        return read_batches(
-            self.paths,
-            self.description.clip_samples,
-            batch=_BATCH,
-            sample_rate_hz=self.description.front_end.sample_rate_hz,
-        )
+    def known(self) -> "Clips":
+        """Those with a label."""
+        known = np.flatnonzero(self.labels != UNLABELLED)
+        paths = [self.paths[i] for i in known]
+        return Clips(self.split, paths, self.labels[known], self.description)
+
+    def waveforms(self, *, damaged: bool = False) -> Iterator[np.ndarray]:
+        """Reads the clips in batches of float32 waveforms, shape `(batch, clip_samples)`.
+
+        Args:
+            damaged: Whether to damage each clip as training's copies are, by its place.
+        """
+        rate, samples = self.description.front_end.sample_rate_hz, self.description.clip_samples
+        if not damaged:
+            yield from read_batches(self.paths, samples, batch=_BATCH, sample_rate_hz=rate)
+            return
+        for start in range(0, len(self), _BATCH):
+            clips = enumerate(self.paths[start : start + _BATCH], start)
+            yield np.stack([damaged_clip(path, samples, rate, (row, 1)) for row, path in clips])
+
+    def logmel_batches(self, *, damaged: bool = False) -> Iterator[tf.Tensor]:
+        """Computes log Mel in dB in batches, float32, shape `(batch, frames, mels)`."""
+        for waveforms in self.waveforms(damaged=damaged):
+            yield log_mel(tf.constant(waveforms), self.description.front_end)
 
     def logmels(self) -> np.ndarray:
         """Computes the log Mel of all clips in dB, float32, shape `(clips, frames, mels)`."""
-        front_end = self.description.front_end
-        return np.concatenate(
-            [log_mel(tf.constant(waveforms), front_end) for waveforms in self.waveforms()]
-        )
+        return np.concatenate([*self.logmel_batches()])
+
+
+def damaged_clip(path: Path, samples: int, sample_rate_hz: int, seed: Sequence[int]) -> np.ndarray:
+    """Reads a clip damaged as in training, float32, shape `(samples,)`."""
+    at_16_khz = round(samples / sample_rate_hz * SAMPLE_RATE_HZ)
+    return at_rate(damaged_to_length(read_audio(path), at_16_khz, seed), samples, sample_rate_hz)
+
+
+def at_rate(waveform: np.ndarray, samples: int, sample_rate_hz: int) -> np.ndarray:
+    """Resamples a waveform at 16 kHz, and brings it to a length."""
+    import soxr
+
+    if sample_rate_hz != SAMPLE_RATE_HZ:
+        waveform = soxr.resample(waveform, SAMPLE_RATE_HZ, sample_rate_hz)
+    return fit_length(waveform, samples).astype(np.float32)

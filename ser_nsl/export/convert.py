@@ -16,6 +16,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.front_end import log_mel
 from ser_nsl.errors import InputError
+from ser_nsl.export.answers import Answers
 from ser_nsl.export.chain import chain
 from ser_nsl.export.settings import Form
 
@@ -25,11 +26,12 @@ def to_tflite(
     description: Description,
     form: Form = "float32",
     calibration: Iterable[np.ndarray] = (),
+    answers: Answers = Answers(),  # noqa: B008 (frozen)
 ) -> bytes:
     """Converts a model and its front end to TensorFlow Lite.
 
-    Only built-in operators are used, so every TFLite runtime can run the result. Front end and
-    softmax stay in 32 bits in every form: 8 bits are too coarse for decibels and probabilities.
+    Only built-in operators are used, so every TFLite runtime can run the result. All but the
+    network stays in 32 bits in every form: 8 bits are too coarse for decibels and probabilities.
 
     Args:
         model: Keras model from log Mel in dB to logits.
@@ -37,10 +39,11 @@ def to_tflite(
         form: Form of the network.
         calibration: Log Mel in dB of typical clips, float32, shape `(clips, frames, mels)`; int8
             takes the ranges of its 8-bit numbers from them.
+        answers: How logits become answers.
 
     Returns:
         The flatbuffer. Its one signature has the input `waveform`, float32 of shape
-        `(1, clip_samples)`, and the output `probabilities`, float32 of shape `(1, classes)`.
+        `(1, clip_samples)`, and the output `probabilities`, float32 of shape `(1, labels)`.
 
     Raises:
         InputError: If a layer needs an operator that is not built in.
@@ -49,16 +52,19 @@ def to_tflite(
     def network(logmel: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"logits": model(logmel, training=False)}
 
-    def softmax(logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": tf.nn.softmax(logits)}
+    def ending(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"probabilities": answers.from_logits(**inputs)}
 
-    return chain(
-        [
-            front_end_to_tflite(description),
-            _convert(network, model, form, calibration, logmel=(1, *description.logmel_shape)),
-            _convert(softmax, logits=(1, len(description.classes))),
-        ]
-    )
+    logmel, logits = (1, *description.logmel_shape), (1, len(description.classes))
+    parts = [
+        front_end_to_tflite(description),
+        _convert(network, model, form, calibration, logmel=logmel),
+    ]
+    if answers.detector is None:
+        return chain([*parts, _convert(ending, logits=logits)])
+    detector = answers.detector
+    speech = _convert(lambda logmel: {"odds": detector(logmel)}, detector, logmel=logmel)
+    return chain([*parts, speech, _convert(ending, logits=logits, odds=(1, 1))])
 
 
 @functools.lru_cache(maxsize=1)  # all forms of a recogniser share it

@@ -1,12 +1,13 @@
 """All forms of a recogniser, and how far each is from Keras."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
+from ser_nsl.export.answers import fit_answers
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.convert import operators, to_tflite
 from ser_nsl.export.metadata import Card, add_metadata
@@ -24,11 +25,13 @@ class Exported:
 
     Attributes:
         content: The `.tflite` file.
-        report: `bytes`, `operators`, largest and mean difference from Keras, `label_agreement`,
-            `uar`, `keras_uar` and `broken_bounds`.
+        labels: Labels of the outputs.
+        report: `bytes`, `temperature`, `operators`, largest and mean difference from Keras,
+            `label_agreement`, `uar`, `keras_uar` and `broken_bounds`.
     """
 
     content: bytes
+    labels: tuple[str, ...]
     report: dict[str, Any]
 
 
@@ -40,8 +43,8 @@ def make_forms(
     Args:
         model_dir: Folder of a trained model.
         card: Metadata of the files.
-        training: Clips that calibrate int8.
-        judged: Clips that decide whether a form keeps its bounds.
+        training: Clips that calibrate int8, and teach what speech is.
+        judged: Clips that decide whether a form keeps its bounds, and how sure it is.
         tested: Clips of the other figures; None for the same.
 
     Returns:
@@ -57,9 +60,16 @@ def make_forms(
             "embedding at prediction time, so it cannot be exported; received the inputs "
             f"{', '.join(model.input_names)}. Train with the method nsl or base."
         )
+    answers = fit_answers(model, training, judged)
+    card = replace(
+        card,
+        labels=answers.labels(description.classes),
+        temperature=answers.temperature,
+        typical=answers.typical,
+    )
     calibration = training.evenly_spaced(_CALIBRATION_CLIPS).logmels()
     kinds = Bar(get_args(Form), desc="converting", unit="form")
-    converted = {form: to_tflite(model, description, form, calibration) for form in kinds}
+    converted = {form: to_tflite(model, description, form, calibration, answers) for form in kinds}
     contents = {form: add_metadata(flatbuffer, card) for form, flatbuffer in converted.items()}
     with tempfile.TemporaryDirectory() as folder:
         recognizers = {}
@@ -67,13 +77,15 @@ def make_forms(
             path = Path(folder) / f"{form}.tflite"
             path.write_bytes(content)
             recognizers[form] = Recognizer(path)
-        bounding = compare(recognizers, model, judged)
-        parities = bounding if tested is None else compare(recognizers, model, tested)
+        bounding = compare(recognizers, model, judged, answers)
+        parities = bounding if tested is None else compare(recognizers, model, tested, answers)
     return {
         form: Exported(
             contents[form],
+            answers.labels(description.classes),
             {
                 "bytes": len(contents[form]),
+                "temperature": answers.temperature,
                 "operators": operators(converted[form]),
                 "largest_difference": float(f"{parity.largest:.2e}"),
                 "mean_difference": float(f"{parity.mean:.2e}"),

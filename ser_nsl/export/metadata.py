@@ -16,8 +16,9 @@ from mediapipe.tasks.metadata import metadata_schema_py_generated as tables
 from mediapipe.tasks.metadata import schema_py_generated as schema
 
 import ser_nsl
-from ser_nsl.edge import FORMAT_VERSION, LABELS_NAME, SETTINGS_NAME
+from ser_nsl.edge import FORMAT_VERSION, LABELS_NAME, NO_SPEECH, SETTINGS_NAME
 from ser_nsl.errors import InputError
+from ser_nsl.export.answers import ABSTAIN_BELOW
 from ser_nsl.export.chain import pack
 
 _FIELD = "TFLITE_METADATA"
@@ -31,11 +32,14 @@ class Card:
     Attributes:
         name: Name of the recogniser.
         version: Version of the recogniser.
-        labels: Emotions in the order of the outputs.
+        labels: Emotions in the order of the outputs, and where it is told, `no speech`.
         sample_rate_hz: Sample rate of the input.
         clip_samples: Length of the input.
         author: Author of the recogniser; empty if unknown.
         licence: Terms of use; empty if there are none.
+        temperature: What logits were divided by.
+        typical: Mean natural logarithm of each emotion's probability over many speakers; None if
+            unknown.
     """
 
     name: str
@@ -45,13 +49,16 @@ class Card:
     clip_samples: int
     author: str = ""
     licence: str = ""
+    temperature: float = 1.0
+    typical: Sequence[float] | None = None
 
     @property
     def description(self) -> str:
         """Two sentences on the recogniser."""
+        emotions = [label for label in self.labels if label != NO_SPEECH]
         return (
             f"Recognises the emotion in {self.clip_samples / self.sample_rate_hz:g} s of speech: "
-            f"{', '.join(self.labels)}. Made with ser_nsl {ser_nsl.__version__}."
+            f"{', '.join(emotions)}. Made with ser_nsl {ser_nsl.__version__}."
         )
 
 
@@ -86,7 +93,11 @@ def add_metadata(tflite: bytes, card: Card) -> bytes:
         "ser_nsl": ser_nsl.__version__,
         "sample_rate_hz": card.sample_rate_hz,
         "clip_samples": card.clip_samples,
+        "temperature": card.temperature,
+        "abstain_below": ABSTAIN_BELOW,
     }
+    if card.typical is not None:
+        settings["typical"] = [*card.typical]
     with zipfile.ZipFile(file, "a") as archive:
         # An explicit ZipInfo has a fixed date instead of the current time.
         archive.writestr(zipfile.ZipInfo(LABELS_NAME), "\n".join(card.labels) + "\n")
@@ -104,14 +115,14 @@ def _model_metadata(card: Card) -> tables.ModelMetadataT:
     )
     probabilities = _tensor_metadata(
         "probabilities",
-        "Probability of each emotion.",
+        "Probability of each label.",
         tables.ContentProperties.FeatureProperties,
         tables.FeaturePropertiesT(),
         least=0.0,
     )
     labels = tables.AssociatedFileT(
         name=LABELS_NAME,
-        description="The emotions, one per line.",
+        description="The labels, one per line.",
         type=tables.AssociatedFileType.TENSOR_AXIS_LABELS,
     )
     probabilities.associatedFiles = [labels]

@@ -1,7 +1,7 @@
 """How far exported files are from Keras, and which bounds they break."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.edge import Recognizer
 from ser_nsl.evaluation.scores import score
+from ser_nsl.export.answers import Answers
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.settings import LARGEST_DIFFERENCE, LARGEST_UAR_LOSS
 from ser_nsl.pipeline.bars import Bar
@@ -36,7 +37,10 @@ class Parity:
 
 
 def compare(
-    recognizers: Mapping[str, Recognizer], model: tf.keras.Model, clips: Clips
+    recognizers: Mapping[str, Recognizer],
+    model: tf.keras.Model,
+    clips: Clips,
+    answers: Answers = Answers(),  # noqa: B008 (frozen)
 ) -> dict[str, Parity]:
     """Compares exported files with Keras on the same clips.
 
@@ -44,25 +48,25 @@ def compare(
         recognizers: The exported files by form.
         model: Keras model from log Mel in dB to logits.
         clips: One clip or more.
+        answers: How the model's logits become answers.
 
     Returns:
         The differences by form.
     """
-    front_end, classes = clips.description.front_end, clips.description.classes
+    front_end, labels = clips.description.front_end, answers.labels(clips.description.classes)
     by_keras: list[np.ndarray] = []
     by_form: dict[str, list[list[float]]] = defaultdict(list)
     bar = Bar(total=len(clips), desc="comparing with Keras", unit="clip")
     for waveforms in clips.waveforms():
-        logits = model(log_mel(tf.constant(waveforms), front_end), training=False)
-        by_keras.extend(tf.nn.softmax(logits).numpy())
+        by_keras.extend(answers.of(model, log_mel(tf.constant(waveforms), front_end)).numpy())
         for form, recognizer in recognizers.items():
             for waveform in waveforms:
                 predicted = recognizer.predict(waveform, recognizer.sample_rate_hz)
-                by_form[form].append([predicted[name] for name in classes])
+                by_form[form].append([predicted[name] for name in labels])
         bar.update(len(waveforms))
     bar.close()
     expected = np.array(by_keras)
-    keras_uar = _uar(expected, clips)
+    keras_uar = _uar(expected, clips, labels)
     parities = {}
     for form, rows in by_form.items():
         values = np.array(rows)
@@ -71,18 +75,18 @@ def compare(
             largest=float(difference.max()),
             mean=float(difference.mean()),
             agreement=float(np.mean(values.argmax(axis=1) == expected.argmax(axis=1))),
-            uar=_uar(values, clips),
+            uar=_uar(values, clips, labels),
             keras_uar=keras_uar,
         )
     return parities
 
 
-def _uar(values: np.ndarray, clips: Clips) -> float | None:
+def _uar(values: np.ndarray, clips: Clips, labels: Sequence[str]) -> float | None:
     labelled = clips.labels != UNLABELLED
     if not labelled.any():
         return None
     predicted = values[labelled].argmax(axis=1)
-    return score(clips.labels[labelled], predicted, clips.description.classes)["uar"]
+    return score(clips.labels[labelled], predicted, labels)["uar"]
 
 
 def broken_bounds(form: str, parity: Parity) -> list[str]:

@@ -33,6 +33,10 @@ def export_tflite(
     """Makes one `.tflite` file for apps: raw audio in, labelled probabilities out.
 
     The front end, the network and a softmax are inside; the metadata hold sample rate and labels.
+    So is a detector of speech, which has learned the training clips and synthetic sounds that are
+    not speech: the last label is `no speech`. The softmax has the temperature at which the emotions
+    of the validation clips, as they are and damaged, are most probable.
+
     All four forms are made and run on the validation clips, or on those of training where there
     are none, since test clips must not choose a form. `export_report.json` beside the file says
     how far each is from Keras. The requested form is refused if it breaks a bound: a
@@ -69,7 +73,7 @@ def export_tflite(
         ('float32', 12, 1.0)
         >>> from ser_nsl.edge import Recognizer
         >>> Recognizer("mine.tflite").labels
-        ('anger', 'neutral', 'sadness')
+        ('anger', 'neutral', 'sadness', 'no speech')
     """
     from ser_nsl.export.clips import Clips
     from ser_nsl.export.forms import make_forms
@@ -90,6 +94,7 @@ def export_tflite(
             f"({len(judged)} clips); the file is not written. To go on, choose another form with "
             "--quantization, replace the layer that TFLite computes differently, or --force it."
         )
+    labels = forms[quantization].labels
     out.write_bytes(forms[quantization].content)
     report = {
         "quantization": quantization,
@@ -98,7 +103,7 @@ def export_tflite(
         "clips": len(judged),
         "labelled": judged.labelled,
         "input": {"name": "waveform", **_tensor(samples), "sample_rate_hz": rate},
-        "output": {"name": "probabilities", **_tensor(len(card.labels)), "labels": [*card.labels]},
+        "output": {"name": "probabilities", **_tensor(len(labels)), "labels": [*labels]},
         "forms": {form: exported.report for form, exported in forms.items()},
     }
     (out.parent / REPORT_NAME).write_text(json.dumps(report, indent=1) + "\n")

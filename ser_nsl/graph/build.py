@@ -15,6 +15,7 @@ from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.approximate import estimate_recall, find_edges_in_cells
 from ser_nsl.graph.exact import check_threshold, find_edges, stream_edges
 from ser_nsl.graph.settings import Builder
+from ser_nsl.graph.statistics import number_labels
 from ser_nsl.graph.table import Edges, number_edges, read_graph, write_graph
 from ser_nsl.graph.threshold import choose_threshold
 from ser_nsl.graph.vectors import Vectors, read_vectors
@@ -36,6 +37,7 @@ def build_graph(
     target_degree: float | None = None,
     max_neighbors: int | None = None,
     across_speakers: bool = False,
+    within_emotions: bool = False,
     manifest: Path | None = None,
     lsh_splits: int = 2,
     lsh_rounds: int = 4,
@@ -63,7 +65,10 @@ def build_graph(
             clips where the threshold is low.
         across_speakers: Never join clips of one speaker; the other settings count the remaining
             pairs only.
-        manifest: Manifest with the clips' speakers, for `across_speakers`.
+        within_emotions: Only join clips of one emotion, and none without: an upper bound to compare
+            with, and no fair method, since it knows the labels of all clips. The other settings
+            count the remaining pairs only.
+        manifest: Manifest with the clips' speakers and emotions, for these two.
         lsh_splits: For `official`: number n of hyperplanes of the locality-sensitive hashing, which
             makes 2^n buckets; 0 compares all pairs.
         lsh_rounds: For `official`: number of hashings; pairs that share a bucket in any of them are
@@ -97,13 +102,15 @@ def build_graph(
     _check_least(0, lsh_splits=lsh_splits)
     _check_least(1 if lsh_splits else 0, lsh_rounds=lsh_rounds)
     check_splits(splits)
-    _check_manifest(manifest, across_speakers)
+    _check_manifest(manifest, across_speakers, within_emotions)
     files = [path for split in splits for path in shard_paths(embeddings, split)]
     vectors = read_vectors(files)
-    if manifest is not None:
-        vectors = vectors.across(_number_speakers(vectors.ids, manifest))
+    if across_speakers and manifest is not None:
+        vectors = vectors.across(_number_speakers(_find_clips(vectors.ids, manifest), manifest))
+    if within_emotions and manifest is not None:
+        vectors = vectors.within(number_labels(_find_clips(vectors.ids, manifest)["emotion"]))
     if builder == "auto":
-        chooses = similarity_threshold == "auto" or max_neighbors or across_speakers
+        chooses = similarity_threshold == "auto" or max_neighbors or not vectors.joins_any
         builder = "exact" if chooses or len(vectors) > OFFICIAL_CLIPS else "official"
     counts: dict[str, Any] = {"builder": builder, "clips": len(vectors)}
     if similarity_threshold == "auto":
@@ -145,7 +152,8 @@ def build_graph(
     if not written.lines:
         raise InputError(
             f"similarity_threshold: no two of the {len(vectors)} clips"
-            f"{' with different speakers' if across_speakers else ''} reach {threshold}, so there "
+            f"{' with different speakers' if across_speakers else ''}"
+            f"{' and one emotion' if within_emotions else ''} reach {threshold}, so there "
             "is no edge; lower it, or have it chosen: --similarity-threshold auto "
             "--target-degree 6."
         )
@@ -194,29 +202,35 @@ def _check_least(least: int, **settings: int | None) -> None:
             raise InputError(f"{name}: must be {least} or more; received {value}.")
 
 
-def _check_manifest(manifest: Path | None, across_speakers: bool) -> None:
-    if across_speakers and manifest is None:
+def _check_manifest(manifest: Path | None, across_speakers: bool, within_emotions: bool) -> None:
+    reads = across_speakers or within_emotions
+    if reads and manifest is None:
         raise InputError(
-            "manifest: across_speakers needs to know the speakers; received none. Give the "
-            "manifest of the embeddings: --manifest manifest.csv."
+            "manifest: across_speakers and within_emotions need to know the clips; received none. "
+            "Give the manifest of the embeddings: --manifest manifest.csv."
         )
-    if manifest is not None and not across_speakers:
+    if manifest is not None and not reads:
         raise InputError(
-            f"manifest: is read for across_speakers only; received {manifest}. Give both or none."
+            "manifest: is read for across_speakers and within_emotions only; received "
+            f"{manifest}. Give one of them too, or none."
         )
 
 
-def _number_speakers(ids: Sequence[str], manifest: Path) -> np.ndarray:
-    """Returns the number of each clip's speaker, int32, shape `(clips,)`."""
-    speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
-    places = speakers.index.get_indexer(pd.Index(ids))
+def _find_clips(ids: Sequence[str], manifest: Path) -> pd.DataFrame:
+    """Returns the rows of the clips, in the order of the ids, which become the index."""
+    clips = read_manifest(manifest).set_index("utterance_id")
+    places = clips.index.get_indexer(pd.Index(ids))
     missing = [ids[i] for i in np.flatnonzero(places < 0)]
     refuse(missing, f"embeddings: clips are not in {manifest}", "Give the manifest they come from.")
-    own = speakers.to_numpy(object)[places]
-    unknown = [ids[i] for i in np.flatnonzero(own == "")]
+    return clips.iloc[places]
+
+
+def _number_speakers(clips: pd.DataFrame, manifest: Path) -> np.ndarray:
+    """Returns the number of each clip's speaker, int32, shape `(clips,)`."""
     rule = f"across_speakers: clips have no speaker in {manifest}"
+    unknown = clips.index[clips["speaker"] == ""]
     refuse(unknown, rule, "Add speakers, or leave this setting out.")
-    return pd.factorize(own)[0].astype(np.int32)
+    return number_labels(clips["speaker"])
 
 
 def _find_edges_officially(
@@ -229,5 +243,4 @@ def _find_edges_officially(
     logging.getLogger("absl").setLevel(logging.WARNING)
     nsl.tools.build_graph_from_config([str(path) for path in files], str(scratch), config)
     edges = number_edges(read_graph(scratch), vectors.ids)
-    speakers = vectors.speakers  # of which the official builder knows nothing
-    return edges if speakers is None else edges[speakers[edges.sources] != speakers[edges.targets]]
+    return edges[~vectors.barred(edges.sources, edges.targets)]  # it knows nothing of those

@@ -218,17 +218,18 @@ def screened_cosines(vectors: Vectors, rows: slice | np.ndarray, columns: slice)
     Args:
         vectors: Embeddings of the clips.
         rows: Clips, a slice or int, shape `(rows,)`.
-        columns: Their partners; a clip is never joined with itself or one of its own speaker.
+        columns: Their partners; a clip is never joined with itself or with one that is barred.
 
     Returns:
         float32, shape `(rows, columns)`; the error is at most `float32_slack`.
     """
     product = cosines_in_float32(vectors.units(rows), vectors.units(columns))
-    places = np.arange(len(vectors))[rows]
+    clips = np.arange(len(vectors))
+    places = clips[rows]
     own = np.flatnonzero((columns.start <= places) & (places < columns.stop))
     product[own, places[own] - columns.start] = NEVER
-    if vectors.speakers is not None:
-        product[np.equal.outer(vectors.speakers[rows], vectors.speakers[columns])] = NEVER
+    if not vectors.joins_any:
+        product[vectors.barred(places[:, np.newaxis], clips[columns])] = NEVER
     return product
 
 

@@ -47,12 +47,12 @@ class ClipGraph:
     @cached_property
     def emotions(self) -> np.ndarray:
         """Number of each clip's emotion; a unique number below 0 where unknown."""
-        return _number(self.clips["emotion"])
+        return number_labels(self.clips["emotion"])
 
     @cached_property
     def speakers(self) -> np.ndarray:
         """Number of each clip's speaker; a unique number below 0 where unknown."""
-        return _number(self.clips["speaker"])
+        return number_labels(self.clips["speaker"])
 
     @cached_property
     def degrees(self) -> np.ndarray:
@@ -96,10 +96,15 @@ class ClipGraph:
         return ClipGraph(clips, number[self.ends[:, kept]], self.weights[kept])
 
 
-def _number(labels: pd.Series) -> np.ndarray:
+def number_labels(labels: pd.Series) -> np.ndarray:
     """Numbers clips by their label.
 
-    Every clip without a label gets a number of its own, below 0, so that it agrees with no other.
+    Args:
+        labels: Labels, empty where unknown.
+
+    Returns:
+        int32, shape `(clips,)`. Every clip without a label gets a number of its own, below 0, so
+            that it agrees with no other.
     """
     numbers = pd.factorize(labels)[0].astype(np.int32)
     unknown = np.flatnonzero(labels == "")

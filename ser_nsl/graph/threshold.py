@@ -79,9 +79,16 @@ def choose_threshold(
 
 def _partners(vectors: Vectors) -> np.ndarray:
     """Returns with how many clips each may be joined, int64, shape `(clips,)`."""
-    if vectors.speakers is None:
-        return np.full(len(vectors), len(vectors) - 1)
-    return len(vectors) - np.bincount(vectors.speakers)[vectors.speakers]
+    everyone, alone = np.zeros(len(vectors), np.int32), np.arange(len(vectors), dtype=np.int32)
+    emotions = everyone if vectors.emotions is None else vectors.emotions
+    speakers = alone if vectors.speakers is None else vectors.speakers
+    return _sizes(emotions) - _sizes(emotions, speakers)
+
+
+def _sizes(*labels: np.ndarray) -> np.ndarray:
+    """Returns how many clips have all labels of each clip."""
+    _, group, sizes = np.unique(np.stack(labels), axis=1, return_inverse=True, return_counts=True)
+    return sizes[group]
 
 
 def _most_similar(vectors: Vectors, sample: np.ndarray, count: int) -> tuple[np.ndarray, float]:

@@ -34,26 +34,47 @@ class Vectors:
         values: float32, shape `(clips, width)`.
         norms: Lengths of the vectors, float64, shape `(clips,)`.
         speakers: Numbers of the speakers, int32, shape `(clips,)`, where no edge may join two clips
-            of one speaker; None where any two clips may be joined.
+            of one speaker; None where speakers do not matter.
+        emotions: Numbers of the emotions, int32, shape `(clips,)`, where edges may only join two
+            clips of one emotion; None where emotions do not matter.
     """
 
     ids: Sequence[str]
     values: np.ndarray
     norms: np.ndarray
     speakers: np.ndarray | None = None
+    emotions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, clips: np.ndarray) -> Vectors:
         """Returns the clips of sorted indices."""
-        ids, speakers = [self.ids[i] for i in clips], self.speakers
-        speakers = None if speakers is None else speakers[clips]
-        return Vectors(ids, self.values[clips], self.norms[clips], speakers)
+        ids = [self.ids[i] for i in clips]
+        labels = (None if own is None else own[clips] for own in (self.speakers, self.emotions))
+        return Vectors(ids, self.values[clips], self.norms[clips], *labels)
 
     def across(self, speakers: np.ndarray) -> Vectors:
         """Returns the same clips, of which no two of one speaker may be joined."""
         return replace(self, speakers=speakers)
+
+    def within(self, emotions: np.ndarray) -> Vectors:
+        """Returns the same clips, of which no two of different emotions may be joined."""
+        return replace(self, emotions=emotions)
+
+    @property
+    def joins_any(self) -> bool:
+        """Whether any two clips may be joined."""
+        return self.speakers is None and self.emotions is None
+
+    def barred(self, ones: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Returns which pairs of clips may not be joined, bool; their indices are broadcast."""
+        barred = np.zeros(np.broadcast_shapes(ones.shape, others.shape), bool)
+        if self.speakers is not None:
+            barred |= self.speakers[ones] == self.speakers[others]
+        if self.emotions is not None:
+            barred |= self.emotions[ones] != self.emotions[others]
+        return barred
 
     def units(self, clips: slice | np.ndarray) -> np.ndarray:
         """Returns vectors of length 1, float64, shape `(chosen clips, width)`."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from ser_nsl.audio.features import Description
 from ser_nsl.errors import InputError, refuse
+from ser_nsl.networks.autograph import leave_tf_keras
 from ser_nsl.networks.known import is_known, unknown_classes, unknown_operators
 from ser_nsl.networks.lazy import tf
 
@@ -54,7 +55,7 @@ def save_model(model: tf.keras.Model, description: Description, folder: Path) ->
     if _is_of_keras(model):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
-            model.save(folder / _MODEL_NAME, include_optimizer=False)
+            _save_layers(model, folder / _MODEL_NAME)
     else:
         _save_function(model, description, folder / _FUNCTION_NAME)
     description.save(folder)
@@ -64,6 +65,20 @@ def _is_of_keras(model: tf.keras.Model) -> bool:
     """Returns whether every part of a model is of a class that model files may name."""
     parts = (model, *model.submodules)
     return all(is_known(part) for part in parts if isinstance(part, tf.keras.layers.Layer))
+
+
+def _save_layers(model: tf.keras.Model, path: Path) -> None:
+    """Saves a model with the same bytes, whichever Keras this process has.
+
+    Where transformers was imported, `tf.keras` is tf-keras, whose version has another number; a
+    training that goes on after a kill may no longer need it.
+    """
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        model.save(file, include_optimizer=False)
+        for part in (file, file["model_weights"]):
+            part.attrs.modify("keras_version", np.bytes_(tf.__version__))
 
 
 def _save_function(model: tf.keras.Model, description: Description, path: Path) -> None:
@@ -180,6 +195,7 @@ def read_model(folder: Path) -> tuple[tf.keras.Model, Description]:
     Raises:
         InputError: As `load_model`.
     """
+    leave_tf_keras()
     description = Description.load(folder)
     path = Path(folder) / _MODEL_NAME
     if not path.is_file() and (Path(folder) / _FUNCTION_NAME).is_dir():

@@ -1,9 +1,13 @@
 """What a sweep compares: ways to train, and the graphs that networks learn from."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ser_nsl.training.settings import Method
+from ser_nsl.training.settings import TAUGHT, TRANSFERS, Method
+
+STARTS = {"start_": "embedding", "start_graph_": "similarity"}
+"""Before the name of an arm: what its network has learned of the upstream before, by the methods of
+`teach_network`, on speech without labels."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Arm:
         edges: Edges that training uses, `all` or `agreeing`, as in `TrainingConfig`.
         purity: Share of edges that join one emotion, for the oracle with wrong edges mixed in.
         pseudo_labels: Whether the probe's predictions replace the labels that are hidden.
+        start: Key of `STARTS` for a network that has learned before; empty for a new one.
     """
 
     title: str
@@ -32,38 +37,63 @@ class Arm:
     edges: str = "all"
     purity: float | None = None
     pseudo_labels: bool = False
+    start: str = ""
 
     @property
     def has_graph(self) -> bool:
-        """Whether training uses a graph, be it a control."""
-        return self.embeddings is not None
+        """Whether the loss of training uses a graph, be it a control."""
+        return self.method == "nsl"
 
     @property
     def has_real_graph(self) -> bool:
-        """Whether training uses a graph that is no control."""
+        """Whether the loss of training uses a graph that is no control."""
         return self.has_graph and self.control is None
+
+    @property
+    def propagates(self) -> bool:
+        """Whether a graph, be it a control, carries labels before training."""
+        return self.method == "probabilities" and self.embeddings is not None
+
+    @property
+    def is_taught(self) -> bool:
+        """Whether the network learns from a vector of each clip, in training only."""
+        return self.method in TAUGHT
 
     @property
     def is_transfer(self) -> bool:
         """Whether the upstream's embedding joins the network, as in the paper's transfer."""
-        return self.method in ("add", "max", "avg")
+        return self.method in TRANSFERS
 
     @property
     def uses_probe(self) -> bool:
         """Whether training depends on a probe, which reads training clips only."""
-        return self.embeddings == "probe" or self.pseudo_labels
+        return self.embeddings == "probe" or self.pseudo_labels or self.method == "probabilities"
 
     @property
-    def random_control(self) -> str:
-        """Name of the random control whose edges are filtered in the same way."""
-        return "random_agreeing" if self.edges == "agreeing" else "random"
+    def random_control(self) -> str | None:
+        """Name of the arm with a random graph in place of this one; None where there is none."""
+        if self.embeddings is None or self.control == "random" or self.pseudo_labels:
+            return None
+        if self.propagates:
+            name = "random_propagated"
+        elif self.paper:
+            name = "random_paper"
+        else:
+            name = "random_agreeing" if self.edges == "agreeing" else "random"
+        return self.start + name
+
+    @property
+    def hard_control(self) -> str | None:
+        """Name of plain training on the guesses of the probe that this arm uses otherwise."""
+        otherwise = self.uses_probe and self.method != "base" and self.control is None
+        return f"{self.start}pseudo_labels" if otherwise else None
 
     @property
     def references(self) -> tuple[str, ...]:
         """Names of the arms without which nothing can be said of others than base, base first."""
-        twin = self.has_real_graph and not self.pseudo_labels and not self.paper
-        guesses = self.has_real_graph and self.uses_probe
-        return ("base", *[self.random_control] * twin, *["pseudo_labels"] * guesses)
+        twin = None if self.control or self.paper else self.random_control
+        names = ("base", self.start and f"{self.start}base", twin, self.hard_control)
+        return tuple(name for name in names if name)
 
 
 BASELINES = {
@@ -80,6 +110,14 @@ ARMS = {
         "base",
         None,
         pseudo_labels=True,
+    ),
+    "embedding": Arm("labels and the upstream's embeddings", "embedding", None),
+    "similarity": Arm("labels and the upstream's similarities in a batch", "similarity", None),
+    "probabilities": Arm("labels and the probe's probabilities", "probabilities", None),
+    "propagated": Arm(
+        "labels and the probe's probabilities, corrected along a graph from upstream and MFCCs",
+        "probabilities",
+        "fused",
     ),
     "paper": Arm("labels and the paper's graph", paper=True),
     "nsl": Arm("labels and graph"),
@@ -110,23 +148,40 @@ ARMS = {
         control="random",
         edges="agreeing",
     ),
+    "random_paper": Arm("random graph with the degrees of paper's", paper=True, control="random"),
+    "random_propagated": Arm(
+        "the probe's probabilities, corrected along a random graph",
+        "probabilities",
+        "fused",
+        control="random",
+    ),
     "oracle": Arm("graph that knows all labels (not fair)", control="oracle"),
     "add": Arm("labels; fc1 plus embedding", "add", None),
     "max": Arm("labels; larger of fc1 and embedding", "max", None),
     "avg": Arm("labels; mean of fc1 and embedding", "avg", None),
 }
-"""By name, in the order of tables and figures; `find_arm` knows `purity_40` and the like too."""
+"""By name, in the order of tables and figures; `find_arm` knows others by their names too."""
 
 
 def find_arm(name: str) -> Arm:
     """Returns an arm by name.
 
     Args:
-        name: A key of `ARMS`, or `purity_` and a percentage.
+        name: A key of `ARMS`; one after a key of `STARTS`, as `start_base`; or `purity_` and a
+            percentage.
 
     Raises:
         KeyError: If there is no such arm.
+
+    Example:
+        >>> find_arm("start_graph_nsl").references
+        ('base', 'start_graph_base', 'start_graph_random')
     """
+    for start in sorted(STARTS, key=len, reverse=True):
+        if name.startswith(start):
+            arm = ARMS[name.removeprefix(start)]
+            title = f"{arm.title}; taught {STARTS[start]} before, on speech without labels"
+            return replace(arm, title=title, start=start)
     mixed = re.fullmatch(r"purity_(\d{1,2}|100)", name)
     if mixed:
         purity = int(mixed[1]) / 100

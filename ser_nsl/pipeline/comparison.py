@@ -17,7 +17,7 @@ from ser_nsl.evaluation.statistics import (
     sign_flip_test,
 )
 from ser_nsl.graph.statistics import or_none
-from ser_nsl.pipeline.arms import ARMS, BASELINES, find_arm
+from ser_nsl.pipeline.arms import ARMS, BASELINES, STARTS, find_arm
 from ser_nsl.pipeline.experiment import LINEAR, WITHOUT_GRAPH, Run
 from ser_nsl.pipeline.results import Results
 
@@ -179,8 +179,8 @@ class Comparison:
         against_base: Difference from base; None for base itself, and without pairs.
         against_random: Difference of a graph arm from the random graph that is filtered and used
             in the same way.
-        against_pseudo_labels: Difference of a graph arm that knows what the probe knows from plain
-            training on the probe's pseudo-labels.
+        against_pseudo_labels: Difference of an arm that uses what the probe knows in another way
+            from plain training on the probe's pseudo-labels.
         closed: Share of the distance to the upstream; None where `against_base` or the linear
             classifier is missing.
 
@@ -188,8 +188,8 @@ class Comparison:
         >>> from ser_nsl.pipeline import list_runs, load_sweep
         >>> for comparison in compare({}, list_runs(load_sweep("emodb"), ["small"]))[:2]:
         ...     print(comparison.setting.method, comparison.runs, comparison.missing)
-        base 0 15
-        pseudo_labels 0 15
+        base 0 5
+        pseudo_labels 0 5
     """
 
     setting: Setting
@@ -389,10 +389,15 @@ def compare_baselines(results: Results) -> list[Baseline]:
     ]
 
 
-def arm_order(method: str) -> tuple[int, str]:
-    """Returns a sort key: the order of `ARMS`, oracles with wrong edges after the oracle."""
-    names = list(ARMS)
-    return names.index(method if method in ARMS else "oracle"), "" if method in ARMS else method
+def arm_order(method: str) -> tuple[int, int, str]:
+    """Returns a sort key: the order of `ARMS`, oracles with wrong edges after the oracle.
+
+    Arms of networks that were taught before stand behind all others.
+    """
+    start, names = find_arm(method).start, list(ARMS)
+    name = method.removeprefix(start)
+    place = names.index(name if name in ARMS else "oracle")
+    return [*STARTS].index(start) + 1 if start else 0, place, "" if name in ARMS else name
 
 
 def _sorted(settings: Iterable[Setting]) -> list[Setting]:
@@ -425,16 +430,16 @@ def _compare(
     runs = groups.get(setting, no_runs)
     arm = find_arm(setting.method)
 
-    def of(method: str, graph: tuple = WITHOUT_GRAPH) -> pd.DataFrame:
+    def of(method: str | None, graph: tuple = WITHOUT_GRAPH) -> pd.DataFrame:
+        if method is None:
+            return no_runs
         reference = Setting(setting.network, setting.label_share, method, *graph)
         return no_runs if reference == setting else groups.get(reference, no_runs)
 
-    references = arm.references
     against_base = _subtract(runs, of("base"))
     closed = None
     if against_base is not None:
         closed = _closed(against_base.by_speaker, _by_speaker(of("base")), upstream)
-    has_random = arm.has_graph and arm.control != "random" and not arm.pseudo_labels
     by_seed = runs.pivot_table(index="seed", columns="fold", values="uar").dropna()
     nominal = 1.0 if arm.control == "oracle" and arm.purity is None else arm.purity
     measured = or_none(runs["purity"].mean())
@@ -453,12 +458,8 @@ def _compare(
         purity=nominal if measured is None else measured,
         by_speaker=_by_speaker(runs),
         against_base=against_base,
-        against_random=_subtract(runs, of(arm.random_control, setting.graph))
-        if has_random
-        else None,
-        against_pseudo_labels=_subtract(runs, of("pseudo_labels"))
-        if "pseudo_labels" in references
-        else None,
+        against_random=_subtract(runs, of(arm.random_control, setting.graph)),
+        against_pseudo_labels=_subtract(runs, of(arm.hard_control)),
         closed=closed,
     )
 

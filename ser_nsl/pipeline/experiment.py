@@ -19,6 +19,7 @@ from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.arms import BASELINES, find_arm
 from ser_nsl.pipeline.settings import change_settings, check, read_settings
 from ser_nsl.training.settings import Distance, Method, NeighborSource, TrainingConfig
+from ser_nsl.upstream.encoder import Pooling
 from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 
 __all__ = [
@@ -43,12 +44,16 @@ class Setup:
         title: One line for the report.
         target: The corpus that the recogniser is for.
         upstream: Hub name or folder of a wav2vec 2.0, a HuBERT or a Whisper.
+        layers: Layers of its encoder that embed the target, as in `extract_embeddings`; by default
+            FC1 of its emotion head.
+        pooling: Of these layers' frames over time, as in `extract_embeddings`.
         center: `speaker` subtracts from each embedding the mean of its speaker's clips before
             graphs are built; None leaves embeddings as they are.
         clip_seconds: Length of the target's clips in seconds; None for that of the longest
             training clip (in sweeps, of their first division).
         front_end: From waveform to log Mel.
-        copies: Number of damaged copies of each clip, for training; 0 for none.
+        copies: Number of damaged copies of each clip, for training; 0 for none. A trial of a sweep
+            may say `copies: false`.
         graph: How the graph is built and used; in a sweep that of the arm `paper`.
         training: How networks are trained; what an experiment's `seeds` or a sweep's grids set
             replaces the values here.
@@ -59,6 +64,8 @@ class Setup:
     title: str
     target: CorpusConfig
     upstream: str = "models/wav2vec2-mini-ravdess"
+    layers: tuple[int, ...] = ()
+    pooling: Pooling = "statistics"
     center: str | None = None
     clip_seconds: float | None = None
     front_end: FrontEndConfig = FrontEndConfig()
@@ -72,6 +79,11 @@ class Setup:
         rule = "the name of a folder: letters, digits, _, - and dots within, up to 100"
         check(re.fullmatch(r"\w[\w.-]{0,99}", self.name) is not None, "name", rule, self.name)
         seconds = self.clip_seconds
+        rule = "numbers from 0, each once"
+        whole = len({*self.layers}) == len(self.layers) and min(self.layers, default=0) >= 0
+        check(whole, "layers", rule, self.layers)
+        poolings = get_args(Pooling)
+        check(self.pooling in poolings, "pooling", f"one of {poolings}", self.pooling)
         check(0 <= self.copies <= 100, "copies", "0 to 100", self.copies)
         check(seconds is None or 0 < seconds <= 3600, "clip_seconds", "up to an hour", seconds)
 
@@ -86,7 +98,7 @@ class Experiment(Setup):
         head: How an emotion head is trained on the source, the encoder frozen. Without both, the
             upstream's own head is used.
         networks: Light networks to train.
-        methods: `base`, `nsl`, `add`, `max`, `avg`; each is trained for each network and seed.
+        methods: Methods of `train_downstream`; each is trained for each network and seed.
         seeds: Seeds of the trainings; results are means over them.
 
     Example:
@@ -223,6 +235,9 @@ class SweepConfig(Setup):
         grids: Grids by name.
         default: Names of the grids that run unless others are named; the rest is for machines with
             a GPU.
+        speech: Speech without labels, another corpus than the target; clips of its training split
+            teach the networks of the arms `start_...`. Labels that it has are not used.
+        teaching: How they are taught, as in `teach_network`.
         joined: Whether validation speakers train too in the runs that score test speakers, as for
             the paper's test figures. These have as many epochs as were chosen without them, so that
             each clip is seen as often; the updates grow with the number of clips.
@@ -232,13 +247,15 @@ class SweepConfig(Setup):
         >>> sweep.folds[0]
         Fold(test=('03', '08'), val=('10', '09'), split=None)
         >>> sweep.grids["small"].networks, [*sweep.trials][0]
-        (('resnet9_quarter',), 'plain')
+        (('resnet9_quarter',), 'weak')
     """
 
     folds: list[Fold]
     grids: dict[str, Grid]
     default: tuple[str, ...]
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
+    speech: CorpusConfig | None = None
+    teaching: TrainingConfig = TrainingConfig(batch_size=32, keep="last")
     joined: bool = False
     center: str | None = "speaker"
 
@@ -254,6 +271,15 @@ class SweepConfig(Setup):
                 raise ValueError(
                     f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
                 )
+        speech = self.speech and self.speech.audio_dir
+        if speech is not None and speech == self.target.audio_dir:
+            raise ValueError(
+                f"speech.audio_dir: must be another corpus than the target, whose speakers test; "
+                f"received {speech}"
+            )
+        lasts = self.teaching.keep == "last" and not self.teaching.patience
+        rule = "with keep 'last' and patience 0, since without labels no epoch is the best"
+        check(lasts, "teaching", rule, (self.teaching.keep, self.teaching.patience))
         self._check_trials()
         self._check_choices()
         self._check_references()
@@ -280,6 +306,8 @@ class SweepConfig(Setup):
             rule = "words of letters, digits and _"
             check(re.fullmatch(r"\w+", name) is not None, "trials", rule, name)
             settings = self.trial_training(name)
+            if not self.copies:  # then no trial has them
+                settings = replace(settings, copies=False)
             kept = sorted(_NOT_OF_TRIALS & changes.keys())
             if kept:
                 raise ValueError(
@@ -316,12 +344,11 @@ class SweepConfig(Setup):
             for run in _finals(self, grid):
                 for reference in find_arm(run.method).references:
                     has_graph = find_arm(reference).has_graph
+                    guesses = find_arm(reference).pseudo_labels
                     if reference == run.method:
                         continue
                     # No weight on a graph needs no twin of it, and no hidden label no guess.
-                    if (has_graph and run.alpha == 0) or (
-                        reference == "pseudo_labels" and run.label_share == 1
-                    ):
+                    if (has_graph and run.alpha == 0) or (guesses and run.label_share == 1):
                         continue
                     used: dict[str, Any] = {} if has_graph else _PLAIN
                     if replace(run, method=reference, **used) not in planned:
@@ -355,7 +382,7 @@ class Run:
     Example:
         >>> run = list_runs(load_sweep("emodb"), ["small"])[-1]
         >>> run.fold, run.network, run.label_share, run.seed, run.test
-        (4, 'resnet9_quarter', 0.25, 2, True)
+        (4, 'resnet9_quarter', 0.25, 0, True)
     """
 
     corpus: str

@@ -3,6 +3,9 @@
     manifest ┬ features ───────────────────────────────────────┬ model ─ scores
              └ embeddings ─ (centred, fused, probe) ─ graph ─ training records ┘
 
+A network may also learn from a vector of each clip (its embedding, the probe's probabilities, or
+these carried along a graph), and start from one that was taught on speech without labels.
+
 `plan_run` plans an experiment in one folder. A sweep is the same over several folds: `plan_folds`
 gives a plan for each, in a folder of its own. Features and embeddings of all clips are made for the
 first fold only; other folds divide these records as their speakers are divided.
@@ -30,9 +33,9 @@ from ser_nsl.export import export_tflite
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.controls import control_graph
 from ser_nsl.graph.pack import pack_neighbors
-from ser_nsl.graph.select import select_edges
+from ser_nsl.graph.propagate import propagate_labels
 from ser_nsl.graph.settings import GraphConfig
-from ser_nsl.pipeline.arms import ARMS, BASELINES, Arm, find_arm
+from ser_nsl.pipeline.arms import ARMS, BASELINES, STARTS, Arm, find_arm
 from ser_nsl.pipeline.comparison import Choice
 from ser_nsl.pipeline.experiment import LINEAR, Experiment, Run, Setup, SweepConfig
 from ser_nsl.pipeline.results import baseline_label, model_label
@@ -41,6 +44,7 @@ from ser_nsl.pipeline.steps import Step
 from ser_nsl.training.choose import choose_model
 from ser_nsl.training.pseudo_labels import pseudo_label
 from ser_nsl.training.settings import TrainingConfig
+from ser_nsl.training.teach import teach_network
 from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
 from ser_nsl.upstream.finetune import finetune_upstream
@@ -48,6 +52,7 @@ from ser_nsl.upstream.train_head import train_head
 
 _SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 _OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
+_CARRYING = 10  # neighbours along which labels are carried
 _SPARE = 10  # neighbours packed for each that is used, where training leaves some edges out
 _CENTERED = {"upstream": "embeddings", "mfcc": "mfcc"}
 _FINETUNED, _HEADED = "upstream/finetuned", "upstream/head"
@@ -62,7 +67,7 @@ class Training:
         network: Name of the network.
         arm: What it learns from.
         settings: How it is trained; `label_share` and `seed` are also those of the probe.
-        graph: How the arm's graph is built, and how many neighbours are packed.
+        graph: How the arm's graph is built, and how many neighbours it has or are packed.
         neighbors: Most neighbours of a clip that are used; 0 without a graph.
         splits: Whose clips train.
     """
@@ -99,6 +104,8 @@ class Plan:
         upstream: Folder or hub name of the checkpoint that embeds clips.
         centers: Whether the graph is built on embeddings centred by speaker.
         splits: Splits that are embedded.
+        speech: Speech on which networks are taught before, if any.
+        teaching: How they are taught.
         fold: Seed of random graphs; None for a run, which has one graph only.
         first: Plan of the first fold, whose records this fold divides again; None for a run and for
             the first fold itself.
@@ -110,6 +117,8 @@ class Plan:
     upstream: str
     centers: bool = True
     splits: tuple[Literal["train", "val", "test"], ...] = _SPLITS
+    speech: CorpusConfig | None = None
+    teaching: TrainingConfig = TrainingConfig()
     fold: int | None = None
     first: "Plan | None" = None
     steps: dict[Path, Step] = field(default_factory=dict)
@@ -156,8 +165,7 @@ class Plan:
             return self.add(fuse_embeddings, name, embeddings=both)
         if kind == "mfcc":
             return self._clips(extract_mfccs, name, splits=self.splits)
-        settings = {"upstream": self.upstream, "clip_seconds": self.setup.clip_seconds}
-        return self._clips(extract_embeddings, name, splits=self.splits, **settings)
+        return self._clips(extract_embeddings, name, splits=self.splits, **self._embedding)
 
     def centered(self, kind: str) -> Path:
         """Embeddings less the mean of each speaker's clips, where the plan centres them."""
@@ -181,17 +189,65 @@ class Plan:
             **training.known_labels,
         )
 
+    def propagated(self, training: Training) -> Path:
+        """The probe's probabilities, corrected along the graph of a training."""
+        arm = training.arm
+        name = "_".join(filter(None, [arm.embeddings, arm.control, training.probe_name]))
+        return self.add(
+            propagate_labels,
+            f"propagated/{name}",
+            graph=self.graph(training),
+            embeddings=self.probe(training),
+            manifest=self.manifest(),
+            **training.known_labels,
+        )
+
+    def vectors(self, training: Training) -> Path | None:
+        """What a training learns of each clip beside its label, other than by a graph."""
+        arm = training.arm
+        if arm.method == "probabilities":
+            return self.propagated(training) if arm.propagates else self.probe(training)
+        if arm.is_taught:
+            return self.centered("upstream")
+        return self.uncentered("upstream") if arm.is_transfer else None
+
+    def start(self, training: Training) -> Path | None:
+        """A network that was taught on speech without labels, once for all folds and seeds."""
+        shared = self.first or self
+        if not training.arm.start or shared.speech is None:
+            return None
+        method = STARTS[training.arm.start]
+        manifest = shared.corpus(shared.speech, "speech")
+        clips = {"manifest": manifest, "clip_seconds": self.setup.clip_seconds}
+        features = shared.add(
+            extract_features, "speech/features", **clips, front_end=self.setup.front_end
+        )
+        embeddings = shared.add(
+            extract_embeddings, "speech/embeddings", manifest=manifest, **self._embedding
+        )
+        return shared.add(
+            teach_network,
+            f"speech/{training.network}_{method}",
+            features=features,
+            embeddings=embeddings,
+            model=training.network,
+            method=method,
+            training=shared.teaching,
+        )
+
     def graph(self, training: Training) -> Path:
         """The graph of a training, or its control."""
         config, folder = training.graph, self._graph_folder("graph", training)
-        # A fold may have graphs of several sizes.
-        limited = config.edges == "nearest" and self.fold is not None
+        name, knows = "graph", training.arm.control == "oracle"
+        if config.edges == "nearest" and self.fold is not None:  # which may have several sizes
+            name = f"{'oracle' if knows else 'nearest'}_{config.max_neighbors}"
         graph = self.add(
             build_graph,
-            f"{folder}/nearest_{config.max_neighbors}.tsv" if limited else f"{folder}/graph.tsv",
+            f"{folder}/{name}.tsv",
             embeddings=self._graph_embeddings(training),
-            manifest=self.manifest() if config.across_speakers else None,
+            manifest=self.manifest() if config.across_speakers or knows else None,
             splits=training.splits,
+            within_emotions=knows,
             **config.building,
         )
         return self._control(graph, folder, training)
@@ -216,7 +272,8 @@ class Plan:
         return {
             "features": self.features(training),
             "training_records": self.training_records(training) if training.arm.has_graph else None,
-            "embeddings": self.uncentered("upstream") if training.arm.is_transfer else None,
+            "embeddings": self.vectors(training),
+            "start": self.start(training),
         }
 
     def model(self, training: Training, name: str | Path) -> Path:
@@ -250,7 +307,7 @@ class Plan:
             model_dir=model,
             records=self.features(),
             split=split,
-            embeddings=self.inputs(training)["embeddings"],
+            embeddings=self.vectors(training) if training.arm.is_transfer else None,
             compare_with=base,
         )
 
@@ -263,6 +320,17 @@ class Plan:
             manifest=self.manifest(),
             **training.known_labels,
         )
+
+    @property
+    def _embedding(self) -> dict[str, Any]:
+        """How the upstream embeds clips: arguments of `extract_embeddings`."""
+        setup = self.setup
+        return {
+            "upstream": self.upstream,
+            "layers": setup.layers or None,
+            "pooling": setup.pooling,
+            "clip_seconds": setup.clip_seconds,
+        }
 
     def _clips(self, function: Stage, name: str, **settings: Any) -> Path:
         """Records of clips, made once for all folds: they depend on the fold in their splits only.
@@ -298,29 +366,21 @@ class Plan:
         return "-".join([role, *training.splits[1:]]) + f"/{name}"
 
     def _control(self, graph: Path, folder: str, training: Training) -> Path:
-        """The graph itself, or a random one of its degrees, or one that knows all labels."""
+        """The graph itself, or a random one of its degrees, or one with wrong edges mixed in."""
         arm, nearest = training.arm, training.graph.max_neighbors
-
-        def control(graph: Path, name: str, **settings: Any) -> Path:
-            settings |= {"manifest": self.manifest(), "kind": arm.control, "seed": self.fold}
-            return self.add(control_graph, f"{folder}/{name}.tsv", graph=graph, **settings)
-
-        if arm.control is None:
+        mixed = None if arm.purity is None else f"oracle_{nearest}_purity_{100 * arm.purity:.0f}"
+        name = f"random_{nearest}" if arm.control == "random" else mixed
+        if name is None:
             return graph
-        if arm.control == "random":
-            return control(graph, f"random_{nearest}")
-        oracle = control(graph, "oracle")
-        chosen = self.add(
-            select_edges,
-            f"{folder}/oracle_{nearest}.tsv",
-            graph=oracle,
+        return self.add(
+            control_graph,
+            f"{folder}/{name}.tsv",
+            graph=graph,
             manifest=self.manifest(),
-            nearest=nearest,
+            kind=arm.control,
+            purity=arm.purity,
+            seed=self.fold,
         )
-        if arm.purity is None:
-            return chosen
-        percent = f"{100 * arm.purity:.0f}"
-        return control(chosen, f"oracle_{nearest}_purity_{percent}", purity=arm.purity)
 
 
 def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:
@@ -400,8 +460,11 @@ def _training(experiment: Experiment, network: str, method: str, seed: int) -> T
     if method == "nsl":
         return Training(network, ARMS[method], settings, graph, graph.max_neighbors)
     # A change of the graph's loss leaves networks without a graph up to date.
-    unused = {name: getattr(TrainingConfig(), name) for name in (*_OF_GRAPH, "edges")}
-    return Training(network, ARMS[method], replace(settings, **unused))
+    arm = ARMS[method]
+    used = ("alpha",) if arm.is_taught else ()
+    names = [name for name in (*_OF_GRAPH, "edges") if name not in used]
+    unused = {name: getattr(TrainingConfig(), name) for name in names}
+    return Training(network, arm, replace(settings, **unused))
 
 
 def _plan_upstream(plan: Plan, experiment: Experiment) -> None:
@@ -432,10 +495,10 @@ def exportable_models(experiment: Experiment, run: Path) -> tuple[Path, ...]:
         run: Folder of the run.
 
     Returns:
-        Models of the methods base and nsl, base first, for each network and seed; none without
-        these methods, since the others need the upstream on the device.
+        Models for each network, method and seed, base first, but for methods that need the
+        upstream on the device.
     """
-    methods = [method for method in ("base", "nsl") if method in experiment.methods]
+    methods = [name for name in ARMS if name in experiment.methods and not ARMS[name].is_transfer]
     return tuple(
         run / "models" / model_label(*each)
         for each in product(experiment.networks, methods, experiment.seeds)
@@ -461,7 +524,17 @@ def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[in
         split = config.folds[fold].split or lists
         setup = replace(config, target=replace(config.target, split=split))
         centers = config.center is not None
-        return Plan(setup, folder, config.upstream, centers, fold=fold, first=first, steps=steps)
+        return Plan(
+            setup,
+            folder,
+            config.upstream,
+            centers,
+            speech=config.speech,
+            teaching=config.teaching,
+            fold=fold,
+            first=first,
+            steps=steps,
+        )
 
     first = start(0, None)
     return {fold: start(fold, first) if fold else first for fold in folds}
@@ -486,19 +559,25 @@ def sweep_training(config: SweepConfig, run: Run, choice: Choice | None = None) 
     if config.joined and run.test:
         splits = ("train", "val")
     arm = ARMS["base"] if run.network == LINEAR else find_arm(run.method)
-    if arm.embeddings is None:
-        return Training(run.network, arm, settings, splits=splits)
+    # Within a speaker, clips are similar whatever they express.
+    across = GraphConfig(
+        similarity_threshold=0.0,
+        builder="exact",
+        across_speakers=True,
+        embeddings=arm.embeddings or "upstream",
+        max_neighbors=_CARRYING,
+        edges="nearest",
+    )
+    if not arm.has_graph:
+        return Training(run.network, arm, settings, across, splits=splits)
     of_graph = {name: getattr(run, name) for name in _OF_GRAPH if getattr(run, name) is not None}
     settings = replace(settings, edges=arm.edges, **of_graph)
-    # Within a speaker, clips are similar whatever they express.
-    across = GraphConfig(similarity_threshold=0.0, builder="exact", across_speakers=True)
     packed = run.n if arm.control and arm.edges == "all" else run.n * _SPARE
     graph = replace(
         config.graph if arm.paper else across,
-        embeddings=arm.embeddings,
+        embeddings=across.embeddings,
         max_neighbors=packed,
-        # The oracle drops most edges, so it chooses among all; the paper's threshold leaves few.
-        edges="all" if arm.paper or arm.control == "oracle" else "nearest",
+        edges="all" if arm.paper else "nearest",  # its threshold leaves few
         packing="indexed",
     )
     return Training(run.network, arm, settings, graph, run.n, splits)

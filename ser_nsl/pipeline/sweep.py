@@ -84,7 +84,7 @@ def run_sweep(
         >>> emovo = load_sweep("emovo")
         >>> plan = run_sweep(emovo, Path("out"), work=Path("work"), dry_run=True)
         >>> plan.splitlines()[-1].split()  # trials, tests, hours
-        ['all', '0', 'of', '396', '0', 'of', '270', 'unknown']
+        ['all', '0', 'of', '204', '0', 'of', '138', 'unknown']
     """
     if workers < 1:
         raise InputError(f"workers: must be at least 1; received {workers}.")
@@ -172,6 +172,14 @@ def _check(config: SweepConfig, runs: Sequence[Run]) -> None:
     trainings = [sweep_training(config, run) for run in runs]
     layers = {each.settings.layer for each in trainings if each.arm.has_graph}
     check_networks(networks, layers, config.front_end, config.clip_seconds)
+    if any(each.arm.start for each in trainings):
+        if config.speech is None:
+            raise InputError(
+                "speech: arms that start from a taught network need a corpus of speech, whose "
+                "labels are not used; give one (--set speech.corpus=... speech.audio_dir=...), or "
+                "other --grids."
+            )
+        check_corpus(config.speech, centers=False)
     folds = sorted({run.fold for run in runs})
     with TemporaryDirectory() as temporary:
         write_speakers(config, Path(temporary))
@@ -254,12 +262,6 @@ def _run_in_processes(
 
 
 def _processes(workers: int, threads: int) -> ProcessPoolExecutor:
-    """Processes that train with TensorFlow's own Keras.
-
-    transformers has asked for tf-keras in this one; AutoGraph converts all of that as if a user had
-    written it, which took 15 s in the first training of a process and 2 s in every other.
-    """
-    os.environ.pop("TF_USE_LEGACY_KERAS", None)
     spawn = get_context("spawn")  # TensorFlow does not survive a fork
     return ProcessPoolExecutor(workers, spawn, _prepare_worker, (threads,))
 

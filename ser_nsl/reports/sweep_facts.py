@@ -336,7 +336,8 @@ def _folds(config: SweepConfig, scored: pd.DataFrame) -> list[dict[str, Any]]:
 def _describe_upstream(config: SweepConfig, methods: set[str]) -> str:
     """The checkpoint, and how the arms that there are use its embeddings."""
     arms = [find_arm(method) for method in methods]
-    parts = [f"wav2vec 2.0, {portable(config.upstream)}"]
+    layers = f", layers {', '.join(map(str, config.layers))}" if config.layers else ""
+    parts = [portable(config.upstream) + layers]
     if any(arm.has_graph and not arm.paper for arm in arms):
         centred = "the mean over each speaker's clips is subtracted from embeddings, and "
         parts.append(
@@ -344,6 +345,8 @@ def _describe_upstream(config: SweepConfig, methods: set[str]) -> str:
         )
     if any(arm.paper for arm in arms):
         parts.append("the paper's graph has embeddings as they are, and edges within speakers too")
+    if config.center and any(arm.method in ("embedding", "similarity") for arm in arms):
+        parts.append("embeddings that teach are less the mean over each speaker's clips")
     if any(arm.is_transfer for arm in arms):
         parts.append("transfer has embeddings as they are")
     return "; ".join(parts)

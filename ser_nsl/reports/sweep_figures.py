@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_nsl.pipeline.arms import ARMS, find_arm
+from ser_nsl.pipeline.arms import ARMS, STARTS, find_arm
 from ser_nsl.pipeline.comparison import Comparison, Setting, choose, pair
 from ser_nsl.pipeline.experiment import WITHOUT_GRAPH, SweepConfig, list_runs
 from ser_nsl.pipeline.results import Results
@@ -20,6 +20,7 @@ from ser_nsl.reports.sweep_facts import Section
 _GROUPS = {
     "arms": [name for name, arm in ARMS.items() if not arm.control and not arm.is_transfer],
     "controls": ["base", "nsl", *(name for name, arm in ARMS.items() if arm.control)],
+    "starts": ["base", *(start + name for start in STARTS for name in ARMS)],
     "transfer": ["base", "nsl", *(name for name, arm in ARMS.items() if arm.is_transfer)],
 }
 """Which arms stand in one figure, so that lines can be told apart."""

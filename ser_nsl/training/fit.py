@@ -11,6 +11,7 @@ import tensorflow as tf
 from ser_nsl.audio.features import Description
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.uar import UAR
+from ser_nsl.networks.autograph import leave_tf_keras
 from ser_nsl.networks.saved import save_last_weights
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.progress import Progress
@@ -58,6 +59,7 @@ def fit(
         InputError: If the loss or a weight is not finite; the weights of the epoch before are then
             in `out`. Or if clips are too short for their augmentation.
     """
+    leave_tf_keras()
     regularized, strategy = isinstance(trained, GraphRegularization), trained.distribute_strategy
     all_clips = None
     if isinstance(trained, Taught):

@@ -91,6 +91,7 @@ class TrainingConfig:
         class_weights: `none`, or `balanced`: in the loss of the labels, clips weigh more the fewer
             clips their class has.
         augmentation: How the clips themselves, not their neighbours, are altered.
+        copies: Whether damaged copies take the place of clips, where the features have some.
         alpha: Weight of the graph's part of the loss, or of what the upstream's vectors add to it.
         layer: Layer whose outputs are made similar for neighbours, `fc1` or `fc2` in the networks
             of this package (NSL only).
@@ -130,6 +131,7 @@ class TrainingConfig:
     label_share: float = 1.0
     class_weights: str = "none"
     augmentation: AugmentationConfig = AugmentationConfig()
+    copies: bool = True
     alpha: float = 1.0
     layer: str = "fc2"
     distance: Distance = "jensen_shannon"

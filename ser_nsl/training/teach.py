@@ -81,7 +81,7 @@ def teach_network(
         description,
         embeddings=embeddings,
         unlabelled=True,
-        copies=features,
+        copies=features if training.copies else None,
     )
     clips = replace(clips, labels=np.full(len(clips.ids), UNLABELLED))
     if len(clips.ids) < _FEWEST:

@@ -154,7 +154,7 @@ def train_downstream(
         seed=training.seed,
         embeddings=embeddings,
         unlabelled=method in TAUGHT,
-        copies=features,
+        copies=features if training.copies else None,
     )
     counts: dict[str, Any] = {"clips": len(clips.labelled)}
     if training_records is not None:

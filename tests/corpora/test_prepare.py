@@ -1,6 +1,7 @@
 import os
 import shutil
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,24 @@ def test_formats_mix_and_other_files_are_ignored(corpus, out):
         ".wav": 18,
         ".FLAC": 18,
     }
+
+
+def test_names_that_differ_in_the_suffix_only_are_several_clips(tmp_path, out, capsys):
+    for emotion, speaker in product(("joy", "fear"), ("anna", "ben", "cem")):
+        write_tone(tmp_path / "audio" / emotion / speaker / "0.wav", samples=4_000)
+        write_tone(tmp_path / "audio" / emotion / speaker / "1.wav", samples=5_000)
+    for suffix in (".flac", ".WAV"):
+        write_tone(tmp_path / "audio" / "joy" / "anna" / f"0{suffix}", samples=6_000)
+
+    made = prepare_corpus(corpus="folder", audio_dir=tmp_path / "audio", out=out)
+
+    found = read_manifest(out).set_index("path")["utterance_id"]
+    ids = {path: name for path, name in found.items() if "joy/anna/" in path}
+    twins = [f"joy/anna/0{suffix}" for suffix in (".WAV", ".flac", ".wav")]
+    assert ids == dict(zip(twins, twins, strict=True)) | {"joy/anna/1.wav": "joy/anna/1"}
+    (doubt, *_) = made.counts["doubts"]
+    assert "3 files" in doubt and all(name in doubt for name in twins)
+    assert doubt in capsys.readouterr().out
 
 
 def test_files_that_are_no_clips_are_left_out_and_counted(corpus, out):

@@ -10,7 +10,7 @@ from ser_nsl.errors import InputError
 
 RELEASED = Path(__file__).parents[2] / "models"
 FILE = "resnet9_quarter_int8.tflite"
-NAMES = ("emodb", "emovo")
+NAMES = ("everyone", "emodb")
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def test_what_ships_is_what_was_released(name, entries):
     assert content == (RELEASED / name / FILE).read_bytes()
     assert entries[name] == {
         "title": release["name"],
-        "language": release["name"].split()[0],
-        "classes": list(Recognizer(find_model(name)).labels),
+        "language": {"everyone": "English, German, Italian", "emodb": "German"}[name],
+        "classes": list(Recognizer(find_model(name)).labels[:-1]),
         "uar": pytest.approx(file["uar"], abs=1e-4),
         "note": release["note"],
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -40,9 +40,10 @@ def test_the_table_lists_all_of_them(entries):
 
     assert header.split() == ["name", "language", "classes", "MB", "UAR", "chance", "SHA-256"]
     assert tuple(row.split()[0] for row in rows) == NAMES == tuple(entries)
-    assert rows[0].split()[-4:] == ["0.52", "63.2%", "16.7%", entries["emodb"]["sha256"]]
-    assert "fear, happiness" in rows[0]
-    assert "research use" in models()
+    uar = f"{entries['everyone']['uar']:.1%}"
+    assert rows[0].split()[-3:] == [uar, "25.0%", entries["everyone"]["sha256"]]
+    assert "anger, happiness, neutral, sadness" in rows[0]
+    assert "BY-NC-SA" in models()
 
 
 def test_models_are_found_by_name_or_path(tmp_path, monkeypatch):
@@ -52,16 +53,16 @@ def test_models_are_found_by_name_or_path(tmp_path, monkeypatch):
 
     assert find_model("emodb").name == "emodb.tflite"
     assert find_model(Path("mine.tflite")) == find_model("mine.tflite") == Path("mine.tflite")
-    with pytest.raises(InputError, match=r"model other: .*\(emodb, emovo\)"):
+    with pytest.raises(InputError, match=r"model other: .*\(everyone, emodb\)"):
         find_model("other")
 
 
-def test_the_default_is_announced_in_one_line(capsys):
-    assert find_model_or_default(None) == find_model("emodb")
+def test_the_default_is_announced_in_one_line(capsys, entries):
+    assert find_model_or_default(None) == find_model("everyone")
     (line,) = capsys.readouterr().err.splitlines()
-    assert "emodb" in line
-    assert "German" in line
-    assert "63%" in line
+    assert "everyone" in line
+    assert "English, German, Italian" in line
+    assert f"{entries['everyone']['uar']:.0%}" in line
 
-    assert find_model_or_default("emovo") == find_model("emovo")
+    assert find_model_or_default("emodb") == find_model("emodb")
     assert capsys.readouterr() == ("", "")

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 
 from ser_nsl.audio.records import read_embeddings, read_upstream
 from ser_nsl.corpora.labels import known_labels
-from ser_nsl.embeddings.probe import probe_embeddings
+from ser_nsl.embeddings.probe import probe_embeddings, read_probabilities
 from ser_nsl.errors import InputError
+from ser_nsl.evaluation.linear import CHOICES, linear_classifier
 
 EMOTIONS = ("anger", "joy", "sorrow")
 CLIPS = 60
@@ -53,32 +53,51 @@ def test_few_labels_make_neighbours_similar(clips, embeddings, manifest, tmp_pat
     out = tmp_path / "probed"
     result = probe_embeddings(embeddings=embeddings, manifest=manifest(), out=out, label_share=0.3)
 
+    choice = result.counts.pop("inverse_regularisation")
+    assert choice in CHOICES
     assert result.counts == {"clips": CLIPS, "labels": 18, "emotions": 3}
     assert right_neighbors(embeddings, clips[1]) < 0.8
     assert right_neighbors(out, clips[1]) > 0.9
     assert read_upstream(out, "train") == "0123:fc1-probe"
 
 
-def test_probabilities_are_those_of_the_regression(clips, embeddings, manifest, tmp_path):
-    out = tmp_path / "probed"
-    probe_embeddings(embeddings=embeddings, manifest=manifest(), out=out)
-    found = np.stack([*read_embeddings(out, ["train"]).values()])
-    ids = [int(name) for name in read_embeddings(out, ["train"])]
+def test_clips_are_read_by_what_has_not_learned_from_their_speakers():
+    """Each speaker's clips lie apart: who learned from them would read them rightly."""
+    random = np.random.default_rng(0)
+    speakers, labels = np.repeat([*"abcdef"], 10), np.tile([0, 1], 30)
+    own = np.eye(6).repeat(10, axis=0) * np.where(labels, 1, -1)[:, np.newaxis]
+    vectors = own + random.normal(0, 0.05, own.shape)
+    hidden = np.where(speakers == "f", -1, labels)
 
+    by_speaker, _ = read_probabilities(vectors, hidden, speakers)
+    by_clip, _ = read_probabilities(vectors, hidden, np.full(60, ""))
+
+    known = hidden >= 0
+    right = [(each.argmax(axis=1) == labels)[known].mean() for each in (by_speaker, by_clip)]
+    assert right[0] < 0.75 < right[1]
+    np.testing.assert_allclose(by_speaker.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_clips_without_a_label_are_read_by_all_labels(clips):
     vectors, labels = clips
-    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True))[ids].astype(np.float64)
+    hidden = np.where(np.arange(CLIPS) < 30, labels, -1)
+    found, choice = read_probabilities(vectors.astype(float), hidden, np.tile([*"abcdef"], 10))
 
-    def probabilities(flat):
-        logits = unit @ flat[:30].reshape(10, 3) + flat[30:]
-        exps = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exps / exps.sum(axis=1, keepdims=True)
+    regression = linear_classifier(choice).fit(vectors[:30].astype(float), labels[:30])
+    expected = regression.predict_proba(vectors.astype(float))
+    np.testing.assert_allclose(found[30:], expected[30:], atol=1e-4)
+    assert np.abs(found[:30] - expected[:30]).max() > 0.01
 
-    def objective(flat):  # classes are balanced here
-        cross_entropy = -np.log(probabilities(flat)[np.arange(CLIPS), labels[ids]]).sum()
-        return 10 * cross_entropy + (flat[:30] ** 2).sum() / 2
 
-    fitted = minimize(objective, np.zeros(33), options={"maxiter": 2_000}).x
-    np.testing.assert_allclose(found, probabilities(fitted), atol=0.01)
+@pytest.mark.parametrize("speakers", ["aaaaaa", "aaabbb", "abcdef", "      "])
+def test_speakers_that_cannot_be_held_out_are_no_obstacle(speakers):
+    """One speaker, speakers of one emotion each, of one clip each, and unknown ones."""
+    names = np.array([name.strip() for name in speakers])
+    vectors = np.array([[0.0], [0.1], [0.2], [1.0], [0.9], [0.8]])
+
+    found, _ = read_probabilities(vectors, np.array([0, 0, 0, 1, 1, 1]), names)
+
+    assert found.argmax(axis=1).tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_hidden_labels_change_nothing(clips, embeddings, manifest, tmp_path):
@@ -96,6 +115,7 @@ def test_hidden_labels_change_nothing(clips, embeddings, manifest, tmp_path):
     ("labels", "arguments", "message"),
     [
         (np.zeros(CLIPS, int), {}, "manifest: .*two emotions"),
+        (np.where(np.arange(CLIPS) < 3, np.arange(CLIPS), -1), {}, "manifest: .*two of one"),
         (np.arange(50) % 3, {}, r"manifest: .*lacks clips .*\(10; first: 5\d, 5\d, 5\d\)"),
         (np.arange(CLIPS) % 3, {"label_share": 0.0}, "label_share: "),
     ],

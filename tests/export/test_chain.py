@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from mediapipe.tasks.metadata import schema_py_generated as schema
 
 from ser_nsl.export.chain import chain
 
@@ -45,3 +46,31 @@ def test_ends_are_those_of_first_and_last(chained):
     }
     assert [details["shape"].tolist() for details in interpreter.get_input_details()] == [[1, 3]]
     assert len(interpreter.get_output_details()) == 1
+
+
+def test_tensors_have_names_of_their_own(chained):
+    (graph,) = schema.ModelT.InitFromPackedBuf(chained).subgraphs
+    names = [tensor.name for tensor in graph.tensors]
+
+    assert len(set(names)) == len(names)
+
+
+def test_a_part_may_take_outputs_of_several_before():
+    two = tf.lite.TFLiteConverter.from_concrete_functions(
+        [
+            tf.function(lambda z, y: {"p": z - y}).get_concrete_function(
+                *(tf.TensorSpec((1, 3), tf.float32, name) for name in "zy")
+            )
+        ],
+        tf.Module(),
+    ).convert()
+    parts = [
+        converted(lambda x: {"y": x + 1}, (1, 3), "x"),
+        converted(lambda y: {"z": y * y}, (1, 3), "y"),
+        two,
+    ]
+    x = np.array([[1.0, 2.0, 5.0]], np.float32)
+
+    result = tf.lite.Interpreter(model_content=chain(parts)).get_signature_runner()(x=x)
+
+    np.testing.assert_allclose(result["p"], (x + 1) ** 2 - (x + 1))

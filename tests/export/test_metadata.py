@@ -55,6 +55,7 @@ def test_metadata_describe_input_and_output(recogniser):
 
 
 def test_settings_and_bytes_are_the_same_every_time(flatbuffer, card):
+    card = replace(card, temperature=2.5, typical=(-1.0, -1.5, -0.5))
     content = add_metadata(flatbuffer, card)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         dates = {entry.date_time for entry in archive.infolist()}
@@ -69,6 +70,9 @@ def test_settings_and_bytes_are_the_same_every_time(flatbuffer, card):
         "ser_nsl": ser_nsl.__version__,
         "sample_rate_hz": 16_000,
         "clip_samples": 8000,
+        "temperature": 2.5,
+        "abstain_below": 0.5,
+        "typical": [-1.0, -1.5, -0.5],
     }
 
 

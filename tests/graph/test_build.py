@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import neural_structured_learning as nsl
@@ -12,6 +13,7 @@ import pytest
 from ser_nsl.corpora.manifest import COLUMNS, write_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.graph.build import build_graph
+from ser_nsl.graph.controls import control_graph
 from ser_nsl.graph.select import select_edges
 from ser_nsl.graph.table import number_edges, read_graph, write_graph
 
@@ -247,11 +249,14 @@ def test_settings_out_of_range_are_refused(setting, message, write_embeddings, t
     assert not (tmp_path / "graph.tsv").exists()
 
 
-def write_speakers(path: Path, speakers: dict[str, str]) -> Path:
+def write_speakers(
+    path: Path, speakers: dict[str, str], emotions: Mapping[str, str] | None = None
+) -> Path:
     rows = [
         dict.fromkeys(COLUMNS, "")
         | {"utterance_id": name, "path": f"{name}.wav", "speaker": speaker}
-        | {"emotion": "joy", "split": "train", "duration_seconds": 1.0, "corpus": "csv"}
+        | {"emotion": emotions[name] if emotions else "joy"}
+        | {"split": "train", "duration_seconds": 1.0, "corpus": "csv"}
         for name, speaker in speakers.items()
     ]
     write_manifest(pd.DataFrame(rows), path)
@@ -295,6 +300,53 @@ def test_across_speakers_as_when_selected_afterwards(builder, limit, write_embed
     assert made.counts.get("recall", 1) == 1
 
 
+@pytest.mark.parametrize("builder", ["official", "exact", "approximate"])
+@pytest.mark.parametrize("purity", [None, 0.5])
+def test_the_oracle_s_nearest_as_when_chosen_among_all_pairs(
+    builder, purity, write_embeddings, tmp_path
+):
+    """By the way that sweeps took before: all pairs, of one emotion, of which the nearest."""
+    random = np.random.default_rng(0)
+    names = [f"clip{i:02d}" for i in range(60)]
+    values = random.integers(-2, 3, (60, 3)) + [5, 0, 0]  # many cosines are equal
+    vectors = dict(zip(names, values.tolist(), strict=True))
+    speakers = {name: f"s{i % 7}" for i, name in enumerate(names)}
+    emotions = {name: random.choice(["joy", "fear", "anger", ""]) for name in names}
+    manifest = write_speakers(tmp_path / "manifest.csv", speakers, emotions)
+    across = {"across_speakers": True, "manifest": manifest, "similarity_threshold": 0.0}
+    across |= {"embeddings": write_embeddings(vectors), "lsh_splits": 0, "cells_per_clip": 40}
+    every, right, before = (tmp_path / f"{name}.tsv" for name in ("every", "right", "before"))
+    build_graph(out=every, builder="exact", **across)
+    control_graph(graph=every, manifest=manifest, out=right, kind="oracle")
+    select_edges(graph=right, manifest=manifest, out=before, nearest=3)
+
+    after = tmp_path / "after.tsv"
+    made = build_graph(out=after, builder=builder, within_emotions=True, max_neighbors=3, **across)
+
+    assert made.counts.get("recall", 1) == 1
+    for graph in (before, after):  # both directions of each edge, as training takes it
+        mixed = {"out": graph.with_suffix(".mixed"), "purity": purity, "seed": 3}
+        control_graph(graph=graph, manifest=manifest, kind="oracle", **mixed)
+    if purity is None:
+        assert before.with_suffix(".mixed").read_bytes() == before.read_bytes()
+    assert before.with_suffix(".mixed").read_bytes() == after.with_suffix(".mixed").read_bytes()
+    assert len(read_graph(after)) <= 3 * 60 < len(read_graph(right))
+
+
+def test_threshold_for_a_degree_counts_one_emotion_only(write_embeddings, tmp_path):
+    speakers = dict(zip("abcde", "vxxyz", strict=True))
+    emotions = dict(zip("abcde", "jfffj", strict=True))  # f: b-d, c-d; j: a-e
+    settings = {"embeddings": write_embeddings(ON_PAPER), "similarity_threshold": "auto"}
+    settings |= {"across_speakers": True, "within_emotions": True}
+    settings |= {"manifest": write_speakers(tmp_path / "manifest.csv", speakers, emotions)}
+
+    made = build_graph(out=tmp_path / "graph.tsv", target_degree=0.4, **settings)
+
+    assert made.counts["edges"] == 1
+    with pytest.raises(InputError, match=r"target_degree: .* at most 1.2, .* received 2.0"):
+        build_graph(out=tmp_path / "more.tsv", target_degree=2.0, **settings)
+
+
 def test_auto_is_exact_where_edges_are_limited(write_embeddings, tmp_path):
     manifest = write_speakers(tmp_path / "manifest.csv", dict(zip("abcde", "xyxyx", strict=True)))
     across = {"across_speakers": True, "manifest": manifest}
@@ -328,7 +380,12 @@ def test_threshold_for_a_degree_counts_other_speakers_only(write_embeddings, tmp
     ("speakers", "setting", "message"),
     [
         ("xyxyx", {"across_speakers": True, "manifest": None}, "manifest: .* received none"),
-        ("xyxyx", {"across_speakers": False}, "manifest: .* across_speakers only; .*manifest.csv"),
+        (
+            "xyxyx",
+            {"across_speakers": False},
+            "manifest: .* across_speakers .*only; .*manifest.csv",
+        ),
+        ("xyxyx", {"within_emotions": True, "similarity_threshold": 1.0}, "no two .* one emotion"),
         ("xyxy", {}, r"embeddings: .* not in .*manifest.csv .*1; first: e"),
         ("xyx x", {}, r"across_speakers: .* no speaker .*1; first: d"),
         ("xxxxx", {}, "similarity_threshold: no two .* different speakers reach 0.5"),

@@ -119,6 +119,25 @@ def test_random_twins_are_chosen_among_in_the_same_way():
     }
 
 
+def test_arms_that_use_the_probe_are_compared_with_its_hard_guesses():
+    hits = {"base": 3, "pseudo_labels": 4, "probabilities": 6, "random_propagated": 7}
+    hits |= {"propagated": 9, "start_pseudo_labels": 5, "start_probabilities": 8}
+    results = {replace(BASE, method=name): scored(a=(right, right)) for name, right in hits.items()}
+    found = {each.setting.method: each for each in compare(results, [])}
+
+    gains = {
+        name: [
+            each and round(each.mean, 3) for each in (one.against_random, one.against_pseudo_labels)
+        ]
+        for name, one in found.items()
+    }
+    assert gains.pop("probabilities") == [None, 0.2]
+    assert gains.pop("propagated") == [0.2, 0.5]
+    assert gains.pop("start_probabilities") == [None, 0.3]
+    assert {*map(tuple, gains.values())} == {(None, None)}
+    assert [*found][-2:] == ["start_pseudo_labels", "start_probabilities"]
+
+
 def test_a_direction_needs_both_interval_and_flips():
     base = many(BASE, [1] * 6)
     # Of the signs of 4, 4, 4, 4, 4 and -1, two of 64 give a sum of 19 or more, two -19 or less.

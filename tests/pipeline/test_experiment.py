@@ -64,11 +64,12 @@ def test_defaults_are_the_papers():
 
 
 def test_defaults_of_training_are_those_that_the_sweeps_support():
-    training, small = TrainingConfig(), load_sweep("emodb").grids["small"]
+    training, graphs = TrainingConfig(), load_sweep("emodb").grids["small_graphs"]
 
-    assert (training.layer,) == small.layers
-    assert (training.distance,) == small.distances
-    assert (training.neighbors,) == small.neighbors
+    assert (training.alpha,) == graphs.alpha
+    assert (training.layer,) == graphs.layers
+    assert (training.distance,) == graphs.distances
+    assert (training.neighbors,) == graphs.neighbors
 
 
 @pytest.mark.parametrize(
@@ -182,10 +183,16 @@ def test_bad_override_names_the_file_the_key_and_the_value(overrides, words, min
         ("grids.small.arms=[nsl,random]", "'nsl' .*has no 'base'"),
         (
             "grids.small.seeds=[7]",
-            r"grids\.small_graphs\.arms: 'agreeing' .*seed 0\) has no 'base'",
+            r"grids\.small_graphs\.arms: 'nsl' .*seed 0\) has no 'base'",
         ),
-        ("trials.more={alpha: 7}", "'plain' and 'more' .*arms without a graph.*number of trials"),
-        ("trials.more={}", "'plain' and 'more'"),
+        ("grids.small.arms=[base,pseudo_labels,propagated]", "no 'random_propagated'"),
+        ("grids.small.arms=[base,probabilities]", "'probabilities' .*no 'pseudo_labels'"),
+        (
+            "trials={plain: {}, more: {alpha: 7}}",
+            "'plain' and 'more' .*arms without a graph.*number of trials",
+        ),
+        ("trials={plain: {}, more: {}}", "'plain' and 'more'"),
+        ("trials.more={copies: perhaps}", r"trials\.more: .*perhaps"),
         ("trials.more=3", "more"),
         ("trials.more={epoks: 3}", r"trials\.more: .*epoks"),
         ("trials.more={epochs: many}", r"trials\.more: .*'many'"),
@@ -195,11 +202,23 @@ def test_bad_override_names_the_file_the_key_and_the_value(overrides, words, min
         ("folds=[{test: [a]}]", "folds: .*test and val"),
         ("folds=[{test: [a], val: [b], split: {}}]", "folds: .*split"),
         ("joined=true", r"grids\..*\.arms: a probe"),
+        ("layers=[2,2]", r"layers must be .*\(2, 2\)"),
+        ("pooling=max", "pooling"),
+        ("speech={corpus: emodb, audio_dir: corpora/emodb}", "speech.audio_dir: .*test"),
+        ("teaching.keep=best", "teaching must be .*'best'"),
     ],
 )
 def test_bad_sweep_names_the_key(override, words):
     with pytest.raises(InputError, match=words):
         load_sweep("emodb", [override] if "{" in override else override.split())
+
+
+def test_trials_that_differ_in_copies_alone_need_some():
+    trials = "trials={plain: {}, more: {copies: false}}"
+
+    assert len(load_sweep("emodb", [trials]).budget) == 4
+    with pytest.raises(InputError, match="'plain' and 'more'"):
+        load_sweep("emodb", [trials, "copies=0"])
 
 
 @pytest.mark.parametrize(
@@ -306,7 +325,7 @@ def test_linear_classifiers_know_the_labels_of_each_seed(tiny):
 
 
 def test_probes_cannot_be_joined(tiny):
-    for arm in ("probe", "pseudo_labels", "pseudo_labels_fused"):
+    for arm in ("probe", "pseudo_labels", "pseudo_labels_fused", "probabilities", "propagated"):
         with pytest.raises(ValueError, match="a probe reads training clips only"):
             replace(tiny, joined=True, grids={"main": Grid(arms=(arm,))})
 
@@ -337,8 +356,9 @@ def test_arms_with_a_share_of_wrong_edges():
     arm = find_arm("purity_60")
 
     assert (arm.control, arm.purity) == ("oracle", 0.6)
-    with pytest.raises(KeyError):
-        find_arm("purity_101")
+    for name in ("purity_101", "start_", "start_graph", "start_start_base"):
+        with pytest.raises(KeyError):
+            find_arm(name)
 
 
 @pytest.mark.parametrize(

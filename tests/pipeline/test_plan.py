@@ -124,6 +124,18 @@ def test_settings_of_the_graph_leave_other_methods_up_to_date():
     assert [out for out in before if before[out] != after[out]] == ["models/cnn6-nsl-seed0"]
 
 
+def test_alpha_weighs_what_the_upstream_teaches():
+    training = replace(TINY.training, alpha=9.0, layer="fc1")
+    steps = planned(replace(TINY, methods=("base", "embedding"), training=training))
+
+    used = [steps[f"models/cnn6-{name}-seed0"].arguments for name in ("base", "embedding")]
+    assert [(own["training"].alpha, own["training"].layer) for own in used] == [
+        (1.0, "fc2"),
+        (9.0, "fc2"),
+    ]
+    assert used[1]["embeddings"] == Path("run/uncentered")
+
+
 def test_upstream_that_has_learned_before():
     steps = planned(EXPERIMENTS["learned before"])
 
@@ -182,6 +194,7 @@ def test_large_graph():
     [
         (("nsl", "base"), ["cnn6-base-seed0", "cnn6-nsl-seed0"]),
         (("base", "add"), ["cnn6-base-seed0"]),
+        (("probabilities", "base"), ["cnn6-base-seed0", "cnn6-probabilities-seed0"]),
         (("add", "max"), []),
     ],
 )
@@ -296,10 +309,12 @@ def test_arms_share_a_graph_and_differ_in_records(tiny):
     assert limits == {
         "fold0/graph/upstream/nearest_30.tsv": 30,
         "fold0/graph/upstream/nearest_3.tsv": 3,
-        "fold0/graph/upstream/graph.tsv": None,  # for the oracle, which drops most
+        "fold0/graph/upstream/oracle_3.tsv": 3,
         "fold0/graph/probe_0.5_0/nearest_30.tsv": 30,
     }
     assert all(steps[out].arguments["across_speakers"] for out in built)
+    knowing = {out for out in built if steps[out].arguments["within_emotions"]}
+    assert knowing == {"fold0/graph/upstream/oracle_3.tsv"}
     probe = steps["fold0/probe_0.5_0"].arguments
     assert (probe["label_share"], probe["seed"]) == (0.5, 0)
 
@@ -314,6 +329,47 @@ def test_a_probe_of_all_labels_is_the_same_for_every_seed(tiny):
     assert [sweep_training(tiny, run).probe_name for run in runs] == [
         *("probe", "probe", "probe_0.5_1", "probe_0.5_2")
     ]
+
+
+def test_vectors_that_teach_each_arm(tiny):
+    taught = {
+        "embedding": "embeddings",
+        "similarity": "embeddings",
+        "probabilities": "probe_0.5_0",
+        "propagated": "propagated/fused_probe_0.5_0",
+        "random_propagated": "propagated/fused_random_probe_0.5_0",
+    }
+    plan = plan_folds(tiny, [1], Path("work"))[1]
+    for method, embeddings in taught.items():
+        run = replace(list_runs(tiny)[-1], method=method, label_share=0.5)
+        training = sweep_training(tiny, run)
+        arguments = plan.steps[plan.model(training, f"models/{method}")].arguments
+        scoring = plan.steps[plan.scores(training, Path("model"), f"{method}.json")].arguments
+
+        assert arguments["embeddings"] == Path("work/fold1") / embeddings
+        assert (arguments["training_records"], scoring["embeddings"]) == (None, None)
+        assert arguments["training"].label_share == 0.5
+    spread = plan.steps[Path("work/fold1/propagated/fused_random_probe_0.5_0")].arguments
+    assert spread["graph"] == Path("work/fold1/graph/fused/random_10.tsv")
+    assert (spread["label_share"], spread["seed"]) == (0.5, 0)
+
+
+def test_folds_and_seeds_start_from_one_taught_network(tiny):
+    speech = CorpusConfig("csv", audio_dir=Path("speech"), table=Path("speech.csv"))
+    sweep = replace(tiny, speech=speech, layers=(1,), grids={}, default=())
+    arms = ("start_base", "start_embedding", "start_graph_nsl")
+    steps = fold_steps(sweep, *arms, folds=(0, 1), networks=("cnn6",), trial_seeds=(0, 1))
+    run = replace(list_runs(tiny)[-1], method="start_nsl", fold=1)
+    start = plan_folds(sweep, [1], Path("work"))[1].inputs(sweep_training(sweep, run))["start"]
+
+    made = {out: step for out, step in steps.items() if "speech" in out}
+    assert [*made] == [
+        *("fold0/speech/manifest.csv", "fold0/speech/features", "fold0/speech/embeddings"),
+        *("fold0/speech/cnn6_embedding", "fold0/speech/cnn6_similarity"),
+    ]
+    assert made["fold0/speech/embeddings"].arguments["layers"] == (1,)
+    assert made["fold0/speech/cnn6_similarity"].arguments["method"] == "similarity"
+    assert start == Path("work/fold0/speech/cnn6_embedding")
 
 
 def test_pseudo_labels_hide_no_label_from_training(tiny):

@@ -1,6 +1,7 @@
 """Sweeps of tiny trainings, run for real."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -17,16 +18,17 @@ from omegaconf import OmegaConf
 from ser_nsl.audio.features import Description, extract_features
 from ser_nsl.audio.records import UNLABELLED, read_embeddings, read_labels
 from ser_nsl.corpora.labels import known_labels
-from ser_nsl.corpora.settings import SplitConfig
+from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline import sweep as module
 from ser_nsl.pipeline.comparison import Setting, choose, compare
-from ser_nsl.pipeline.experiment import LINEAR, Fold, Grid, list_runs
+from ser_nsl.pipeline.experiment import LINEAR, WITHOUT_GRAPH, Fold, Grid, list_runs
 from ser_nsl.pipeline.plan import plan_folds, sweep_training
 from ser_nsl.pipeline.results import add_result, read_results
-from ser_nsl.pipeline.sweep import run_sweep, train_and_score
+from ser_nsl.pipeline.sweep import run_sweep
 from ser_nsl.training.data import training_clips
+from ser_nsl.training.settings import TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +39,14 @@ def swept(tiny, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_folds_share_features_and_embeddings(tiny, tmp_path):
+def test_folds_share_features_and_embeddings(swept, tiny, tmp_path):
     """Each clip is embedded once, with the bytes that the fold alone would have given."""
-    grid = Grid(arms=("fused",), networks=("cnn6",), seeds=())
-    runs = list_runs(replace(tiny, grids={"main": grid}, default=("main",)))
-
-    module._prepare(tiny, runs, tmp_path)
-
-    records = [json.loads(path.read_text()) for path in tmp_path.rglob("stage.json")]
+    work = swept[0] / "work"
+    records = [json.loads(path.read_text()) for path in work.rglob("stage.json")]
     for stage in ("extract_features", "extract_embeddings", "extract_mfccs"):
         (counts,) = (record["counts"] for record in records if record["stage"] == stage)
         assert [counts[split] for split in ("train", "val", "test")] == [24, 6, 6]
-    fold = tmp_path / "fold1"
+    fold = work / "fold1"
     assert {each.split("-")[-1] for each in read_labels(fold / "features", "test")} == {"03", "04"}
     direct = tmp_path / "direct"
     extract_features(
@@ -210,7 +208,7 @@ def test_done_runs_are_not_run_again(swept, tiny):
 
 @pytest.mark.slow
 def test_validation_speakers_join_in_for_the_test(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_RUNS_A_PROCESS", 1)  # and processes are renewed
+    monkeypatch.setattr(module, "_RUNS_A_PROCESS", 3)  # and processes are renewed
     grid = Grid(arms=("base", "paper"), networks=("cnn6",), neighbors=("packed",), seeds=(0,))
     sweep = replace(
         tiny,
@@ -244,15 +242,6 @@ def test_validation_speakers_join_in_for_the_test(tiny, tmp_path, monkeypatch):
     assert trained == [of_split["train"], of_split["train"] | of_split["val"]]
     comparison = compare(results, list_runs(sweep))[1]
     assert (comparison.uar, comparison.choice) == (joined["uar"], choice)
-
-
-@pytest.mark.slow
-def test_processes_train_with_tensorflow_s_own_keras(monkeypatch):
-    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")  # as transformers does
-
-    with module._processes(1, threads=1) as pool:
-        model = pool.submit(eval, "__import__('tensorflow').keras.Model.__module__")
-        assert model.result().startswith("keras.")
 
 
 KILLED = """
@@ -302,21 +291,68 @@ def test_a_layer_that_is_not_there_is_refused_at_once(tiny, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
-@pytest.mark.slow
-def test_a_training_that_fails_does_not_stop_the_others(swept, tiny, tmp_path, monkeypatch):
+def test_a_training_that_fails_does_not_stop_the_others(tiny, tmp_path, monkeypatch):
     def train(config, run, work, choice):
         if run.method == "base":  # it comes first
             raise InputError("the loss is inf")
-        return train_and_score(config, run, work, choice)
+        return trained(val_uar=0.5, uar=0.5, chosen=choice.trial if choice else "")
 
+    monkeypatch.setattr(module, "_prepare", lambda *_: None)
     monkeypatch.setattr(module, "_processes", lambda *_: ThreadPoolExecutor(1))
     monkeypatch.setattr(module, "train_and_score", train)
     sweep = replace(tiny, trials={})
 
     with pytest.raises(InputError, match=r"1 of 9 .*cnn6, base, fold 1, seed 0: the loss is inf"):
-        run_sweep(sweep, tmp_path, work=swept[0] / "work")
+        run_sweep(sweep, tmp_path, work=tmp_path / "work")
     done = read_results(tmp_path / "runs.jsonl")
     assert [run.method for run in done if run.test and run.network != LINEAR] == ["nsl", "random"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
+def test_ways_to_learn_from_the_upstream(tiny, tone_corpus, tmp_path):
+    """What all read is made; two of them train, one after it was taught on other speech."""
+    table, speech = tmp_path / "speech.csv", tmp_path / "speech"
+    paths = sorted(shutil.copytree(tone_corpus, speech).rglob("*.wav"))[:12]
+    lines = [f"{path.relative_to(speech)},speech,train" for path in paths]
+    table.write_text("\n".join(["path,emotion,split", *lines, ""]))
+    split = SplitConfig(method="given")
+    sweep = replace(
+        tiny,
+        speech=CorpusConfig("csv", audio_dir=speech, table=table, split=split),
+        teaching=TrainingConfig(epochs=1, keep="last"),
+        layers=(1,),
+        graph=GraphConfig(similarity_threshold=0.0),
+        training=TrainingConfig(epochs=1),
+    )
+    (trial,) = {run for run in list_runs(tiny) if run.method == "nsl" and run.trial == "plain"}
+    names = ("n", "alpha", "layer", "distance", "neighbors")
+    plain = replace(trial, **dict(zip(names, WITHOUT_GRAPH, strict=True)), label_share=0.5)
+    runs = [
+        *(replace(plain, method=name) for name in ("propagated", "start_embedding")),
+        *(replace(plain, method=name) for name in ("similarity", "random_propagated")),
+        replace(trial, method="random_paper"),
+    ]
+
+    tf.config.run_functions_eagerly(True)  # a few steps take less time than to trace them
+    try:
+        module._prepare(sweep, runs, tmp_path / "work")
+        results = [module.train_and_score(sweep, run, tmp_path / "work") for run in runs[:2]]
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+    assert [len(result["curve"]) for result in results] == [1, 1]
+    taught = json.loads((tmp_path / "work/fold0/speech/cnn6_embedding/stage.json").read_text())
+    assert taught["counts"]["clips"] == 12
+
+
+def test_taught_starts_without_speech_are_refused_before_anything_is_made(tiny, tmp_path):
+    grid = replace(tiny.grids["main"], arms=("base", "start_base"))
+    sweep = replace(tiny, grids={"main": grid})
+
+    with pytest.raises(InputError, match="speech: .*corpus of speech"):
+        run_sweep(sweep, tmp_path / "out", work=tmp_path / "work")
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_nsl.audio.records import ShardWriter, feature_example
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.uar import UAR
 from ser_nsl.graph.pack import pack_neighbors
@@ -244,6 +245,18 @@ def test_another_seed_gives_other_weights(corpus, untrained, tmp_path):
     one, same, other = (network.get_layer("fc2").get_weights()[0] for network in untrained)
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other, atol=0.01)
+
+
+def test_copies_are_read_only_where_they_are_asked_for(corpus, untrained, tmp_path):
+    features = copytree(corpus.features, tmp_path / "features")
+    with ShardWriter(features, "copy1", 1) as writer:  # lacks all other clips
+        writer.write(feature_example("train00", corpus.logmel["train00"], 0))
+    given = arguments_for(corpus, features=features)
+
+    with pytest.raises(InputError, match="copy1 lacks clips"):
+        train_downstream(**given, out=tmp_path / "model")
+    with pytest.raises(KeyboardInterrupt):
+        train_downstream(**given | {"training": replace(SHORT, copies=False)}, out=tmp_path / "out")
 
 
 def test_best_and_last_weights_are_saved_once_patience_is_over(corpus, tmp_path):
