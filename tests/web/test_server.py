@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ser_nsl.edge import Recognizer, find_model
+from ser_nsl.edge.models import DEFAULT_MODEL
 from ser_nsl.errors import InputError
 from ser_nsl.web import serve as module
 from ser_nsl.web import server as web_server
@@ -98,7 +99,7 @@ def test_files_have_types_and_the_policy(server, route, kind):
         "/node_modules/@litertjs/core/link.js",
         "/node_modules/fflate/secret.js",
         "/recognisers/",
-        "/recognisers/emovo.tflite",
+        "/recognisers/emodb.tflite",
         "/main.js%00",
         "/%00",
         "/" + 300 * "x",
@@ -225,10 +226,10 @@ def test_all_shipped_recognisers_are_offered_after_the_given_one(tmp_path):
     shipped = [offer.path for offer in offer_models(None)]
     (tmp_path / "own.tflite").write_bytes(MODEL.read_bytes())
 
-    assert shipped[0] == MODEL
+    assert shipped[0] == find_model(DEFAULT_MODEL)
     assert [Recognizer(path).name for path in shipped]
-    assert offer_models("emovo")[0].title == "Italian (emovo)"
-    assert {offer.path for offer in offer_models("emovo")} == set(shipped)
+    assert offer_models("emodb")[0].title == "German (emodb)"
+    assert {offer.path for offer in offer_models("emodb")} == set(shipped)
     own = offer_models(str(tmp_path / "own.tflite"))
     assert [own[0].title, *(offer.path for offer in own[1:])] == ["own.tflite", *shipped]
 
