@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.scores import score, z_test
 from ser_nsl.evaluation.statistics import mcnemar_test
+from ser_nsl.networks.lazy import tf
 from ser_nsl.networks.saved import check_description, load_model
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.settings import check
@@ -79,7 +81,9 @@ def evaluate(
     labels = np.array(list(clips.labels.values()))
     batches = clips.dataset.batch(batch_size).map(lambda x, _: x)
     bar = Bar(batches, desc="scoring", total=-(-len(labels) // batch_size), unit="batch")
-    predicted = np.concatenate([model.predict_on_batch(batch).argmax(axis=1) for batch in bar])
+    # Traced once, for batches of any size: `predict` traces a last, smaller batch once more.
+    logits = tf.function(partial(model, training=False)).get_concrete_function(batches.element_spec)
+    predicted = np.concatenate([logits(batch).numpy().argmax(axis=1) for batch in bar])
     result = score(labels, predicted, description.classes)
     names = (description.classes[i] for i in predicted)
     result["predictions"] = dict(zip(clips.labels, names, strict=True))

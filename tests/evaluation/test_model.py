@@ -1,4 +1,5 @@
 import json
+import logging
 from dataclasses import replace
 from math import sqrt
 
@@ -227,3 +228,19 @@ def test_result_file_of_other_values_is_an_error(change, tmp_path):
 
     with pytest.raises(InputError, match=r"theirs\.json: is not a result file"):
         read_metrics(path)
+
+
+def test_many_models_are_scored_without_a_warning(model_dir, records, tmp_path):
+    """TensorFlow warns of functions that are traced in most of their calls."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
+    try:
+        for batch_size in (8, 8, 8, 8, 8, 8, 16):
+            out = tmp_path / "metrics.json"
+            evaluate(model_dir=model_dir, records=records, out=out, batch_size=batch_size)
+    finally:
+        tf.get_logger().removeHandler(handler)
+
+    assert not said
