@@ -54,7 +54,7 @@ class Recognizer:
         >>> from ser_nsl.audio import read_audio
         >>> recognizer = Recognizer("recogniser.tflite")
         >>> recognizer.labels
-        ('anger', 'disgust', 'fear', 'happiness', 'neutral', 'sadness')
+        ('anger', 'disgust', 'fear', 'happiness', 'neutral', 'sadness', 'no speech')
         >>> clip = read_audio("audio/Actor_01/03-01-01-01-01-01-01.wav")
         >>> probabilities = recognizer.predict(clip, 16_000)
         >>> max(probabilities, key=probabilities.get)  # the clip is a low tone

@@ -46,7 +46,7 @@ def offer_models(model: str | None) -> list[Offer]:
 
     Example:
         >>> [offer.title for offer in offer_models("recogniser.tflite")][:2]
-        ['recogniser.tflite', 'German (emodb)']
+        ['recogniser.tflite', 'English, German, Italian (everyone)']
     """
     shipped = {
         find_model(name): Offer(f"{entry['language']} ({name})", find_model(name), entry["uar"])
