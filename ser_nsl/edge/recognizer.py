@@ -58,7 +58,7 @@ class Recognizer:
         >>> clip = read_audio("audio/Actor_01/03-01-01-01-01-01-01.wav")
         >>> probabilities = recognizer.predict(clip, 16_000)
         >>> max(probabilities, key=probabilities.get)  # the clip is a low tone
-        'fear'
+        'no speech'
     """
 
     def __init__(self, path: Path | str, *, threads: int = 1, runtime: str | None = None) -> None:
