@@ -1,5 +1,8 @@
 """Augmentation of clips in training: shifts, masks and noise, on log Mel."""
 
+from collections.abc import Iterator
+from itertools import count
+
 import librosa
 import numpy as np
 import tensorflow as tf
@@ -44,33 +47,41 @@ def augmented(
     config: AugmentationConfig,
     *,
     seed: int,
-    epoch: int,
+    first_epoch: int,
 ) -> tf.data.Dataset:
-    """Augments the clips of an epoch, but not their neighbours.
+    """Augments clips, but not their neighbours; every iteration is the next epoch.
 
     The augmentation of a clip follows from the seed, the epoch, and the clip's place in it.
 
     Args:
-        batches: Batches of one epoch: elements `(inputs, label, weight)`; inputs hold `logmel`.
+        batches: Batches of an epoch: elements `(inputs, label, weight)`; inputs hold `logmel`.
         description: Description of the features.
         config: Augmentation.
         seed: Seed, 0 or more.
-        epoch: Number of the epoch, from 0.
+        first_epoch: Number of the first epoch, from 0.
 
     Returns:
         The batches with augmented `logmel`; the same batches if there is no augmentation.
     """
     if config == AugmentationConfig():
         return batches
-    of_epoch = tf.constant([seed, epoch], tf.int64)
+    epochs = count(first_epoch)
 
-    def alter(step: tf.Tensor, batch: tuple) -> tuple:
+    def steps() -> Iterator[tuple[tuple[int, int], int]]:
+        epoch = next(epochs)
+        return (((seed, epoch), step) for step in count())
+
+    def alter(batch: tuple, drawn: tuple[tf.Tensor, tf.Tensor]) -> tuple:
         inputs, label, weight = batch
+        of_epoch, step = drawn
         of_step = tf.random.experimental.stateless_fold_in(of_epoch, step)
         logmel = augment(inputs["logmel"], of_step, config, description)
         return inputs | {"logmel": logmel}, label, weight
 
-    return batches.enumerate().map(alter, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    numbers = tf.TensorSpec((2,), tf.int64), tf.TensorSpec((), tf.int64)
+    drawn = tf.data.Dataset.from_generator(steps, output_signature=numbers)
+    numbered = tf.data.Dataset.zip((batches, drawn))
+    return numbered.map(alter, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def augment(

@@ -67,11 +67,11 @@ class Epochs:
                 "balanced", classes=present, y=labels
             )
 
-    def batches(self, epoch: int) -> tf.data.Dataset:
-        """Returns the batches of an epoch.
+    def batches(self, first_epoch: int) -> tf.data.Dataset:
+        """Returns the batches of an epoch; every iteration over them is the next epoch.
 
         Args:
-            epoch: Number of the epoch, from 0.
+            first_epoch: Number of the first epoch, from 0.
 
         Returns:
             Elements `(inputs, label, weight)`.
@@ -82,10 +82,17 @@ class Epochs:
             seed=self._config.seed,
             steps=self._full_steps,
             class_weights=self._class_weights,
-            first_epoch=epoch,
+            first_epoch=first_epoch,
         ).apply(tf.data.experimental.assert_cardinality(self.steps))
-        augmentation, seed = self._config.augmentation, self._config.seed
-        return divided(augmented(batches, self._description, augmentation, seed=seed, epoch=epoch))
+        return divided(
+            augmented(
+                batches,
+                self._description,
+                self._config.augmentation,
+                seed=self._config.seed,
+                first_epoch=first_epoch,
+            )
+        )
 
     def ids(self, epoch: int, step: int) -> Sequence[str]:
         """Returns the ids of the clips of a batch.

@@ -99,6 +99,7 @@ def fit(
     if progress.history:
         Bar.write(f"goes on after epoch {len(progress.history)} of a training that was stopped")
     scored = validation and divided(validation.dataset.batch(config.batch_size).cache())
+    batches = epochs.batches(len(progress.history))
     curves = Curves(out / "logs", description.classes)
     bar = ProgressBar(epochs=config.epochs, steps=epochs.steps, done=len(progress.history))
     with closing(curves), closing(bar):
@@ -106,7 +107,7 @@ def fit(
             epoch = len(progress.history)
             try:
                 fitted = trained.fit(
-                    epochs.batches(epoch),
+                    batches,
                     validation_data=scored,
                     initial_epoch=epoch,
                     epochs=epoch + 1,

@@ -117,14 +117,14 @@ def test_only_clips_are_altered_and_differently_in_each_step(logmel):
     batches = tf.data.Dataset.from_tensors((inputs, np.arange(4), np.ones(4))).repeat(3)
     settings = AugmentationConfig(noise_snr_db=0.0)
 
-    made = [*augmented(batches, DESCRIPTION, settings, seed=3, epoch=1).as_numpy_iterator()]
+    made = [*augmented(batches, DESCRIPTION, settings, seed=3, first_epoch=1).as_numpy_iterator()]
 
     assert len({each["logmel"].tobytes() for each, _, _ in made}) == 3
     for each, label, weight in made:
         np.testing.assert_array_equal(each["NL_nbr_0_logmel"], logmel[:4])
         assert label.tolist() == [0, 1, 2, 3]
         assert weight.tolist() == [1] * 4
-    assert augmented(batches, DESCRIPTION, AugmentationConfig(), seed=3, epoch=1) is batches
+    assert augmented(batches, DESCRIPTION, AugmentationConfig(), seed=3, first_epoch=1) is batches
 
 
 @pytest.mark.parametrize(
