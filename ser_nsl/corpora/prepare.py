@@ -17,11 +17,21 @@ from ser_nsl.corpora.description import Corpus, known_corpora, lists_known_corpo
 from ser_nsl.corpora.manifest import check_ids, check_manifest, check_rows, write_manifest
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.splits import assign_splits, describe_splits
-from ser_nsl.corpora.table import check_name, find_speakers, read_folder_name, read_table
+from ser_nsl.corpora.table import (
+    check_name,
+    find_speakers,
+    read_folder_name,
+    read_speech_name,
+    read_table,
+)
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
+SPEECH = "speech"
+"""Name of the corpus that is any folder of speech without labels."""
+
+_OWN = ("folder", "csv", SPEECH)  # corpora that no description describes
 _SHORTEST_SECONDS = 512 / audio.SAMPLE_RATE_HZ  # one window of the default front end
 
 
@@ -80,7 +90,8 @@ def prepare_corpus(
     Args:
         corpus: How names are read: a known corpus (KNOWN),
             the path of a YAML file that describes one, `folder` for one subfolder per emotion
-            (EMOTION/FILE or EMOTION/SPEAKER/FILE), or `csv` for a table of clips.
+            (EMOTION/FILE or EMOTION/SPEAKER/FILE), `csv` for a table of clips, or `speech` for
+            speech without labels, all of which trains.
         audio_dir: Folder with the clips, at any depth, in any format that `predict` reads; hidden
             folders are skipped.
         out: The manifest, a CSV file.
@@ -151,7 +162,7 @@ def prepare_corpus(
     write_manifest(rows, out)
     return {
         "clips": len(rows),
-        "speakers": rows["speaker"].nunique(),
+        "speakers": len({*rows["speaker"]} - {""}),
         "splits": rows["split"].value_counts().to_dict(),
         "hours": round(float(rows["duration_seconds"].sum()) / 3600, 3),
         **({"left_out": dict(reading.left_out)} if reading.left_out else {}),
@@ -185,7 +196,7 @@ def read_corpus(config: CorpusConfig) -> Reading:
         raise InputError("table: the corpus 'csv', and no other, needs a table of clips.")
     if config.columns and table is None:
         raise InputError("columns: are those of a table; give it as --corpus csv --table FILE.")
-    described = None if corpus in ("folder", "csv") else load_corpus(corpus)
+    described = None if corpus in _OWN else load_corpus(corpus)
     name = _name(config)
     named = f"{corpus}: " if Path(corpus).suffix else ""  # a user's YAML file
     dropped: list[str] = []
@@ -199,7 +210,7 @@ def read_corpus(config: CorpusConfig) -> Reading:
     else:
         listing = find_audio(audio_dir)
         not_read, unread = listing.not_read, str(listing)
-        rows = _read_names(audio_dir, listing.clips, described, dropped, left_out)
+        rows = _read_names(audio_dir, listing.clips, corpus, described, dropped, left_out)
         if described is None:  # ids are the names of files and folders
             rows, doubts = found.tell_apart(rows)
         dropped = [f"{named}{reason}" for reason in dropped]
@@ -222,7 +233,14 @@ def read_corpus(config: CorpusConfig) -> Reading:
     doubts = changes + doubts + found.doubts(rows, audio_dir, is_table=table is not None)
     rows["corpus"] = name
     try:
-        rows["split"] = assign_splits(rows, described, config.split)
+        rows["split"] = (
+            "train" if corpus == SPEECH else assign_splits(rows, described, config.split)
+        )
+        if corpus != SPEECH and not (rows["emotion"] != "").any():
+            raise InputError(
+                f"{source}: no clip has an emotion; for speech without labels "
+                f"give --corpus {SPEECH} --audio-dir FOLDER."
+            )
         if config.split.method == "clips":  # the voices of all splits are the same
             rows["speaker"] = ""
         check_rows(rows, source=source)
@@ -236,9 +254,9 @@ def _name(config: CorpusConfig) -> str:
     """Name of the corpus in its manifest."""
     if config.name is None:
         return Path(config.corpus).stem
-    if config.corpus not in ("folder", "csv"):
+    if config.corpus not in _OWN:
         raise InputError(
-            f"name: is for the corpora 'folder' and 'csv'; {config.corpus} has one of its own."
+            f"name: is for the corpora {', '.join(_OWN)}; {config.corpus} has one of its own."
         )
     if not config.name.isprintable() or not config.name.strip():
         raise InputError(f"name: must be printable text on one line; received {config.name!r}.")
@@ -253,6 +271,7 @@ def _name(config: CorpusConfig) -> str:
 def _read_names(
     audio_dir: Path,
     clips: Iterable[Path],
+    name: str,
     corpus: Corpus | None,
     dropped: list[str],
     left_out: Counter[str],
@@ -263,12 +282,13 @@ def _read_names(
     counted in `left_out`.
     """
     emotions = corpus.read_tables(audio_dir) if corpus else {}
+    read_name = read_speech_name if name == SPEECH else read_folder_name
     rows = []
     for path in clips:
         relative = PurePath(path.relative_to(audio_dir))
         try:
             check_name(relative)
-            clip = corpus.read(relative, emotions) if corpus else read_folder_name(relative)
+            clip = corpus.read(relative, emotions) if corpus else read_name(relative)
         except InputError as error:
             dropped.append(str(error))
             continue

@@ -95,14 +95,15 @@ class CorpusConfig:
     """A corpus of an experiment.
 
     Attributes:
-        corpus: A known corpus, the path of a YAML file that describes one, `folder` or `csv`.
+        corpus: A known corpus, the path of a YAML file that describes one, `folder`, `csv`, or
+            `speech` for speech without labels.
         audio_dir: Folder of its clips; not needed where `synthetic` is given.
         table: Table of clips, for `csv`.
         leave_out: Emotions to leave out.
         label_map: Other names for emotions.
         columns: A table's own names for columns.
         speaker_pattern: Regular expression that finds the speaker in a clip's path.
-        name: Name of a corpus that is read as `folder` or `csv`, for reports and cards.
+        name: Name of a corpus that is read as `folder`, `csv` or `speech`, for reports and cards.
         skip_bad: Whether bad clips are left out instead of stopping.
         split: How speakers are divided.
         synthetic: Makes synthetic clips with the file names of `corpus` (ravdess or demos).

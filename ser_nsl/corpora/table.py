@@ -47,6 +47,22 @@ def read_folder_name(path: PurePath) -> Clip:
     return Clip(path.with_suffix("").as_posix(), speaker, "", path.parts[0])
 
 
+def read_speech_name(path: PurePath) -> Clip:
+    """Reads the path of a clip without labels, at any depth.
+
+    Args:
+        path: Path of the clip, relative to the audio root.
+
+    Returns:
+        The clip, of which only the id is known.
+
+    Example:
+        >>> read_speech_name(PurePath("monday/1.wav"))
+        Clip(utterance_id='monday/1', speaker='', gender='', emotion='')
+    """
+    return Clip(path.with_suffix("").as_posix(), "", "", "")
+
+
 def check_name(path: PurePath) -> None:
     """Refuses a file name that is no text, which neither a manifest nor records can hold.
 

@@ -111,9 +111,10 @@ def train_downstream(
     learning_rate_schedule(training, 1)
     description = Description.load(features)
     if len(description.classes) < 2:
+        known = f"one emotion, {description.classes[0]}" if description.classes else "no emotion"
         raise InputError(
-            f"features: {features} knows one emotion, {description.classes[0]}, and training needs "
-            "two; look at what ser-nsl prepare-corpus prints of the corpus."
+            f"features: {features} knows {known}, and training needs two; look at "
+            "what ser-nsl prepare-corpus prints of the corpus."
         )
     validated = "val" not in splits and has_split(features, "val")
     for name, needs in (("keep", training.keep == "best"), ("patience", training.patience > 0)):

@@ -299,6 +299,16 @@ def folder(tone_corpus, tmp_path) -> Path:
     return folder
 
 
+def test_speech_without_labels_is_for_training_only(folder, out, capsys):
+    made = prepare_corpus(corpus="speech", audio_dir=folder, out=out)
+
+    rows = read_manifest(out)
+    assert len(rows) == made.counts["clips"] > 0 == made.counts["speakers"]
+    assert set(rows["split"]) == {"train"}
+    assert set(rows["emotion"]) == set(rows["speaker"]) == {""}
+    assert "0 emotions" in capsys.readouterr().out
+
+
 def test_folder_with_own_labels_and_speakers_in_names(folder, out):
     prepare_corpus(
         corpus="folder",
