@@ -143,7 +143,7 @@ def measure_bytes() -> dict[str, float]:
     import_beam()
     import apache_beam
 
-    from ser_nsl.audio.records import embedding_example, feature_example
+    from ser_nsl.audio.examples import embedding_example, feature_example
     from ser_nsl.audio.settings import FrontEndConfig
     from ser_nsl.beam.blocks import Chunk
     from ser_nsl.beam.edges import Neighbor

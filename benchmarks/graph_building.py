@@ -111,7 +111,8 @@ def measure(task: Task, shrink: int) -> Iterator[dict[str, Any]]:
 
 def write_vectors(folder: Path, clips: int, width: int, threshold: float) -> None:
     """Writes vectors in groups; about half of the pairs within a group reach the threshold."""
-    from ser_nsl.audio.records import ShardWriter, embedding_example
+    from ser_nsl.audio.examples import embedding_example
+    from ser_nsl.audio.shards import ShardWriter
 
     folder.mkdir()
     random = np.random.default_rng(0)

@@ -79,9 +79,10 @@ def in_process(function: Callable, *arguments: Any) -> Any:
 
 def write_corpus(folder: Path, clips: int) -> None:
     """Writes features of noise, and a graph in which every clip has neighbours enough."""
+    from ser_nsl.audio.examples import feature_example
     from ser_nsl.audio.features import Description
-    from ser_nsl.audio.records import ShardWriter, feature_example
     from ser_nsl.audio.settings import FrontEndConfig
+    from ser_nsl.audio.shards import ShardWriter
 
     front_end = FrontEndConfig()
     bands = front_end.mel_bins

@@ -179,9 +179,10 @@ def trainable(network: str, source: str | None, neighbors: int, precision: str):
 
 def write_records(folder: Path, neighbors: int) -> Path:
     """Writes training records of clips of noise, in a graph of adjacent clips."""
+    from ser_nsl.audio.examples import feature_example
     from ser_nsl.audio.features import Description
-    from ser_nsl.audio.records import ShardWriter, feature_example
     from ser_nsl.audio.settings import FrontEndConfig
+    from ser_nsl.audio.shards import ShardWriter
     from ser_nsl.graph.pack import pack_neighbors
 
     front_end, classes = FrontEndConfig(), tuple("abcdefg")

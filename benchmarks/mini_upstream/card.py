@@ -15,7 +15,7 @@ from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import corpus_title
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.upstream import MFCC, read_measures
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 from ser_nsl.upstream.checkpoint import load_upstream
 
 _DATA = Path(__file__).with_name("data.yaml")

@@ -18,7 +18,7 @@ from benchmarks.mini_upstream.card import make_upstream_card
 from ser_nsl.corpora import SplitConfig, prepare_corpus
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation import measure_upstream
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 from ser_nsl.pipeline.steps import Step, run_steps
 from ser_nsl.upstream import (
     DistillationConfig,

@@ -1,3 +1,4 @@
+from .batches import Batch, read_batches, read_examples
 from .clip import (
     SAMPLE_RATE_HZ,
     SILENCE_PEAK,
@@ -6,25 +7,14 @@ from .clip import (
     read_audio,
     to_mono,
 )
+from .examples import UNLABELLED, embedding_example, feature_example
 from .features import Description, extract_features
 from .folders import SUFFIXES
 from .front_end import POWER_FLOOR, log_mel, mel_filters
-from .records import (
-    UNLABELLED,
-    Batch,
-    ShardWriter,
-    embedding_example,
-    feature_example,
-    has_split,
-    read_batches,
-    read_embeddings,
-    read_examples,
-    read_labels,
-    read_logmels,
-    shard_paths,
-)
+from .records import read_embeddings, read_labels, read_logmels
 from .resplit import resplit_records
 from .settings import FrontEndConfig
+from .shards import ShardWriter, has_split, shard_paths
 
 __all__ = [
     "Batch",

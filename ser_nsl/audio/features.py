@@ -13,9 +13,10 @@ import pandas as pd
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches, read_clips
 from ser_nsl.audio.damage import DamageConfig, damaged_to_length
+from ser_nsl.audio.examples import LARGEST, UNLABELLED, feature_example
 from ser_nsl.audio.front_end import log_mel
-from ser_nsl.audio.records import LARGEST, UNLABELLED, ShardWriter, copy_name, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import ShardWriter, copy_name
 from ser_nsl.corpora.manifest import (
     DURATION_TOLERANCE_SECONDS,
     SPLITS,

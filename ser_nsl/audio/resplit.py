@@ -10,16 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import example_id
 from ser_nsl.audio.features import Description, Moments
-from ser_nsl.audio.records import (
-    ShardWriter,
-    copy_names,
-    example_id,
-    has_split,
-    read_embeddings,
-    read_examples,
-    shard_paths,
-)
+from ser_nsl.audio.records import read_embeddings
+from ser_nsl.audio.shards import ShardWriter, copy_names, has_split, shard_paths
 from ser_nsl.corpora.manifest import SPLITS, read_manifest
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.bars import Bar

@@ -12,7 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
 from ser_nsl.audio.clip import fit_length
-from ser_nsl.audio.records import embedding_example
+from ser_nsl.audio.examples import embedding_example
 from ser_nsl.beam.audio import Sound
 from ser_nsl.beam.dead_letters import count
 from ser_nsl.beam.manifest import CorpusSummary

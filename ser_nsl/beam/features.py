@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from ser_nsl.audio.clip import fit_length
+from ser_nsl.audio.examples import UNLABELLED, feature_example
 from ser_nsl.audio.features import Description, Moments
 from ser_nsl.audio.front_end import log_mel
-from ser_nsl.audio.records import UNLABELLED, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam.audio import Sound
 from ser_nsl.beam.dead_letters import count

@@ -9,7 +9,8 @@ from typing import Any
 
 import ser_nsl
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import StageResult, stage, versions
+from ser_nsl.pipeline.record import versions
+from ser_nsl.pipeline.stage import StageResult, stage
 
 
 def local_or_remote_stage(*, inputs: tuple[str, ...]) -> Callable:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from apache_beam.io.filesystem import FileMetadata
 
-from ser_nsl.audio.records import UNLABELLED
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.beam.dead_letters import (
     BadRecordError,
     check_record,

@@ -11,8 +11,8 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from google.protobuf.message import DecodeError
 
+from ser_nsl.audio.examples import example_id
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import example_id
 from ser_nsl.beam.dead_letters import BadRecordError
 from ser_nsl.errors import InputError
 

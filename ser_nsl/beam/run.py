@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam.output import is_remote, local_or_remote_stage
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 from ser_nsl.upstream.encoder import Pooling
 
 _DEAD_LETTERS = "dead letters of "

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_nsl.audio.records import UNLABELLED
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import trace
+from ser_nsl.pipeline.record import trace
 
 _PASSING_LABELS_ON = {
     "probe_embeddings": "whose probe used",

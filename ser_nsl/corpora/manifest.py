@@ -20,7 +20,7 @@ import pandas as pd
 from ser_nsl.corpora.description import Corpus, known_corpora, load_corpus
 from ser_nsl.corpora.settings import SPLITS
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 
 _LONGEST_SECONDS = 86_400
 

@@ -7,14 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_nsl.audio.records import (
-    ShardWriter,
-    embedding_example,
-    has_split,
-    read_embeddings,
-    read_upstream,
-    shard_paths,
-)
+from ser_nsl.audio.examples import embedding_example
+from ser_nsl.audio.records import read_embeddings, read_upstream
+from ser_nsl.audio.shards import ShardWriter, has_split, shard_paths
 from ser_nsl.corpora.manifest import SPLITS, read_manifest
 from ser_nsl.embeddings.clips import column_of_clips
 from ser_nsl.errors import InputError, refuse

@@ -7,14 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ser_nsl.audio.records import (
-    ShardWriter,
-    embedding_example,
-    has_split,
-    read_embeddings,
-    read_upstream,
-    shard_paths,
-)
+from ser_nsl.audio.examples import embedding_example
+from ser_nsl.audio.records import read_embeddings, read_upstream
+from ser_nsl.audio.shards import ShardWriter, has_split, shard_paths
 from ser_nsl.corpora.manifest import SPLITS
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.stage import stage

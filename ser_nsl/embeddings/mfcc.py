@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length, read_audio
-from ser_nsl.audio.records import ShardWriter, embedding_example
+from ser_nsl.audio.examples import embedding_example
+from ser_nsl.audio.shards import ShardWriter
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.bars import Bar

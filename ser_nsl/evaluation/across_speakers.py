@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ser_nsl.audio.records import UNLABELLED
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.corpora.labels import known_labels
 from ser_nsl.evaluation.linear import linear_classifier
 

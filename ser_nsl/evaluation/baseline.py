@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_nsl.audio.records import UNLABELLED, has_split, read_embeddings
+from ser_nsl.audio.examples import UNLABELLED
+from ser_nsl.audio.records import read_embeddings
+from ser_nsl.audio.shards import has_split
 from ser_nsl.corpora.labels import check_share, known_labels
 from ser_nsl.embeddings.clips import column_of_clips
 from ser_nsl.errors import InputError

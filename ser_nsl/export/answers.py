@@ -10,7 +10,7 @@ import scipy.optimize
 import scipy.special
 import tensorflow as tf
 
-from ser_nsl.audio.records import UNLABELLED
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.edge import NO_SPEECH
 from ser_nsl.export.clips import Clips
 from ser_nsl.export.speech import speech_detector

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length, read_audio, read_batches
 from ser_nsl.audio.damage import damaged_to_length
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.front_end import log_mel
-from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.front_end import log_mel
-from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.edge import Recognizer
 from ser_nsl.evaluation.scores import score
 from ser_nsl.export.answers import Answers

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ser_nsl.audio.records import shard_paths
+from ser_nsl.audio.shards import shard_paths
 from ser_nsl.corpora.labels import check_splits
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError, refuse

@@ -22,17 +22,10 @@ import lazy_loader
 import numpy as np
 import pandas as pd
 
-from ser_nsl.audio.records import (
-    LARGEST,
-    UNLABELLED,
-    new_shard_paths,
-    read_batches,
-    read_examples,
-    read_labels,
-    read_logmels,
-    shard_paths,
-    texts,
-)
+from ser_nsl.audio.batches import read_batches, read_examples, texts
+from ser_nsl.audio.examples import LARGEST, UNLABELLED
+from ser_nsl.audio.records import read_labels, read_logmels
+from ser_nsl.audio.shards import new_shard_paths, shard_paths
 from ser_nsl.errors import InputError
 from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
 from ser_nsl.graph.table import Edges, number_edges

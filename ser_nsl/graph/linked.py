@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.records import LARGEST, UNLABELLED, Batch
+from ser_nsl.audio.batches import Batch
+from ser_nsl.audio.examples import LARGEST, UNLABELLED
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.records import (
-    UNLABELLED,
-    read_batches,
-    read_labels,
-    read_logmels,
-    shard_paths,
-    texts,
-)
+from ser_nsl.audio.batches import read_batches, texts
+from ser_nsl.audio.examples import UNLABELLED
+from ser_nsl.audio.records import read_labels, read_logmels
+from ser_nsl.audio.shards import shard_paths
 from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
 
 if TYPE_CHECKING:

@@ -12,15 +12,11 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import lazy_loader
 
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import (
-    UNLABELLED,
-    ShardWriter,
-    read_examples,
-    read_labels,
-    read_logmels,
-    shard_paths,
-)
+from ser_nsl.audio.records import read_labels, read_logmels
+from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.corpora.labels import check_splits
 from ser_nsl.errors import InputError
 from ser_nsl.graph.build import OFFICIAL_CLIPS

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ser_nsl.audio.records import (
-    UNLABELLED,
-    ShardWriter,
-    embedding_example,
-    read_embeddings,
-    read_upstream,
-    shard_paths,
-)
+from ser_nsl.audio.examples import UNLABELLED, embedding_example
+from ser_nsl.audio.records import read_embeddings, read_upstream
+from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.corpora.labels import check_hidden, check_share, known_labels
 from ser_nsl.embeddings.clips import column_of_clips
 from ser_nsl.errors import InputError

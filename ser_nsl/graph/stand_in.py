@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.records import read_batches
+from ser_nsl.audio.batches import read_batches
 from ser_nsl.errors import InputError
 from ser_nsl.graph.indexed import choose_neighbors
 from ser_nsl.graph.table import Edges, graph_ids, number_edges, read_graph

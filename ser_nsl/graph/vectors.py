@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.records import Batch, read_batches
+from ser_nsl.audio.batches import Batch, read_batches
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.places import place
 

@@ -1,8 +1,9 @@
 from .comparison import Comparison, compare, tabulate_runs
 from .experiment import Experiment, Run, SweepConfig, list_runs, load_experiment, load_sweep
+from .record import read_record, trace
 from .results import read_results
 from .run import run_pipeline
-from .stage import StageResult, is_current, read_record, trace
+from .stage import StageResult, is_current
 from .sweep import run_sweep
 
 __all__ = [

@@ -10,7 +10,8 @@ from pathlib import Path
 _PACKAGE = "ser_nsl"
 _ROOT = Path(__file__).parents[1]
 # They decide where a result goes and what is said of it, not what it is.
-_APART = (f"{_PACKAGE}.errors", __name__, *(f"{_PACKAGE}.pipeline.{n}" for n in ("stage", "lock")))
+_KEEPERS = ("fingerprint", "hashes", "lock", "output", "record", "stage", "unfinished")
+_APART = (f"{_PACKAGE}.errors", __name__, *(f"{_PACKAGE}.pipeline.{name}" for name in _KEEPERS))
 
 
 def code_hash(module: str) -> str:

@@ -27,8 +27,9 @@ import pandas as pd
 from tabulate import tabulate
 from tqdm import tqdm
 
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import UNLABELLED, read_labels
+from ser_nsl.audio.records import read_labels
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.model import read_metrics

@@ -19,8 +19,8 @@ from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.graph.statistics import GraphStatistics, graph_statistics, or_none, read_clip_graph
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
+from ser_nsl.pipeline.record import read_record, require_record
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, read_scores, summarize
-from ser_nsl.pipeline.stage import read_record, require_record
 from ser_nsl.reports.trust import gather_trust
 
 _STAGES = (

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import ser_nsl
-from ser_nsl.audio.records import has_split, shard_paths
+from ser_nsl.audio.shards import has_split, shard_paths
 from ser_nsl.corpora.manifest import SPLITS, corpus_title, read_manifest
 from ser_nsl.edge.rows import harmless
 from ser_nsl.errors import InputError, refuse
@@ -26,7 +26,8 @@ from ser_nsl.graph.statistics import (
     wrong_edges,
 )
 from ser_nsl.graph.vectors import Vectors, read_vectors
-from ser_nsl.pipeline.stage import read_record, stage
+from ser_nsl.pipeline.record import read_record
+from ser_nsl.pipeline.stage import stage
 from ser_nsl.reports.page import page_templates
 
 _WRONG_WRITTEN, _WRONG_SHOWN = 1_000, 30

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ser_nsl.pipeline.arms import ARMS
-from ser_nsl.pipeline.stage import require_record
+from ser_nsl.pipeline.record import require_record
 from ser_nsl.reports import figures
 from ser_nsl.reports.page import Plot
 

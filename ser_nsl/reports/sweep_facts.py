@@ -23,8 +23,8 @@ from ser_nsl.pipeline.comparison import (
     tabulate_runs,
 )
 from ser_nsl.pipeline.experiment import LINEAR, SweepConfig, list_runs
+from ser_nsl.pipeline.record import versions
 from ser_nsl.pipeline.results import Results
-from ser_nsl.pipeline.stage import versions
 from ser_nsl.reports.facts import describe_machine, describe_split, portable
 from ser_nsl.reports.trust import warn
 from ser_nsl.training.settings import TrainingConfig

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import require_record, stage
+from ser_nsl.pipeline.record import require_record
+from ser_nsl.pipeline.stage import stage
 
 
 @stage(inputs=("models",), makes="folder")

@@ -9,16 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import (
-    UNLABELLED,
-    copy_names,
-    parsed,
-    read_embeddings,
-    read_labels,
-    read_logmels,
-    shard_paths,
-)
+from ser_nsl.audio.records import parsed, read_embeddings, read_labels, read_logmels
+from ser_nsl.audio.shards import copy_names, shard_paths
 from ser_nsl.corpora.labels import known_labels
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.graph.indexed import is_indexed, open_indexed

@@ -6,15 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import UNLABELLED, example_id
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import (
-    UNLABELLED,
-    example_id,
-    read_embeddings,
-    read_examples,
-    read_labels,
-    shard_paths,
-)
+from ser_nsl.audio.records import read_embeddings, read_labels
+from ser_nsl.audio.shards import shard_paths
 from ser_nsl.corpora.labels import check_hidden, check_share, known_labels
 from ser_nsl.errors import refuse
 from ser_nsl.networks.lazy import tf

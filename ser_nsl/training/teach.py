@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import UNLABELLED
 from ser_nsl.errors import InputError
 from ser_nsl.networks import NetworkName
 from ser_nsl.networks.lazy import tf

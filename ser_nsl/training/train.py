@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import has_split, read_embeddings
+from ser_nsl.audio.records import read_embeddings
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import has_split
 from ser_nsl.corpora.labels import check_hidden, check_splits
 from ser_nsl.errors import InputError
 from ser_nsl.networks import NETWORKS, NetworkName
@@ -19,7 +20,8 @@ from ser_nsl.networks.lazy import tf
 from ser_nsl.networks.saved import save_model
 from ser_nsl.networks.start import copy_weights, read_start
 from ser_nsl.pipeline.bars import Bar
-from ser_nsl.pipeline.stage import read_record, stage
+from ser_nsl.pipeline.record import read_record
+from ser_nsl.pipeline.stage import stage
 from ser_nsl.training.devices import all_devices, check_shares
 from ser_nsl.training.schedule import learning_rate_schedule
 from ser_nsl.training.settings import TAUGHT, TRANSFERS, Method, TrainingConfig

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches
-from ser_nsl.audio.records import ShardWriter, embedding_example, whole_examples
+from ser_nsl.audio.examples import embedding_example
+from ser_nsl.audio.shards import ShardWriter, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, longest_training_clip, read_manifest
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.bars import Bar

@@ -16,14 +16,16 @@ import tensorflow as tf
 from ser_nsl.audio import features
 from ser_nsl.audio.clip import fit_length, read_audio
 from ser_nsl.audio.features import Description, extract_features
-from ser_nsl.audio.records import parsed, read_labels, shard_paths
+from ser_nsl.audio.records import parsed, read_labels
 from ser_nsl.audio.resplit import resplit_records
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import shard_paths
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.manifest import read_manifest, write_manifest
 from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import is_current, read_record
+from ser_nsl.pipeline.record import read_record
+from ser_nsl.pipeline.stage import is_current
 
 SPLITS = ("train", "val", "test")
 CLASSES = ["anger", "neutral", "sadness"]

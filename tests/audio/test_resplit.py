@@ -9,7 +9,7 @@ from ser_nsl.audio import extract_features, read_embeddings, resplit_records
 from ser_nsl.corpora.manifest import read_manifest, write_manifest
 from ser_nsl.embeddings import extract_mfccs
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 from ser_nsl.upstream import extract_embeddings
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import embedding_example, feature_example
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import ShardWriter, embedding_example, feature_example, read_examples
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import ShardWriter
 
 IN_PROCESS = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
 

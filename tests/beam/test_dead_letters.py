@@ -10,7 +10,7 @@ import tensorflow as tf
 pytest.importorskip("apache_beam")
 pytest.importorskip("google_crc32c")
 
-from ser_nsl.audio.records import embedding_example, feature_example
+from ser_nsl.audio.examples import embedding_example, feature_example
 from ser_nsl.beam import pack, vectors
 from ser_nsl.beam.dead_letters import BadRecordError
 from ser_nsl.errors import InputError

@@ -11,7 +11,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.official import open_official
 from ser_nsl.graph.pack import pack_neighbors
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 
 
 def random_vectors() -> np.ndarray:

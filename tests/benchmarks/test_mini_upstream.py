@@ -10,7 +10,7 @@ import soundfile
 
 from benchmarks.mini_upstream import train
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.settings import (
     DistillationConfig,

@@ -11,7 +11,8 @@ import soundfile
 from ser_nsl.corpora import SplitConfig, known_corpora, prepare_corpus, read_manifest
 from ser_nsl.corpora.manifest import COLUMNS
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import is_current, read_record
+from ser_nsl.pipeline.record import read_record
+from ser_nsl.pipeline.stage import is_current
 
 LEAVE_ONE_OUT = SplitConfig(method="leave-one-speaker-out", fold=1)
 

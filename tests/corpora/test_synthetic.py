@@ -18,7 +18,7 @@ from ser_nsl.corpora.synthetic.layouts import demos_clips, ravdess_clips
 from ser_nsl.corpora.synthetic.voice_quality import add_breath, rms, tilt_spectrum, waver
 from ser_nsl.corpora.synthetic.voices import EMOTIONS, Cues, draw_cues, draw_speaker
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 
 RAVDESS = re.compile(r"Actor_(\d\d)/03-01-(0[1-8])-(0[12])-(0[12])-(0[12])-(\d\d)\.wav")
 DEMOS = re.compile(r"DEMOS/(NP|PR)_([fm])_(\d\d)_(col|dis|gio|pau|rab|sor|tri)(\d\d)([abc])\.wav")

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_nsl.audio.records import ShardWriter, embedding_example
+from ser_nsl.audio.examples import embedding_example
+from ser_nsl.audio.shards import ShardWriter
 
 
 @pytest.fixture

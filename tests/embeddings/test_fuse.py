@@ -1,13 +1,10 @@
 import numpy as np
 import pytest
 
-from ser_nsl.audio.records import (
-    example_id,
-    read_embeddings,
-    read_examples,
-    read_upstream,
-    shard_paths,
-)
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import example_id
+from ser_nsl.audio.records import read_embeddings, read_upstream
+from ser_nsl.audio.shards import shard_paths
 from ser_nsl.embeddings.fuse import fuse_embeddings
 from ser_nsl.errors import InputError
 from ser_nsl.graph.build import build_graph

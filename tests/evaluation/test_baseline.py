@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_nsl.audio.records import ShardWriter, embedding_example
+from ser_nsl.audio.examples import embedding_example
+from ser_nsl.audio.shards import ShardWriter
 from ser_nsl.corpora.manifest import COLUMNS, write_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation import evaluate_baseline, read_metrics

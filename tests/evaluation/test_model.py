@@ -9,9 +9,10 @@ import tensorflow as tf
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
+from ser_nsl.audio.examples import UNLABELLED, embedding_example, feature_example
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import UNLABELLED, ShardWriter, embedding_example, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import ShardWriter
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.model import evaluate, read_metrics
 from ser_nsl.evaluation.scores import score, z_test

@@ -13,7 +13,7 @@ from ser_nsl.evaluation import upstream as module
 from ser_nsl.evaluation.across_speakers import standardised_by_speaker, uar_across_speakers
 from ser_nsl.evaluation.upstream import measure_upstream, read_measures
 from ser_nsl.graph.quality import neighbor_agreement
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 from ser_nsl.upstream.checkpoint import load_for_finetuning, load_upstream, save_encoder
 from ser_nsl.upstream.embed import extract_embeddings
 

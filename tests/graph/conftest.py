@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser_nsl.audio.examples import embedding_example, feature_example
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import ShardWriter, embedding_example, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import ShardWriter
 
 SHAPE = (2, 3)
 """Frames and Mel bands of the clips made here."""

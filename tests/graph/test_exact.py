@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.audio.records import read_examples
+from ser_nsl.audio.batches import read_examples
 from ser_nsl.errors import InputError
 from ser_nsl.graph import exact, store
 from ser_nsl.graph.exact import (

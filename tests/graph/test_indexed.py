@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import UNLABELLED, example_id, feature_example
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import (
-    UNLABELLED,
-    ShardWriter,
-    example_id,
-    feature_example,
-    read_examples,
-    shard_paths,
-)
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.errors import InputError
 from ser_nsl.graph.indexed import is_indexed, open_indexed
 from ser_nsl.graph.pack import pack_neighbors

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.audio.records import UNLABELLED, ShardWriter, example_id, read_examples, shard_paths
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import UNLABELLED, example_id
+from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.errors import InputError
 from ser_nsl.graph.indexed import open_indexed
 from ser_nsl.graph.linked import LinkedClips

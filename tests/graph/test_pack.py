@@ -3,16 +3,10 @@ import numpy as np
 import pytest
 from neural_structured_learning.tools import graph_utils
 
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import UNLABELLED, embedding_example, example_id, feature_example
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import (
-    UNLABELLED,
-    ShardWriter,
-    embedding_example,
-    example_id,
-    feature_example,
-    read_examples,
-    shard_paths,
-)
+from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.errors import InputError
 from ser_nsl.graph.pack import pack_neighbors
 

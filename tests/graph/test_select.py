@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_nsl.audio.records import read_examples, shard_paths
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.shards import shard_paths
 from ser_nsl.corpora.manifest import COLUMNS
 from ser_nsl.corpora.manifest import write_manifest as write_table
 from ser_nsl.errors import InputError

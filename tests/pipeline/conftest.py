@@ -7,6 +7,8 @@ from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.pipeline.experiment import Fold, Grid, SweepConfig
 from ser_nsl.training.settings import TrainingConfig
+from tests.pipeline import stages
+from tests.pipeline.stages import collect
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +41,41 @@ def tiny(tone_corpus, tmp_path_factory) -> SweepConfig:
         front_end=FrontEndConfig(mel_bins=16),
         training=TrainingConfig(epochs=2),
     )
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    path = tmp_path / "source.txt"
+    path.write_text("hello")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("a")
+    (folder / "sub" / "b.txt").write_text("b")
+    return folder
+
+
+@pytest.fixture
+def made(tmp_path, source) -> Path:
+    """A folder that `collect` has made."""
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "a.txt").write_text("a")
+    collect(folder=tmp_path / "given", out=tmp_path / "made")
+    return tmp_path / "made"
+
+
+@pytest.fixture
+def trouble(monkeypatch):
+    """Makes `collect` fail after its first file."""
+
+    def arrange(error: BaseException) -> None:
+        def fail(path: Path) -> None:
+            raise error
+
+        monkeypatch.setattr(stages, "look_at", fail)
+
+    return arrange

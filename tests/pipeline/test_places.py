@@ -14,7 +14,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.evaluation.model import evaluate, read_metrics
 from ser_nsl.graph import build_graph, pack_neighbors
 from ser_nsl.pipeline.places import place
-from ser_nsl.pipeline.stage import read_record
+from ser_nsl.pipeline.record import read_record
 from ser_nsl.training import TrainingConfig, train_downstream
 
 CHAIN = """

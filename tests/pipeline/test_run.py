@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ser_nsl.audio.records import has_split
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import has_split
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
 from ser_nsl.edge import Recognizer
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
+from ser_nsl.pipeline.record import read_record
 from ser_nsl.pipeline.run import run_pipeline
-from ser_nsl.pipeline.stage import read_record
 from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.upstream.settings import FineTuningConfig
 

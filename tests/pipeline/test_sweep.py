@@ -15,8 +15,9 @@ import pytest
 import tensorflow as tf
 from omegaconf import OmegaConf
 
+from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.features import Description, extract_features
-from ser_nsl.audio.records import UNLABELLED, read_embeddings, read_labels
+from ser_nsl.audio.records import read_embeddings, read_labels
 from ser_nsl.corpora.labels import known_labels
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.errors import InputError

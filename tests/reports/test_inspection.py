@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_nsl.audio.records import ShardWriter, embedding_example
+from ser_nsl.audio.examples import embedding_example
+from ser_nsl.audio.shards import ShardWriter
 from ser_nsl.errors import InputError
 from ser_nsl.graph.embedding_map import draw_sample, lay_out
 from ser_nsl.graph.shuffles import shuffle_labels

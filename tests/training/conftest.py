@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser_nsl.audio.examples import UNLABELLED, embedding_example, feature_example
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import UNLABELLED, ShardWriter, embedding_example, feature_example
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import ShardWriter
 from ser_nsl.graph.pack import pack_neighbors
 
 FRAMES, BANDS = 20, 16

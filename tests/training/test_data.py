@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.audio.records import (
-    UNLABELLED,
-    ShardWriter,
-    feature_example,
-    read_examples,
-    shard_paths,
-)
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import UNLABELLED, feature_example
+from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.errors import InputError
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.training.data import TrainingClips, labelled_clips, training_clips

@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ser_nsl.audio.records import ShardWriter, feature_example
+from ser_nsl.audio.examples import feature_example
+from ser_nsl.audio.shards import ShardWriter
 from ser_nsl.errors import InputError
 from ser_nsl.training.data import training_clips
 from ser_nsl.training.epochs import Epochs

@@ -3,16 +3,12 @@ import json
 import numpy as np
 import pytest
 
+from ser_nsl.audio.batches import read_examples
+from ser_nsl.audio.examples import UNLABELLED, embedding_example
 from ser_nsl.audio.features import extract_features
-from ser_nsl.audio.records import (
-    UNLABELLED,
-    ShardWriter,
-    embedding_example,
-    read_examples,
-    read_labels,
-    shard_paths,
-)
+from ser_nsl.audio.records import read_labels
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.corpora.labels import known_labels
 from ser_nsl.errors import InputError
 from ser_nsl.training.pseudo_labels import pseudo_label

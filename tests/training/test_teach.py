@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ser_nsl.audio.examples import embedding_example
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import ShardWriter, embedding_example
+from ser_nsl.audio.shards import ShardWriter
 from ser_nsl.errors import InputError
 from ser_nsl.networks import NETWORKS
 from ser_nsl.networks.blocks import logmel_input

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.audio.records import ShardWriter, feature_example
+from ser_nsl.audio.examples import feature_example
+from ser_nsl.audio.shards import ShardWriter
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.uar import UAR
 from ser_nsl.graph.pack import pack_neighbors

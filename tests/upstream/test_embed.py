@@ -7,8 +7,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.random_upstream import make_upstream
+from ser_nsl.audio.batches import read_examples
 from ser_nsl.audio.clip import fit_length, read_audio
-from ser_nsl.audio.records import has_split, read_embeddings, read_examples, shard_paths
+from ser_nsl.audio.records import read_embeddings
+from ser_nsl.audio.shards import has_split, shard_paths
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.upstream import embed
