@@ -28,7 +28,8 @@ class Answers:
     Attributes:
         temperature: What logits are divided by before the softmax (arXiv 1706.04599), above 0.
         typical: Mean natural logarithm of each emotion's probability over clips of many speakers,
-            each emotion with the same weight; what a speaker's own mean is compared with.
+            each emotion with the same weight; what a speaker's own mean is compared with. None if
+            no clip of speech tells.
         detector: Model from log Mel to the logarithm of the odds of speech; None for a recogniser
             that takes everything for speech.
     """
@@ -84,18 +85,23 @@ def fit_answers(model: tf.keras.Model, training: Clips, judged: Clips) -> Answer
         damaged = [model(logmel, training=False) for logmel in clips.logmel_batches(damaged=True)]
         logits = np.concatenate([as_is, *damaged])
         temperature = _temperature(logits, np.concatenate([clips.labels, clips.labels]))
-    typical = _typical(as_is / temperature, clips)
-    return Answers(temperature, tuple(typical.round(4).tolist()), detector)
+    return Answers(temperature, _typical(as_is / temperature, clips), detector)
 
 
-def _typical(logits: np.ndarray, clips: Clips) -> np.ndarray:
-    """Returns the mean logarithm of each emotion's probability, each emotion weighing the same."""
+def _typical(logits: np.ndarray, clips: Clips) -> tuple[float, ...] | None:
+    """Returns the mean logarithm of each emotion's probability, each emotion weighing the same.
+
+    None where all clips are labelled as no speech.
+    """
     emotions = [i for i, name in enumerate(clips.description.classes) if name != NO_SPEECH]
     speech = np.isin(clips.labels, [*emotions, UNLABELLED])
+    if not speech.any():
+        return None
     labels = clips.labels[speech]
     logarithms = scipy.special.log_softmax(logits[speech][:, emotions], axis=1)
     weights = 1 / pd.Series(labels).map(pd.Series(labels).value_counts())
-    return np.average(logarithms, axis=0, weights=weights)
+    typical = np.average(logarithms, axis=0, weights=weights)
+    return tuple(typical.round(4).tolist())
 
 
 def _temperature(logits: np.ndarray, labels: np.ndarray) -> float:

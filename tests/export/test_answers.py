@@ -114,3 +114,12 @@ def test_corpus_with_a_class_of_no_speech_needs_no_detector(model, clips, descri
     assert found.temperature == 1  # all clips were trained on
     assert found.labels(named.classes) == named.classes
     assert found.typical == pytest.approx(np.mean(means, axis=0), abs=1e-3)  # of emotions alone
+
+
+def test_validation_clips_without_speech_leave_typical_unknown(model, clips, description):
+    """A corpus may have its only clips without speech in validation."""
+    named = replace(description, classes=("angry", NO_SPEECH, "sad"))
+    known = Clips("train", clips.paths, clips.labels, named)
+    silent = Clips("val", clips.paths[:4], np.full(4, 1), named)
+
+    assert fit_answers(model, known, silent).typical is None
