@@ -4,4 +4,4 @@ Importing this package loads neither TensorFlow nor anything else that is heavy;
 stage you need, such as `ser_nsl.corpora` or `ser_nsl.edge`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

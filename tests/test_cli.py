@@ -78,6 +78,8 @@ def test_version(capsys):
     cli.main(["--version"])
 
     assert capsys.readouterr().out == f"{__version__}\n"
+    changes = (Path(__file__).parents[1] / "CHANGELOG.md").read_text()
+    assert re.search(r"^## (\S+)", changes, re.MULTILINE)[1] == __version__
 
 
 def test_unknown_command_is_named(capsys):
