@@ -343,7 +343,8 @@ def _joiner(
     missing = [utterance_id for utterance_id in ids if utterance_id not in vectors]
     rule = f"{embeddings}: of {len(ids)} clips, some have no embedding"
     refuse(missing, rule, "Extract embeddings from the same manifest.")
-    matrix = np.stack([vectors[utterance_id] for utterance_id in ids])
+    # As a tensor, that batches share; NumPy's array would be copied into each of them.
+    matrix = tf.constant(np.stack([vectors[utterance_id] for utterance_id in ids]))
     rows = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(ids, tf.range(len(ids), dtype=tf.int64)), -1
     )
