@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import chain, product
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from ser_nsl.audio.settings import FrontEndConfig
@@ -55,6 +56,8 @@ class Setup:
         copies: Number of damaged copies of each clip, for training; 0 for none. A trial of a sweep
             may say `copies: false`.
         graph: How the graph is built and used; in a sweep that of the arm `paper`.
+        starts: Networks that were taught before, by `teach_network`, by the name of the network:
+            folders. An experiment starts from them, a sweep in its arms `start_...`.
         training: How networks are trained; what an experiment's `seeds` or a sweep's grids set
             replaces the values here.
         caution: What a reader must know before trusting the figures.
@@ -71,6 +74,7 @@ class Setup:
     front_end: FrontEndConfig = FrontEndConfig()
     copies: int = 0
     graph: GraphConfig = GraphConfig()
+    starts: dict[str, Path] = field(default_factory=dict)
     training: TrainingConfig = TrainingConfig()
     caution: str = ""
 
@@ -236,7 +240,8 @@ class SweepConfig(Setup):
         default: Names of the grids that run unless others are named; the rest is for machines with
             a GPU.
         speech: Speech without labels, another corpus than the target; clips of its training split
-            teach the networks of the arms `start_...`. Labels that it has are not used.
+            teach the networks of the arms `start_graph_...`, and of `start_...` for which `starts`
+            has none. Labels that it has are not used.
         teaching: How they are taught, as in `teach_network`.
         joined: Whether validation speakers train too in the runs that score test speakers, as for
             the paper's test figures. These have as many epochs as were chosen without them, so that

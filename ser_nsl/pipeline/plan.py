@@ -212,10 +212,11 @@ class Plan:
         return self.uncentered("upstream") if arm.is_transfer else None
 
     def start(self, training: Training) -> Path | None:
-        """A network that was taught on speech without labels, once for all folds and seeds."""
+        """A network that was taught on speech without labels, before or once for all folds."""
         shared = self.first or self
-        if not training.arm.start or shared.speech is None:
-            return None
+        given = given_start(self.setup, training)
+        if given or not training.arm.start or shared.speech is None:
+            return given
         method = STARTS[training.arm.start]
         manifest = shared.corpus(shared.speech, "speech")
         clips = {"manifest": manifest, "clip_seconds": self.setup.clip_seconds}
@@ -383,6 +384,17 @@ class Plan:
         )
 
 
+def given_start(setup: Setup, training: Training) -> Path | None:
+    """Returns the taught network that a training starts from, if there is one already.
+
+    Args:
+        setup: An experiment or a sweep.
+        training: One of its trainings.
+    """
+    learned = STARTS.get(training.arm.start)
+    return setup.starts.get(training.network) if learned == "embedding" else None
+
+
 def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:
     """Refuses a corpus that a stage would refuse, before any stage runs and without decoding.
 
@@ -457,10 +469,10 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
 
 def _training(experiment: Experiment, network: str, method: str, seed: int) -> Training:
     settings, graph = replace(experiment.training, seed=seed), experiment.graph
+    arm = find_arm(f"start_{method}" if network in experiment.starts else method)
     if method == "nsl":
-        return Training(network, ARMS[method], settings, graph, graph.max_neighbors)
+        return Training(network, arm, settings, graph, graph.max_neighbors)
     # A change of the graph's loss leaves networks without a graph up to date.
-    arm = ARMS[method]
     used = ("alpha",) if arm.is_taught else ()
     names = [name for name in (*_OF_GRAPH, "edges") if name not in used]
     unused = {name: getattr(TrainingConfig(), name) for name in names}

@@ -37,7 +37,14 @@ from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.comparison import Choice, Setting, choose
 from ser_nsl.pipeline.experiment import LINEAR, Run, SweepConfig, list_runs, load_sweep
 from ser_nsl.pipeline.lock import locked
-from ser_nsl.pipeline.plan import Plan, Training, check_corpus, plan_folds, sweep_training
+from ser_nsl.pipeline.plan import (
+    Plan,
+    Training,
+    check_corpus,
+    given_start,
+    plan_folds,
+    sweep_training,
+)
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_result, read_results
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import run_steps
@@ -173,12 +180,12 @@ def _check(config: SweepConfig, runs: Sequence[Run]) -> None:
     trainings = [sweep_training(config, run) for run in runs]
     layers = {each.settings.layer for each in trainings if each.arm.has_graph}
     check_networks(networks, layers, config.front_end, config.clip_seconds)
-    if any(each.arm.start for each in trainings):
+    if any(each.arm.start and not given_start(config, each) for each in trainings):
         if config.speech is None:
             raise InputError(
                 "speech: arms that start from a taught network need a corpus of speech, whose "
-                "labels are not used; give one (--set speech.corpus=... speech.audio_dir=...), or "
-                "other --grids."
+                "labels are not used; give one (--set speech.corpus=speech speech.audio_dir=...), "
+                "or other --grids."
             )
         check_corpus(config.speech, centers=False)
     folds = sorted({run.fold for run in runs})
