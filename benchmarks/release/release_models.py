@@ -16,6 +16,7 @@ from typing import Any
 
 import jinja2
 
+from benchmarks.release.tensors import tensors
 from benchmarks.release.trial import try_out
 from ser_nsl.audio.features import Description
 from ser_nsl.cli import run_function
@@ -158,6 +159,7 @@ def write_files(
                 "form": form,
                 "sha256": hashlib.sha256(forms[form].content).hexdigest(),
                 "labels": [*forms[form].labels],
+                **tensors(out / file),
                 **{key: report[key] for key in _RECORDED},
             }
         )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,23 +65,32 @@ def models() -> str:
     in training; chance is that of a random answer.
 
     Returns:
-        A table, with a note on the licence of each recogniser's training data.
+        A table, with a note on the licence of each recogniser's training data, and a line on its
+        input and output.
     """
-    rows = [("name", "language", "classes", "MB", "UAR", "chance", "SHA-256")]
+    rows = [("name", "version", "language", "classes", "MB", "UAR", "chance", "SHA-256")]
     notes = []
     for name, entry in read_list().items():
         classes = entry["classes"]
         size = f"{find_model(name).stat().st_size / 1e6:.2f}"
         uar, chance = f"{entry['uar']:.1%}", f"{1 / len(classes):.1%}"
-        rows.append(
-            (name, entry["language"], ", ".join(classes), size, uar, chance, entry["sha256"])
-        )
+        about = name, entry["version"], entry["language"], ", ".join(classes)
+        rows.append((*about, size, uar, chance, entry["sha256"]))
         notes.append(f"{name}: {entry['title']}. {entry['note']}")
+        notes.append(f"{name}: {_tensor(entry, 'input')}; {_tensor(entry, 'output')}")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join([*lines, "", *notes])
 
 
+def _tensor(entry: Mapping[str, Any], role: str) -> str:
+    """Describes the input or the output in words."""
+    tensor = entry[role]
+    low, high = tensor["range"]
+    rate = f", {tensor['sample_rate_hz']} Hz" if "sample_rate_hz" in tensor else ""
+    return f"{role} {tensor['name']}, {tensor['dtype']} {tensor['shape']}, {low} to {high}{rate}"
+
+
 def read_list() -> dict[str, dict[str, Any]]:
-    """Returns what is known of each shipped recogniser, by name: language, classes, UAR, ..."""
+    """Returns what is known of each shipped recogniser, by name: version, language, UAR, ..."""
     return json.loads((_FOLDER / "models.json").read_text(encoding="utf-8"))

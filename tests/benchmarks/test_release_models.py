@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -6,9 +7,11 @@ import pytest
 
 from benchmarks.release import release_models
 from benchmarks.release.release_models import release_recognisers, write_cards
+from benchmarks.release.tensors import tensors
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig
+from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.export.forms import Exported
 from ser_nsl.pipeline.experiment import Experiment
@@ -42,6 +45,16 @@ FACTS = {
 LABELS = ("angry", "happy", "sad", "no speech")
 REPORT = {"bytes": 9, "temperature": 1.5, "uar": 0.52, "keras_uar": 0.52, "label_agreement": 0.99}
 
+TENSORS = {
+    "input": {
+        "name": "sound",
+        "shape": [1, 8000],
+        "dtype": "float32",
+        "range": [-1, 1],
+        "sample_rate_hz": 16000,
+    },
+    "output": {"name": "shares", "shape": [1, 4], "dtype": "float32", "range": [0, 1]},
+}
 TRIAL = {
     "milliseconds": 0.25,
     "conditions": {
@@ -105,6 +118,7 @@ def arguments(tmp_path, monkeypatch, broken_bounds) -> dict:
 
     monkeypatch.setattr(release_models, "make_forms", make_forms)
     monkeypatch.setattr(release_models, "try_out", lambda *file: TRIAL)
+    monkeypatch.setattr(release_models, "tensors", lambda file: TENSORS)
     monkeypatch.setattr(release_models, "gather_facts", lambda run: FACTS)
     return {
         "run": run,
@@ -126,8 +140,11 @@ def test_files_card_and_list(arguments):
         path = out / f"cnn6_{form}.tflite"
         assert path.read_bytes() == b"Tiny recogniser 1 by Ada"
         assert f"| [`{path.name}`]({path.name}) | cnn6 | {form} | " in card
-        assert f"| [Tiny recogniser](tiny/README.md) | [`{path.name}`](tiny/{path.name})" in page
+        file = f"[`{path.name}`](tiny/{path.name})"
+        assert f"| [Tiny recogniser](tiny/README.md) | 1 | {file}" in page
     assert card.count("| 0.25 |") == page.count("| 0.25 |") == 2
+    assert "| Input | `sound` | [1, 8000] | float32 | -1 to 1, 16000 Hz |" in card
+    assert "| Output | `shares` | [1, 4] | float32 | 0 to 1 |" in card
     assert "| cnn6 | 61.2 % ± 2.0 | 2 | 5 |" in card
     assert "Speakers: 3 for training, 2 for choosing the epoch, 1 for testing" in card
     assert "| white noise, 10 dB | 38.0 % (10.0 %) | 38.0 % (10.0 %) |" in card
@@ -155,6 +172,27 @@ def test_form_that_loses_too_much_must_be_forced(arguments, broken_bounds):
     assert "Forced: in `cnn6_int8.tflite` the UAR is 2.0 points lower (99.0 %" in card
     assert "in `cnn6_float16.tflite`" not in card
     assert "tiny (terms unknown)" in card
+
+
+@pytest.mark.parametrize(
+    "path", [*MODELS.glob("*/release.json")], ids=lambda path: path.parent.name
+)
+def test_records_are_of_the_files_beside_them(path):
+    record = json.loads(path.read_text())
+
+    assert {file["file"] for file in record["files"]} == {
+        file.name for file in path.parent.glob("*.tflite")
+    }
+    for file in record["files"]:
+        recogniser = path.with_name(file["file"])
+        assert file["sha256"] == hashlib.sha256(recogniser.read_bytes()).hexdigest()
+        assert file["labels"] == [*Recognizer(recogniser).labels]
+        assert {role: file[role] for role in ("input", "output")} == tensors(recogniser)
+    splits = record["speakers"]
+    assert {*splits} == {"train", "val", "test"}
+    assert record["target"]["speakers"] == {split: len(names) for split, names in splits.items()}
+    speakers = [name for names in splits.values() for name in names]
+    assert len(speakers) == len({*speakers})
 
 
 def test_committed_cards_are_what_the_code_writes(tmp_path):

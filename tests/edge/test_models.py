@@ -27,22 +27,29 @@ def test_what_ships_is_what_was_released(name, entries):
     assert content == (RELEASED / name / FILE).read_bytes()
     assert entries[name] == {
         "title": release["name"],
+        "version": release["version"],
         "language": {"everyone": "English, German, Italian", "emodb": "German"}[name],
         "classes": list(Recognizer(find_model(name)).labels[:-1]),
         "uar": pytest.approx(file["uar"], abs=1e-4),
         "note": release["note"],
         "sha256": hashlib.sha256(content).hexdigest(),
+        "input": file["input"],
+        "output": file["output"],
     }
 
 
 def test_the_table_lists_all_of_them(entries):
     header, *rows = models().split("\n\n")[0].splitlines()
 
-    assert header.split() == ["name", "language", "classes", "MB", "UAR", "chance", "SHA-256"]
+    columns = ["name", "version", "language", "classes", "MB", "UAR", "chance", "SHA-256"]
+    assert header.split() == columns
     assert tuple(row.split()[0] for row in rows) == NAMES == tuple(entries)
     uar = f"{entries['everyone']['uar']:.1%}"
     assert rows[0].split()[-3:] == [uar, "25.0%", entries["everyone"]["sha256"]]
+    assert rows[0].split()[1] == entries["everyone"]["version"]
     assert "anger, happiness, neutral, sadness" in rows[0]
+    given = "input waveform, float32 [1, 48000], -1 to 1, 16000 Hz"
+    assert f"everyone: {given}; output probabilities, float32 [1, 5], 0 to 1" in models()
     assert "BY-NC-SA" in models()
 
 

@@ -69,7 +69,9 @@ def test_tflm_runs_int8_in_the_memory_that_the_page_says(name, clips):
     """Its kernels round in their own way. It cannot run float16: DEQUANTIZE takes integers only."""
     reason = "tflite-micro is not installed; pip install --pre --no-deps tflite-micro"
     tflm = pytest.importorskip("tflite_micro.python.tflite_micro.runtime", reason=reason)
-    (int8,), (float16,) = ((RELEASED / name).glob(f"*_{form}.tflite") for form in ("int8", "float16"))
+    (int8,), (float16,) = (
+        (RELEASED / name).glob(f"*_{form}.tflite") for form in ("int8", "float16")
+    )
     interpreter = tflm.Interpreter.from_file(str(int8), arena_size=1_300_000)
 
     def theirs(clip: np.ndarray) -> np.ndarray:
