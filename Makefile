@@ -12,8 +12,7 @@ PYTEST := TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -n 2 --dist loadfile --duratio
 demo: $(READY)  ## Run the whole chain on synthetic speech; ends with a .tflite and a report.
 	@$(VENV)/bin/ser-nsl run-pipeline --config smoke
 	@echo
-	@echo "Next, on real speech (208 MB and 40 MB to download, licences shown first):"
-	@echo "  $(VENV)/bin/ser-nsl download-corpus ravdess --out corpora"
+	@echo "Next, on real speech (40 MB to download, licence shown first):"
 	@echo "  $(VENV)/bin/ser-nsl download-corpus emodb --out corpora"
 	@echo "  $(VENV)/bin/ser-nsl run-pipeline --config ravdess_to_emodb"
 

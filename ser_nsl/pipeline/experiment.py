@@ -66,7 +66,7 @@ class Setup:
     name: str
     title: str
     target: CorpusConfig
-    upstream: str = "models/wav2vec2-mini-ravdess"
+    upstream: str = "models/whisper-base-lower"
     layers: tuple[int, ...] = ()
     pooling: Pooling = "statistics"
     center: str | None = None
@@ -109,7 +109,7 @@ class Experiment(Setup):
         >>> from dataclasses import replace
         >>> experiment = replace(load_experiment("smoke"), seeds=(0, 1, 2))
         >>> experiment.networks, experiment.methods, experiment.seeds
-        (('resnet9',), ('base', 'nsl'), (0, 1, 2))
+        (('resnet9_quarter',), ('base', 'embedding', 'nsl'), (0, 1, 2))
     """
 
     source: CorpusConfig | None = None
@@ -251,8 +251,8 @@ class SweepConfig(Setup):
         >>> sweep = load_sweep("emodb")
         >>> sweep.folds[0]
         Fold(test=('03', '08'), val=('10', '09'), split=None)
-        >>> sweep.grids["small"].networks, [*sweep.trials][0]
-        (('resnet9_quarter',), 'weak')
+        >>> sweep.grids["small"].networks, [*sweep.budget]
+        (('resnet9_quarter',), ['given'])
     """
 
     folds: list[Fold]
@@ -520,7 +520,7 @@ def load_experiment(
             file.
         overrides: Settings to change, as `training.epochs=5` or `seeds=[0,1]`.
         upstream: Hub name or folder of another upstream. It learns the source as the file says;
-            if the file's own upstream needs not learn, an emotion head is trained on the other.
+            if the file names neither a lesson nor layers, an emotion head is trained on it.
 
     Returns:
         The experiment, checked.
@@ -539,7 +539,7 @@ def load_experiment(
     experiment = read()
     if not upstream:
         return experiment
-    lesson: dict[str, Any] = {} if experiment.learns else {"head": {}}
+    lesson: dict[str, Any] = {} if experiment.learns or experiment.layers else {"head": {}}
     return read(changes={"upstream": upstream, **lesson})
 
 

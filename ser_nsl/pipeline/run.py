@@ -35,8 +35,8 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
         >>> plan = run_pipeline(load_experiment("smoke"), Path("run"), dry_run=True)
         >>> for line in plan.splitlines()[2:4]:
         ...     print(line)
-        make_synthetic_corpus  will run  run/source/audio
-        prepare_corpus         will run  run/source/manifest.csv
+        make_synthetic_corpus  will run  run/target/audio
+        prepare_corpus         will run  run/target/manifest.csv
     """
     centers = experiment.center is not None
     layers = [experiment.training.layer] if "nsl" in experiment.methods else []

@@ -92,7 +92,7 @@ def run_sweep(
         >>> emovo = load_sweep("emovo")
         >>> plan = run_sweep(emovo, Path("out"), work=Path("work"), dry_run=True)
         >>> plan.splitlines()[-1].split()  # trials, tests, hours
-        ['all', '0', 'of', '204', '0', 'of', '138', 'unknown']
+        ['all', '0', 'of', '84', '0', 'of', '120', 'unknown']
     """
     if workers < 1:
         raise InputError(f"workers: must be at least 1; received {workers}.")

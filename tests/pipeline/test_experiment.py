@@ -96,17 +96,18 @@ def test_override_changes_its_setting_and_nothing_else(override, expected, mine)
     assert changed.name == "mine"
 
 
-def test_another_upstream_gets_a_head_or_learns_as_the_file_says():
+def test_another_upstream_is_read_by_layers_or_learns_as_the_file_says():
     shipped = load_experiment("ravdess_to_emodb")
-    assert (shipped.upstream, shipped.finetuning) == ("models/wav2vec2-mini-ravdess", None)
+    assert (shipped.upstream, shipped.layers) == ("models/whisper-base-lower", (2, 3))
 
     def other(*overrides, config="ravdess_to_emodb"):
         found = load_experiment(config, overrides, upstream="openai/whisper-base")
         assert found.upstream == "openai/whisper-base"
         return found.finetuning, found.head
 
-    assert other() == (None, HeadConfig())
-    assert other("head.layers=[2,3]") == (None, HeadConfig(layers=(2, 3)))
+    assert other() == (None, None)
+    assert other("layers=[]") == (None, HeadConfig())
+    assert other("layers=[]", "head.layers=[2,3]") == (None, HeadConfig(layers=(2, 3)))
     assert other("finetuning.epochs=2") == (FineTuningConfig(epochs=2), None)
     demos = load_experiment("ravdess_to_demos")
     assert other(config="ravdess_to_demos") == (demos.finetuning, None)
@@ -216,7 +217,7 @@ def test_bad_sweep_names_the_key(override, words):
 def test_trials_that_differ_in_copies_alone_need_some():
     trials = "trials={plain: {}, more: {copies: false}}"
 
-    assert len(load_sweep("emodb", [trials]).budget) == 4
+    assert len(load_sweep("emodb", [trials]).budget) == 2
     with pytest.raises(InputError, match="'plain' and 'more'"):
         load_sweep("emodb", [trials, "copies=0"])
 

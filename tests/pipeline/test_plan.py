@@ -136,6 +136,14 @@ def test_alpha_weighs_what_the_upstream_teaches():
     assert used[1]["embeddings"] == Path("run/uncentered")
 
 
+def test_networks_start_from_those_that_were_taught_before():
+    taught = {"cnn6": Path("taught")}
+    steps = planned(replace(TINY, networks=("cnn6", "vgg15"), methods=("base",), starts=taught))
+
+    assert steps["models/cnn6-base-seed0"].arguments["start"] == Path("taught")
+    assert steps["models/vgg15-base-seed0"].arguments["start"] is None
+
+
 def test_upstream_that_has_learned_before():
     steps = planned(EXPERIMENTS["learned before"])
 
