@@ -1,9 +1,11 @@
+from .adaptation import Adaptation
 from .models import find_model
 from .recognizer import FORMAT_VERSION, LABELS_NAME, RUNTIMES, SETTINGS_NAME, Recognizer
 from .stream import Prediction, Stream
 from .window import NO_SPEECH, Window, average
 
 __all__ = [
+    "Adaptation",
     "FORMAT_VERSION",
     "LABELS_NAME",
     "NO_SPEECH",

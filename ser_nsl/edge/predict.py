@@ -1,5 +1,6 @@
 """The command `ser-nsl predict`."""
 
+import contextlib
 import io
 import os
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ser_nsl.audio.decode import decode
+from ser_nsl.edge.adaptation import Adaptation
 from ser_nsl.edge.clips import follow_clips, list_clips
 from ser_nsl.edge.microphone import open_microphone
 from ser_nsl.edge.models import find_model_or_default
@@ -29,6 +31,7 @@ def predict(
     microphone: bool = False,
     hop_seconds: float = 0.5,
     smoothing_seconds: float = 1.0,
+    adapt: Path | None = None,
 ) -> None:
     """Prints the most probable emotion of each recording, and the probability of every emotion.
 
@@ -54,9 +57,13 @@ def predict(
         hop_seconds: Time from one row to the next, with --microphone.
         smoothing_seconds: Age at which a prediction's weight has fallen to 1/e, with --microphone;
             0 turns smoothing off.
+        adapt: Small file with how one speaker usually sounds, to whom the answers are adapted; it
+            is read if it is there, learns all that is heard, without labels, and is written at the
+            end, also after Ctrl-C. One for each speaker and recogniser; delete it to start anew.
 
     Raises:
-        InputError: If the recogniser, a folder or the microphone cannot be used.
+        InputError: If the recogniser, a folder, the microphone or the file of the speaker cannot
+            be used.
         SystemExit: With status 1, after the last row, if a file could not be used.
     """
     if microphone == bool(paths) or (microphone and follow):
@@ -64,36 +71,61 @@ def predict(
     recognizer = Recognizer(find_model_or_default(model), threads=threads)
     failed: list[Path] = []
     width = 0
-    if microphone:
-        rows = _predict_microphone(recognizer, hop_seconds, smoothing_seconds)
-    else:
-        clips = follow_clips(paths) if follow else list_clips(paths)
-        if isinstance(clips, list):
-            width = max(len(str(clip)) for clip in clips)
-        rows = _predict_clips(recognizer, clips, whole, failed)
-    lines = {"table": as_table(rows, width=width), "csv": as_csv(rows), "json": as_json(rows)}
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
-    try:
-        for line in lines[format]:
-            print(line, flush=True)
-    except KeyboardInterrupt:
-        if not (follow or microphone):  # which have no other end
-            raise
-    except BrokenPipeError:  # `| head` has read enough; Python must not flush again when it exits
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    with _learning(adapt, recognizer) as adaptation:
+        if microphone:
+            rows = _predict_microphone(recognizer, hop_seconds, smoothing_seconds, adaptation)
+        else:
+            clips = follow_clips(paths) if follow else list_clips(paths)
+            if isinstance(clips, list):
+                width = max(len(str(clip)) for clip in clips)
+            rows = _predict_clips(recognizer, clips, whole, adaptation, failed)
+        lines = {"table": as_table(rows, width=width), "csv": as_csv(rows), "json": as_json(rows)}
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
+        try:
+            for line in lines[format]:
+                print(line, flush=True)
+        except KeyboardInterrupt:
+            if not (follow or microphone):  # which have no other end
+                raise
+        except BrokenPipeError:  # `| head` has read enough; Python must not flush again at its exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
     if failed:
         sys.exit(1)
 
 
+@contextlib.contextmanager
+def _learning(path: Path | None, recognizer: Recognizer) -> Iterator[Adaptation | None]:
+    """Yields what a file tells of its speaker; saves in the end what was learned, however it ends.
+
+    None for no file.
+    """
+    if path is None:
+        yield None
+        return
+    adaptation = Adaptation(recognizer)
+    if path.exists():
+        adaptation = Adaptation.load(path, recognizer)
+    adaptation.save(path)  # what cannot be written is told before the work
+    try:
+        yield adaptation
+    finally:
+        adaptation.save(path)
+        print(f"note: {path}: {adaptation.seconds:.1f} s of speech heard", file=sys.stderr)
+
+
 def _predict_clips(
-    recognizer: Recognizer, clips: Iterable[Path], whole: bool, failed: list[Path]
+    recognizer: Recognizer,
+    clips: Iterable[Path],
+    whole: bool,
+    adaptation: Adaptation | None,
+    failed: list[Path],
 ) -> Iterator[Row]:
     """Yields rows for each clip; reports those that cannot be used, and adds them to `failed`."""
     for clip in clips:
         try:
-            windows = recognizer.hear(*decode(clip))
+            windows = recognizer.hear(*decode(clip), adaptation=adaptation)
         except InputError as error:
             reason = str(error).removeprefix(f"{clip}: ")
             print(f"error: {clip}: {reason}", file=sys.stderr)
@@ -120,12 +152,18 @@ def _rows(
 
 
 def _predict_microphone(
-    recognizer: Recognizer, hop_seconds: float, smoothing_seconds: float
+    recognizer: Recognizer,
+    hop_seconds: float,
+    smoothing_seconds: float,
+    adaptation: Adaptation | None,
 ) -> Iterator[Row]:
     """Yields a row for each hop of the microphone, forever."""
     with open_microphone() as microphone:
         stream = recognizer.stream(
-            microphone.sample_rate_hz, hop_seconds=hop_seconds, smoothing_seconds=smoothing_seconds
+            microphone.sample_rate_hz,
+            hop_seconds=hop_seconds,
+            smoothing_seconds=smoothing_seconds,
+            adaptation=adaptation,
         )
         covers = f"each row covers the last {stream.window_seconds:g} s"
         print(f"listening to {microphone.name}; {covers}; Ctrl-C ends", file=sys.stderr)

@@ -14,8 +14,9 @@ import numpy as np
 
 from ser_nsl.audio.clip import SILENCE_PEAK, fit_length, to_mono
 from ser_nsl.audio.samples import as_float, check_rate
+from ser_nsl.edge.adaptation import Adaptation, are_finite
 from ser_nsl.edge.stream import Stream
-from ser_nsl.edge.window import Window
+from ser_nsl.edge.window import NO_SPEECH, Window
 from ser_nsl.errors import InputError
 
 FORMAT_VERSION = 1
@@ -46,6 +47,8 @@ class Recognizer:
         labels: Emotions in the order of the model's outputs, and of newer files `NO_SPEECH`.
         abstain_below: Probability below which the top emotion should not be called an answer: it
             is more likely wrong than right; 0 for older files.
+        typical: Mean natural logarithm of each emotion's probability over speech of many speakers,
+            which `Adaptation` needs; None for files that do not say.
         sample_rate_hz: Sample rate of the model's input; other rates are resampled to it.
         clip_samples: Length of the model's input; other lengths are cut or repeated to it.
         runtime: Package that runs the model, `ai_edge_litert` or `tflite_runtime`.
@@ -83,6 +86,8 @@ class Recognizer:
         self.sample_rate_hz = int(settings["sample_rate_hz"])
         self.clip_samples = int(settings["clip_samples"])
         self.abstain_below = float(settings.get("abstain_below", 0))
+        typical = settings.get("typical")
+        self.typical = None if typical is None else tuple(map(float, typical))
         interpreter_class = _interpreter_class(runtime)
         self.runtime = interpreter_class.__module__.partition(".")[0]
         self._lock = threading.Lock()
@@ -133,12 +138,16 @@ class Recognizer:
             probabilities = self._interpreter.get_tensor(self._output)[0]
         return dict(zip(self.labels, probabilities.tolist(), strict=True))
 
-    def hear(self, samples: np.ndarray, sample_rate_hz: float) -> list[Window]:
+    def hear(
+        self, samples: np.ndarray, sample_rate_hz: float, *, adaptation: Adaptation | None = None
+    ) -> list[Window]:
         """Recognises a whole recording, window by window.
 
         Args:
             samples: As for `predict`, of any length.
             sample_rate_hz: Sample rate of `samples`, from 1,000 to 1,000,000.
+            adaptation: The speaker, if there is only one: learned from each window, to which its
+                answer is then adapted. A recording that is heard twice is learned twice.
 
         Returns:
             Windows of the length of the model's input that overlap by half or more and cover the
@@ -146,7 +155,7 @@ class Recognizer:
             `ser_nsl.audio.SILENCE_PEAK` have no probabilities.
 
         Raises:
-            InputError: As `predict`.
+            InputError: As `predict`, or if the adaptation is of another recogniser.
 
         Example:
             >>> noise = np.random.default_rng(0).uniform(-0.1, 0.1, 64_000)
@@ -155,23 +164,36 @@ class Recognizer:
             [0.0, 1.0]
         """
         check_rate(sample_rate_hz)
+        if adaptation is not None:
+            adaptation.check_is_of(self)
         mono = to_mono(as_float(samples), sample_rate_hz, sample_rate_hz=sample_rate_hz)
         length = math.ceil(self.clip_samples / self.sample_rate_hz * sample_rate_hz)
         last = max(0, len(mono) - length)
         count = 1 + math.ceil(last / (length / 2))
-        return [
-            self._hear_window(mono, start, min(start + length, len(mono)), sample_rate_hz)
-            for start in np.linspace(0, last, count).round().astype(int).tolist()
-        ]
+        windows, heard = [], 0
+        for start in np.linspace(0, last, count).round().astype(int).tolist():
+            end = min(start + length, len(mono))
+            probabilities = self._answer(mono[start:end], sample_rate_hz)
+            if adaptation is not None and probabilities is not None:
+                adaptation.learn(probabilities, (end - heard) / sample_rate_hz)
+                probabilities = adaptation.adapt(probabilities)
+            heard = end
+            start_seconds, end_seconds = start / sample_rate_hz, end / sample_rate_hz
+            windows.append(Window(round(start_seconds, 3), round(end_seconds, 3), probabilities))
+        return windows
 
-    def _hear_window(self, mono: np.ndarray, start: int, end: int, rate: float) -> Window:
-        window = mono[start:end]
+    def _answer(self, window: np.ndarray, rate: float) -> dict[str, float] | None:
+        """Returns the answer for a window; None for silence."""
         silent = len(window) > 0 and np.abs(window).max() < SILENCE_PEAK
-        probabilities = None if silent else self.predict(window, rate)
-        return Window(round(start / rate, 3), round(end / rate, 3), probabilities)
+        return None if silent else self.predict(window, rate)
 
     def stream(
-        self, sample_rate_hz: float, *, hop_seconds: float = 0.5, smoothing_seconds: float = 1.0
+        self,
+        sample_rate_hz: float,
+        *,
+        hop_seconds: float = 0.5,
+        smoothing_seconds: float = 1.0,
+        adaptation: Adaptation | None = None,
     ) -> Stream:
         """Starts to recognise endless audio, such as that of a microphone.
 
@@ -180,19 +202,25 @@ class Recognizer:
             hop_seconds: Time from one prediction to the next, at least one sample.
             smoothing_seconds: Age at which a prediction's weight has fallen to 1/e; 0 for no
                 smoothing.
+            adaptation: The speaker, if there is only one: learned from each window, to which its
+                answer is then adapted, before smoothing.
 
         Returns:
             The stream, which takes chunks of any size.
 
         Raises:
-            InputError: If a number is outside its range.
+            InputError: If a number is outside its range, or the adaptation is of another
+                recogniser.
         """
+        if adaptation is not None:
+            adaptation.check_is_of(self)
         return Stream(
             self.predict,
             self.clip_samples / self.sample_rate_hz,
             sample_rate_hz,
             hop_seconds=hop_seconds,
             smoothing_seconds=smoothing_seconds,
+            adaptation=adaptation,
         )
 
 
@@ -240,6 +268,12 @@ def _read_settings(path: Path, content: bytes) -> tuple[dict[str, Any], tuple[st
         raise InputError(
             f"{path}: has format {settings['format_version']}, this release reads up to "
             f"{FORMAT_VERSION}; update ser-nsl."
+        )
+    typical, emotions = settings.get("typical"), len({*labels} - {NO_SPEECH})
+    if typical is not None and not are_finite(typical, emotions):
+        raise InputError(
+            f"{path}: typical in {SETTINGS_NAME} must be {emotions} finite numbers, one for each "
+            f"emotion; received {typical!r}; export it again."
         )
     return settings, labels
 

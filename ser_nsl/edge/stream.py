@@ -8,6 +8,7 @@ import numpy as np
 
 from ser_nsl.audio.clip import SILENCE_PEAK, mix
 from ser_nsl.audio.samples import as_float, check_rate
+from ser_nsl.edge.adaptation import Adaptation
 from ser_nsl.errors import InputError
 
 
@@ -61,6 +62,7 @@ class Stream:
         *,
         hop_seconds: float,
         smoothing_seconds: float,
+        adaptation: Adaptation | None = None,
     ) -> None:
         """Starts a stream.
 
@@ -71,6 +73,7 @@ class Stream:
             sample_rate_hz: Sample rate of the chunks, from 1,000 to 1,000,000.
             hop_seconds: Time from one prediction to the next, at least one sample.
             smoothing_seconds: Age at which a prediction's weight has fallen to 1/e, at least 0.
+            adaptation: The speaker, learned from each window, to which its answer is adapted.
 
         Raises:
             InputError: If a number is outside its range.
@@ -90,12 +93,14 @@ class Stream:
         self.hop_seconds = hop_seconds
         self.smoothing_seconds = smoothing_seconds
         self._predict = predict
+        self._adaptation = adaptation
         self._window_samples = math.ceil(window_seconds * sample_rate_hz)
         self._decay = math.exp(-hop_seconds / smoothing_seconds) if smoothing_seconds else 0.0
         self._channels: int | None = None
         self._last = np.zeros(0, np.float32)  # up to one window
         self._received = 0  # samples since the stream started
         self._hop = 1  # number of the next hop
+        self._heard = 0  # samples up to the end of the last window
         self._sum: np.ndarray | float = 0.0  # of weighted probabilities
         self._weight = 0.0
 
@@ -136,11 +141,21 @@ class Stream:
                 if np.abs(window).max() < SILENCE_PEAK:
                     self._sum, self._weight = 0.0, 0.0
                 else:
-                    smooth = self._smooth(self._predict(window, self.sample_rate_hz))
+                    smooth = self._smooth(self._answer(window, end))
                     predictions.append(Prediction(self._hop * self.hop_seconds, smooth))
+                self._heard = end
             self._hop += 1
         self._last = audio[-self._window_samples :].copy()  # a view would keep all of `audio`
         return predictions
+
+    def _answer(self, window: np.ndarray, end: int) -> dict[str, float]:
+        """Returns the answer for a window that ends at a sample, adapted to the speaker."""
+        probabilities = self._predict(window, self.sample_rate_hz)
+        if self._adaptation is None:
+            return probabilities
+        fresh = min(end - self._heard, len(window)) / self.sample_rate_hz
+        self._adaptation.learn(probabilities, fresh)
+        return self._adaptation.adapt(probabilities)
 
     def _smooth(self, probabilities: dict[str, float]) -> dict[str, float]:
         """Returns the weighted mean of these probabilities and the earlier ones."""

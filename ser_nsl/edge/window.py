@@ -1,6 +1,6 @@
 """What a recogniser hears in a recording, window by window, and altogether."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,12 @@ class Window(NamedTuple):
     @property
     def has_speech(self) -> bool:
         """Whether speech is at least as probable as none."""
-        return self.probabilities is not None and self.probabilities.get(NO_SPEECH, 0) <= 0.5
+        return self.probabilities is not None and is_speech(self.probabilities)
+
+
+def is_speech(probabilities: Mapping[str, float]) -> bool:
+    """Returns whether speech is at least as probable as none."""
+    return probabilities.get(NO_SPEECH, 0) <= 0.5
 
 
 def average(windows: Sequence[Window]) -> dict[str, float] | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ser_nsl.edge import Recognizer
+from ser_nsl.edge import NO_SPEECH, Recognizer
 
 RATE = 16_000
 LENGTH = 12  # of the input
@@ -72,6 +72,15 @@ def path(flatbuffer, pack_all, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def recognizer(path) -> Recognizer:
     return Recognizer(path)
+
+
+@pytest.fixture(scope="session")
+def adaptable(flatbuffer, pack_all, tmp_path_factory) -> Path:
+    """The same, but its last label is "no speech", and it knows what is typical."""
+    path = tmp_path_factory.mktemp("adaptable") / "adaptable.tflite"
+    labels = [*LABELS[:-1], NO_SPEECH]
+    path.write_bytes(pack_all(flatbuffer, labels, typical=[-2 - i / 10 for i in range(LENGTH - 1)]))
+    return path
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from ser_nsl.audio.decode import decode
 from ser_nsl.cli import run
-from ser_nsl.edge import clips
+from ser_nsl.edge import Adaptation, Recognizer, average, clips
 from ser_nsl.edge import predict as module
 from ser_nsl.edge.microphone import Microphone
 from ser_nsl.edge.predict import predict
@@ -108,6 +109,49 @@ def test_recordings_are_heard_to_their_end(path, recognizer, write_clip, wave, c
         assert value == pytest.approx((expected[0][label] + expected[1][label]) / 2, abs=1e-6)
     assert {row["emotion"] for row in rows[2:]} == {"no speech"} == {silent["emotion"]}
     assert errors(printed.err) == []
+
+
+def test_a_file_learns_the_speaker(adaptable, write_clip, wave, tmp_path, capsys):
+    """What was heard in one run is known in the next; the other file of the folder is bad."""
+    write_clip("clips/a.wav", 2 * wave)
+    write_clip("clips/b.wav", np.concatenate([wave, wave[:4]]))
+    write_clip("clips/bad.wav", 99 * wave)
+    recognizer, file = Recognizer(adaptable), tmp_path / "anna.json"
+    adaptation = Adaptation(recognizer)
+    for run_number in (1, 2):
+        with pytest.raises(SystemExit):
+            predict((tmp_path / "clips",), model=str(adaptable), format="json", adapt=file)
+        printed = capsys.readouterr()
+        rows = [json.loads(line) for line in printed.out.splitlines()]
+
+        for row in rows:
+            windows = recognizer.hear(*decode(Path(row["file"])), adaptation=adaptation)
+            assert row["probabilities"] == pytest.approx(average(windows), abs=1e-6)
+        assert len(rows) == 2
+        assert Adaptation.load(file, recognizer).seconds == pytest.approx(run_number * 28 / RATE)
+        assert f"note: {file}: 0.0 s of speech" in printed.err
+    np.testing.assert_allclose(Adaptation.load(file, recognizer).sum, adaptation.sum)
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_a_file_of_the_speaker_that_cannot_be_used(
+    adaptable, write_clip, tmp_path, capsys, content
+):
+    file = tmp_path / "missing" / "anna.json"
+    if content:
+        file = tmp_path / "anna.json"
+        file.write_text(content)
+
+    with pytest.raises(InputError, match="anna.json: "):
+        predict((write_clip("clip.wav"),), model=str(adaptable), adapt=file)
+    assert capsys.readouterr().out == ""  # before the work
+
+
+def test_the_microphone_learns_the_speaker_until_ctrl_c(adaptable, microphone, wave, tmp_path):
+    file, hop_seconds = tmp_path / "anna.json", len(wave) / RATE
+    predict(model=str(adaptable), microphone=True, hop_seconds=hop_seconds, adapt=file)
+
+    assert Adaptation.load(file, Recognizer(adaptable)).seconds == pytest.approx(24 / RATE)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -135,6 +136,13 @@ def test_bad_files(flatbuffer, pack, pack_all, tmp_path):
         "holds no readable .*sample_rate_hz: .*received 0": pack_all(flatbuffer, sample_rate_hz=0),
         "format 2, this release reads up to 1": pack_all(flatbuffer, format_version=2),
         "format 9, this release": pack(flatbuffer, recogniser_json='{"format_version": 9}'),
+        "typical in recogniser.json must be 12 finite.*-1]; exp": pack_all(
+            flatbuffer, typical=[-1]
+        ),
+        "typical in .*received 'low'": pack_all(flatbuffer, typical="low"),
+        "typical in .*nan": pack_all(flatbuffer, typical=[-1] * 11 + [math.nan]),
+        "typical in .*True": pack_all(flatbuffer, typical=[-1] * 11 + [True]),
+        "typical in .*0000": pack_all(flatbuffer, typical=[-1] * 11 + [10**400]),
         r"one input .*\(1, 13\).*\(1, 12\)": pack_all(flatbuffer, clip_samples=13),
         r"one output .*\(1, 11\).*\(1, 12\)": pack_all(flatbuffer, [*LABELS[1:], LABELS[1]]),
         r"one output .*\(1, 0\)": pack_all(flatbuffer, []),

@@ -1,5 +1,6 @@
 """The page in headless Chromium, against the same recogniser in Python."""
 
+import json
 import shutil
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import soundfile
 import tensorflow as tf
 
 from ser_nsl.audio import Description, FrontEndConfig, log_mel, read_audio
-from ser_nsl.edge import Recognizer, Window, average
+from ser_nsl.edge import Adaptation, Recognizer, Window, average
 from ser_nsl.export.convert import to_tflite
 from ser_nsl.export.metadata import Card, add_metadata
 from ser_nsl.networks.blocks import logmel_input
@@ -324,22 +325,25 @@ def test_no_speech_and_doubt_are_answers(page, newer, make_clip):
     wait_until_ready(page)
 
 
-def test_adaptation_has_the_numbers_of_its_definition(page, newer):
+def test_adaptation_has_the_numbers_of_its_definition_and_of_python(page, newer, tmp_path):
     heard = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7], [0.6, 0.0, 0.4]])
     seconds = np.array([3.0, 0.5, 0.5])
 
-    adapted, saved, again = page.evaluate(
+    adapted, saved, again, silent = page.evaluate(
         """async ([heard, seconds, url]) => {
             const { Adaptation } = await import("/adaptation.js");
             const recognizer = { labels: ["low", "middle", "no speech"], typical: [-0.5, -1.5] };
             const windows = heard.map((window) => Float32Array.from(window));
-            const foreign = { labels: ["low"], seconds: 9, sum: [1] };
+            const foreign = { labels: ["low"], typical: [-1], seconds: 9, sum: [1] };
             const adaptation = new Adaptation(recognizer, foreign);
             windows.forEach((window, i) => adaptation.learn(window, seconds[i]));
             const saved = JSON.parse(JSON.stringify(adaptation));
             const restored = new Adaptation(recognizer, structuredClone(saved));
+            const retrained = new Adaptation(recognizer, { ...saved, typical: [-0.5, -1.25] });
+            if (retrained.seconds) throw new Error("learned from another recogniser");
             return [adaptation, restored].map((each) => Array.from(each.adapt(windows[0])))
-                .toSpliced(1, 0, saved);
+                .toSpliced(1, 0, saved)
+                .concat([Array.from(adaptation.adapt(Float32Array.of(0, 0, 1)))]);
         }""",
         [heard.tolist(), seconds.tolist(), newer.name],
     )
@@ -356,6 +360,21 @@ def test_adaptation_has_the_numbers_of_its_definition(page, newer):
     assert saved["labels"] == ["low", "middle"]
     assert saved["seconds"] == total == 3.5
     assert saved["sum"] == pytest.approx(sums.tolist(), abs=1e-5)
+    assert silent == [0, 0, 1]
+
+    recognizer = Recognizer(newer)
+    windows = [dict(zip(recognizer.labels, window, strict=True)) for window in heard.tolist()]
+    in_python = Adaptation(recognizer)
+    for window, fresh in zip(windows, seconds, strict=True):
+        in_python.learn(window, fresh)
+    (tmp_path / "kept.json").write_text(json.dumps(saved))
+    from_page = Adaptation.load(tmp_path / "kept.json", recognizer)
+    in_python.save(tmp_path / "saved.json")
+    assert json.loads((tmp_path / "saved.json").read_text()).keys() == saved.keys()
+    assert from_page.seconds == in_python.seconds
+    for each in (from_page, in_python):
+        assert each.sum.tolist() == pytest.approx(sums.tolist(), abs=1e-5)
+        assert [*each.adapt(windows[0]).values()] == pytest.approx(adapted, abs=1e-6)
 
 
 def test_windows_without_speech_are_left_out_of_the_mean(page):

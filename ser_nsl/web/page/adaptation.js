@@ -22,7 +22,7 @@ export class Adaptation {
     this.#labels = labels;
     this.#typical = typical;
     this.#sum = typical.map(() => 0);
-    if (isStatistics(saved, this.#emotions)) {
+    if (isStatistics(saved, this.#emotions, typical)) {
       this.seconds = saved.seconds;
       this.#sum = saved.sum;
     }
@@ -61,7 +61,12 @@ export class Adaptation {
 
   /** What the next `Adaptation` starts from. */
   toJSON() {
-    return { labels: this.#emotions, seconds: this.seconds, sum: this.#sum };
+    return {
+      labels: this.#emotions,
+      typical: this.#typical,
+      seconds: this.seconds,
+      sum: this.#sum,
+    };
   }
 
   get #emotions() {
@@ -75,14 +80,16 @@ export class Adaptation {
   /** Logarithms of the emotions' probabilities, as if there were speech for sure. */
   #logarithms(probabilities) {
     const emotions = [...probabilities].filter((_, i) => this.#labels[i] !== NO_SPEECH);
-    const sum = total(emotions);
+    const sum = total(emotions) || 1; // int8 files can be so sure of no speech that nothing is left
     return emotions.map((probability) => Math.log(Math.max(probability / sum, FLOOR)));
   }
 }
 
-function isStatistics(saved, emotions) {
+function isStatistics(saved, emotions, typical) {
   return (
     saved?.labels?.join("\n") === emotions.join("\n") &&
+    saved.typical?.join() === typical.join() &&
+    Number.isFinite(saved.seconds) &&
     saved.seconds >= 0 &&
     saved.sum?.length === emotions.length &&
     saved.sum.every(Number.isFinite)
