@@ -22,7 +22,7 @@ from tabulate import tabulate
 from ser_nsl.cli import run_function
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline import load_experiment
-from ser_nsl.pipeline.plan import plan_run
+from ser_nsl.pipeline.plan_run import plan_run
 from ser_nsl.pipeline.steps import Step
 
 _EMOTIONS = ("anger", "joy", "neutral", "sadness")

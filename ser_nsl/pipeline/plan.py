@@ -6,14 +6,12 @@
 A network may also learn from a vector of each clip (its embedding, the probe's probabilities, or
 these carried along a graph), and start from one that was taught on speech without labels.
 
-`plan_run` plans an experiment in one folder. A sweep is the same over several folds: `plan_folds`
-gives a plan for each, in a folder of its own. Features and embeddings of all clips are made for the
-first fold only; other folds divide these records as their speakers are divided.
+`plan_run` has the plan of an experiment, in one folder. A sweep is the same over several folds:
+`plan_folds` has a plan for each, in a folder of its own. Features and embeddings of all clips are
+made for the first fold only; other folds divide these records as their speakers are divided.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +19,7 @@ from ser_nsl.audio.features import extract_features
 from ser_nsl.audio.resplit import resplit_records
 from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.prepare import Reading, read_corpus
-from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
+from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
 from ser_nsl.embeddings.center import center_embeddings, check_mix
 from ser_nsl.embeddings.fuse import fuse_embeddings
@@ -29,33 +27,24 @@ from ser_nsl.embeddings.mfcc import extract_mfccs
 from ser_nsl.embeddings.probe import probe_embeddings
 from ser_nsl.evaluation.baseline import evaluate_baseline
 from ser_nsl.evaluation.model import evaluate
-from ser_nsl.export import export_tflite
 from ser_nsl.graph.build import build_graph
 from ser_nsl.graph.controls import control_graph
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.graph.propagate import propagate_labels
 from ser_nsl.graph.settings import GraphConfig
-from ser_nsl.pipeline.arms import ARMS, BASELINES, STARTS, Arm, find_arm
-from ser_nsl.pipeline.comparison import Choice
-from ser_nsl.pipeline.experiment import LINEAR, Experiment, Run, Setup, SweepConfig
-from ser_nsl.pipeline.results import baseline_label, model_label
+from ser_nsl.pipeline.arms import STARTS, Arm
+from ser_nsl.pipeline.experiment import Setup
 from ser_nsl.pipeline.stage import Stage
 from ser_nsl.pipeline.steps import Step
-from ser_nsl.training.choose import choose_model
 from ser_nsl.training.pseudo_labels import pseudo_label
 from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.teach import teach_network
 from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
-from ser_nsl.upstream.finetune import finetune_upstream
-from ser_nsl.upstream.train_head import train_head
 
-_SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
-_OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
-_CARRYING = 10  # neighbours along which labels are carried
-_SPARE = 10  # neighbours packed for each that is used, where training leaves some edges out
+SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
 _CENTERED = {"upstream": "embeddings", "mfcc": "mfcc"}
-_FINETUNED, _HEADED = "upstream/finetuned", "upstream/head"
 _UNCENTERED = {"upstream": "uncentered", "mfcc": "uncentered_mfcc", "both": "uncentered_both"}
 
 
@@ -116,7 +105,7 @@ class Plan:
     folder: Path
     upstream: str
     centers: bool = True
-    splits: tuple[Literal["train", "val", "test"], ...] = _SPLITS
+    splits: tuple[Literal["train", "val", "test"], ...] = SPLITS
     speech: CorpusConfig | None = None
     teaching: TrainingConfig = TrainingConfig()
     fold: int | None = None
@@ -414,182 +403,3 @@ def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:
     if centers:
         check_mix(reading.rows, reading.source)
     return reading
-
-
-def plan_run(experiment: Experiment, run: Path) -> list[Step]:
-    """Plans an experiment.
-
-    Args:
-        experiment: The experiment.
-        run: Folder for everything that it makes.
-
-    Returns:
-        Steps in the order in which they can run.
-
-    Example:
-        >>> from ser_nsl.pipeline import load_experiment
-        >>> for step in plan_run(load_experiment("ravdess_to_emodb"), Path("run"))[:3]:
-        ...     print(step.function.__name__, step.out)
-        prepare_corpus run/target/manifest.csv
-        extract_features run/features
-        extract_embeddings run/uncentered
-    """
-    validates = experiment.training.keep == "best" or experiment.training.patience > 0
-    transfers = any(ARMS[method].is_transfer for method in experiment.methods)
-    plan = Plan(
-        experiment,
-        run,
-        trained_upstream(experiment, run),
-        centers=experiment.center is not None,
-        splits=_SPLITS if validates or transfers else ("train", "test"),
-    )
-    _plan_upstream(plan, experiment)
-    plan.features()
-    plan.centered("upstream")
-    first = _training(experiment, "", "nsl", experiment.seeds[0])
-    plan.training_records(first)
-    for kind in BASELINES:
-        plan.baseline(kind, first, f"results/{baseline_label(kind)}.json")
-    # Base first, to compare the others with.
-    methods = sorted(experiment.methods, key=lambda method: method != "base")
-    for network, seed in product(experiment.networks, experiment.seeds):
-        base = None
-        for method in methods:
-            label = model_label(network, method, seed)
-            training = _training(experiment, network, method, seed)
-            model = plan.model(training, f"models/{label}")
-            scores = plan.scores(training, model, f"results/{label}.json", base)
-            base = scores if method == "base" else base
-    candidates = exportable_models(experiment, run)
-    if candidates:
-        chosen = plan.add(choose_model, "chosen", models=candidates)
-        plan.add(export_tflite, "recogniser.tflite", model_dir=chosen, manifest=plan.manifest())
-    return [*plan.steps.values()]
-
-
-def _training(experiment: Experiment, network: str, method: str, seed: int) -> Training:
-    settings, graph = replace(experiment.training, seed=seed), experiment.graph
-    arm = find_arm(f"start_{method}" if network in experiment.starts else method)
-    if method == "nsl":
-        return Training(network, arm, settings, graph, graph.max_neighbors)
-    # A change of the graph's loss leaves networks without a graph up to date.
-    used = ("alpha",) if arm.is_taught else ()
-    names = [name for name in (*_OF_GRAPH, "edges") if name not in used]
-    unused = {name: getattr(TrainingConfig(), name) for name in names}
-    return Training(network, arm, replace(settings, **unused))
-
-
-def _plan_upstream(plan: Plan, experiment: Experiment) -> None:
-    """Plans both corpora and what the upstream learns."""
-    source = None
-    if experiment.source is not None and experiment.learns:
-        source = plan.corpus(experiment.source, "source")
-    plan.manifest()
-    learn = {"upstream": experiment.upstream, "manifest": source}
-    if experiment.finetuning is not None:
-        plan.add(finetune_upstream, _FINETUNED, config=experiment.finetuning, **learn)
-    if experiment.head is not None:
-        plan.add(train_head, _HEADED, config=experiment.head, **learn)
-
-
-def trained_upstream(experiment: Experiment, run: Path) -> str:
-    """Returns the folder or hub name of the checkpoint that embeds the target in a run."""
-    if experiment.learns:
-        return str(run / (_HEADED if experiment.finetuning is None else _FINETUNED))
-    return experiment.upstream
-
-
-def exportable_models(experiment: Experiment, run: Path) -> tuple[Path, ...]:
-    """Returns the models of which the best validated one becomes `recogniser.tflite`.
-
-    Args:
-        experiment: The experiment.
-        run: Folder of the run.
-
-    Returns:
-        Models for each network, method and seed, base first, but for methods that need the
-        upstream on the device.
-    """
-    methods = [name for name in ARMS if name in experiment.methods and not ARMS[name].is_transfer]
-    return tuple(
-        run / "models" / model_label(*each)
-        for each in product(experiment.networks, methods, experiment.seeds)
-    )
-
-
-def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[int, Plan]:
-    """Starts the plans of some folds of a sweep; `Plan.inputs` of a training adds its steps.
-
-    Args:
-        config: The sweep.
-        folds: Numbers of folds, from 0.
-        work: Folder for what trainings share.
-
-    Returns:
-        Plans by fold, which share their steps.
-    """
-    steps: dict[Path, Step] = {}
-
-    def start(fold: int, first: Plan | None) -> Plan:
-        folder = work / f"fold{fold}"
-        lists = SplitConfig(method="lists", lists=folder / "speakers.json")
-        split = config.folds[fold].split or lists
-        setup = replace(config, target=replace(config.target, split=split))
-        centers = config.center is not None
-        return Plan(
-            setup,
-            folder,
-            config.upstream,
-            centers,
-            speech=config.speech,
-            teaching=config.teaching,
-            fold=fold,
-            first=first,
-            steps=steps,
-        )
-
-    first = start(0, None)
-    return {fold: start(fold, first) if fold else first for fold in folds}
-
-
-def sweep_training(config: SweepConfig, run: Run, choice: Choice | None = None) -> Training:
-    """Returns the training of a run of a sweep.
-
-    Args:
-        config: The sweep.
-        run: The run.
-        choice: The trial and the number of epochs of a run that scores test speakers, which is
-            that trial, stopped there. Without it, what the run reads is the same.
-    """
-    trial = choice.trial if choice else run.trial
-    settings = config.trial_training(trial) if trial else config.training
-    settings = replace(settings, label_share=run.label_share, seed=run.seed, patience=0)
-    settings = replace(settings, keep="last" if run.test else "best")
-    if choice is not None:
-        settings = replace(settings, epochs=choice.epochs)
-    splits: tuple[Literal["train", "val"], ...] = ("train",)
-    if config.joined and run.test:
-        splits = ("train", "val")
-    arm = ARMS["base"] if run.network == LINEAR else find_arm(run.method)
-    # Within a speaker, clips are similar whatever they express.
-    across = GraphConfig(
-        similarity_threshold=0.0,
-        builder="exact",
-        across_speakers=True,
-        embeddings=arm.embeddings or "upstream",
-        max_neighbors=_CARRYING,
-        edges="nearest",
-    )
-    if not arm.has_graph:
-        return Training(run.network, arm, settings, across, splits=splits)
-    of_graph = {name: getattr(run, name) for name in _OF_GRAPH if getattr(run, name) is not None}
-    settings = replace(settings, edges=arm.edges, **of_graph)
-    packed = run.n if arm.control and arm.edges == "all" else run.n * _SPARE
-    graph = replace(
-        config.graph if arm.paper else across,
-        embeddings=across.embeddings,
-        max_neighbors=packed,
-        edges="all" if arm.paper else "nearest",  # its threshold leaves few
-        packing="indexed",
-    )
-    return Training(run.network, arm, settings, graph, run.n, splits)

@@ -7,7 +7,8 @@ from tabulate import tabulate
 
 from ser_nsl.pipeline.experiment import Experiment
 from ser_nsl.pipeline.lock import locked
-from ser_nsl.pipeline.plan import check_corpus, exportable_models, plan_run
+from ser_nsl.pipeline.plan import check_corpus
+from ser_nsl.pipeline.plan_run import exportable_models, plan_run
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, result_table, summarize
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import Step, pending, run_steps

@@ -37,14 +37,8 @@ from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.comparison import Choice, Setting, choose
 from ser_nsl.pipeline.experiment import LINEAR, Run, SweepConfig, list_runs, load_sweep
 from ser_nsl.pipeline.lock import locked
-from ser_nsl.pipeline.plan import (
-    Plan,
-    Training,
-    check_corpus,
-    given_start,
-    plan_folds,
-    sweep_training,
-)
+from ser_nsl.pipeline.plan import Plan, Training, check_corpus, given_start
+from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_result, read_results
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import run_steps

@@ -11,7 +11,8 @@ from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, Fold, Grid, list_runs
-from ser_nsl.pipeline.plan import plan_folds, plan_run, sweep_training
+from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
+from ser_nsl.pipeline.plan_run import plan_run
 from ser_nsl.pipeline.run import run_pipeline
 from ser_nsl.pipeline.steps import Step
 from ser_nsl.pipeline.sweep import run_sweep, write_speakers

@@ -25,7 +25,7 @@ from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline import sweep as module
 from ser_nsl.pipeline.comparison import Setting, choose, compare
 from ser_nsl.pipeline.experiment import LINEAR, WITHOUT_GRAPH, Fold, Grid, list_runs
-from ser_nsl.pipeline.plan import plan_folds, sweep_training
+from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
 from ser_nsl.pipeline.results import add_result, read_results
 from ser_nsl.pipeline.sweep import run_sweep
 from ser_nsl.training.data import training_clips
