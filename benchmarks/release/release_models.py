@@ -53,6 +53,7 @@ def release_recognisers(
     model_version: str = "1",
     author: str = "",
     licence: str | None = None,
+    left_out: Path | None = None,
     force: bool = False,
 ) -> Mapping[str, Any]:
     """Exports every network of a finished run as float16 and int8, with a card.
@@ -68,6 +69,7 @@ def release_recognisers(
         author: Author of the recognisers.
         licence: Terms of use, in the files and on the card; by default those of the known corpora
             that the manifest names.
+        left_out: What `benchmarks.release.left_out` has written, for the card.
         force: Release forms that break their bound too; the card says so.
 
     Returns:
@@ -111,6 +113,8 @@ def release_recognisers(
         **{key: facts[key] for key in ("classes", "target", "upstream", "command", "machine")},
         "caution": experiment.caution,
     }
+    if left_out is not None:
+        record["left_out"] = json.loads(left_out.read_text())
     (out / RECORD_NAME).write_text(json.dumps(record, indent=1) + "\n")
     return {
         "networks": len(experiment.networks),
