@@ -1,20 +1,13 @@
-"""Augmentation of clips in training: shifts, masks and noise, on log Mel."""
+"""Augmentation of clips in training: shifts and masks, on log Mel."""
 
 from collections.abc import Iterator
 from itertools import count
 
-import librosa
-import numpy as np
 import tensorflow as tf
 
 from ser_nsl.audio.features import Description
-from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.errors import InputError
 from ser_nsl.training.settings import AugmentationConfig
-
-_SNR_RANGE_DB = 30.0
-_NOISE_TILTS_DB_PER_OCTAVE = (-6.0, 0.0)  # brown to white
-_LOWEST_HZ = 100.0  # the tilt ends here
 
 
 def check_lengths(config: AugmentationConfig, description: Description) -> None:
@@ -87,7 +80,7 @@ def augmented(
 def augment(
     logmel: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig, description: Description
 ) -> tf.Tensor:
-    """Augments each clip of a batch differently: shift, then noise, then masks.
+    """Augments each clip of a batch differently: shift, then masks.
 
     Args:
         logmel: Clips, float32, shape `(batch, frames, mels)`, in dB.
@@ -98,19 +91,18 @@ def augment(
     Returns:
         The augmented clips, of the same shape.
     """
-    seeds = [tf.random.experimental.stateless_fold_in(seed, number) for number in range(4)]
+    numbers = 0, 2, 3  # 1 was that of a noise, and the others draw as they did
+    seeds = [tf.random.experimental.stateless_fold_in(seed, number) for number in numbers]
     if config.time_shift_frames:
         logmel = _shifted(logmel, seeds[0], config.time_shift_frames)
-    if config.noise_snr_db is not None:
-        logmel = _with_noise(logmel, seeds[1], config.noise_snr_db, description.front_end)
     clips, frames, bands = (tf.shape(logmel)[axis] for axis in range(3))
     masked = tf.zeros((clips, 1, 1), bool)
     if config.time_masks:
         shape = clips, config.time_masks, frames
-        masked |= _stretches(shape, seeds[2], config.time_mask_frames)[:, :, tf.newaxis]
+        masked |= _stretches(shape, seeds[1], config.time_mask_frames)[:, :, tf.newaxis]
     if config.band_masks:
         shape = clips, config.band_masks, bands
-        masked |= _stretches(shape, seeds[3], config.band_mask_width)[:, tf.newaxis, :]
+        masked |= _stretches(shape, seeds[2], config.band_mask_width)[:, tf.newaxis, :]
     return tf.where(masked, tf.constant(description.mean, tf.float32), logmel)
 
 
@@ -138,26 +130,3 @@ def _stretches(shape: tuple, seed: tf.Tensor, longest: int) -> tf.Tensor:
     starts = tf.cast(tf.random.stateless_uniform((clips, count, 1), start_seed) * room, tf.int32)
     places = tf.range(length)
     return tf.reduce_any((places >= starts) & (places < starts + widths), axis=1)
-
-
-def _with_noise(
-    logmel: tf.Tensor, seed: tf.Tensor, least_snr_db: float, front_end: FrontEndConfig
-) -> tf.Tensor:
-    """Adds the expected power of steady noise, whose spectrum is tilted per octave."""
-    # The filters have equal areas, so that white noise has the same power in each band.
-    hertz = librosa.mel_frequencies(
-        front_end.mel_bins + 2, fmin=front_end.low_hz, fmax=front_end.high_hz
-    )[1:-1]
-    octaves = tf.constant(np.log2(np.maximum(hertz, _LOWEST_HZ)), tf.float32)
-    snr_seed, tilt_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    shape = (tf.shape(logmel)[0], 1, 1)
-    snr = tf.random.stateless_uniform(shape, snr_seed, least_snr_db, least_snr_db + _SNR_RANGE_DB)
-    tilt = tf.random.stateless_uniform(shape, tilt_seed, *_NOISE_TILTS_DB_PER_OCTAVE)
-    power, noise = _power(logmel), _power(tilt * octaves)
-    loudness = tf.reduce_mean(power, axis=(1, 2), keepdims=True) * _power(-snr)
-    power += noise / tf.reduce_mean(noise, axis=2, keepdims=True) * loudness
-    return 10 / np.log(10) * tf.math.log(power)
-
-
-def _power(decibels: tf.Tensor) -> tf.Tensor:
-    return 10 ** (decibels / 10)

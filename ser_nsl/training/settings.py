@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal, get_args
 
 from ser_nsl.pipeline.settings import MOST, PRECISIONS, check
@@ -45,8 +44,6 @@ class AugmentationConfig:
         time_mask_frames: Largest length of such a stretch in frames, 1 or more.
         band_masks: Number of groups of adjacent Mel bands that are masked.
         band_mask_width: Largest number of bands in such a group, 1 or more.
-        noise_snr_db: Lowest signal-to-noise ratio of added noise, in dB; None adds no noise. The
-            ratio is drawn from this one to 30 dB above, the noise between white and brown.
 
     Example:
         >>> AugmentationConfig(time_masks=2, time_mask_frames=10).time_masks
@@ -58,15 +55,12 @@ class AugmentationConfig:
     time_mask_frames: int = 20
     band_masks: int = 0
     band_mask_width: int = 8
-    noise_snr_db: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("time_shift_frames", "time_masks", "band_masks"):
             check(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         for name in ("time_mask_frames", "band_mask_width"):
             check(getattr(self, name) > 0, name, "at least 1", getattr(self, name))
-        ratio = self.noise_snr_db
-        check(ratio is None or isfinite(ratio), "noise_snr_db", "finite", ratio)
 
 
 @dataclass(frozen=True)

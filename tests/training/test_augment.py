@@ -1,6 +1,5 @@
 from dataclasses import replace
 
-import librosa
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -31,10 +30,6 @@ def logmel() -> np.ndarray:
 
 def altered(logmel, seed=SEED, **settings) -> np.ndarray:
     return augment(logmel, seed, AugmentationConfig(**settings), DESCRIPTION).numpy()
-
-
-def power(decibels: np.ndarray) -> np.ndarray:
-    return 10 ** (decibels.astype(np.float64) / 10)
 
 
 def test_nothing_happens_by_default(logmel):
@@ -84,26 +79,8 @@ def test_several_masks_hide_more(logmel):
     assert (three != logmel).all(axis=2).sum(axis=1).max() > 4
 
 
-def test_noise_has_the_ratio_and_the_slope_that_it_should(logmel):
-    noisy = altered(logmel, noise_snr_db=5.0)
-
-    noise = power(noisy) - power(logmel)
-    ratios = 10 * np.log10(power(logmel).mean(axis=(1, 2)) / noise.mean(axis=(1, 2)))
-    assert 5 - 1e-2 < ratios.min() < 7
-    assert 33 < ratios.max() < 35 + 1e-2
-    loud = np.argmin(ratios)  # where rounding does not matter
-    np.testing.assert_allclose(noise[loud], np.repeat(noise[loud, :1], FRAMES, axis=0), rtol=1e-2)
-    hertz = librosa.mel_frequencies(BANDS + 2, fmin=0, fmax=8_000)[1:-1]
-    slopes = [
-        np.polyfit(np.log2(hertz), 10 * np.log10(each.mean(axis=0)), 1)[0]
-        for each in noise[ratios < 15]
-    ]
-    assert -6.05 < min(slopes) < -5
-    assert -1 < max(slopes) < 0.05
-
-
 def test_seed_decides_whatever_runs(logmel):
-    settings = AugmentationConfig(2, 1, 6, 1, 4, 10.0)
+    settings = AugmentationConfig(2, 1, 6, 1, 4)
     eager = augment(logmel, SEED, settings, DESCRIPTION)
     in_graph = tf.function(augment)(tf.constant(logmel), SEED, settings, DESCRIPTION)
     other = augment(logmel, SEED + 1, settings, DESCRIPTION)
@@ -115,7 +92,7 @@ def test_seed_decides_whatever_runs(logmel):
 def test_only_clips_are_altered_and_differently_in_each_step(logmel):
     inputs = {"logmel": logmel[:4], "NL_nbr_0_logmel": logmel[:4], "NL_nbr_0_weight": np.ones(4)}
     batches = tf.data.Dataset.from_tensors((inputs, np.arange(4), np.ones(4))).repeat(3)
-    settings = AugmentationConfig(noise_snr_db=0.0)
+    settings = AugmentationConfig(time_shift_frames=9)
 
     made = [*augmented(batches, DESCRIPTION, settings, seed=3, first_epoch=1).as_numpy_iterator()]
 

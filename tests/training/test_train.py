@@ -35,7 +35,7 @@ EVERYTHING = replace(
     schedule='{"class_name": "CosineDecay", "config": {"initial_learning_rate": 0.01, '
     '"decay_steps": 12}}',
     class_weights="balanced",
-    augmentation=AugmentationConfig(3, 1, 4, 1, 3, 10.0),
+    augmentation=AugmentationConfig(3, 1, 4, 1, 3),
     precision="mixed_bfloat16",
 )
 
