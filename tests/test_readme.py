@@ -145,3 +145,70 @@ def test_withdrawn_table_is_that_of_the_untuned_sweeps(corpus, share):
     cells = [cell.strip() for cell in line.split(" | ")]
     methods = ["base", "nsl", "probe", "pseudo_labels", "random_agreeing"]
     assert cells[:5] == [found.get(method, "") for method in methods]
+
+
+ARMS_OF_EVIDENCE = {
+    "base": "labels only",
+    "start_base": "labels, from the taught network",
+    "start_embedding": "labels and embeddings, from the taught network",
+    "embedding": "labels and embeddings",
+    "similarity": "labels and similarities within a batch",
+    "pseudo_labels": "labels and the probe's pseudo-labels",
+    "propagated": "labels and the probe's probabilities, corrected along the graph",
+    "random_propagated": "the same along a random graph",
+    "paper": "labels and the paper's graph",
+    "random_paper": "labels and a random graph of its degrees",
+}
+LINEAR_OF_EVIDENCE = {
+    "mfcc": "*linear classifier on MFCC statistics*",
+    "upstream": "*linear classifier on the upstream*",
+}
+
+
+def evidence_cell(row: dict) -> str:
+    """UAR, and the gain over labels only; in bold where neither speakers nor clips are chance."""
+    text, gain = f"{shown(row['uar'])} ± {shown(row['uar_sd'])}", row["against_base"]
+    if gain is None:
+        return text
+    low, high, (chance,) = gain["low"], gain["high"], gain["p_clips"]
+    points = ("+" if gain["mean"] > 0 else "") + shown(gain["mean"])
+    points = f"**{points}**" if (low > 0 or high < 0) and chance <= 0.05 else points
+    return f"{text}<br>{points} ({shown(low)} to {shown(high)}; p {chance:.3f})"
+
+
+def evidence_table(metrics: dict) -> str:
+    """The table of a sweep: UAR, gain over labels only, and share of the distance closed."""
+    rows = [(title, "comparisons", "method", arm) for arm, title in ARMS_OF_EVIDENCE.items()]
+    rows += [(title, "baselines", "kind", kind) for kind, title in LINEAR_OF_EVIDENCE.items()]
+    lines = ["| Learns from | 25 % of the labels | closed | all labels | closed |"]
+    lines += ["|---|---:|---:|---:|---:|"]
+    for title, part, key, name in rows:
+        cells = []
+        for share in (0.25, 1.0):
+            found = [
+                each
+                for each in metrics[part]
+                if each.get("setting", each)[key] == name
+                and each.get("setting", each)["label_share"] == share
+                and each["uar"] is not None
+            ]
+            if not found:
+                cells += ["", ""]
+            elif part == "baselines":
+                cells += [f"{shown(found[0]['uar'])} ± {shown(found[0]['uar_sd'])}", ""]
+            else:
+                closed = (found[0]["closed"] or {}).get("share")
+                cells += [
+                    evidence_cell(found[0]),
+                    "" if closed is None else f"{100 * closed:.0f} %",
+                ]
+        if any(cells):
+            lines.append(f"| {' | '.join([title, *cells])} |".replace("|  |", "| |"))
+    return "\n".join(lines).replace("|  |", "| |")
+
+
+@pytest.mark.parametrize("corpus", ["emodb"])
+def test_evidence_shows_what_the_sweeps_found(corpus):
+    metrics = json.loads((ROOT / "results" / f"sweep_{corpus}" / "metrics.json").read_text())
+
+    assert evidence_table(metrics) in TEXTS["docs/evidence.md"]
