@@ -207,7 +207,7 @@ def evidence_table(metrics: dict) -> str:
     return "\n".join(lines).replace("|  |", "| |")
 
 
-@pytest.mark.parametrize("corpus", ["emodb"])
+@pytest.mark.parametrize("corpus", ["emodb", "emovo"])
 def test_evidence_shows_what_the_sweeps_found(corpus):
     metrics = json.loads((ROOT / "results" / f"sweep_{corpus}" / "metrics.json").read_text())
 
