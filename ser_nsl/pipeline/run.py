@@ -32,8 +32,10 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
             and no training is found first, in a dry run too.
 
     Example:
+        >>> from dataclasses import replace
         >>> from ser_nsl.pipeline import load_experiment
-        >>> plan = run_pipeline(load_experiment("smoke"), Path("run"), dry_run=True)
+        >>> experiment = replace(load_experiment("smoke"), starts={})
+        >>> plan = run_pipeline(experiment, Path("run"), dry_run=True)
         >>> for line in plan.splitlines()[2:4]:
         ...     print(line)
         make_synthetic_corpus  will run  run/target/audio
@@ -41,7 +43,8 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     """
     centers = experiment.center is not None
     layers = [experiment.training.layer] if "nsl" in experiment.methods else []
-    check_networks(experiment.networks, layers, experiment.front_end, experiment.clip_seconds)
+    starts, seconds = experiment.starts, experiment.clip_seconds
+    check_networks(experiment.networks, layers, experiment.front_end, seconds, starts)
     found = {experiment.target.audio_dir: check_corpus(experiment.target, centers=centers)}
     if experiment.learns and experiment.source is not None:
         found[experiment.source.audio_dir] = check_corpus(experiment.source, centers=False)

@@ -173,7 +173,12 @@ def _check(config: SweepConfig, runs: Sequence[Run]) -> None:
     networks = {run.network for run in runs} - {LINEAR}
     trainings = [sweep_training(config, run) for run in runs]
     layers = {each.settings.layer for each in trainings if each.arm.has_graph}
-    check_networks(networks, layers, config.front_end, config.clip_seconds)
+    started = {
+        each.network: start
+        for each in trainings
+        if (start := given_start(config, each)) is not None
+    }
+    check_networks(networks, layers, config.front_end, config.clip_seconds, started)
     if any(each.arm.start and not given_start(config, each) for each in trainings):
         if config.speech is None:
             raise InputError(

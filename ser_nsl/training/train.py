@@ -253,17 +253,20 @@ def check_networks(
     layers: Collection[str],
     front_end: FrontEndConfig,
     clip_seconds: float | None,
+    starts: Mapping[str, Path],
 ) -> None:
-    """Refuses unknown networks and layers before the long stages that precede training.
+    """Refuses unknown networks, layers and starts before the long stages that precede training.
 
     Args:
         networks: Names of networks.
         layers: Names of layers that each network must have.
         front_end: Front end of the features.
         clip_seconds: Length of the clips in seconds; None if it is not known yet.
+        starts: Folders of taught networks to start from, by the name of the network.
 
     Raises:
-        InputError: If there is no such network, or it has no such layer.
+        InputError: If there is no such network, it has no such layer, or a start is missing, of
+            another network or of another front end.
     """
     from ser_nsl.training.tap import check_layer
 
@@ -274,9 +277,17 @@ def check_networks(
         mean=(0.0,) * front_end.mel_bins,
         deviation=(1.0,) * front_end.mel_bins,
     )
-    for name in networks:
+    for name in [*networks, *starts]:
         if name not in NETWORKS:
             raise InputError(f"networks: {name!r} is unknown; known are {', '.join(NETWORKS)}.")
+    for name, folder in starts.items():
+        if not folder.is_dir():
+            raise InputError(
+                f"starts: {folder} is no folder with a taught {name}; run from the folder that it "
+                f"belongs to, or give another: --set starts.{name}=FOLDER."
+            )
+        read_start(folder, name, description)
+    for name in networks:
         for layer in layers:
             check_layer(NETWORKS[name](description), layer)
 

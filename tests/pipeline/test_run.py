@@ -10,6 +10,7 @@ from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.audio.shards import has_split
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
 from ser_nsl.edge import Recognizer
+from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
 from ser_nsl.pipeline.record import read_record
@@ -32,6 +33,7 @@ TINY = Experiment(
     training=TrainingConfig(epochs=1),
     caution="Nothing can be learnt here.",
 )
+SHIPPED_START = Path(__file__).parents[2] / "models" / "resnet9_quarter-taught"
 BEFORE_TRAINING = [
     "source/audio",
     "source/manifest.csv",
@@ -134,3 +136,17 @@ def test_whole_chain_on_synthetic_speech(small_upstream, tmp_path, capsys):
     untouched = {"source/audio", "source/manifest.csv", "target/audio"}
     untouched |= {"upstream/finetuned"}
     assert {out for out, current in planned(longer, run).items() if current} == untouched
+
+
+@pytest.mark.parametrize(
+    ("starts", "message"),
+    [
+        ({"cnn6": Path("nowhere")}, "starts: nowhere is no folder with a taught cnn6"),
+        ({"cnn7": Path("nowhere")}, "networks: 'cnn7' is unknown"),
+        ({"cnn6": SHIPPED_START}, "is a resnet9_quarter, and --model is cnn6"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(starts, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        run_pipeline(replace(TINY, starts=starts), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
