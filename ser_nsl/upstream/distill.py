@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from ser_nsl.pipeline.progress import Progress
     from ser_nsl.upstream.student import Lesson
+    from ser_nsl.upstream.teacher_frames import TeacherFrames
     from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder
 else:
     tf = lazy_loader.load("tensorflow")
@@ -72,6 +74,7 @@ def distill_upstream(
     from ser_nsl.pipeline.progress import Progress
     from ser_nsl.upstream.checkpoint import load_upstream, save_encoder
     from ser_nsl.upstream.student import Lesson, new_student
+    from ser_nsl.upstream.teacher_frames import TeacherFrames
 
     trained, checked = _divide(paths, config)
     own = new_student(config.student, config.seed) if student is None else _read_student(student)
@@ -81,7 +84,9 @@ def distill_upstream(
     work.mkdir(exist_ok=True)
     saved = [*own.body.weights, *lesson.variables, *lesson.constants]
     progress = Progress(work / "epochs", saved, keep="last", optimizer=lesson.optimizer)
-    _train(lesson, progress, trained, checked, config)
+    heard = TeacherFrames(lesson, len(trained), work)
+    with _multiplying(config.bfloat16):
+        _train(lesson, progress, heard, trained, checked)
     save_encoder(own, out, half=True)
     (out / "history.json").write_text(json.dumps(progress.history, indent=1) + "\n")
     shutil.rmtree(work)
@@ -94,28 +99,44 @@ def distill_upstream(
     }
 
 
+@contextmanager
+def _multiplying(in_16_bits: bool) -> Iterator[None]:
+    """Lets TensorFlow round the factors of products to bfloat16, in functions traced meanwhile."""
+    option = "auto_mixed_precision_onednn_bfloat16"
+    tf.config.optimizer.set_experimental_options({option: in_16_bits})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({option: False})
+
+
 def _train(
     lesson: Lesson,
     progress: Progress,
+    heard: TeacherFrames,
     paths: Sequence[Path],
     checked: Sequence[Path],
-    config: DistillationConfig,
 ) -> None:
     """Runs the remaining epochs."""
     from ser_nsl.upstream.windows import window_batches
 
-    done, steps = len(progress.history), len(paths) // config.batch_size
+    config, done = lesson.config, len(progress.history)
+    check = [
+        (lesson.targets(tf.constant(windows.clean)), tf.constant(windows.damaged))
+        for windows in window_batches(checked, config, 0)
+    ]
     if done:
         Bar.write(f"resumes after epoch {done}")
     else:
-        batches = window_batches(checked, config, 0)
-        lesson.fit_scale(np.concatenate([clean for clean, _ in batches]))
+        lesson.fit_scale(np.concatenate([frames for frames, _ in check]))
+    steps = len(paths) // config.batch_size
     total = config.epochs * steps
     with Bar(desc="distilling", total=total, initial=done * steps, unit="step") as bar:
         for epoch in range(done, config.epochs):
             losses = []
-            for clean, damaged in window_batches(paths, config, epoch):
-                losses.append(lesson.train(tf.constant(clean), tf.constant(damaged)).numpy())
+            for windows in window_batches(paths, config, epoch):
+                frames, damaged = heard.of(windows, epoch), tf.constant(windows.damaged)
+                losses.append(lesson.train(frames, damaged).numpy())
                 if not np.isfinite(losses[-1]).all():
                     raise InputError(
                         f"config.learning_rate: the loss is {losses[-1]} in epoch {epoch + 1} at "
@@ -123,13 +144,9 @@ def _train(
                     )
                 bar.set_postfix(epoch=f"{epoch + 1}/{config.epochs}", loss=f"{losses[-1][0]:.3f}")
                 bar.update()
-            check = [
-                lesson.losses(tf.constant(clean), tf.constant(damaged)).numpy()
-                for clean, damaged in window_batches(checked, config, 0)
-            ]
             measured = {
                 "trained": np.mean(losses, axis=0).tolist(),
-                "checked": np.mean(check, axis=0).tolist(),
+                "checked": np.mean([lesson.losses(*each) for each in check], axis=0).tolist(),
             }
             progress.save(measured)
             frames, pooled = measured["checked"]

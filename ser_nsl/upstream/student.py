@@ -88,6 +88,7 @@ class Lesson:
 
     Attributes:
         student: The encoder in training.
+        config: Layers, windows and learning rate.
         variables: All that training changes.
         constants: What `fit_scale` sets.
         optimizer: Adam.
@@ -118,7 +119,7 @@ class Lesson:
                 "--config.student.strides, or another student."
             )
         fix_position_convolution(student.body)
-        self.student, self._teacher, self._config = student, teacher, config
+        self.student, self._teacher, self.config = student, teacher, config
         keras.utils.set_random_seed(config.seed)
         outputs = teacher.width * len(config.layers)
         self._frame_head = keras.layers.Dense(outputs, name="frame_head")
@@ -142,43 +143,64 @@ class Lesson:
         self.optimizer = keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
         self.optimizer.build(self.variables)
 
-    def fit_scale(self, windows: np.ndarray) -> None:
-        """Sets the scale of the teacher's frames by those of some windows."""
-        frames = self._targets(windows)
+    @property
+    def target_shape(self) -> tuple[int, int]:
+        """Frames of a window, and the width of the teacher's layers side by side."""
+        samples = round(self.config.window_seconds * SAMPLE_RATE_HZ)
+        return tuple(
+            self.targets.get_concrete_function(
+                tf.TensorSpec((1, samples), tf.float32)
+            ).output_shapes[1:]
+        )
+
+    def fit_scale(self, frames: np.ndarray) -> None:
+        """Sets the scale of the teacher's frames by those of some windows.
+
+        Args:
+            frames: What `targets` returns.
+        """
+        frames = tf.cast(frames, tf.float32)
         for i, values in enumerate((frames, pool(frames, "statistics")[tf.newaxis])):
             mean, variance = tf.nn.moments(values, axes=[0, 1])
             self.constants[2 * i].assign(mean)
             self.constants[2 * i + 1].assign(tf.maximum(tf.sqrt(variance), _LEAST_DEVIATION))
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def train(self, clean: tf.Tensor, damaged: tf.Tensor) -> tf.Tensor:
+    def targets(self, clean: tf.Tensor) -> tf.Tensor:
+        """Asks the teacher.
+
+        Args:
+            clean: Windows as recorded, float32, shape `(batch, samples)`.
+
+        Returns:
+            Its layers side by side, float16, shape `(batch, frames, layers x width)`.
+        """
+        frames = tf.concat(self._teacher.frames(clean, self.config.layers), axis=-1)
+        return tf.cast(frames, tf.float16)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def train(self, frames: tf.Tensor, damaged: tf.Tensor) -> tf.Tensor:
         """Takes one step.
 
         Args:
-            clean: What the teacher hears, float32 `(batch, samples)`.
-            damaged: What the student hears.
+            frames: What the teacher hears: the result of `targets`.
+            damaged: What the student hears, float32, shape `(batch, samples)`.
 
         Returns:
             Loss of the frames, and of the pooled frames, shape `(2,)`.
         """
-        frames = self._targets(clean)
         with tf.GradientTape() as tape:
-            losses = self._losses(damaged, frames)
-            loss = losses[0] + self._config.statistics * losses[1]
+            losses = self.losses(frames, damaged)
+            loss = losses[0] + self.config.statistics * losses[1]
         gradients = tape.gradient(loss, self.variables)
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         return losses
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def losses(self, clean: tf.Tensor, damaged: tf.Tensor) -> tf.Tensor:
+    def losses(self, frames: tf.Tensor, damaged: tf.Tensor) -> tf.Tensor:
         """Computes what `train` returns, without a step."""
-        return self._losses(damaged, self._targets(clean))
-
-    def _targets(self, clean: tf.Tensor) -> tf.Tensor:
-        return tf.concat(self._teacher.frames(clean, self._config.layers), axis=-1)
-
-    def _losses(self, damaged: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
         student = self.student
+        frames = tf.cast(frames, tf.float32)
         features = frame_features(student.body, damaged, student.extractor)
         own = hidden_states(student.body, features)[-1]
         mean, deviation, pooled_mean, pooled_deviation = self.constants
@@ -194,7 +216,7 @@ class Lesson:
         predicted = self._frame_head(own)
         absolute = tf.reduce_mean(tf.abs(predicted - targets))
         by_layer = [
-            tf.stack(tf.split(each, len(self._config.layers), axis=-1))
+            tf.stack(tf.split(each, len(self.config.layers), axis=-1))
             for each in (predicted, targets)
         ]
         cosine = -keras.losses.cosine_similarity(*by_layer)

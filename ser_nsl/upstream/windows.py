@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,10 +17,26 @@ _PEAK = 0.9  # of every window, so that the teacher hears all at one level
 _AHEAD = 2  # batches
 
 
+class Windows(NamedTuple):
+    """Windows of some clips.
+
+    Attributes:
+        rows: Numbers of the clips, int64, shape `(batch,)`.
+        clean: The windows as recorded, float32, shape `(batch, samples)`.
+        damaged: The same with damages.
+    """
+
+    rows: np.ndarray
+    clean: np.ndarray
+    damaged: np.ndarray
+
+
 def window_batches(
     paths: Sequence[Path], config: DistillationConfig, epoch: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[Windows]:
     """Reads one window of every clip, in random order, while the model computes.
+
+    A clip has `config.windows` windows, which the epochs take in turn, each with other damages.
 
     Args:
         paths: Audio files.
@@ -27,25 +44,24 @@ def window_batches(
         epoch: Number of the epoch; the same one gives the same windows.
 
     Yields:
-        Windows as recorded, and the same with damages: float32, shape `(batch, samples)`. The last
-        clips that fill no batch are left out.
+        Windows of a batch of clips. The last clips that fill no batch are left out.
 
     Raises:
         InputError: If a clip cannot be read.
     """
-    draw = np.random.default_rng([config.seed, epoch])
-    order, size = draw.permutation(len(paths)), config.batch_size
-    seeds = draw.integers(2**31, size=len(paths))
-    share = config.damages
+    order = np.random.default_rng([config.seed, epoch]).permutation(len(paths))
+    share, size, turn = config.damages, config.batch_size, epoch % config.windows
     others = dict.fromkeys(vars(DamageConfig()), 0.0)  # they would shift what the teacher hears
     damages = DamageConfig(**others | {"noise": share, "band": share, "codec": share / 2})
 
-    def batch(start: int) -> tuple[np.ndarray, np.ndarray]:
-        pairs = [
-            _window(paths[i], config, damages, int(seeds[i])) for i in order[start : start + size]
+    def batch(start: int) -> Windows:
+        rows = order[start : start + size]
+        clean = [_window(paths[row], config, [config.seed, row, turn]) for row in rows]
+        heard = [
+            damaged(window, [config.seed, row, epoch], damages)
+            for row, window in zip(rows, clean, strict=True)
         ]
-        clean, damaged = zip(*pairs, strict=True)
-        return np.stack(clean), np.stack(damaged)
+        return Windows(rows, np.stack(clean), np.stack(heard))
 
     with ThreadPoolExecutor(1) as thread:
         starts = range(0, len(order) - size + 1, size)
@@ -57,9 +73,7 @@ def window_batches(
             yield each.result()
 
 
-def _window(
-    path: Path, config: DistillationConfig, damages: DamageConfig, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _window(path: Path, config: DistillationConfig, seed: Sequence[int]) -> np.ndarray:
     import soxr
 
     draw = np.random.default_rng(seed)
@@ -70,6 +84,6 @@ def _window(
     start = int(draw.integers(max(1, len(waveform) - taken + 1)))
     waveform = waveform[start : start + taken]
     waveform = soxr.resample(waveform, SAMPLE_RATE_HZ * speed, SAMPLE_RATE_HZ, quality="LQ")
-    clean = fit_length(waveform, samples)
-    clean *= _PEAK / max(float(np.abs(clean).max()), 1e-6)
-    return clean, damaged(clean, seed, damages)
+    window = fit_length(waveform, samples)
+    window *= _PEAK / max(float(np.abs(window).max()), 1e-6)
+    return window

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.distill import _find_clips, distill_upstream
 from ser_nsl.upstream.settings import DistillationConfig, StudentConfig
 from ser_nsl.upstream.student import Lesson, new_student
+from ser_nsl.upstream.teacher_frames import TeacherFrames
+from ser_nsl.upstream.windows import Windows
 
 pytest.importorskip("pyroomacoustics")
 
@@ -85,19 +88,47 @@ def test_student_of_before_goes_on(distilled, tone_corpus, tmp_path):
         np.testing.assert_allclose(after.weights[name], variable, atol=1e-3, err_msg=name)
 
 
+def test_teacher_hears_each_window_once(tmp_path, monkeypatch):
+    config = replace(CONFIG, windows=2)
+    heard, answers = [], tf.random.stateless_normal((4, 2, 6, 2), (0, 0))
+
+    def targets(clean):
+        heard.append(clean)
+        return tf.cast(answers[len(heard) - 1], tf.float16)
+
+    lesson = SimpleNamespace(config=config, target_shape=(6, 2), targets=targets)
+    batch = Windows(np.array([2, 0]), np.zeros((2, 8), np.float32), np.zeros((2, 8), np.float32))
+
+    stored = TeacherFrames(lesson, 3, tmp_path)
+    first, second = (stored.of(batch, epoch).numpy() for epoch in range(2))
+    left = TeacherFrames(lesson, 3, tmp_path)  # of a run that was stopped
+    backwards = batch._replace(rows=batch.rows[::-1])
+    for again in (stored, left):
+        np.testing.assert_array_equal(again.of(batch, 2), first)
+        np.testing.assert_array_equal(again.of(backwards, 3), second[::-1])
+    assert len(heard) == 2
+
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2 * 144 - 1))
+    (tmp_path / "teacher_frames.npy").unlink()
+    TeacherFrames(lesson, 3, tmp_path).of(batch, 2)
+    assert len(heard) == 3
+    assert not list(tmp_path.iterdir())
+
+
 def test_frames_whose_centres_are_nearest_belong_together():
     """The student's first frame is centred at sample 440, the teacher's second one at 320."""
     teacher = load_upstream(WHISPER).encoder
     lesson = Lesson(new_student(STUDENT, 0), teacher, CONFIG, steps=1)
     clips = np.random.default_rng(0).normal(0, 0.1, (2, 8_000)).astype(np.float32)
-    lesson.fit_scale(clips)
+    frames = lesson.targets(tf.constant(clips))
+    lesson.fit_scale(frames)
     wanted = np.concatenate(teacher.frames(clips, (1, 2)), axis=-1)
     mean, deviation = (lesson.constants[i].numpy() for i in (0, 1))
     # Linear layers that always give zero: the loss is that of the standardised frames themselves.
     for variable in lesson.variables[-4:]:
         variable.assign(tf.zeros_like(variable))
 
-    losses = lesson.losses(tf.constant(clips), tf.constant(clips)).numpy()
+    losses = lesson.losses(frames, tf.constant(clips)).numpy()
 
     # The student has 23 frames, (8,000 - 880) // 320 + 1.
     standardised = (wanted[:, 1:24] - mean) / deviation

@@ -24,7 +24,7 @@ def paths(tmp_path):
 
 
 def windows(paths, config, epoch=0):
-    clean, damaged = zip(*window_batches(paths, config, epoch), strict=True)
+    _, clean, damaged = zip(*window_batches(paths, config, epoch), strict=True)
     return np.concatenate(clean), np.concatenate(damaged)
 
 
@@ -70,3 +70,17 @@ def test_the_same_epoch_gives_the_same_windows(paths):
         np.testing.assert_array_equal(again, expected)
     for change, epoch in (({}, 1), ({"seed": 1}, 0)):
         assert not np.array_equal(windows(paths, replace(config, **change), epoch)[1], first[1])
+
+
+def test_epochs_take_the_windows_of_a_clip_in_turn(paths):
+    config = replace(CONFIG, batch_size=5, speeds=(0.8, 1.25), damages=1.0, windows=2)
+
+    def by_clip(epoch):
+        rows, clean, damaged = zip(*window_batches(paths, config, epoch), strict=True)
+        order = np.concatenate(rows).argsort()
+        return np.concatenate(clean)[order], np.concatenate(damaged)[order]
+
+    first, second, third = (by_clip(epoch) for epoch in range(3))
+    np.testing.assert_array_equal(first[0], third[0])
+    assert (np.abs(first[0] - second[0]).max(axis=1) > 1e-2).all()
+    assert (np.abs(first[1] - third[1]).max(axis=1) > 1e-2).all()  # other damages
