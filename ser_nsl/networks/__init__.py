@@ -6,7 +6,7 @@ model is `logmel`, its last layer gives logits, and it names the layers that a g
 
 Example:
     >>> list(NETWORKS)
-    ['vgg15', 'resnet9', 'resnet9_quarter', 'cnn6', 'mobilenet15']
+    ['vgg15', 'resnet9', 'resnet9_quarter', 'cnn6', 'mobilenet15', 'cnn_tdnn']
     >>> NETWORKS["resnet9_quarter"](Description.load("features")).count_params()
     337491
 """
@@ -18,6 +18,7 @@ from typing import Literal
 
 from ser_nsl.audio.features import Description
 from ser_nsl.networks.cnn6 import cnn6
+from ser_nsl.networks.cnn_tdnn import cnn_tdnn
 from ser_nsl.networks.lazy import tf
 from ser_nsl.networks.mobilenet15 import mobilenet15
 from ser_nsl.networks.resnet9 import resnet9, resnet9_quarter
@@ -28,6 +29,7 @@ __all__ = [
     "NETWORKS",
     "NetworkName",
     "cnn6",
+    "cnn_tdnn",
     "load_model",
     "mobilenet15",
     "resnet9",
@@ -36,10 +38,11 @@ __all__ = [
     "vgg15",
 ]
 
-NetworkName = Literal["vgg15", "resnet9", "resnet9_quarter", "cnn6", "mobilenet15"]
+NetworkName = Literal["vgg15", "resnet9", "resnet9_quarter", "cnn6", "mobilenet15", "cnn_tdnn"]
 """The keys of `NETWORKS`, which are the choices of scripts."""
 
 NETWORKS: dict[str, Callable[[Description], tf.keras.Model]] = {
-    network.__name__: network for network in (vgg15, resnet9, resnet9_quarter, cnn6, mobilenet15)
+    network.__name__: network
+    for network in (vgg15, resnet9, resnet9_quarter, cnn6, mobilenet15, cnn_tdnn)
 }
 """From the name of a network to the function that builds it."""

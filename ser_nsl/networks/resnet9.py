@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ser_nsl.audio.features import Description
-from ser_nsl.networks.blocks import classify, conv_norm, conv_norm_relu, logmel_input
+from ser_nsl.networks.blocks import classify, conv_norm_relu, logmel_input, residual
 from ser_nsl.networks.lazy import tf
 
 
@@ -46,13 +46,5 @@ def _resnet9(description: Description, filters: int, name: str) -> tf.keras.Mode
     x = conv_norm_relu(x, filters, 7, strides=2)
     x = tf.keras.layers.MaxPooling2D(3, strides=2, padding="same")(x)
     for widening in (2, 4, 8):
-        x = _residual(x, widening * filters)
+        x = residual(x, widening * filters)
     return classify(logmel, x, description, name)
-
-
-def _residual(x: tf.Tensor, filters: int) -> tf.Tensor:
-    """Two 3x3 convolutions, plus a 1x1 projection without normalisation; halves both axes."""
-    shortcut = tf.keras.layers.Conv2D(filters, 1, strides=2, padding="same", use_bias=False)(x)
-    x = conv_norm_relu(x, filters, 3, strides=2)
-    x = conv_norm(x, filters, 3)
-    return tf.keras.layers.ReLU()(tf.keras.layers.Add()([x, shortcut]))

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ser_nsl.pipeline.settings import MOST, PRECISIONS, check
+from ser_nsl.upstream.settings import WindowConfig
 
 __all__ = [
     "TAUGHT",
     "TRANSFERS",
     "AugmentationConfig",
     "Distance",
+    "Lessons",
     "Method",
     "NeighborSource",
+    "TeachingConfig",
     "TrainingConfig",
 ]
 
@@ -27,6 +30,9 @@ TRANSFERS: tuple[Method, ...] = ("add", "max", "avg")
 
 NeighborSource = Literal["packed", "batch", "bank"]
 """Sources of neighbours in training."""
+
+Lessons = Literal["frames", "similarity"]
+"""What a light network can learn of a large encoder on speech without labels."""
 
 Distance = Literal["cosine", "jensen_shannon"]
 """Distances that the graph's part of the loss can measure."""
@@ -61,6 +67,43 @@ class AugmentationConfig:
             check(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         for name in ("time_mask_frames", "band_mask_width"):
             check(getattr(self, name) > 0, name, "at least 1", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachingConfig(WindowConfig):
+    """How a light network is taught by a large encoder, on speech without labels.
+
+    Attributes:
+        layers: Layers of the teacher.
+        epochs: Number of epochs; each takes one window of every clip.
+        learning_rate: Highest learning rate of Adam: it rises over the first tenth of all
+            steps, then falls along a cosine.
+        augmentation: How log Mel is altered besides, in every step. Nothing may shift it in time.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+
+    Example:
+        >>> TeachingConfig(augmentation=AugmentationConfig(time_shift_frames=3))
+        Traceback (most recent call last):
+        ValueError: augmentation.time_shift_frames must be 0, ...; received 3
+    """
+
+    layers: tuple[int, ...] = (2, 3)
+    epochs: int = 60
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    augmentation: AugmentationConfig = AugmentationConfig(
+        time_masks=1, time_mask_frames=15, band_masks=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
+        shift = self.augmentation.time_shift_frames
+        rule = "0, since the teacher hears no shift"
+        check(shift == 0, "augmentation.time_shift_frames", rule, shift)
 
 
 @dataclass(frozen=True)

@@ -96,21 +96,32 @@ class Taught(tf.keras.Model):
         standardised = (vectors - self._mean) / self._deviation
         if self._method == "embedding":
             return tf.reduce_mean((self._head(hidden) - standardised) ** 2)
-        return _divergence(_similarities(standardised), _similarities(hidden))
+        return divergence_of_similarities(standardised, hidden)
+
+
+def divergence_of_similarities(expected: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+    """Compares how each clip's similarity is divided among the others of a batch.
+
+    Args:
+        expected: Vectors that say how, shape `(batch, width)`.
+        own: Vectors that learn it, shape `(batch, any width)`.
+
+    Returns:
+        Mean divergence in nats, a scalar.
+    """
+    oneself = tf.eye(tf.shape(own)[0], dtype=tf.bool)
+    wanted, given = (
+        tf.nn.log_softmax(tf.where(oneself, _NEVER, _similarities(each)))
+        for each in (expected, own)
+    )
+    terms = tf.where(oneself, 0.0, tf.exp(wanted) * (wanted - given))
+    return tf.reduce_mean(tf.reduce_sum(terms, axis=-1))
 
 
 def _similarities(vectors: tf.Tensor) -> tf.Tensor:
     """Cosines around the mean of the batch, over the temperature: shape `(batch, batch)`."""
     directions = tf.math.l2_normalize(vectors - tf.reduce_mean(vectors, axis=0), axis=-1)
     return tf.matmul(directions, directions, transpose_b=True) / _TEMPERATURE
-
-
-def _divergence(expected: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
-    """Mean divergence, in nats, of how each clip's similarity is divided among the others."""
-    oneself = tf.eye(tf.shape(own)[0], dtype=tf.bool)
-    wanted, given = (tf.nn.log_softmax(tf.where(oneself, _NEVER, each)) for each in (expected, own))
-    terms = tf.where(oneself, 0.0, tf.exp(wanted) * (wanted - given))
-    return tf.reduce_mean(tf.reduce_sum(terms, axis=-1))
 
 
 def taught(

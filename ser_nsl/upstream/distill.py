@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 import lazy_loader
 import numpy as np
 
-from ser_nsl.audio.folders import find_audio
-from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import DistillationConfig
+from ser_nsl.upstream.windows import find_speech, keep_for_checking, window_batches
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder
 else:
     tf = lazy_loader.load("tensorflow")
-
-_CHECKED = 16  # batches of the speech that is kept for checking
-_HELD_OUT = 0.02  # share of the clips
 
 
 @stage(inputs=("speech", "teacher", "student"), makes="folder", resumes=True)
@@ -70,13 +66,13 @@ def distill_upstream(
         ...     speech=(Path("speech"),), teacher="openai/whisper-base", out=Path("student")
         ... )
     """
-    paths = _find_clips(speech)
+    paths = find_speech(speech)
     from ser_nsl.pipeline.progress import Progress
     from ser_nsl.upstream.checkpoint import load_upstream, save_encoder
     from ser_nsl.upstream.student import Lesson, new_student
     from ser_nsl.upstream.teacher_frames import TeacherFrames
 
-    trained, checked = _divide(paths, config)
+    trained, checked = keep_for_checking(paths, config)
     own = new_student(config.student, config.seed) if student is None else _read_student(student)
     steps = config.epochs * (len(trained) // config.batch_size)
     lesson = Lesson(own, load_upstream(teacher).encoder, config, steps=steps)
@@ -118,8 +114,6 @@ def _train(
     checked: Sequence[Path],
 ) -> None:
     """Runs the remaining epochs."""
-    from ser_nsl.upstream.windows import window_batches
-
     config, done = lesson.config, len(progress.history)
     check = [
         (lesson.targets(tf.constant(windows.clean)), tf.constant(windows.damaged))
@@ -162,33 +156,3 @@ def _read_student(student: str) -> Wav2Vec2Encoder:
             f"student: must be a wav2vec 2.0; {student!r} is a {encoder.architecture}."
         )
     return cast("Wav2Vec2Encoder", encoder)
-
-
-def _divide(paths: Sequence[Path], config: DistillationConfig) -> tuple[list[Path], list[Path]]:
-    """Divides clips into those that train and whole batches that are kept for checking."""
-    size = config.batch_size
-    kept = size * min(max(1, round(_HELD_OUT * len(paths)) // size), _CHECKED)
-    order = np.random.default_rng(config.seed).permutation(len(paths))
-    checked, trained = ([paths[i] for i in part] for part in (order[:kept], order[kept:]))
-    if len(trained) < size:
-        raise InputError(
-            f"speech: must hold at least {2 * size} clips, a batch to learn from and one to check; "
-            f"received {len(paths)}. Give more speech, or choose a smaller --config.batch-size."
-        )
-    return trained, checked
-
-
-def _find_clips(speech: Sequence[Path]) -> list[Path]:
-    paths: list[Path] = []
-    for place in speech:
-        if place.is_dir():
-            found = find_audio(place).clips
-        else:
-            table = read_manifest(place)
-            found = audio_paths(table[table["split"] == "train"], place, None)
-        if not found:
-            raise InputError(f"speech: {place} holds no clip to learn from.")
-        paths += found
-    if not paths:
-        raise InputError("speech: give one folder or manifest, or more.")
-    return paths

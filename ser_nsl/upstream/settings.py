@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ser_nsl.audio.damage import DamageConfig
 from ser_nsl.pipeline.settings import MOST, PRECISIONS, check
 
 
@@ -167,31 +168,65 @@ class StudentConfig:
         check(self.norm in ("layer", "group"), "norm", "one of ('layer', 'group')", self.norm)
 
 
-@dataclass(frozen=True)
-class DistillationConfig:
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    """Which windows of unlabelled speech a large encoder and its student hear.
+
+    Attributes:
+        batch_size: Windows per step.
+        window_seconds: Length of a window, in seconds.
+        windows: Windows of each clip, at different places and speeds, which the epochs take in
+            turn. The teacher hears each once.
+        speeds: Slowest and fastest speed at which both hear a window; another speed is another
+            pitch too.
+        damages: Shares of windows that the student alone hears with damages. None may shift what
+            is said, or the two would hear different things at one time.
+        seed: Seed of weights, windows and damages.
+
+    Raises:
+        ValueError: If a setting is out of its range.
+
+    Example:
+        >>> WindowConfig(windows=0)
+        Traceback (most recent call last):
+        ValueError: windows must be at least 1; received 0
+    """
+
+    batch_size: int = 16
+    window_seconds: float = 3.0
+    windows: int = 3
+    speeds: tuple[float, float] = (0.8, 1.25)
+    damages: DamageConfig = DamageConfig(speed=0.0, silence=0.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "windows"):
+            check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        check(self.window_seconds >= 0.5, "window_seconds", "at least 0.5", self.window_seconds)
+        slowest, fastest = self.speeds
+        check(0.25 <= slowest <= fastest <= 4, "speeds", "rising, 0.25 to 4", self.speeds)
+        for name in ("speed", "silence"):
+            share = getattr(self.damages, name)
+            check(share == 0, f"damages.{name}", "0, since it shifts what is said", share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationConfig(WindowConfig):
     """How a small wav2vec 2.0 learns to predict the frames of a large encoder.
+
+    What the teacher hears is kept on disk if that takes no more than half of the free space: for
+    three layers of Whisper base half a gigabyte a window of 1,000 clips.
 
     Attributes:
         layers: Layers of the teacher, each predicted by a linear layer of its own.
         student: Size of a new student.
         epochs: Number of epochs; each takes one window of every clip.
-        batch_size: Windows per step.
-        window_seconds: Length of a window, in seconds.
-        windows: Windows of each clip, at different places and speeds, which the epochs take in
-            turn: the teacher hears each once, and what it hears is kept on disk if that takes no
-            more than half of the free space (for three layers of Whisper base half a gigabyte
-            a window of 1,000 clips).
         learning_rate: Highest learning rate of Adam: it rises over the first tenth of all steps,
             then falls along a cosine.
         statistics: Weight of a second loss: mean and deviation over time of the student's frames
             also predict those of the teacher's.
-        speeds: Slowest and fastest speed at which teacher and student hear a window; another
-            speed is another pitch too.
-        damages: Share of windows that the student hears with noise, as many through a narrow
-            band, and half as many through a codec.
         bfloat16: Whether to multiply in 16 bits, with weights of 32: twice as fast on processors
             that can (AVX-512 BF16, AMX), far slower on others.
-        seed: Seed of weights, windows and damages.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -204,22 +239,15 @@ class DistillationConfig:
     layers: tuple[int, ...] = (1, 2, 3)
     student: StudentConfig = StudentConfig()
     epochs: int = 20
-    batch_size: int = 16
-    window_seconds: float = 3.0
-    windows: int = 3
     learning_rate: float = 1e-3
     statistics: float = 1.0
-    speeds: tuple[float, float] = (0.8, 1.25)
-    damages: float = 0.4
+    damages: DamageConfig = DamageConfig(
+        speed=0.0, room=0.0, silence=0.0, babble=0.0, noise=0.4, band=0.4, gain=0.0, codec=0.2
+    )
     bfloat16: bool = False
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "windows"):
-            check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        check(self.window_seconds >= 0.5, "window_seconds", "at least 0.5", self.window_seconds)
+        super().__post_init__()
+        check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
         check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
         check(self.statistics >= 0, "statistics", "0 or more", self.statistics)
-        slowest, fastest = self.speeds
-        check(0.25 <= slowest <= fastest <= 4, "speeds", "rising, 0.25 to 4", self.speeds)
-        check(0 <= self.damages <= 1, "damages", "0 to 1", self.damages)

@@ -11,11 +11,11 @@ from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.progress import Progress
 from ser_nsl.upstream.checkpoint import load_upstream
-from ser_nsl.upstream.distill import _find_clips, distill_upstream
+from ser_nsl.upstream.distill import distill_upstream
 from ser_nsl.upstream.settings import DistillationConfig, StudentConfig
 from ser_nsl.upstream.student import Lesson, new_student
 from ser_nsl.upstream.teacher_frames import TeacherFrames
-from ser_nsl.upstream.windows import Windows
+from ser_nsl.upstream.windows import Windows, find_speech
 
 pytest.importorskip("pyroomacoustics")
 
@@ -163,8 +163,8 @@ def test_what_does_not_fit_is_refused(tone_corpus, small_upstream, tmp_path):
 def test_all_clips_of_a_folder_and_training_clips_of_a_manifest(tone_corpus, tone_manifest):
     rows = read_manifest(tone_manifest)
 
-    assert _find_clips((tone_corpus,)) == sorted(tone_corpus.rglob("*.wav"))
-    found = _find_clips((tone_manifest,))
+    assert find_speech((tone_corpus,)) == sorted(tone_corpus.rglob("*.wav"))
+    found = find_speech((tone_manifest,))
     assert found == [tone_corpus / path for path in rows["path"][rows["split"] == "train"]]
 
 

@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_nsl.upstream.settings import DistillationConfig
+from ser_nsl.audio.damage import DamageConfig
+from ser_nsl.upstream.settings import WindowConfig
 from ser_nsl.upstream.windows import window_batches
 
 pytest.importorskip("pyroomacoustics")
 
-CONFIG = DistillationConfig(batch_size=4, window_seconds=0.5, speeds=(1.0, 1.0), damages=0.0)
+NONE = DamageConfig(**dict.fromkeys(vars(DamageConfig()), 0.0))
+ALL = replace(NONE, noise=1.0, band=1.0, codec=0.5)
+SOME = replace(NONE, noise=0.3, band=0.3)
+
+CONFIG = WindowConfig(batch_size=4, window_seconds=0.5, speeds=(1.0, 1.0), damages=NONE)
 
 
 @pytest.fixture
@@ -45,13 +50,13 @@ def test_a_window_of_each_clip_at_one_level(paths):
 
 
 def test_only_the_student_hears_damages(paths):
-    clean, damaged = windows(paths, replace(CONFIG, damages=1.0))
+    clean, damaged = windows(paths, replace(CONFIG, damages=ALL))
 
     np.testing.assert_array_equal(clean, windows(paths, CONFIG)[0])
     assert damaged.dtype == np.float32
     assert np.isfinite(damaged).all()
     assert (np.abs(clean - damaged).max(axis=1) > 1e-2).all()
-    some = windows(paths, replace(CONFIG, damages=0.3))[1]
+    some = windows(paths, replace(CONFIG, damages=SOME))[1]
     assert 0 < (np.abs(clean - some).max(axis=1) > 1e-6).sum() < 8
 
 
@@ -63,7 +68,7 @@ def test_both_hear_the_same_speed(paths):
 
 
 def test_the_same_epoch_gives_the_same_windows(paths):
-    config = replace(CONFIG, damages=0.5)
+    config = replace(CONFIG, damages=SOME)
     first = windows(paths, config)
     np.random.seed(123)  # noqa: NPY002
     for again, expected in zip(windows(paths, config), first, strict=True):
@@ -73,7 +78,7 @@ def test_the_same_epoch_gives_the_same_windows(paths):
 
 
 def test_epochs_take_the_windows_of_a_clip_in_turn(paths):
-    config = replace(CONFIG, batch_size=5, speeds=(0.8, 1.25), damages=1.0, windows=2)
+    config = replace(CONFIG, batch_size=5, speeds=(0.8, 1.25), damages=ALL, windows=2)
 
     def by_clip(epoch):
         rows, clean, damaged = zip(*window_batches(paths, config, epoch), strict=True)
