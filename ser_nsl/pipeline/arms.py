@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass, replace
 
-from ser_nsl.training.settings import TAUGHT, TRANSFERS, Method
+from ser_nsl.training.settings import TAUGHT, TRANSFERS, Lessons, Method
 
-STARTS = {"start_": "embedding", "start_graph_": "similarity"}
+STARTS: dict[str, Lessons] = {"start_": "frames", "start_graph_": "similarity"}
 """Before the name of an arm: what its network has learned of the upstream before, by the methods of
 `teach_network`, on speech without labels."""
 

@@ -19,7 +19,13 @@ from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.arms import BASELINES, find_arm
 from ser_nsl.pipeline.settings import change_settings, check, read_settings
-from ser_nsl.training.settings import Distance, Method, NeighborSource, TrainingConfig
+from ser_nsl.training.settings import (
+    Distance,
+    Method,
+    NeighborSource,
+    TeachingConfig,
+    TrainingConfig,
+)
 from ser_nsl.upstream.encoder import Pooling
 from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 
@@ -239,9 +245,8 @@ class SweepConfig(Setup):
         grids: Grids by name.
         default: Names of the grids that run unless others are named; the rest is for machines with
             a GPU.
-        speech: Speech without labels, another corpus than the target; clips of its training split
-            teach the networks of the arms `start_graph_...`, and of `start_...` for which `starts`
-            has none. Labels that it has are not used.
+        speech: Folders of speech without labels, not of the target, that teach the networks of the
+            arms `start_graph_...`, and of `start_...` for which `starts` has none.
         teaching: How they are taught, as in `teach_network`.
         joined: Whether validation speakers train too in the runs that score test speakers, as for
             the paper's test figures. These have as many epochs as were chosen without them, so that
@@ -259,8 +264,8 @@ class SweepConfig(Setup):
     grids: dict[str, Grid]
     default: tuple[str, ...]
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
-    speech: CorpusConfig | None = None
-    teaching: TrainingConfig = TrainingConfig(batch_size=32, keep="last")
+    speech: tuple[Path, ...] = ()
+    teaching: TeachingConfig = TeachingConfig()
     joined: bool = False
     center: str | None = "speaker"
 
@@ -276,15 +281,11 @@ class SweepConfig(Setup):
                 raise ValueError(
                     f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
                 )
-        speech = self.speech and self.speech.audio_dir
-        if speech is not None and speech == self.target.audio_dir:
+        target = self.target.audio_dir
+        if target and {target, *target.parents} & {*self.speech}:
             raise ValueError(
-                f"speech.audio_dir: must be another corpus than the target, whose speakers test; "
-                f"received {speech}"
+                f"speech: must not hold the target, whose speakers test; received {target}"
             )
-        lasts = self.teaching.keep == "last" and not self.teaching.patience
-        rule = "with keep 'last' and patience 0, since without labels no epoch is the best"
-        check(lasts, "teaching", rule, (self.teaching.keep, self.teaching.patience))
         self._check_trials()
         self._check_choices()
         self._check_references()

@@ -37,7 +37,7 @@ from ser_nsl.pipeline.experiment import Setup
 from ser_nsl.pipeline.stage import Stage
 from ser_nsl.pipeline.steps import Step
 from ser_nsl.training.pseudo_labels import pseudo_label
-from ser_nsl.training.settings import TrainingConfig
+from ser_nsl.training.settings import TeachingConfig, TrainingConfig
 from ser_nsl.training.teach import teach_network
 from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
@@ -93,7 +93,7 @@ class Plan:
         upstream: Folder or hub name of the checkpoint that embeds clips.
         centers: Whether the graph is built on embeddings centred by speaker.
         splits: Splits that are embedded.
-        speech: Speech on which networks are taught before, if any.
+        speech: Folders of speech on which networks are taught before, if any.
         teaching: How they are taught.
         fold: Seed of random graphs; None for a run, which has one graph only.
         first: Plan of the first fold, whose records this fold divides again; None for a run and for
@@ -106,8 +106,8 @@ class Plan:
     upstream: str
     centers: bool = True
     splits: tuple[Literal["train", "val", "test"], ...] = SPLITS
-    speech: CorpusConfig | None = None
-    teaching: TrainingConfig = TrainingConfig()
+    speech: tuple[Path, ...] = ()
+    teaching: TeachingConfig = TeachingConfig()
     fold: int | None = None
     first: "Plan | None" = None
     steps: dict[Path, Step] = field(default_factory=dict)
@@ -202,27 +202,21 @@ class Plan:
 
     def start(self, training: Training) -> Path | None:
         """A network that was taught on speech without labels, before or once for all folds."""
-        shared = self.first or self
-        given = given_start(self.setup, training)
-        if given or not training.arm.start or shared.speech is None:
+        shared, setup = self.first or self, self.setup
+        given = given_start(setup, training)
+        if given or not training.arm.start or not shared.speech:
             return given
         method = STARTS[training.arm.start]
-        manifest = shared.corpus(shared.speech, "speech")
-        clips = {"manifest": manifest, "clip_seconds": self.setup.clip_seconds}
-        features = shared.add(
-            extract_features, "speech/features", **clips, front_end=self.setup.front_end
-        )
-        embeddings = shared.add(
-            extract_embeddings, "speech/embeddings", manifest=manifest, **self._embedding
-        )
+        layers = setup.layers or shared.teaching.layers
         return shared.add(
             teach_network,
-            f"speech/{training.network}_{method}",
-            features=features,
-            embeddings=embeddings,
+            f"taught/{training.network}_{method}",
+            speech=shared.speech,
+            teacher=shared.upstream,
             model=training.network,
             method=method,
-            training=shared.teaching,
+            front_end=setup.front_end,
+            config=replace(shared.teaching, layers=layers),
         )
 
     def graph(self, training: Training) -> Path:
@@ -381,7 +375,7 @@ def given_start(setup: Setup, training: Training) -> Path | None:
         training: One of its trainings.
     """
     learned = STARTS.get(training.arm.start)
-    return setup.starts.get(training.network) if learned == "embedding" else None
+    return setup.starts.get(training.network) if learned == "frames" else None
 
 
 def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:

@@ -43,6 +43,7 @@ from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_r
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import run_steps
 from ser_nsl.training.train import check_networks
+from ser_nsl.upstream.windows import find_speech
 
 _SET_BY_RUNS = ("alpha", "layer", "distance", "neighbors", "edges", "label_share", "seed")
 _RUNS_A_PROCESS = 10  # TensorFlow keeps some 150 MB of every training
@@ -180,13 +181,12 @@ def _check(config: SweepConfig, runs: Sequence[Run]) -> None:
     }
     check_networks(networks, layers, config.front_end, config.clip_seconds, started)
     if any(each.arm.start and not given_start(config, each) for each in trainings):
-        if config.speech is None:
+        if not config.speech:
             raise InputError(
-                "speech: arms that start from a taught network need a corpus of speech, whose "
-                "labels are not used; give one (--set speech.corpus=speech speech.audio_dir=...), "
-                "or other --grids."
+                "speech: arms that start from a taught network need folders of speech to teach it "
+                'on; give them (--set "speech=[FOLDER]"), or other --grids.'
             )
-        check_corpus(config.speech, centers=False)
+        find_speech(config.speech)
     folds = sorted({run.fold for run in runs})
     with TemporaryDirectory() as temporary:
         write_speakers(config, Path(temporary))

@@ -364,21 +364,18 @@ def test_vectors_that_teach_each_arm(tiny):
 
 
 def test_folds_and_seeds_start_from_one_taught_network(tiny):
-    speech = CorpusConfig("csv", audio_dir=Path("speech"), table=Path("speech.csv"))
-    sweep = replace(tiny, speech=speech, layers=(1,), grids={}, default=())
+    sweep = replace(tiny, speech=(Path("speech"),), layers=(1,), grids={}, default=())
     arms = ("start_base", "start_embedding", "start_graph_nsl")
     steps = fold_steps(sweep, *arms, folds=(0, 1), networks=("cnn6",), trial_seeds=(0, 1))
     run = replace(list_runs(tiny)[-1], method="start_nsl", fold=1)
     start = plan_folds(sweep, [1], Path("work"))[1].inputs(sweep_training(sweep, run))["start"]
 
-    made = {out: step for out, step in steps.items() if "speech" in out}
-    assert [*made] == [
-        *("fold0/speech/manifest.csv", "fold0/speech/features", "fold0/speech/embeddings"),
-        *("fold0/speech/cnn6_embedding", "fold0/speech/cnn6_similarity"),
-    ]
-    assert made["fold0/speech/embeddings"].arguments["layers"] == (1,)
-    assert made["fold0/speech/cnn6_similarity"].arguments["method"] == "similarity"
-    assert start == Path("work/fold0/speech/cnn6_embedding")
+    made = {out: step.arguments for out, step in steps.items() if "taught" in out}
+    assert [*made] == ["fold0/taught/cnn6_frames", "fold0/taught/cnn6_similarity"]
+    assert [given["method"] for given in made.values()] == ["frames", "similarity"]
+    assert made["fold0/taught/cnn6_frames"]["speech"] == (Path("speech"),)
+    assert made["fold0/taught/cnn6_frames"]["config"].layers == (1,)
+    assert start == Path("work/fold0/taught/cnn6_frames")
 
 
 def test_pseudo_labels_hide_no_label_from_training(tiny):

@@ -19,7 +19,7 @@ from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.features import Description, extract_features
 from ser_nsl.audio.records import read_embeddings, read_labels
 from ser_nsl.corpora.labels import known_labels
-from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
+from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline import sweep as module
@@ -29,7 +29,7 @@ from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
 from ser_nsl.pipeline.results import add_result, read_results
 from ser_nsl.pipeline.sweep import run_sweep
 from ser_nsl.training.data import training_clips
-from ser_nsl.training.settings import TrainingConfig
+from ser_nsl.training.settings import TeachingConfig, TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -313,15 +313,12 @@ def test_a_training_that_fails_does_not_stop_the_others(tiny, tmp_path, monkeypa
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 def test_ways_to_learn_from_the_upstream(tiny, tone_corpus, tmp_path):
     """What all read is made; two of them train, one after it was taught on other speech."""
-    table, speech = tmp_path / "speech.csv", tmp_path / "speech"
-    paths = sorted(shutil.copytree(tone_corpus, speech).rglob("*.wav"))[:12]
-    lines = [f"{path.relative_to(speech)},speech,train" for path in paths]
-    table.write_text("\n".join(["path,emotion,split", *lines, ""]))
-    split = SplitConfig(method="given")
+    speech = tmp_path / "speech"
+    shutil.copytree(tone_corpus, speech)
     sweep = replace(
         tiny,
-        speech=CorpusConfig("csv", audio_dir=speech, table=table, split=split),
-        teaching=TrainingConfig(epochs=1, keep="last"),
+        speech=(speech,),
+        teaching=TeachingConfig(epochs=1, batch_size=4, window_seconds=0.5),
         layers=(1,),
         graph=GraphConfig(similarity_threshold=0.0),
         training=TrainingConfig(epochs=1),
@@ -343,15 +340,15 @@ def test_ways_to_learn_from_the_upstream(tiny, tone_corpus, tmp_path):
         tf.config.run_functions_eagerly(False)
 
     assert [len(result["curve"]) for result in results] == [1, 1]
-    taught = json.loads((tmp_path / "work/fold0/speech/cnn6_embedding/stage.json").read_text())
-    assert taught["counts"]["clips"] == 12
+    taught = json.loads((tmp_path / "work/fold0/taught/cnn6_frames/stage.json").read_text())
+    assert taught["counts"]["clips"] == 32
 
 
 def test_taught_starts_without_speech_are_refused_before_anything_is_made(tiny, tmp_path):
     grid = replace(tiny.grids["main"], arms=("base", "start_base"))
     sweep = replace(tiny, grids={"main": grid})
 
-    with pytest.raises(InputError, match="speech: .*corpus of speech"):
+    with pytest.raises(InputError, match="speech: .*folders of speech"):
         run_sweep(sweep, tmp_path / "out", work=tmp_path / "work")
     assert not (tmp_path / "work").exists()
 
