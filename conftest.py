@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from _pytest.doctest import DoctestItem
 
-SHIPPED = Path(__file__).parent / "models" / "emodb" / "resnet9_quarter_int8.tflite"
+SHIPPED = Path(__file__).parent / "models" / "emodb" / "cnn_tdnn_int8.tflite"
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ front_end: {mel_bins: 16}
 upstream: upstream
 finetuning: {epochs: 3, clip_seconds: 0.3, freeze_feature_encoder: false}
 graph: {builder: exact, similarity_threshold: 0.5, max_neighbors: 3, edges: nearest}
-networks: [resnet9_quarter]
+networks: [cnn_tdnn]
 training: {epochs: 4}
 """
 _START, _LAST, _REPORT = "start", "export_tflite -> recogniser.tflite", "make_report"

@@ -38,11 +38,11 @@ _WARM_UP = 3  # calls
 _CALLS = 10  # in each turn
 TARGETS = {
     "resnet9 int8 / resnet9 float32": 0.5,
-    "resnet9_quarter int8 / resnet9 float32": 0.1,
+    "cnn_tdnn int8 / resnet9 float32": 0.1,
     "the same, without the front end": 0.1,
     "front end / resnet9 float32": 0.15,
     "resnet9 int8 / upstream": 1 / 50,
-    "resnet9_quarter int8 / upstream": 1 / 300,
+    "cnn_tdnn int8 / upstream": 1 / 300,
 }
 """Largest ratio of two medians with one thread of LiteRT."""
 
@@ -286,7 +286,7 @@ def check_targets(rows: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     reference, upstream = medians["resnet9", "float32"], medians["upstream", "float32"]
     front_end = medians["front end", "float32"]
-    small = medians.get(("resnet9_quarter", "int8"), np.nan)
+    small = medians.get(("cnn_tdnn", "int8"), np.nan)
     ratios = (
         medians["resnet9", "int8"] / reference,
         small / reference,

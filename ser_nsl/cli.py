@@ -85,7 +85,7 @@ GROUPS = {
     },
     "Light networks": {
         "pseudo-label": Command("training.pseudo_labels", "label unlabelled clips by a probe"),
-        "teach-network": Command("training.teach", "teach a light network what an upstream hears"),
+        "teach-network": Command("training.teach", "teach a light network what a large one hears"),
         "train-downstream": Command("training.train", "train a light network on labels and graph"),
         "evaluate": Command("evaluation.model", "UAR and accuracy of a trained network"),
         "evaluate-baseline": Command(

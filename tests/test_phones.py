@@ -56,7 +56,7 @@ def test_the_table_says_what_record_and_files_say(name):
 
 
 def test_code_has_the_labels_of_the_file():
-    labels = list(Recognizer(ROOT / "models/everyone/resnet9_quarter_int8.tflite").labels)
+    labels = list(Recognizer(ROOT / "models/everyone/cnn_tdnn_int8.tflite").labels)
 
     listed = re.findall(r"[\[({](\"anger\"[^\])}]*|'anger'[^\])}]*)[\])}]", TEXT)
     assert len(listed) == 5  # MediaPipe reads them itself

@@ -115,7 +115,7 @@ class Experiment(Setup):
         >>> from dataclasses import replace
         >>> experiment = replace(load_experiment("smoke"), seeds=(0, 1, 2))
         >>> experiment.networks, experiment.methods, experiment.seeds
-        (('resnet9_quarter',), ('base', 'embedding', 'nsl'), (0, 1, 2))
+        (('cnn_tdnn',), ('base', 'embedding', 'nsl'), (0, 1, 2))
     """
 
     source: CorpusConfig | None = None
@@ -257,7 +257,7 @@ class SweepConfig(Setup):
         >>> sweep.folds[0]
         Fold(test=('03', '08'), val=('10', '09'), split=None)
         >>> sweep.grids["small"].networks, [*sweep.budget]
-        (('resnet9_quarter',), ['given'])
+        (('cnn_tdnn',), ['given'])
     """
 
     folds: list[Fold]
@@ -388,7 +388,7 @@ class Run:
     Example:
         >>> run = list_runs(load_sweep("emodb"), ["small"])[-1]
         >>> run.fold, run.network, run.label_share, run.seed, run.test
-        (4, 'resnet9_quarter', 0.25, 0, True)
+        (4, 'cnn_tdnn', 0.25, 0, True)
     """
 
     corpus: str

@@ -57,22 +57,16 @@ class Lesson:
         Raises:
             InputError: If the network lacks the layer `fc1`, or for `frames` one of that name.
         """
-        outputs, widths = [check_layer(network, _POOLED).output], [first.pooled.shape[-1]]
+        outputs, self._heads = [check_layer(network, _POOLED).output], []
         if method == "frames":
             frames = check_layer(network, FRAMES).output
             outputs.append(tf.keras.layers.Reshape((frames.shape[1], -1))(frames))
-            widths.append(first.parts.shape[-1])
+            for output, values in zip(outputs, (first.pooled, first.parts), strict=True):
+                self._heads.append(tf.keras.layers.Dense(values.shape[-1]))
+                self._heads[-1].build(output.shape)
         self._body = tf.keras.Model(network.input, outputs)
         self._method, self._config, self._description = method, config, description
         self._scales = [_scale(values) for values in (first.pooled, first.parts)]
-        self._heads = (
-            []
-            if method == "similarity"
-            else [
-                _built(tf.keras.layers.Dense(width), output)
-                for width, output in zip(widths, outputs, strict=True)
-            ]
-        )
         self.head_variables = [each for head in self._heads for each in head.trainable_variables]
         self._variables = [*self._body.trainable_variables, *self.head_variables]
         rising = max(1, round(_WARM_UP_SHARE * steps))
@@ -147,11 +141,6 @@ def parts_of(network: tf.keras.Model, method: Lessons) -> int:
         InputError: If the network lacks the layer `frames`.
     """
     return check_layer(network, FRAMES).output_shape[1] if method == "frames" else 1
-
-
-def _built(layer: tf.keras.layers.Layer, inputs: tf.Tensor) -> tf.keras.layers.Layer:
-    layer.build(inputs.shape)
-    return layer
 
 
 def _scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -62,7 +62,7 @@ def test_targets_are_ratios_of_medians_with_one_thread_of_litert():
     medians = {
         ("resnet9", "float32"): 4.0,
         ("resnet9", "int8"): 1.0,
-        ("resnet9_quarter", "int8"): 0.8,
+        ("cnn_tdnn", "int8"): 0.8,
         ("front end", "float32"): 0.4,
         ("upstream", "float32"): 400.0,
     }
@@ -82,7 +82,7 @@ def test_targets_are_ratios_of_medians_with_one_thread_of_litert():
 
     assert [target["ratio"] for target in checked] == [0.25, 0.2, 0.1111, 0.1, 0.0025, 0.002]
     assert [target["kept"] for target in checked] == [True, False, False, True, True, True]
-    assert len(check_targets(table[table["network"] != "resnet9_quarter"])) == 3
+    assert len(check_targets(table[table["network"] != "cnn_tdnn"])) == 3
     assert check_targets(table[table["network"] != "resnet9"]) == []
 
 

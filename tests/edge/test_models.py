@@ -9,7 +9,7 @@ from ser_nsl.edge.models import find_model_or_default, models
 from ser_nsl.errors import InputError
 
 RELEASED = Path(__file__).parents[2] / "models"
-FILE = "resnet9_quarter_int8.tflite"
+FILE = "cnn_tdnn_int8.tflite"
 NAMES = ("everyone", "emodb")
 
 

@@ -16,6 +16,7 @@ PARAMETERS = {
     "resnet9_quarter": 338_519,
     "cnn6": 4_439_367,
     "mobilenet15": 674_695,
+    "cnn_tdnn": 509_527,
 }
 
 
@@ -66,10 +67,11 @@ def test_parameters_are_those_of_the_paper(name):
     [
         "cnn6",
         "resnet9_quarter",
+        "cnn_tdnn",
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in PARAMETERS
-            if name not in ("cnn6", "resnet9_quarter")
+            if name not in ("cnn6", "resnet9_quarter", "cnn_tdnn")
         ),
     ],
 )
@@ -102,6 +104,18 @@ def test_logits_are_float32_in_any_precision(name, description):
 
     assert network.output.dtype == tf.float32
     assert network.get_layer("fc1").output.dtype == tf.float16
+
+
+def test_cnn_tdnn_pools_mean_and_half_the_mean_absolute_deviation(description, logmel):
+    network = make_network("cnn_tdnn", description, logmel)
+    outputs = [network.get_layer("frames").output, network.get_layer("fc1").input]
+
+    frames, pooled = (np.asarray(each) for each in tf.keras.Model(network.input, outputs)(logmel))
+
+    assert frames.shape[1:] == (-(-logmel.shape[1] // 8), 160)
+    mean = frames.mean(axis=1)
+    deviation = np.abs(frames - mean[:, np.newaxis]).mean(axis=1)
+    close(pooled, np.concatenate([mean, deviation / 2], axis=1))
 
 
 def test_each_band_is_standardised_first(small, description, logmel):

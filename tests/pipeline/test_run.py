@@ -33,7 +33,7 @@ TINY = Experiment(
     training=TrainingConfig(epochs=1),
     caution="Nothing can be learnt here.",
 )
-SHIPPED_START = Path(__file__).parents[2] / "models" / "resnet9_quarter-taught"
+SHIPPED_START = Path(__file__).parents[2] / "models" / "cnn_tdnn-taught"
 BEFORE_TRAINING = [
     "source/audio",
     "source/manifest.csv",
@@ -143,7 +143,7 @@ def test_whole_chain_on_synthetic_speech(small_upstream, tmp_path, capsys):
     [
         ({"cnn6": Path("nowhere")}, "starts: nowhere is no folder with a taught cnn6"),
         ({"cnn7": Path("nowhere")}, "networks: 'cnn7' is unknown"),
-        ({"cnn6": SHIPPED_START}, "is a resnet9_quarter, and --model is cnn6"),
+        ({"cnn6": SHIPPED_START}, "is a cnn_tdnn, and --model is cnn6"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(starts, message, tmp_path):
