@@ -1,6 +1,6 @@
 """Installs the base install on an emulated ARM machine and compares its predictions with ours.
 
-    python benchmarks/aarch64.py --work runs/aarch64 --out results/aarch64 \
+    python -m benchmarks.aarch64 --work runs/aarch64 --out results/aarch64 \
         --models float32.tflite int8.tflite --clips corpora/emodb/03a01Fa.wav
 
 debootstrap downloads a small Debian for arm64; PRoot and QEMU run its programs without root and

@@ -1,6 +1,6 @@
 """Measures what each step of beam_graph costs per clip, and derives what large corpora cost.
 
-    python benchmarks/cluster_costs.py --out results/cluster_costs
+    python -m benchmarks.cluster_costs --out results/cluster_costs
 
 Every figure for a large corpus is computed by a formula from constants that are measured here, on
 one core of this machine; no large corpus is run.

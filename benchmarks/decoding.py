@@ -1,6 +1,6 @@
 """Measures decoding and log Mel, and compares our decoder with that of tensorflow-io.
 
-    python benchmarks/decoding.py --audio-dir corpora/ravdess \
+    python -m benchmarks.decoding --audio-dir corpora/ravdess \
         --originals corpora/ravdess_originals --out results/decoding
 
 `--audio-dir` holds clips of any corpus, `--originals` WAV files of a rate other than 16 kHz.

@@ -1,6 +1,6 @@
 """Measures the speed and the memory of embedding a corpus by layers of an upstream.
 
-    python benchmarks/embedding.py --upstream openai/whisper-base --layers 1 2 3 \
+    python -m benchmarks.embedding --upstream openai/whisper-base --layers 1 2 3 \
         --out results/embedding
 
 `extract_embeddings` embeds a small and a large corpus of noise, each in a process of its own: the

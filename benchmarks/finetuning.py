@@ -1,6 +1,6 @@
 """Measures fine-tuning: the base model in little memory, and the cache of frozen convolutions.
 
-    python benchmarks/finetuning.py --out results/finetuning
+    python -m benchmarks.finetuning --out results/finetuning
 
 Weights are random and clips are noise, which changes neither time nor memory.
 """

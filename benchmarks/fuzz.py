@@ -1,6 +1,6 @@
 """Feeds damaged and odd files to everything that reads files, and counts what happens.
 
-    python benchmarks/fuzz.py --out results/fuzz
+    python -m benchmarks.fuzz --out results/fuzz
 
 Audio goes through `read_audio`, `predict` and `prepare-corpus`; text and records through
 `prepare-corpus`, `extract-features`, `select-edges`, `pack-neighbors`, `build-graph`, the reader of

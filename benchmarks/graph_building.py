@@ -1,6 +1,6 @@
 """Measures how fast graphs are built, how much memory that takes, and how both grow.
 
-    python benchmarks/graph_building.py --out results/graph_building --rows official medium
+    python -m benchmarks.graph_building --out results/graph_building --rows official medium
 
 Every measurement is a process of its own. Rows that were measured before stay in the tables.
 """

@@ -1,6 +1,6 @@
 """Measures how fast training records are packed and read, how large they are, and the memory.
 
-    python benchmarks/packing.py --out results/packing
+    python -m benchmarks.packing --out results/packing
 
 Every measurement is a process of its own.
 """

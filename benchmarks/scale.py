@@ -1,6 +1,6 @@
 """Measures how the chain up to the training records grows: CPU time, memory, reading.
 
-    python benchmarks/scale.py --out results/scale
+    python -m benchmarks.scale --out results/scale
 
 The corpus is generated. Every step is a process of its own. 10,000 clips need 1 GB on the disk.
 """

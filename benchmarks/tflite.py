@@ -1,6 +1,6 @@
 """Measures recognisers on a device's runtimes: speed, size and memory, with their UAR.
 
-    python benchmarks/tflite.py --model-dirs runs/ravdess_to_emodb/models/resnet9-nsl-seed0 \
+    python -m benchmarks.tflite --model-dirs runs/ravdess_to_emodb/models/resnet9-nsl-seed0 \
         --manifest runs/ravdess_to_emodb/target/manifest.csv --out results/tflite
 
 Everything that is timed takes turns in one process, so that ratios hold on a machine that others

@@ -1,6 +1,6 @@
 """Measures the cost of a training step with a graph, beside plain training.
 
-    python benchmarks/training_steps.py --out results/training_steps
+    python -m benchmarks.training_steps --out results/training_steps
 
 Every case runs in a process of its own, in which plain steps and steps with a graph take turns.
 """

@@ -113,6 +113,11 @@ def test_another_upstream_is_read_by_layers_or_learns_as_the_file_says():
     assert other(config="ravdess_to_demos") == (demos.finetuning, None)
 
 
+def test_empty_mapping_empties_what_the_file_has():
+    assert load_experiment("ravdess_to_emodb").starts
+    assert load_experiment("ravdess_to_emodb", ["starts={}"]).starts == {}
+
+
 def test_overrides_are_checked_together(mine):
     overrides = ["front_end.window_samples=1024", "front_end.hop_samples=600"]
 
