@@ -74,9 +74,9 @@ def read_settings(
         for each in given:
             _check_plain(OmegaConf.to_container(each, resolve=False))
         settings, others = given
-        for key, _, value in (override.partition("=") for override in overrides):
+        for setting, _, value in (override.partition("=") for override in overrides):
             if value.strip() == "{}":  # a merge would keep all that the file has there
-                OmegaConf.update(settings, key, {}, merge=False)
+                OmegaConf.update(settings, setting, {}, merge=False)
         merged = OmegaConf.merge(OmegaConf.structured(kind), settings, dict(changes or {}), others)
         return cast(Settings, OmegaConf.to_object(merged))
     except (OmegaConfBaseException, YAMLError, OSError, TypeError, ValueError) as error:
