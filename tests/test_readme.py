@@ -134,7 +134,7 @@ def test_withdrawn_table_is_that_of_the_untuned_sweeps(corpus, share):
     found = {
         row["setting"]["method"]: cell_of(row)
         for row in json.loads(path.read_text())["comparisons"]
-        if row["setting"]["network"] == "cnn_tdnn"
+        if row["setting"]["network"] == "resnet9_quarter"
         and row["setting"]["label_share"] == share / 100
         and (row["setting"]["n"], row["setting"]["alpha"]) in ((0, 0), (3, 1))
         and row["setting"]["distance"] in ("", "jensen_shannon")

@@ -175,8 +175,8 @@ class WindowConfig:
     Attributes:
         batch_size: Windows per step.
         window_seconds: Length of a window, in seconds.
-        windows: Windows of each clip, at different places and speeds, which the epochs take in
-            turn. The teacher hears each once.
+        windows: Windows of each clip, at different places and speeds, of which each epoch takes
+            one. The teacher hears each once.
         speeds: Slowest and fastest speed at which both hear a window; another speed is another
             pitch too.
         damages: Shares of windows that the student alone hears with damages. None may shift what
