@@ -751,7 +751,7 @@ def _settings(random: np.random.Generator) -> Iterator[Case]:
         end = data.index("\n", int(random.integers(0, data.index("graph:"))))
         yield case("cut", data[: max(1, end - 3)].encode(), right=is_finite)
     keys = ("clip_seconds", "training.epochs", "training.alpha", "graph.max_neighbors", "seeds")
-    keys += ("finetuning.learning_rate", "target.split.test_share", "training.batch_size")
+    keys += ("training.learning_rate", "target.split.test_share", "training.batch_size")
     values = (".inf", "-.inf", ".nan", "-1", "text", "[]", "{}", "1e400", "-1e-9", "10000000000000")
     for key in keys:
         for value in values:
