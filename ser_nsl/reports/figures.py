@@ -532,7 +532,9 @@ def _styles(labels: Iterable[str]) -> list[tuple[str, str]]:
     """Colour and marker of each label: that of the arm it names, or one that no other has."""
     labels = list(labels)
     known = [_ARMS.get(label) for label in labels]
+    colours = {each[0] for each in known if each}
     free = [each for each in itertools.product(COLOURS, MARKERS) if each not in known]
+    free.sort(key=lambda style: style[0] in colours)  # colours that no arm has come first
     spare = itertools.cycle(free[:: len(MARKERS) + 1] + free)  # colour and marker change at once
     return [each or next(spare) for each in known]
 
