@@ -71,3 +71,9 @@ def test_curves_are_marked_where_they_were_stopped():
     svg = figures.update_curves("small", curves, {"base": 2, "taught": 1}, chance=0.2)
 
     assert {"small", "base", "taught", "chance", "updates", "50%"} <= set(texts(svg))
+
+
+def test_arms_of_one_figure_have_colours_of_their_own():
+    colours = [colour for colour, _ in figures._styles(["base", "start_base", "start_embedding"])]
+
+    assert len(set(colours)) == 3
