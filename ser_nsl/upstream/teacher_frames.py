@@ -30,13 +30,15 @@ class TeacherFrames:
     read on.
     """
 
-    def __init__(self, lesson: Lesson, clips: int, folder: Path) -> None:
+    def __init__(self, lesson: Lesson, clips: int, folder: Path, *, done: int = 0) -> None:
         """Opens the file, or does without if it needs more than half of the free disk.
 
         Args:
             lesson: The lesson, whose teacher is asked.
             clips: Number of clips.
             folder: Folder for the file.
+            done: Epochs that were trained before; after some without a file, none is begun, since
+                what they heard is not in it.
         """
         self._lesson, self._count = lesson, lesson.config.windows
         shape = (self._count, clips, *lesson.target_shape)
@@ -44,10 +46,10 @@ class TeacherFrames:
         self._stored = None
         if path.exists():
             self._stored = np.lib.format.open_memmap(path, "r+")
-        elif needed <= _DISK_SHARE * shutil.disk_usage(folder).free:
+        elif not done and needed <= _DISK_SHARE * shutil.disk_usage(folder).free:
             self._stored = np.lib.format.open_memmap(path, "w+", np.float16, shape)
         else:
-            Bar.write(f"the teacher's frames need {needed / 1e9:.0f} GB: they are computed anew")
+            Bar.write(f"the teacher's frames ({needed / 1e9:.1f} GB) are computed in every epoch")
 
     def of(self, windows: Windows, epoch: int) -> tf.Tensor:
         """Returns the teacher's frames.

@@ -112,6 +112,9 @@ def test_teacher_hears_each_window_once(tmp_path, monkeypatch):
     (tmp_path / "teacher_frames.npy").unlink()
     TeacherFrames(lesson, 3, tmp_path).of(batch, 2)
     assert len(heard) == 3
+    monkeypatch.undo()  # there is room now, but what two epochs heard was not kept
+    TeacherFrames(lesson, 3, tmp_path, done=2).of(batch, 2)
+    assert len(heard) == 4
     assert not list(tmp_path.iterdir())
 
 
