@@ -206,7 +206,9 @@ def read_corpus(config: CorpusConfig) -> Reading:
     unread = ""
     if table is not None:
         rows, doubts = read_table(table, config.columns)
-        rows = _without_missing_files(rows, audio_dir, dropped)
+        rows = _find_files(rows, audio_dir, dropped)
+        if "split" in rows and config.split.method != "given":
+            doubts.append(f"{table}: its splits are not used; if they should: --split.method given")
     else:
         listing = find_audio(audio_dir)
         not_read, unread = listing.not_read, str(listing)
@@ -299,12 +301,30 @@ def _read_names(
     return pd.DataFrame(rows, columns=["path", "utterance_id", "speaker", "gender", "emotion"])
 
 
-def _without_missing_files(rows: pd.DataFrame, audio_dir: Path, dropped: list[str]) -> pd.DataFrame:
-    """Leaves out the rows of a table whose files are not there; the reasons go to `dropped`."""
-    is_there = pd.Series([(audio_dir / path).is_file() for path in rows["path"]], dtype=bool)
-    rule = f"is no file below {audio_dir}; paths of a table are relative to --audio-dir."
-    dropped += [f"{path or 'an empty path'}: {rule}" for path in rows.loc[~is_there, "path"]]
-    return rows[is_there]
+def _find_files(rows: pd.DataFrame, audio_dir: Path, dropped: list[str]) -> pd.DataFrame:
+    r"""Leaves out the rows of a table whose files are not there; the reasons go to `dropped`.
+
+    Paths of Windows, `anna\1.wav`, are understood.
+    """
+
+    def is_there(path: str) -> bool:
+        return (audio_dir / path).is_file()
+
+    paths = [path if is_there(path) else path.replace("\\", "/") for path in rows["path"]]
+    rows = rows.assign(path=paths)
+    missing = [path for path in paths if not is_there(path)]
+    clips = find_audio(audio_dir).clips if missing else []
+    others = {clip.stem.casefold(): clip.relative_to(audio_dir).as_posix() for clip in clips}
+    others |= {clip.name.casefold(): clip.relative_to(audio_dir).as_posix() for clip in clips}
+    for path in missing:
+        name = PurePath(path)
+        other = others.get(name.name.casefold()) or others.get(name.stem.casefold())
+        dropped.append(
+            f"{path or 'an empty path'}: is no file below {audio_dir}"
+            + (f", which has {other}" if other else "")
+            + "; paths of a table are relative to --audio-dir, with suffix."
+        )
+    return rows[~rows["path"].isin(missing)]
 
 
 def _rename(rows: pd.DataFrame, described: Corpus | None, config: CorpusConfig) -> pd.DataFrame:
