@@ -13,7 +13,13 @@ import pandas as pd
 from ser_nsl.audio import clip as audio
 from ser_nsl.audio.folders import SUFFIXES, find_audio
 from ser_nsl.corpora import found
-from ser_nsl.corpora.description import Corpus, known_corpora, lists_known_corpora, load_corpus
+from ser_nsl.corpora.description import (
+    Corpus,
+    corpora_named_like,
+    known_corpora,
+    lists_known_corpora,
+    load_corpus,
+)
 from ser_nsl.corpora.manifest import check_ids, check_manifest, check_rows, write_manifest
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.splits import assign_splits, describe_splits
@@ -197,6 +203,8 @@ def read_corpus(config: CorpusConfig) -> Reading:
     if config.columns and table is None:
         raise InputError("columns: are those of a table; give it as --corpus csv --table FILE.")
     described = None if corpus in _OWN else load_corpus(corpus)
+    if not audio_dir.is_dir():
+        raise InputError(f"audio_dir: {audio_dir} is no folder; give the one that holds the clips.")
     name = _name(config)
     named = f"{corpus}: " if Path(corpus).suffix else ""  # a user's YAML file
     dropped: list[str] = []
@@ -215,7 +223,10 @@ def read_corpus(config: CorpusConfig) -> Reading:
         rows = _read_names(audio_dir, listing.clips, corpus, described, dropped, left_out)
         if described is None:  # ids are the names of files and folders
             rows, doubts = found.tell_apart(rows)
-        dropped = [f"{named}{reason}" for reason in dropped]
+        known = corpora_named_like(listing.clips) if corpus == "folder" else []
+        alike = [f"names are those of {name}, which reads them: --corpus {name}" for name in known]
+        doubts = alike + doubts
+        dropped = ["; ".join([f"{named}{reason}", *alike]) for reason in dropped]
     if config.speaker_pattern is not None:
         rows["speaker"] = find_speakers(rows["path"], config.speaker_pattern)
         nameless = rows.loc[rows["speaker"].isna(), "path"]
@@ -230,7 +241,8 @@ def read_corpus(config: CorpusConfig) -> Reading:
         _refuse(dropped)
         raise InputError(
             f"audio_dir: {audio_dir} holds no clip of {described.title if described else corpus} "
-            f"(left out: {left_out.total()}); audio files end in {', '.join(SUFFIXES[:4])}, ..."
+            f"(left out: {left_out.total()}{f'; {unread}' if unread else ''}); audio files end in "
+            f"{', '.join(SUFFIXES[:4])}, ..."
         )
     doubts = changes + doubts + found.doubts(rows, audio_dir, is_table=table is not None)
     rows["corpus"] = name

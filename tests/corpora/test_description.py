@@ -261,6 +261,8 @@ def tables(tmp_path) -> Path:
 def test_iemocap_reads_its_label_tables(tables, tmp_path):
     corpus = load_corpus("iemocap")
     emotions = corpus.read_tables(tmp_path)
+    for other in (tmp_path / "Session1", tmp_path.parent):  # below and above the usual folder
+        assert corpus.read_tables(other) == emotions
 
     read = [
         corpus.read(PurePath(name), emotions)
@@ -285,8 +287,8 @@ def test_iemocap_reads_its_label_tables(tables, tmp_path):
 
 def test_missing_and_contradictory_label_tables_are_errors(tables, tmp_path):
     corpus = load_corpus("iemocap")
-    with pytest.raises(InputError, match="audio_dir: .*Session1 lacks Session"):
-        corpus.read_tables(tmp_path / "Session1")
+    with pytest.raises(InputError, match="audio_dir: .*sentences lacks dialog/.* both them and"):
+        corpus.read_tables(tmp_path / "Session1" / "sentences")
 
     text = (tables / "Ses01F_impro01.txt").read_text()
     (tables / "copy.txt").write_text(text.replace("\tneu\t", "\tsad\t"))

@@ -260,6 +260,30 @@ def test_missing_and_empty_folders_are_errors(tmp_path, out):
     for name in ("none", "empty"):
         with pytest.raises(InputError, match=rf"audio_dir: .*{name} "):
             prepare_corpus(corpus="ravdess", audio_dir=tmp_path / name, out=out)
+    (tmp_path / "empty" / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match=r"not read: 1 \.txt \(first: notes\.txt\)"):
+        prepare_corpus(corpus="ravdess", audio_dir=tmp_path / "empty", out=out)
+    with pytest.raises(InputError, match=r"audio_dir: .*notes\.txt is no folder"):
+        prepare_corpus(corpus="folder", audio_dir=tmp_path / "empty" / "notes.txt", out=out)
+    with pytest.raises(InputError, match=r"corpus: mine\.yaml does not exist"):
+        prepare_corpus(corpus="mine.yaml", audio_dir=tmp_path / "empty", out=out)
+
+
+def test_folder_of_a_known_corpus_is_recognised_by_its_names(tmp_path, out, capsys):
+    root = tmp_path / "mine"
+    for speaker in ("1001", "1002", "1003"):
+        for code in ("ANG", "SAD"):
+            write_tone(root / "AudioWAV" / f"{speaker}_DFA_{code}_XX.wav")
+
+    split = {"speaker_pattern": r"(?P<speaker>\d{4})_", "split": LEAVE_ONE_OUT}
+    prepare_corpus(corpus="folder", audio_dir=root, out=out, **split)
+    assert "names are those of crema_d, which reads them: --corpus crema_d" in (
+        capsys.readouterr().out
+    )
+    with pytest.raises(InputError, match=r"must lie at EMOTION/FILE.*--corpus crema_d"):
+        prepare_corpus(corpus="folder", audio_dir=root / "AudioWAV", out=out)
+    prepare_corpus(corpus="crema_d", audio_dir=root, out=out, split=LEAVE_ONE_OUT)
+    assert "names are those" not in capsys.readouterr().out
 
 
 def test_any_folder_without_speakers(tmp_path, out):
