@@ -105,8 +105,8 @@ def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
         )
     twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
     refuse(twice, f"{path}: columns are there twice", "Give each a name of its own.")
-    rows = [[*row, *[None] * (len(header) - len(row))] for row in rows]
-    return pd.DataFrame(rows, columns=header, dtype="str")
+    whole = [[*row, *[None] * (len(header) - len(row))] for row in rows]
+    return pd.DataFrame(whole, columns=header, dtype="str")
 
 
 def read_manifest(path: Path) -> pd.DataFrame:

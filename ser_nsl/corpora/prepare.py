@@ -155,11 +155,9 @@ def prepare_corpus(
     print(reading, flush=True)
     rows, dropped, doubts = reading.rows, reading.dropped, reading.doubts
     seconds, sounds = _decode([audio_dir / path for path in rows["path"]], dropped)
-    _refuse(dropped, skip_bad)
     rows = rows.assign(duration_seconds=seconds, sound=sounds)
     rows = rows.dropna(subset="duration_seconds").reset_index(drop=True)
-    if rows.empty:
-        _refuse(dropped)
+    _refuse(dropped, rows, skip_bad)
     check_manifest(rows, source=reading.source)
     copies = found.doubts_of_sounds(rows)
     for doubt in copies:
@@ -236,9 +234,8 @@ def read_corpus(config: CorpusConfig) -> Reading:
     rows = _rename(rows, described, config).reset_index(drop=True)
     source = Path(table or audio_dir)
     check_ids(rows, source=Path(corpus) if named else source)
-    _refuse(dropped, config.skip_bad)
+    _refuse(dropped, rows, config.skip_bad)
     if rows.empty:
-        _refuse(dropped)
         raise InputError(
             f"audio_dir: {audio_dir} holds no clip of {described.title if described else corpus} "
             f"(left out: {left_out.total()}{f'; {unread}' if unread else ''}); audio files end in "
@@ -397,8 +394,9 @@ def _decode_one(path: Path) -> tuple[float, bytes] | str:
     return seconds, hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
 
 
-def _refuse(dropped: list[str], skip_bad: bool = False) -> None:
-    """Raises one error for a list of reasons, if there are any."""
-    if dropped and not skip_bad:
+def _refuse(dropped: list[str], left: pd.DataFrame, skip_bad: bool) -> None:
+    """Raises one error for a list of reasons, unless they may be skipped and clips are left."""
+    if dropped and (left.empty or not skip_bad):
         more = f" ({len(dropped) - 1} more like it.)" if len(dropped) > 1 else ""
-        raise InputError(f"{dropped[0]}{more} --skip-bad goes on without.")
+        rest = "No clip is left." if left.empty else "--skip-bad goes on without."
+        raise InputError(f"{dropped[0]}{more} {rest}")

@@ -49,7 +49,10 @@ def read_folder_name(path: PurePath) -> Clip:
         Clip(utterance_id='anger/anna/1', speaker='anna', gender='', emotion='anger')
     """
     if not 2 <= len(path.parts) <= 3:
-        raise InputError(f"{path}: clips must lie at EMOTION/FILE or EMOTION/SPEAKER/FILE.")
+        raise InputError(
+            f"{path}: clips must lie at EMOTION/FILE or EMOTION/SPEAKER/FILE; else describe their "
+            "names in a --corpus YAML file, or list them in a table."
+        )
     speaker = path.parts[1] if len(path.parts) == 3 else ""
     return Clip(path.with_suffix("").as_posix(), speaker, "", path.parts[0])
 

@@ -129,9 +129,14 @@ def test_overrides_are_checked_together(mine):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ("nope=1", ["'nope'"]),
+        ("nope=1", ["'nope'", "known are", "networks"]),
+        ("epochs=3", ["'epochs'", "did you mean", "training.epochs"]),
+        ("seeds=[a]", ["seeds", "['a']"]),
+        ("seeds=3", ["seeds: must be a list", "3"]),
+        ("training=5", ["training", "5"]),
         ("training.epoch=3", ["'epoch'", "training.epoch"]),
-        ("target.split.seeds=3", ["'seeds'", "target.split.seeds"]),
+        ("target.split.seeds=3", ["'seeds'", "target.split.seeds", "did you mean", "split.seed"]),
+        ("target.split.x=3", ["'x' is no setting", "known are method, seed, "]),
         ("training.epochs=many", ["training.epochs", "many"]),
         ("training.epochs", ["training.epochs"]),
         ("training.epochs=0", ["epochs", "0"]),
@@ -231,7 +236,7 @@ def test_trials_that_differ_in_copies_alone_need_some():
     ("text", "word"),
     [
         ("", "name"),
-        ("- a\n- b\n", "container"),
+        ("- a\n- b\n", "KEY: VALUE"),
         ("just words", "just words"),
         ("name: [1", "expected"),
         (MINIMAL + "traning: {epochs: 3}\n", "'traning'"),
