@@ -17,7 +17,7 @@ from omegaconf.errors import (
 )
 from yaml import YAMLError
 
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_seed
 
 Settings = TypeVar("Settings")
 
@@ -141,6 +141,8 @@ def _check_plain(values: Any, place: str = "") -> None:
             _check_plain(value, place)
     elif isinstance(values, str):
         check("${" not in values, place or "settings", "plain text, without ${...}", values)
+    elif place.endswith(("seed", "seeds")):
+        check_seed(place, values)
     elif isinstance(values, float):
         check(math.isfinite(values), place, "a finite number", values)
 
