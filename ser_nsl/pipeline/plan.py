@@ -25,6 +25,7 @@ from ser_nsl.embeddings.center import center_embeddings, check_mix
 from ser_nsl.embeddings.fuse import fuse_embeddings
 from ser_nsl.embeddings.mfcc import extract_mfccs
 from ser_nsl.embeddings.probe import probe_embeddings
+from ser_nsl.errors import InputError
 from ser_nsl.evaluation.baseline import evaluate_baseline
 from ser_nsl.evaluation.model import evaluate
 from ser_nsl.graph.build import build_graph
@@ -389,11 +390,38 @@ def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:
         What was found; None for synthetic speech, which is still to be made.
 
     Raises:
-        InputError: As `read_corpus` and `center_embeddings`.
+        InputError: As `read_corpus` and `center_embeddings`, or if there are no two emotions.
     """
     if corpus.synthetic is not None:
         return None
     reading = read_corpus(corpus)
+    emotions = {*reading.rows["emotion"]} - {""}
+    if len(emotions) < 2:
+        raise InputError(
+            f"{reading.source}: must have clips of two emotions or more to train with; it has "
+            f"{', '.join(emotions) or 'none'} only. {' '.join(reading.doubts[:1])}".rstrip()
+        )
     if centers:
         check_mix(reading.rows, reading.source)
     return reading
+
+
+def check_layers(setup: Setup) -> None:
+    """Refuses layers that the upstream does not have, if it is in a folder, before any stage runs.
+
+    Args:
+        setup: The experiment or sweep.
+
+    Raises:
+        InputError: If there is no such layer, or its `config.json` is at fault.
+    """
+    folder = Path(setup.upstream)
+    if setup.layers and (folder / "config.json").is_file():
+        from ser_nsl.upstream.config import read_config  # loads for seconds
+
+        depth = read_config(folder, setup.upstream).num_hidden_layers
+        if max(setup.layers) > depth:
+            raise InputError(
+                f"layers: must be 0 to {depth} of the upstream {setup.upstream}; received "
+                f"{', '.join(map(str, setup.layers))}."
+            )
