@@ -22,7 +22,7 @@ from ser_nsl.corpora.description import (
 )
 from ser_nsl.corpora.manifest import check_ids, check_manifest, check_rows, write_manifest
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
-from ser_nsl.corpora.splits import assign_splits, describe_splits
+from ser_nsl.corpora.splits import assign_splits, describe_splits, doubts_of_lists
 from ser_nsl.corpora.table import (
     check_name,
     find_speakers,
@@ -252,6 +252,7 @@ def read_corpus(config: CorpusConfig) -> Reading:
                 f"{source}: no clip has an emotion; for speech without labels "
                 f"give --corpus {SPEECH} --audio-dir FOLDER."
             )
+        doubts += doubts_of_lists(rows, config.split)
         if config.split.method == "clips":  # the voices of all splits are the same
             rows["speaker"] = ""
         check_rows(rows, source=source)

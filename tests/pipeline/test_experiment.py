@@ -77,7 +77,7 @@ def test_defaults_of_training_are_those_that_the_sweeps_support():
     [
         ("training.epochs=5", lambda e: e.training.epochs == 5),
         ("seeds=[0,1,2]", lambda e: e.seeds == (0, 1, 2)),
-        ("target.split.fold=3", lambda e: e.target.split.fold == 3),
+        ("target.split.seed=3", lambda e: e.target.split.seed == 3),
         ("upstream=facebook/wav2vec2-base", lambda e: e.upstream == "facebook/wav2vec2-base"),
         ("target.leave_out=[]", lambda e: e.target.leave_out == ()),
         ("training.alpha=2", lambda e: e.training.alpha == 2.0),
@@ -266,7 +266,8 @@ def test_unknown_config_is_an_error_that_names_the_known_ones(name):
 
 
 def test_saved_settings_load_again(tmp_path):
-    overrides = ["seeds=[3,4]", "target.split.lists=a/b.json", "front_end.low_hz=50"]
+    overrides = ["seeds=[3,4]", "target.split.test_share=0.5", "front_end.low_hz=50"]
+    overrides += ["target.table=a/b.csv"]
     experiment, sweep = load_experiment("ravdess_to_emovo", overrides), load_sweep("paper_emodb")
     save_settings(experiment, tmp_path / "run.yaml")
     save_settings(sweep, tmp_path / "sweep.yaml")
