@@ -132,9 +132,9 @@ def prepare_corpus(
         found 24 clips
             2 emotions: neutral 12, sadness 12
             6 speakers: 01 4, 02 4, 03 4, 04 4, 05 4, 06 4; 3 male, 3 female
-            train: 12 clips (50%); speakers: 02, 05, 06
+            train: 12 clips (50%); speakers: 02, 03, 04
             val: 4 clips (17%); speakers: 01
-            test: 8 clips (33%); speakers: 03, 04
+            test: 8 clips (33%); speakers: 05, 06
         >>> made.counts["clips"], made.counts["speakers"]
         (24, 6)
     """

@@ -32,6 +32,7 @@ LABELS_NAME = "labels.txt"
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 """Packages that can run a recogniser, in order of preference."""
 
+_MOST_THREADS = 1_024  # with some more the runtime ends the process
 _TFLITE_IDENTIFIER = b"TFL3"  # bytes 4 to 7 of the flatbuffer
 
 # What zipfile and json raise for damaged bytes.
@@ -70,7 +71,7 @@ class Recognizer:
 
         Args:
             path: `.tflite` file made by `ser-nsl export-tflite`, or found by `find_model`.
-            threads: Number of threads that the runtime may use, at least 1.
+            threads: Number of threads that the runtime may use, 1 to 1,024.
             runtime: Package that runs the model, one of `RUNTIMES`; None for the first one that
                 is installed.
 
@@ -78,8 +79,10 @@ class Recognizer:
             InputError: If the file is missing, damaged, not an exported recogniser or made by a
                 newer release, or if the TFLite runtime is not installed.
         """
-        if not isinstance(threads, int) or threads < 1:
-            raise InputError(f"threads: must be an integer of at least 1; received {threads!r}.")
+        if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+            raise InputError(
+                f"threads: must be an integer from 1 to {_MOST_THREADS}; received {threads!r}."
+            )
         path = Path(path)
         content = _read_tflite(path)
         settings, self.labels = _read_settings(path, content)

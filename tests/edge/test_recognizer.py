@@ -191,7 +191,7 @@ def test_operators_that_the_runtime_does_not_know(flatbuffer, pack_all, tmp_path
     assert_refused(tmp_path / "new.tflite", "new.tflite: .*version '99'", runtime=runtime)
 
 
-@pytest.mark.parametrize("threads", [0, 1.5, "2"])
+@pytest.mark.parametrize("threads", [0, 1.5, "2", 100_000])
 def test_bad_threads(path, threads):
     assert_refused(path, f"threads: must be an integer .* received {threads!r}", threads=threads)
 
