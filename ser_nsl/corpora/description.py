@@ -131,7 +131,10 @@ class Corpus:
             check("emotion" in groups, "pattern", "with the group (?P<emotion>...)", self.pattern)
         for kind, pattern in self.ignore.items():
             named_groups(pattern, f"ignore.{kind}")
-        used = {name for _, name, *_ in Formatter().parse(self.speaker) if name is not None}
+        try:
+            used = {name for _, name, *_ in Formatter().parse(self.speaker) if name is not None}
+        except ValueError:  # a brace that is not closed
+            used = {self.speaker}
         check(used <= groups, "speaker", f"made of the groups {sorted(groups)}", self.speaker)
         check(any(self.labels.values()), "labels", "a mapping of codes to emotions", self.labels)
         genders = set(self.genders)

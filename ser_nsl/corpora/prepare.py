@@ -340,11 +340,12 @@ def _find_files(rows: pd.DataFrame, audio_dir: Path, dropped: list[str]) -> pd.D
 def _rename(rows: pd.DataFrame, described: Corpus | None, config: CorpusConfig) -> pd.DataFrame:
     """Gives emotions the names that the user wants, and leaves out what the user does not want."""
     emotions = set(rows["emotion"] if described is None else described.labels.values())
-    names = {found.without_spare_spaces(key): name for key, name in config.label_map.items()}
+    plain = found.without_spare_spaces
+    names = {plain(key): plain(name) for key, name in config.label_map.items()}
     _check_emotions("label_map", names, emotions)
     rows["emotion"] = rows["emotion"].replace(names)
     known = {names.get(name or "", name) for name in emotions}
-    leave_out = [found.without_spare_spaces(name) for name in config.leave_out]
+    leave_out = [plain(name) for name in config.leave_out]
     _check_emotions("leave_out", leave_out, known)
     kept = rows[~rows["emotion"].isin(leave_out)]
     if kept.empty and not rows.empty:

@@ -99,7 +99,7 @@ def _in_words(error: Exception, kind: Any, given: Sequence[Any]) -> str:
     if isinstance(error, KeyValidationError):
         return f"{str(key).rpartition('.')[0]}: keys must be text; put quotes around {error.key!r}"
     if isinstance(error, MissingMandatoryValue):
-        return f"{reason.rpartition(' ')[2]}: is missing, and must be given"
+        return f"{key}: is missing, and must be given"
     if isinstance(error, ConfigKeyError):
         outer, _, name = str(key).rpartition(".")
         known = [place.rpartition(".") for place in _places(OmegaConf.structured(kind))]
@@ -108,8 +108,10 @@ def _in_words(error: Exception, kind: Any, given: Sequence[Any]) -> str:
         close += [f"{outer}.{same}".lstrip(".") for same in get_close_matches(name, beside, 3, 0.7)]
         hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(beside)}"
         return f"{key}: {name!r} is no setting; {hint}"
-    if "ListConfig" in reason:
+    if "TupleConfig" in reason or "typing.List" in reason:
         return f"{key}: must be a list such as [1, 2]; received {getattr(error, 'value', None)!r}"
+    if " to Dict[" in reason:
+        return f"{key}: must be lines of NAME: VALUE; received {getattr(error, 'value', None)!r}"
     if isinstance(error, ValidationError) and key is None:
         for setting, value in ((name, each[name]) for each in given for name in each):
             try:

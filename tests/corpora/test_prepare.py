@@ -349,6 +349,18 @@ def test_folder_with_own_labels_and_speakers_in_names(folder, out):
     assert Counter(table["emotion"]) == {"anger": 6, "Happy": 6}
 
 
+def test_new_names_of_emotions_have_no_spare_spaces(folder, out, capsys):
+    prepare_corpus(
+        corpus="folder",
+        audio_dir=folder,
+        out=out,
+        label_map={"Angry": "very\n angry ", "Happy": "  "},
+        speaker_pattern=r"(?P<speaker>[a-z]+)_",
+    )
+
+    assert set(read_manifest(out)["emotion"]) == {"very angry", ""}
+
+
 def test_own_corpus_is_described_by_a_file(folder, out, tmp_path):
     description = tmp_path / "mine.yaml"
     description.write_text(
