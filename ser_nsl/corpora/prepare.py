@@ -221,7 +221,8 @@ def read_corpus(config: CorpusConfig) -> Reading:
         rows = _read_names(audio_dir, listing.clips, corpus, described, dropped, left_out)
         if described is None:  # ids are the names of files and folders
             rows, doubts = found.tell_apart(rows)
-        known = corpora_named_like(listing.clips) if corpus == "folder" else []
+        is_unsure = corpus == "folder" or (dropped and described is not None)
+        known = corpora_named_like(listing.clips) if is_unsure else []
         alike = [f"names are those of {name}, which reads them: --corpus {name}" for name in known]
         doubts = alike + doubts
         dropped = ["; ".join([f"{named}{reason}", *alike]) for reason in dropped]
@@ -390,7 +391,7 @@ def _decode_one(path: Path) -> tuple[float, bytes] | str:
     seconds = len(samples) / audio.SAMPLE_RATE_HZ
     if seconds < _SHORTEST_SECONDS:
         return (
-            f"{path}: lasts {seconds:.3f} s, shorter than one window of {_SHORTEST_SECONDS:.3f} s; "
+            f"{path}: lasts {seconds:.4f} s, shorter than one window of {_SHORTEST_SECONDS:.3f} s; "
             "remove it."
         )
     return seconds, hashlib.blake2b(samples.tobytes(), digest_size=16).digest()

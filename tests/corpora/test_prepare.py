@@ -282,6 +282,8 @@ def test_folder_of_a_known_corpus_is_recognised_by_its_names(tmp_path, out, caps
     )
     with pytest.raises(InputError, match=r"must lie at EMOTION/FILE.*--corpus crema_d"):
         prepare_corpus(corpus="folder", audio_dir=root / "AudioWAV", out=out)
+    with pytest.raises(InputError, match=r"a clip of SAVEE .*--corpus crema_d"):
+        prepare_corpus(corpus="savee", audio_dir=root, out=out)
     prepare_corpus(corpus="crema_d", audio_dir=root, out=out, split=LEAVE_ONE_OUT)
     assert "names are those" not in capsys.readouterr().out
 
