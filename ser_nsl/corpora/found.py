@@ -286,9 +286,9 @@ def _doubts_of_speakers(rows: pd.DataFrame, is_table: bool) -> Iterator[str]:
 
 
 def _speaker_key(name: str) -> str:
-    """What speakers have in common who differ in case, spaces or leading zeros."""
-    key = re.sub(r"\s+", "", name.casefold())
-    return key.lstrip("0") if key.isdigit() else key
+    """What speakers have in common who differ in case, spaces, dashes or leading zeros."""
+    parts = re.findall(r"(\d+)|([^\W\d_]+)", name.casefold())  # numbers stay apart: 1_2 is not 12
+    return "".join(f"<{int(number)}>" if number else word for number, word in parts) or name
 
 
 def _emotion_key(name: str) -> str:

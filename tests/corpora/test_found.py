@@ -22,6 +22,7 @@ def test_usual_corpus_is_not_doubted():
     assert doubts_of([*MIXED, ("fear", "Joy"), ("joy", "Joy")]) == ""  # her name
     assert doubts_of([*MIXED, ("fear", "Donna"), ("joy", "Donna")]) == ""  # hers too
     assert doubts_of([(emotion, name) for emotion, _ in MIXED for name in "flmn"]) == ""
+    assert doubts_of([(emotion, name) for emotion, _ in MIXED for name in ("A1_2", "A12")]) == ""
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,11 @@ def test_usual_corpus_is_not_doubted():
         ([*MIXED, ("pride", "ben")], "pride: fewer than 3 clips", "--leave-out pride"),
         ([*MIXED, ("joy", "Ben"), ("fear", "Ben")], "ben, Ben may be one", "--speaker-pattern"),
         ([*MIXED, *((e, s) for e, _ in MIXED for s in ("1", "01"))], "1, 01 may be one", ""),
+        (
+            [(e, s) for e, _ in MIXED for s in ("S2", "S02", "s_2", "S 2", "T1_2", "T12")],
+            "speakers S2, S02, s_2 and 1 more may be one",
+            "",
+        ),
         ([*MIXED, *[("joy", "cleo")] * 3], "speakers cleo have one emotion", "center=null"),
     ],
 )
