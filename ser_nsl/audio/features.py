@@ -119,7 +119,7 @@ class Description:
                 f"{folder}: description.json is missing, so it holds no features and no model, or "
                 "not all of them; make them with ser-nsl extract-features or train-downstream."
             ) from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: is not a description of features ({error}).") from error
 
 

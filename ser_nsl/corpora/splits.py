@@ -222,7 +222,7 @@ def _read_lists(path: Path | None) -> SpeakerLists:
             check(isinstance(names, list), split, "a list", names)
         needed = [split for split in SPLITS if split != "train" or split in given]
         lists = {split: [str(name) for name in given[split]] for split in needed}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f'{path}: must be JSON of the form {{"train": [...], "val": [...], "test": [...]}} '
             f"with speakers, of which train may be left out ({type(error).__name__}: {error})."

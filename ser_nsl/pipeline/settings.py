@@ -88,7 +88,14 @@ def read_settings(
                 OmegaConf.update(settings, setting, {}, merge=False)
         merged = OmegaConf.merge(OmegaConf.structured(kind), settings, dict(changes or {}), others)
         return cast(Settings, OmegaConf.to_object(merged))
-    except (OmegaConfBaseException, YAMLError, OSError, TypeError, ValueError) as error:
+    except (
+        OmegaConfBaseException,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        YAMLError,
+    ) as error:
         raise InputError(f"{path.name}: {_in_words(error, kind, given)}") from error
 
 

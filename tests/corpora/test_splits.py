@@ -232,6 +232,7 @@ def test_lists_of_a_file(tmp_path):
         ('{"val": "anna", "test": ["c"]}', "val must be a list; received 'anna'"),
         ('{"val": ["a"], "test": ["c"], "dev": ["b"]}', "lists must be among .*'dev'"),
         ('["a"]', "JSON"),
+        ("[" * 5000, "JSON"),
         ("train: a", "JSON"),
         (None, "JSON"),
     ],

@@ -242,6 +242,7 @@ def test_trials_that_differ_in_copies_alone_need_some():
         ("- a\n- b\n", "KEY: VALUE"),
         ("just words", "just words"),
         ("name: [1", "expected"),
+        ("name: " + "[" * 5000 + "]" * 5000, "recursion"),
         (MINIMAL + "traning: {epochs: 3}\n", "'traning'"),
         (MINIMAL.replace("name: mine", ""), "name"),
         (b"\xff\xfe\x00", "decode"),
