@@ -110,6 +110,8 @@ class Experiment(Setup):
         networks: Light networks to train.
         methods: Methods of `train_downstream`; each is trained for each network and seed.
         seeds: Seeds of the trainings; results are means over them.
+        speech: Folders of other speech without labels, from which the exported file learns what
+            speech is, beside the training clips.
 
     Example:
         >>> from dataclasses import replace
@@ -124,6 +126,7 @@ class Experiment(Setup):
     networks: tuple[str, ...] = ("resnet9",)
     methods: tuple[str, ...] = ("base", "nsl")
     seeds: tuple[int, ...] = (0,)
+    speech: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

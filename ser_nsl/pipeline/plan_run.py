@@ -65,7 +65,13 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
     candidates = exportable_models(experiment, run)
     if candidates:
         chosen = plan.add(choose_model, "chosen", models=candidates)
-        plan.add(export_tflite, "recogniser.tflite", model_dir=chosen, manifest=plan.manifest())
+        plan.add(
+            export_tflite,
+            "recogniser.tflite",
+            model_dir=chosen,
+            manifest=plan.manifest(),
+            speech=experiment.speech,
+        )
     return [*plan.steps.values()]
 
 

@@ -14,6 +14,7 @@ from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import Step, pending, run_steps
 from ser_nsl.reports.run import make_report
 from ser_nsl.training.train import check_networks
+from ser_nsl.upstream.windows import find_speech
 
 
 def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) -> str:
@@ -45,6 +46,8 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     layers = [experiment.training.layer] if "nsl" in experiment.methods else []
     starts, seconds = experiment.starts, experiment.clip_seconds
     check_networks(experiment.networks, layers, experiment.front_end, seconds, starts)
+    if experiment.speech:
+        find_speech(experiment.speech)
     found = {experiment.target.audio_dir: check_corpus(experiment.target, centers=centers)}
     if experiment.learns and experiment.source is not None:
         found[experiment.source.audio_dir] = check_corpus(experiment.source, centers=False)

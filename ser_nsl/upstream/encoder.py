@@ -139,6 +139,24 @@ def pool_layers(frames: Sequence[tf.Tensor], pooling: Pooling) -> tf.Tensor:
     return tf.concat([pool(each, pooling) for each in frames], axis=-1)
 
 
+def as_float16(values: tf.Tensor) -> tf.Tensor:
+    """Rounds to float16, with its largest number for what is beyond: some encoders' are.
+
+    Args:
+        values: Any shape.
+
+    Returns:
+        float16, same shape.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> as_float16(tf.constant([0.5, -1e6])).numpy()
+        array([ 5.00e-01, -6.55e+04], dtype=float16)
+    """
+    largest = tf.float16.max
+    return tf.cast(tf.clip_by_value(values, -largest, largest), tf.float16)
+
+
 def random_spans(
     shape: tuple[tf.Tensor, tf.Tensor], share: float, length: int, *, seed: np.ndarray
 ) -> tf.Tensor:
