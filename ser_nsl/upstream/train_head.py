@@ -35,8 +35,8 @@ def train_head(
 ) -> Mapping[str, Any]:
     """Trains FC1 and a classifier on the frames of a frozen encoder, pooled over time.
 
-    The encoder runs once a clip. The result is an upstream like any other: its embedding is FC1,
-    256 numbers.
+    The encoder runs once a clip. The result is an upstream like any other: its
+    embedding is FC1, 256 numbers.
 
     Args:
         manifest: Manifest of the source corpus; its training split teaches, its validation split
