@@ -113,7 +113,8 @@ def release_recognisers(
         "note": note,
         "speakers": {split: sorted(set(rows["speaker"])) for split, rows in table.groupby("split")},
         "clip_seconds": facts["input"]["clip_seconds"],
-        **{key: facts[key] for key in ("classes", "target", "upstream", "command", "machine")},
+        "command": f"ser-nsl run-pipeline --config benchmarks/release/{experiment.name}.yaml",
+        **{key: facts[key] for key in ("classes", "target", "upstream", "machine")},
         "caution": experiment.caution,
     }
     if left_out is not None:

@@ -25,6 +25,7 @@ from ser_nsl.embeddings.center import center_embeddings, check_mix
 from ser_nsl.embeddings.fuse import fuse_embeddings
 from ser_nsl.embeddings.mfcc import extract_mfccs
 from ser_nsl.embeddings.probe import probe_embeddings
+from ser_nsl.errors import InputError
 from ser_nsl.evaluation.baseline import evaluate_baseline
 from ser_nsl.evaluation.model import evaluate
 from ser_nsl.graph.build import build_graph
@@ -378,22 +379,36 @@ def given_start(setup: Setup, training: Training) -> Path | None:
     return setup.starts.get(training.network) if learned == "frames" else None
 
 
-def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:
+def check_corpus(
+    corpus: CorpusConfig, *, centers: bool, across_speakers: bool = False
+) -> Reading | None:
     """Refuses a corpus that a stage would refuse, before any stage runs and without decoding.
 
     Args:
         corpus: The corpus.
         centers: Whether embeddings of its clips are centred by speaker.
+        across_speakers: Whether its graph never joins clips of one speaker.
 
     Returns:
         What was found; None for synthetic speech, which is still to be made.
 
     Raises:
-        InputError: As `read_corpus` and `center_embeddings`.
+        InputError: As `read_corpus`, `center_embeddings` and `build_graph`.
     """
     if corpus.synthetic is not None:
         return None
     reading = read_corpus(corpus)
+    without = (reading.rows["speaker"] == "").sum()
+    for needs, setting in (
+        (centers, "center: null"),
+        (across_speakers, "graph.across_speakers: false"),
+    ):
+        if needs and without:
+            raise InputError(
+                f"{setting.partition(':')[0]}: needs to know who speaks, and {without:,} of "
+                f"{len(reading.rows):,} clips of {reading.source} have no speaker; give speakers, "
+                f"or choose {setting}."
+            )
     if centers:
         check_mix(reading.rows, reading.source)
     return reading

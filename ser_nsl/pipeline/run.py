@@ -48,7 +48,9 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     check_networks(experiment.networks, layers, experiment.front_end, seconds, starts)
     if experiment.speech:
         find_speech(experiment.speech)
-    found = {experiment.target.audio_dir: check_corpus(experiment.target, centers=centers)}
+    across = experiment.graph.across_speakers
+    reading = check_corpus(experiment.target, centers=centers, across_speakers=across)
+    found = {experiment.target.audio_dir: reading}
     if experiment.learns and experiment.source is not None:
         found[experiment.source.audio_dir] = check_corpus(experiment.source, centers=False)
     steps = plan_run(experiment, run)

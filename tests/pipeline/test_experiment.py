@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
@@ -266,6 +267,8 @@ def test_saved_settings_load_again(tmp_path):
     assert load_experiment(str(tmp_path / "run.yaml")) == experiment
     assert load_sweep(str(tmp_path / "sweep.yaml")) == sweep
     assert "hop_samples: 256" in (tmp_path / "run.yaml").read_text()
+    for name in ("run", "sweep"):
+        assert yaml.safe_load((tmp_path / f"{name}.yaml").read_text())  # no code of Python
 
 
 def test_experiments_are_frozen_and_checked_when_changed(mine):
