@@ -17,6 +17,7 @@ import pandas as pd
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches
 from ser_nsl.audio.examples import embedding_example
+from ser_nsl.audio.settings import LONGEST_SECONDS
 from ser_nsl.audio.shards import ShardWriter, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, longest_training_clip, read_manifest
 from ser_nsl.errors import InputError, refuse
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from ser_nsl.upstream.embedder import Embedder
 
-_MOST_SECONDS = 3600
 _LEAST_BYTES_A_SECOND = 100  # of sound that is not silent, in any codec
 
 
@@ -108,9 +108,9 @@ def extract_embeddings(
     seconds = clip_seconds
     if seconds is None:
         seconds = longest_training_clip(table, source=manifest)["duration_seconds"]
-    if not (0 < seconds <= _MOST_SECONDS and 0 < window_seconds <= _MOST_SECONDS):
+    if not (0 < seconds <= LONGEST_SECONDS and 0 < window_seconds <= LONGEST_SECONDS):
         raise InputError(
-            f"clip_seconds, window_seconds: must be above 0, and {_MOST_SECONDS} s at most; "
+            f"clip_seconds, window_seconds: must be above 0, and {LONGEST_SECONDS} s at most; "
             f"received {seconds} s and {window_seconds} s."
         )
     window = round(min(seconds, window_seconds) * SAMPLE_RATE_HZ)
