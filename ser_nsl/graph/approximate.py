@@ -110,9 +110,7 @@ def _cells(vectors: Vectors, cells_per_clip: int, seed: int) -> list[np.ndarray]
 
 def _merge(parts: list[Edges], max_neighbors: int | None) -> Edges:
     """Joins the edges of several cells without duplicates, sorted by source and target."""
-    edges = Edges.join(parts).in_order()
-    is_new = (np.diff(edges.sources, prepend=-1) != 0) | (np.diff(edges.targets, prepend=-1) != 0)
-    edges = edges[is_new]
+    edges = Edges.join(parts).in_order().distinct()
     return edges if max_neighbors is None else edges.nearest(max_neighbors).in_order()
 
 

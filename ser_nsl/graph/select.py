@@ -8,8 +8,14 @@ import numpy as np
 
 from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError, refuse
-from ser_nsl.graph.indexed import choose_neighbors
-from ser_nsl.graph.table import Edges, check_edges, graph_files, graph_ids, number_edges, read_graph
+from ser_nsl.graph.table import (
+    are_nearest,
+    check_edges,
+    graph_files,
+    graph_ids,
+    number_edges,
+    read_graph,
+)
 from ser_nsl.pipeline.stage import stage
 
 
@@ -74,7 +80,7 @@ def select_edges(
         _check_any(kept, counts, graph)
     if nearest:
         before = edges[kept].pairs()
-        kept = kept[_are_nearest(edges[kept], nearest)]
+        kept = kept[are_nearest(edges[kept], nearest)]
         counts["dropped_not_nearest"] = before - edges[kept].pairs()
         _check_any(kept, counts, graph)
     chosen = edges[kept]
@@ -90,11 +96,6 @@ def _check_any(kept: np.ndarray, counts: Mapping[str, int], graph: Path) -> None
             f"{graph}: no edge is kept ({counts}); drop a filter, or build the graph with a "
             "lower --similarity-threshold."
         )
-
-
-def _are_nearest(edges: Edges, count: int) -> np.ndarray:
-    """Returns which edges lead to one of the nearest clips of either end."""
-    return np.isin(edges.numbers(), choose_neighbors(edges.both_ways(), count).numbers())
 
 
 def _write_lines(graph: Path, places: np.ndarray, out: Path) -> None:
