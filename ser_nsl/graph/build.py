@@ -10,7 +10,7 @@ import numpy as np
 from ser_nsl.audio.shards import shard_paths
 from ser_nsl.corpora.labels import check_splits
 from ser_nsl.embeddings.clips import column_of_clips
-from ser_nsl.errors import InputError, refuse
+from ser_nsl.errors import InputError, check_least, refuse
 from ser_nsl.graph.approximate import estimate_recall, find_edges_in_cells
 from ser_nsl.graph.exact import check_threshold, find_edges, stream_edges
 from ser_nsl.graph.settings import Builder
@@ -97,9 +97,9 @@ def build_graph(
         12
     """
     _check_threshold(similarity_threshold, target_degree)
-    _check_least(1, max_neighbors=max_neighbors, cells_per_clip=cells_per_clip)
-    _check_least(0, lsh_splits=lsh_splits)
-    _check_least(1 if lsh_splits else 0, lsh_rounds=lsh_rounds)
+    check_least(1, max_neighbors=max_neighbors, cells_per_clip=cells_per_clip)
+    check_least(0, lsh_splits=lsh_splits)
+    check_least(1 if lsh_splits else 0, lsh_rounds=lsh_rounds)
     check_splits(splits)
     _check_manifest(manifest, across_speakers, within_emotions)
     files = [path for split in splits for path in shard_paths(embeddings, split)]
@@ -197,12 +197,6 @@ def _check_threshold(
                 f"{target_degree} with a threshold of {similarity_threshold}. Give one of them."
             )
         check_threshold(similarity_threshold)
-
-
-def _check_least(least: int, **settings: int | None) -> None:
-    for name, value in settings.items():
-        if value is not None and value < least:
-            raise InputError(f"{name}: must be {least} or more; received {value}.")
 
 
 def _check_manifest(manifest: Path | None, across_speakers: bool, within_emotions: bool) -> None:

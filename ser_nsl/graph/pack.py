@@ -18,7 +18,7 @@ from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import read_labels, read_logmels
 from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.corpora.labels import check_splits
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_least
 from ser_nsl.graph.build import OFFICIAL_CLIPS
 from ser_nsl.graph.indexed import write_indexed
 from ser_nsl.graph.table import check_edges, graph_files, read_graph
@@ -78,8 +78,7 @@ def pack_neighbors(
         >>> made.counts["form"], made.counts["labelled"], max(made.counts["clips_by_neighbors"])
         ('official', 12, 2)
     """
-    if max_neighbors < 1:
-        raise InputError(f"max_neighbors: must be at least 1; received {max_neighbors}.")
+    check_least(1, max_neighbors=max_neighbors)
     check_splits(splits)
     logmel_shape = Description.load(features).logmel_shape
     edges = read_graph(graph, for_training=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ser_nsl.corpora.manifest import read_manifest
-from ser_nsl.errors import InputError, refuse
+from ser_nsl.errors import InputError, check_least, refuse
 from ser_nsl.graph.table import (
     are_nearest,
     check_edges,
@@ -54,8 +54,7 @@ def select_edges(
         >>> made.counts["kept"] < made.counts["edges"]
         True
     """
-    if nearest < 0:
-        raise InputError(f"nearest: must be 0 or more; received {nearest}.")
+    check_least(0, nearest=nearest)
     speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
     table = read_graph(graph, for_training=True)
     check_edges(table, speakers.index, path=graph, where=str(manifest))

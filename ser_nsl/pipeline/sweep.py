@@ -31,7 +31,7 @@ from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import read_labels
 from ser_nsl.corpora.manifest import read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_least
 from ser_nsl.evaluation.model import read_metrics
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.comparison import Choice, Setting, choose
@@ -89,8 +89,7 @@ def run_sweep(
         >>> plan.splitlines()[-1].split()  # trials, tests, hours
         ['all', '0', 'of', '84', '0', 'of', '120', 'unknown']
     """
-    if workers < 1:
-        raise InputError(f"workers: must be at least 1; received {workers}.")
+    check_least(1, workers=workers)
     runs = list_runs(config, grids)
     if dry_run:
         done = _read_done(config, out)

@@ -20,7 +20,7 @@ from ser_nsl.audio.examples import embedding_example
 from ser_nsl.audio.settings import LONGEST_SECONDS
 from ser_nsl.audio.shards import ShardWriter, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, longest_training_clip, read_manifest
-from ser_nsl.errors import InputError, refuse
+from ser_nsl.errors import InputError, check_least, refuse
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.encoder import Pooling
@@ -97,8 +97,7 @@ def extract_embeddings(
     from ser_nsl.upstream.choose import choose_layers
     from ser_nsl.upstream.embedder import Embedder
 
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"batch_size: must be at least 1; received {batch_size}.")
+    check_least(1, batch_size=batch_size)
     if (layers == "auto") != (source is not None):
         raise InputError(
             "source: is the corpus on which layers auto chooses, and only that; received layers "

@@ -378,9 +378,9 @@ def test_absolute_paths_of_clips_are_cut(write):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_neighbors": 0}, "max_neighbors: must be at least 1; received 0"),
-        ({"shuffles": 0}, "shuffles: must be at least 1"),
-        ({"map_clips": 0}, "map_clips: must be at least 1"),
+        ({"max_neighbors": 0}, "max_neighbors: must be 1 or more; received 0"),
+        ({"shuffles": 0}, "shuffles: must be 1 or more"),
+        ({"map_clips": 0}, "map_clips: must be 1 or more"),
         ({"splits": ("trian",)}, r"splits: .*train, val, test; received \('trian'"),
         ({"splits": ()}, "splits: .*train, val, test"),
     ],
