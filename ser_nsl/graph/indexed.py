@@ -16,9 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 import pandas as pd
 
@@ -29,13 +27,9 @@ from ser_nsl.audio.shards import new_shard_paths, shard_paths
 from ser_nsl.errors import InputError
 from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
 from ser_nsl.graph.table import choose_neighbors, number_edges
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.places import RemotePath
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _CHECKED = 64  # clips read at a time
 _NEIGHBORS = {"neighbor_ids": "string", "neighbor_weights": "float32"}

@@ -8,9 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
-
-import lazy_loader
+from typing import IO, Any, Literal
 
 from ser_nsl.audio.batches import read_examples
 from ser_nsl.audio.examples import UNLABELLED
@@ -22,12 +20,8 @@ from ser_nsl.errors import InputError, check_least
 from ser_nsl.graph.build import OFFICIAL_CLIPS
 from ser_nsl.graph.indexed import write_indexed
 from ser_nsl.graph.table import check_edges, graph_files, read_graph
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.stage import stage
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 
 @stage(inputs=("features", "graph"), makes="folder", remote=("features", "graph"))

@@ -5,20 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.batches import read_batches
 from ser_nsl.errors import InputError
 from ser_nsl.graph.table import Edges, choose_neighbors, graph_ids, number_edges, read_graph
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 
 def pack_nbrs(

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.batches import Batch, read_batches
 from ser_nsl.errors import InputError
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.places import place
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _RECORDS = 1_024  # records parsed at a time
 _PAIRS = 1_024  # pairs compared at a time; more would not fit into the processor's cache

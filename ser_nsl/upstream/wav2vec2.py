@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
-
+from ser_nsl.lazy import tf
 from ser_nsl.upstream.encoder import Encoder
 
 if TYPE_CHECKING:
-    import tensorflow as tf
     from transformers import Wav2Vec2FeatureExtractor
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _VARIANCE_FLOOR = 1e-7  # as Wav2Vec2FeatureExtractor
 _SETTINGS_OF_RESULTS = (
