@@ -1,4 +1,7 @@
-"""wav2vec 2.0 (arXiv 2006.11477): convolutions, which may be frozen, then a transformer."""
+"""wav2vec 2.0 (arXiv 2006.11477): convolutions, which may be frozen, then a transformer.
+
+HuBERT (arXiv 2106.07447) is the same network, trained on clusters of its own frames.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _SETTINGS_OF_RESULTS = (
 
 
 class Wav2Vec2Encoder(Encoder):
-    """A wav2vec 2.0 without its head; HuBERT is the same network, otherwise trained."""
+    """A wav2vec 2.0 or a HuBERT without its head."""
 
     def __init__(self, body: Any, extractor: Wav2Vec2FeatureExtractor) -> None:
         """Wraps a network.
