@@ -7,7 +7,7 @@ grids of trainings and the trials that choose their settings; `list_runs` lists 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
@@ -418,9 +418,13 @@ LINEAR = "linear"
 """What linear classifiers have in place of a network's name."""
 WITHOUT_GRAPH = (0, 0.0, "", "", "")
 """`n`, `alpha`, `layer`, `distance` and `neighbors` of a run without a graph."""
-_GRAPH = tuple(each.name for each in fields(Run))[4:9]
+OF_GRAPH = ("alpha", "layer", "distance", "neighbors")
+"""Settings of training with a graph."""
+SET_BY_RUNS = (*OF_GRAPH, "edges", "label_share", "seed")
+"""Settings of training that differ from run to run of a sweep."""
+_GRAPH = ("n", *OF_GRAPH)
 _PLAIN: dict[str, Any] = dict(zip(_GRAPH, WITHOUT_GRAPH, strict=True))
-_GRAPH_DEFAULTS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in _GRAPH[1:]}
+_GRAPH_DEFAULTS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in OF_GRAPH}
 _NOT_OF_TRIALS = {"label_share", "seed", "edges", "keep", "patience", "epoch_steps"}
 
 

@@ -22,7 +22,7 @@ from ser_nsl.pipeline.comparison import (
     compare_baselines,
     tabulate_runs,
 )
-from ser_nsl.pipeline.experiment import LINEAR, SweepConfig, list_runs
+from ser_nsl.pipeline.experiment import LINEAR, SET_BY_RUNS, SweepConfig, list_runs
 from ser_nsl.pipeline.record import versions
 from ser_nsl.pipeline.results import Results
 from ser_nsl.reports.facts import describe_machine, describe_split, portable
@@ -32,7 +32,6 @@ from ser_nsl.training.settings import TrainingConfig
 
 _SPACE = "\N{NO-BREAK SPACE}"
 _NAMED = {"epochs", "batch_size", "learning_rate", "decay", "decay_epochs", "keep", "precision"}
-_SET_BY_RUNS = {"alpha", "layer", "distance", "neighbors", "edges", "label_share", "seed"}
 
 
 @dataclass(frozen=True)
@@ -359,7 +358,7 @@ def _describe_training(training: TrainingConfig) -> str:
     others = [
         f"{name} {value}"
         for name, value in flat.items()
-        if name not in _NAMED | _SET_BY_RUNS | {"epoch_steps"} and value != usual[name]
+        if name not in _NAMED | {*SET_BY_RUNS, "epoch_steps"} and value != usual[name]
     ]
     parts = [
         f"up to {training.epochs} epochs, each of as many steps as show every training clip once",
