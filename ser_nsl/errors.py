@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Iterable
 
-__all__ = ["InputError", "limit_reached", "refuse"]
+__all__ = ["InputError", "check_least", "limit_reached", "refuse"]
 
 _LIMITS = {
     errno.ENOSPC: "no space left on the disk; free some, then run again",
@@ -55,6 +55,27 @@ def refuse(offenders: Iterable[object], rule: str, next_step: str = "") -> None:
     if names:
         first = ", ".join(names[:3])
         raise InputError(f"{rule} ({len(names)}; first: {first}). {next_step}".rstrip())
+
+
+def check_least(least: int, **settings: int | None) -> None:
+    """Refuses settings that are below a number.
+
+    Args:
+        least: The least value that is allowed.
+        **settings: Values by name; None for those that were not given.
+
+    Raises:
+        InputError: If one is less; it names the first.
+
+    Example:
+        >>> check_least(1, shards=4, workers=0)
+        Traceback (most recent call last):
+        ...
+        ser_nsl.errors.InputError: workers: must be 1 or more; received 0.
+    """
+    for name, value in settings.items():
+        if value is not None and value < least:
+            raise InputError(f"{name}: must be {least} or more; received {value}.")
 
 
 def limit_reached(error: BaseException) -> str:

@@ -1,12 +1,5 @@
-"""TensorFlow, imported when it is first used, since that takes seconds."""
+"""TensorFlow, as `ser_nsl.lazy` imports it."""
 
-from typing import TYPE_CHECKING
-
-import lazy_loader
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
+from ser_nsl.lazy import tf
 
 __all__ = ["tf"]

@@ -44,7 +44,6 @@ from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
 
 SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
-OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
 _CENTERED = {"upstream": "embeddings", "mfcc": "mfcc"}
 _UNCENTERED = {"upstream": "uncentered", "mfcc": "uncentered_mfcc", "both": "uncentered_both"}
 

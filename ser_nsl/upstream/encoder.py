@@ -1,24 +1,19 @@
 """What every speech encoder offers: the frames of its layers, for clips of one length.
 
-`wav2vec2.py`, `hubert.py` and `whisper.py` hold one architecture each; all else that needs frames
-does not know which it is.
+`wav2vec2.py` and `whisper.py` hold one architecture each; all else that needs frames does not know
+which it is.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.errors import InputError
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
+from ser_nsl.lazy import tf
 
 Pooling = Literal["mean", "statistics"]
 """How frames become one vector: their mean over time, or mean and deviation."""

@@ -6,20 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import HeadConfig
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from ser_nsl.upstream.head import Head
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _LEAST_SCALE = 1e-4  # of an input that is the same in all clips
 
