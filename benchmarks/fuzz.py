@@ -253,7 +253,9 @@ def read_sound(chain: Path, path: Path) -> np.ndarray:
     rows = io.StringIO()
     with contextlib.redirect_stdout(rows), contextlib.suppress(SystemExit):
         predict((path, good), format="json")
-    emotions = {row["file"]: row["emotion"] for row in map(json.loads, rows.getvalue().splitlines())}
+    emotions = {
+        row["file"]: row["emotion"] for row in map(json.loads, rows.getvalue().splitlines())
+    }
     assert str(good) in emotions, "the batch ended"
     answer: np.ndarray | InputError
     try:

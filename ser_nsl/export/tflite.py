@@ -35,8 +35,9 @@ def export_tflite(
 
     The front end, the network and a softmax are inside; the metadata hold sample rate and labels.
     So is a detector of speech, which has learned the training clips, other speech if there is any,
-    and synthetic sounds that are not speech: the last label is `no speech`. The softmax has the temperature at which the emotions
-    of the validation clips, as they are and damaged, are most probable.
+    and synthetic sounds that are not speech: the last label is `no speech`. The softmax has the
+    temperature at which the emotions of the validation clips, as they are and damaged, are most
+    probable.
 
     All four forms are made and run on the validation clips, or on those of training where there
     are none, since test clips must not choose a form. `export_report.json` beside the file says
