@@ -123,7 +123,7 @@ class Experiment(Setup):
     source: CorpusConfig | None = None
     finetuning: FineTuningConfig | None = None
     head: HeadConfig | None = None
-    networks: tuple[str, ...] = ("resnet9",)
+    networks: tuple[str, ...] = ("cnn_tdnn",)
     methods: tuple[str, ...] = ("base", "nsl")
     seeds: tuple[int, ...] = (0,)
     speech: tuple[Path, ...] = ()
@@ -192,7 +192,7 @@ class Grid:
     """
 
     arms: tuple[str, ...] = ("base", "nsl")
-    networks: tuple[str, ...] = ("resnet9",)
+    networks: tuple[str, ...] = ("cnn_tdnn",)
     n: tuple[int, ...] = (3,)
     alpha: tuple[float, ...] = (0.1,)
     layers: tuple[str, ...] = ("fc2",)

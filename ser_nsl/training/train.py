@@ -43,7 +43,7 @@ def train_downstream(
     *,
     features: Path,
     out: Path,
-    model: NetworkName = "resnet9",
+    model: NetworkName = "cnn_tdnn",
     method: Method = "nsl",
     training_records: Path | None = None,
     max_neighbors: int = 3,

@@ -316,7 +316,7 @@ def test_what_a_graph_does_not_change_is_run_once(tiny):
 
     assert runs == list_runs(sweep, ["all"])
     assert len(runs) == len(set(runs))
-    tests = [run for run in runs if run.test and run.network == "resnet9"]
+    tests = [run for run in runs if run.test and run.network == "cnn_tdnn"]
     assert [run.seed for run in tests] == [0] * 6 + [1] * 6
     assert sum(bool(run.trial) for run in runs) == 2 * (2 + 4)
     # What trials set is no setting of its own.
