@@ -6,10 +6,6 @@
 `--audio-dir` holds clips of any corpus, `--originals` WAV files of a rate other than 16 kHz.
 """
 
-import json
-import multiprocessing
-import os
-import platform
 import resource
 import time
 from collections.abc import Sequence
@@ -19,6 +15,7 @@ import numpy as np
 from scipy.signal import correlate
 from tabulate import tabulate
 
+from benchmarks.measuring import in_new_process, machine, write_results
 from ser_nsl.cli import run_function
 
 _CLIP_SAMPLES = 64_000
@@ -36,7 +33,7 @@ def main(*, audio_dir: Path, originals: Path, out: Path) -> str:
     """
     clips = sorted(path for path in audio_dir.rglob("*") if path.suffix in (".flac", ".wav"))
     measured = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "speed": [
             in_new_process(front_end_speed, clips[: len(clips) // 4]),
             in_new_process(front_end_speed, clips),
@@ -46,16 +43,8 @@ def main(*, audio_dir: Path, originals: Path, out: Path) -> str:
         "tones": in_new_process(tone_levels),
     }
     text = describe(measured)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "decoding.json").write_text(json.dumps(measured, indent=1) + "\n")
-    (out / "decoding.md").write_text(text)
+    write_results(out, "decoding", measured, text)
     return text
-
-
-def in_new_process(function, *arguments):
-    """Calls a function in a process of its own, so that its peak memory is measured alone."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
 
 
 def front_end_speed(clips: Sequence[Path]) -> dict[str, float]:

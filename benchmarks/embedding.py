@@ -9,14 +9,9 @@ with the corpus. Beside it stands the encoder alone, called by transformers on t
 memory, clip by clip, as one would without this project.
 """
 
-import json
-import multiprocessing
-import os
-import platform
 import resource
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +20,7 @@ import pandas as pd
 import soundfile
 from tabulate import tabulate
 
+from benchmarks.measuring import in_new_process, machine, write_results
 from ser_nsl.cli import run_function
 
 _RATE_HZ = 48_000  # as studio recordings, so that resampling is measured too
@@ -61,7 +57,7 @@ def main(
     more = (_GROWTH - 1) * clips * clip_seconds
     speed = more / (large["seconds"] - small["seconds"])
     measured = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "upstream": Path(upstream).name if Path(upstream).is_dir() else upstream,
         "layers": list(layers),
         "clip_seconds": clip_seconds,
@@ -72,9 +68,7 @@ def main(
         "ratio": round(speed / alone["times_real_time"], 2),
     }
     text = describe(measured)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "embedding.json").write_text(json.dumps(measured, indent=1) + "\n")
-    (out / "embedding.md").write_text(text)
+    write_results(out, "embedding", measured, text)
     return text
 
 
@@ -92,12 +86,6 @@ def make_corpus(folder: Path, count: int, clip_seconds: float) -> Path:
     table["duration_seconds"] = clip_seconds
     table.assign(corpus="noise").to_csv(folder / "manifest.csv", index=False)
     return folder / "manifest.csv"
-
-
-def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function in a process of its own, so that its peak memory is its own too."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
 
 
 def embed(manifest: Path, upstream: str, layers: tuple[int, ...]) -> dict[str, float]:

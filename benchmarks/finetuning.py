@@ -5,10 +5,6 @@
 Weights are random and clips are noise, which changes neither time nor memory.
 """
 
-import json
-import multiprocessing
-import os
-import platform
 import resource
 import tempfile
 import time
@@ -18,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
+from benchmarks.measuring import in_new_process, machine, write_results
 from ser_nsl.cli import run_function
 
 _SAMPLE_RATE_HZ = 16_000
@@ -46,7 +43,7 @@ def main(
         base = Path(folder) / "base"
         in_new_process(make_base, base)
         measured = {
-            "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+            "machine": machine(),
             "base": [
                 in_new_process(base_embedding, base),
                 *(in_new_process(base_step, base, each, accumulate) for each in precisions),
@@ -54,16 +51,8 @@ def main(
             "cache": in_new_process(cached_epochs, Path(folder), clips, epochs),
         }
     text = describe(measured)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "finetuning.json").write_text(json.dumps(measured, indent=1) + "\n")
-    (out / "finetuning.md").write_text(text)
+    write_results(out, "finetuning", measured, text)
     return text
-
-
-def in_new_process(function, *arguments):
-    """Calls a function in a process of its own, so that its peak memory is its own too."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
 
 
 def make_base(out: Path) -> None:

@@ -6,22 +6,19 @@ Every measurement is a process of its own. Rows that were measured before stay i
 """
 
 import json
-import os
-import platform
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from tabulate import tabulate
 
+from benchmarks.measuring import in_new_process, machine
 from ser_nsl.cli import run_function
 
 _GROUP = 4  # clips of a kind
@@ -79,7 +76,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     file = out / "graph_building.json"
     measured = json.loads(file.read_text()) if file.exists() else {}
-    measured["machine"] = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    measured["machine"] = machine()
     for row in rows:
         measured[row] = [each for task in TASKS[row] for each in measure(task, shrink)]
         file.write_text(json.dumps(measured, indent=1) + "\n")
@@ -102,10 +99,8 @@ def measure(task: Task, shrink: int) -> Iterator[dict[str, Any]]:
                 "max_neighbors": task.max_neighbors,
                 "lsh_splits": 0,
             }
-            # Forked processes would inherit TensorFlow's threads, which do not survive that.
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                graph = Path(folder) / "graph.tsv"
-                result = pool.submit(build, embeddings, graph, settings).result()
+            graph = Path(folder) / "graph.tsv"
+            result = in_new_process(build, embeddings, graph, settings)
             yield {"clips": clips, "width": task.width, **settings, **result}
 
 

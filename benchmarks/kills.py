@@ -27,7 +27,7 @@ from tabulate import tabulate
 
 from benchmarks.random_upstream import make_upstream
 from ser_nsl.cli import run_function
-from ser_nsl.errors import InputError
+from ser_nsl.errors import check_least
 
 _EXPERIMENT = """\
 name: kills
@@ -88,9 +88,7 @@ def main(*, out: Path, kills: int = 50, each: int = 10, seed: int = 0) -> str:
     Raises:
         SystemExit: With status 1 if a chain ended with other files, or did not end well.
     """
-    for name, value in (("kills", kills), ("each", each)):
-        if value < 1:
-            raise InputError(f"{name}: must be 1 or more; received {value}.")
+    check_least(1, kills=kills, each=each)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

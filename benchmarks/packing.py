@@ -6,21 +6,18 @@ Every measurement is a process of its own.
 """
 
 import json
-import os
-import platform
 import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
+from benchmarks.measuring import in_new_process, machine
 from ser_nsl.cli import run_function
 
 _CLIPS = 3_729  # DEMoS's training part
@@ -41,7 +38,7 @@ def main(*, out: Path, shrink: int = 1) -> str:
     out.mkdir(parents=True, exist_ok=True)
     clips = _CLIPS // shrink
     measured = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "rows": [*measure(clips, ("official", "indexed")), *measure(_GROWTH * clips, ("indexed",))],
         "alone": measure_alone(clips),
     }
@@ -55,26 +52,19 @@ def measure(clips: int, forms: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """Packs a corpus in some forms, and reads what comes of it twice, shuffled."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        in_process(write_corpus, folder, clips)
+        in_new_process(write_corpus, folder, clips)
         for form in forms:
             row = {"clips": clips, "neighbors": _NEIGHBORS, "form": form}
-            row |= in_process(pack, folder, form)
-            yield row | in_process(read, folder, form)
+            row |= in_new_process(pack, folder, form)
+            yield row | in_new_process(read, folder, form)
             shutil.rmtree(folder / form)
 
 
 def measure_alone(clips: int) -> float:
     """Seconds of `nsl.tools.pack_nbrs` alone, without what our official form does around it."""
     with tempfile.TemporaryDirectory() as name:
-        in_process(write_corpus, Path(name), clips)
-        return in_process(pack_alone, Path(name))
-
-
-def in_process(function: Callable, *arguments: Any) -> Any:
-    """Calls a function where nothing has taken memory before."""
-    # Forked processes would inherit TensorFlow's threads, which do not survive that.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        in_new_process(write_corpus, Path(name), clips)
+        return in_new_process(pack_alone, Path(name))
 
 
 def write_corpus(folder: Path, clips: int) -> None:

@@ -6,12 +6,8 @@ The corpus is generated. Every step is a process of its own. 10,000 clips need 1
 """
 
 import json
-import os
-import platform
 import resource
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import numpy as np
 import soundfile
 from tabulate import tabulate
 
+from benchmarks.measuring import in_new_process, machine
 from ser_nsl.cli import run_function
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline import load_experiment
@@ -47,7 +44,7 @@ def main(*, out: Path, clips: tuple[int, int] = (2_500, 10_000)) -> str:
         )
     out.mkdir(parents=True, exist_ok=True)
     measured = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "clips": clips,
         "steps": [_measure(number) for number in clips],
     }
@@ -65,8 +62,7 @@ def _measure(clips: int) -> list[dict[str, Any]]:
         rows = []
         for step in plan(folder):
             print(f"{clips} clips: {step.function.__name__} -> {step.out.name}", flush=True)
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                rows.append(pool.submit(run, step).result())
+            rows.append(in_new_process(run, step))
         return rows
 
 

@@ -16,10 +16,8 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +26,7 @@ import pandas as pd
 from tabulate import tabulate
 from tqdm import tqdm
 
+from benchmarks.measuring import in_new_process
 from ser_nsl.cli import run_function
 from ser_nsl.edge import RUNTIMES
 from ser_nsl.errors import InputError
@@ -106,7 +105,7 @@ def benchmark_tflite(
     )
     rows = []
     for threads in _THREADS:
-        timed = _in_new_process(time_in_turns, cases, waveform, threads, rounds)
+        timed = in_new_process(time_in_turns, cases, waveform, threads, rounds)
         for case, milliseconds in timed.items():
             median = float(np.median(milliseconds))
             report = reports.get((case.network, case.form), {})
@@ -195,12 +194,6 @@ def export_all(
     cases.append(Case("upstream", "float32", "tensorflow", None))
     waveform = next(tested.waveforms())[:1]
     return cases, reports, waveform, waveform.shape[1] / rate, len(tested)
-
-
-def _in_new_process(function: Callable, *arguments: Any) -> Any:
-    """Calls a function in a process in which TensorFlow has not started its threads yet."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def time_in_turns(

@@ -7,15 +7,11 @@ Every case runs in a process of its own, in which plain steps and steps with a g
 
 import atexit
 import json
-import os
-import platform
 import resource
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle, product
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
@@ -24,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from tabulate import tabulate
 
+from benchmarks.measuring import in_new_process, machine
 from ser_nsl.cli import run_function
 
 _NETWORKS = ("resnet9", "cnn6")
@@ -53,26 +50,21 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     path = out / "training_steps.json"
     measured = json.loads(path.read_text()) if path.exists() else {}
-    measured["machine"] = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    measured["machine"] = machine()
     if "steps" in parts:
         cases = product(networks, _SOURCES, _NEIGHBORS)
-        measured["steps"] = [in_process(measure_steps, *case, turns) for case in cases]
+        measured["steps"] = [in_new_process(measure_steps, *case, turns) for case in cases]
     if "precision" in parts:
-        measured["precision"] = [in_process(measure_precision, each, turns) for each in networks]
+        measured["precision"] = [
+            in_new_process(measure_precision, each, turns) for each in networks
+        ]
     if "input" in parts:
         cases = product(networks, _SOURCES)
-        measured["input"] = [in_process(measure_input, *case) for case in cases]
+        measured["input"] = [in_new_process(measure_input, *case) for case in cases]
     path.write_text(json.dumps(measured, indent=1) + "\n")
     text = describe(measured)
     (out / "training_steps.md").write_text(text)
     return text
-
-
-def in_process(function: Callable, *arguments: Any) -> Any:
-    """Calls a function in a new process, so that its peak memory is its own."""
-    # Forked processes would inherit TensorFlow's threads, which do not survive that.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def measure_steps(network: str, source: str, neighbors: int, turns: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import NoReturn, get_args
 
@@ -97,6 +97,9 @@ GROUPS = {
     },
 }
 """Commands by name, in groups, in the order in which one needs them."""
+
+# Within the text of a parameter, and before what tyro takes for a new item of a list.
+_LINE_BREAKS = re.compile(r"\n {12}(?=\S)|(?<=\S)\n {4}(?=[`\d(\[\"])")
 
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 """All commands by name."""
@@ -254,9 +257,16 @@ def _overview() -> str:
 
 
 def _join_lines(function: Callable) -> None:
-    """Joins the lines of each parameter's text, since tyro keeps a docstring's line breaks."""
-    innermost = inspect.unwrap(function)  # where tyro looks
-    innermost.__doc__ = re.sub(r"\n {12}(?=\S)", " ", innermost.__doc__ or "")
+    """Joins the lines of each text, of settings too, since tyro keeps a docstring's line breaks."""
+    innermost = inspect.unwrap(function)  # where tyro looks for parameters
+    for each in (function, innermost):
+        each.__doc__ = _LINE_BREAKS.sub(" ", each.__doc__ or "")
+    waiting = [each.default for each in inspect.signature(innermost).parameters.values()]
+    for value in waiting:
+        if is_dataclass(value) and not isinstance(value, type):
+            for kind in type(value).__mro__[:-1]:
+                kind.__doc__ = _LINE_BREAKS.sub(" ", kind.__doc__ or "")
+            waiting += vars(value).values()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Iterable
 
-__all__ = ["InputError", "check_seed", "limit_reached", "refuse"]
+__all__ = ["InputError", "check_least", "check_seed", "limit_reached", "refuse"]
 
 _LAST_SEED = 2**32 - 1
 _LIMITS = {
@@ -73,6 +73,27 @@ def check_seed(name: str, seed: object) -> None:
     """
     if isinstance(seed, int) and not 0 <= seed <= _LAST_SEED:
         raise InputError(f"{name}: must be 0 to {_LAST_SEED}; received {seed}.")
+
+
+def check_least(least: int, **settings: int | None) -> None:
+    """Refuses settings that are below a number.
+
+    Args:
+        least: The least value that is allowed.
+        **settings: Values by name; None for those that were not given.
+
+    Raises:
+        InputError: If one is less; it names the first.
+
+    Example:
+        >>> check_least(1, shards=4, workers=0)
+        Traceback (most recent call last):
+        ...
+        ser_nsl.errors.InputError: workers: must be 1 or more; received 0.
+    """
+    for name, value in settings.items():
+        if value is not None and value < least:
+            raise InputError(f"{name}: must be {least} or more; received {value}.")
 
 
 def limit_reached(error: BaseException) -> str:

@@ -1,3 +1,4 @@
+import inspect
 import re
 import runpy
 import subprocess
@@ -175,6 +176,36 @@ def test_help_joins_the_lines_of_a_docstring(capsys):
         call("--help")
 
     assert "How often. (default: 1)" in capsys.readouterr().out
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A pace.
+
+    Attributes:
+        steps: Steps, or
+            0 for none.
+    """
+
+    steps: int = 0
+
+
+def test_help_joins_lines_that_begin_with_a_number_or_code(capsys):
+    def walk(*, pace: Pace = Pace()) -> None:  # noqa: B008 (frozen)
+        """Walks for at most
+        5 hours.
+
+        Args:
+            pace: How fast.
+        """
+
+    walk.__doc__ = inspect.cleandoc(walk.__doc__).replace("\n", "\n    ")  # as at module level
+    with pytest.raises(SystemExit):
+        cli.run_function(walk, ["--help"])
+
+    printed = capsys.readouterr().out
+    assert "Walks for at most 5 hours." in printed
+    assert "Steps, or 0 for none. (default: 0)" in printed
 
 
 @pytest.mark.parametrize(

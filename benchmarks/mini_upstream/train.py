@@ -30,7 +30,7 @@ from ser_nsl.upstream import (
 )
 
 FORMS = ENCODER, TUNED = "wav2vec2-mini", "wav2vec2-mini-ravdess"
-DISTILLATION = DistillationConfig(epochs=5)
+DISTILLATION = DistillationConfig(epochs=8, windows=2)
 HEAD = HeadConfig()
 FINETUNING = FineTuningConfig(epochs=10, learning_rate=1e-4, schedule="linear", augmentations=2)
 EMOBOX_FOLDS = range(6)
@@ -77,7 +77,7 @@ def train_mini_upstream(
             "stage.json. Let that finish, or leave --student out."
         )
     encoder = student or work / "student"
-    source, manifests = work / "ravdess.csv", {"ravdess": work / "ravdess.csv"}
+    source, manifests = work / "ravdess.csv", {}
     work.mkdir(parents=True, exist_ok=True)
     steps = []
     for name, folder in (("emodb", emodb), ("emovo", emovo)):

@@ -9,7 +9,7 @@ models/README.md, which lists them, from the records of the releases.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from ser_nsl.pipeline.results import EXPERIMENT_NAME, model_label
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.reports.facts import gather_facts
 from ser_nsl.training.settings import TRANSFERS
+from ser_nsl.upstream.windows import find_speech
 
 FORMS = ("float16", "int8")
 _AIM = 8
@@ -88,10 +89,12 @@ def release_recognisers(
     note = training_data_note(table) if licence is None else licence
     tested = table[table["split"] == "test"]
     paths = audio_paths(tested, manifest, None)
+    others = find_speech(experiment.speech) if experiment.speech else []
     files = []
     for network in experiment.networks:
         model_dir = run / "models" / model_label(network, method, experiment.seeds[0])
-        forms = export_forms(model_dir, manifest, (name, model_version, author, note))
+        about = name, model_version, author, note
+        forms = export_forms(model_dir, manifest, about, others)
         for file in write_files(model_dir, forms, network, out, force):
             trial = try_out(out / file["file"], paths, list(tested["emotion"]))
             files.append(file | {"trial": trial})
@@ -110,7 +113,8 @@ def release_recognisers(
         "note": note,
         "speakers": {split: sorted(set(rows["speaker"])) for split, rows in table.groupby("split")},
         "clip_seconds": facts["input"]["clip_seconds"],
-        **{key: facts[key] for key in ("classes", "target", "upstream", "command", "machine")},
+        "command": f"ser-nsl run-pipeline --config benchmarks/release/{experiment.name}.yaml",
+        **{key: facts[key] for key in ("classes", "target", "upstream", "machine")},
         "caution": experiment.caution,
     }
     if left_out is not None:
@@ -124,7 +128,7 @@ def release_recognisers(
 
 
 def export_forms(
-    model_dir: Path, manifest: Path, about: tuple[str, str, str, str]
+    model_dir: Path, manifest: Path, about: tuple[str, str, str, str], speech: Sequence[Path]
 ) -> dict[str, Exported]:
     """Exports a model with metadata about its name, version, author and licence."""
     description = Description.load(model_dir)
@@ -135,7 +139,9 @@ def export_forms(
         Clips.of_split(split, manifest, None, description) for split in ("train", "test")
     )
     judged = Clips.for_bounds(manifest, None, description)
-    return make_forms(model_dir, card, training=training, judged=judged, tested=tested)
+    return make_forms(
+        model_dir, card, training=training, judged=judged, tested=tested, speech=speech
+    )
 
 
 def write_files(

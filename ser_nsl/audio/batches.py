@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.examples import LARGEST
 from ser_nsl.errors import InputError
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.places import RemotePath, place, refuse_server
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _FRAME_BYTES = 16  # around each record: its length and two checksums
 _RECORDS = 64  # per batch; with 256, features were read at two thirds of the speed

@@ -11,15 +11,9 @@ Training records have an indexed form too. `ser_nsl/graph/official.py` and `inde
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import lazy_loader
 import numpy as np
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
+from ser_nsl.lazy import tf
 
 UNLABELLED = -1
 """The label of clips without an emotion."""

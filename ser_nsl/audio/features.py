@@ -15,7 +15,7 @@ from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio, read_batches, read_cl
 from ser_nsl.audio.damage import DamageConfig, damaged_to_length
 from ser_nsl.audio.examples import LARGEST, UNLABELLED, feature_example
 from ser_nsl.audio.front_end import log_mel
-from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.audio.settings import LONGEST_SECONDS, FrontEndConfig
 from ser_nsl.audio.shards import ShardWriter, copy_name
 from ser_nsl.corpora.manifest import (
     DURATION_TOLERANCE_SECONDS,
@@ -31,7 +31,6 @@ from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.stage import stage
 
 _BATCH = 16
-_LONGEST_SECONDS = 3600
 _MOST_COPIES = 100
 _LEAST_DEVIATION_DB = 1e-3  # a band without any energy stays at its mean
 
@@ -66,7 +65,7 @@ class Description:
 
     def __post_init__(self) -> None:
         samples, bands = self.clip_samples, self.front_end.mel_bins
-        longest = _LONGEST_SECONDS * self.front_end.sample_rate_hz
+        longest = LONGEST_SECONDS * self.front_end.sample_rate_hz
         whole = isinstance(samples, int) and self.front_end.window_samples <= samples <= longest
         check(whole, "clip_samples", f"a number from one window to {longest}", samples)
         named = all(isinstance(name, str) and name for name in self.classes)

@@ -9,13 +9,12 @@ import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.settings import FrontEndConfig
+from ser_nsl.lazy import tf
 
 if TYPE_CHECKING:
     import librosa
-    import tensorflow as tf
 else:
     librosa = lazy_loader.load("librosa")
-    tf = lazy_loader.load("tensorflow")
 
 POWER_FLOOR = 1e-10
 """-100 dB, the floor of `librosa.power_to_db`."""

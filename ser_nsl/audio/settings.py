@@ -9,7 +9,9 @@ from ser_nsl.pipeline.settings import check
 Level = Literal["clip", "none"]
 """What the decibels of log Mel are relative to."""
 
-_LONGEST_SECONDS = 3600
+LONGEST_SECONDS = 3600
+"""Length of the longest clips."""
+
 _MOST = 1_000_000  # samples of a second or a window
 
 
@@ -72,10 +74,10 @@ class FrontEndConfig:
             >>> FrontEndConfig().clip_samples(2.0)
             32000
         """
-        if not self.window_samples / self.sample_rate_hz <= seconds <= _LONGEST_SECONDS:
+        if not self.window_samples / self.sample_rate_hz <= seconds <= LONGEST_SECONDS:
             least = f"{self.window_samples / self.sample_rate_hz:.3f}"
             raise InputError(
-                f"clip_seconds: must be {least} (one window) to {_LONGEST_SECONDS}; received "
+                f"clip_seconds: must be {least} (one window) to {LONGEST_SECONDS}; received "
                 f"{seconds:g}."
             )
         return round(seconds * self.sample_rate_hz)

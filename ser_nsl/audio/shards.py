@@ -10,18 +10,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from itertools import count, islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import lazy_loader
 
 from ser_nsl.errors import InputError
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.places import place
 from ser_nsl.pipeline.record import check_whole
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 
 class ShardWriter(ExitStack):

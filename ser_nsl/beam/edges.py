@@ -13,12 +13,10 @@ import numpy as np
 from ser_nsl.beam.blocks import Chunk, pair_blocks
 from ser_nsl.beam.dead_letters import count
 from ser_nsl.graph.exact import find_edges, find_edges_between
-from ser_nsl.graph.vectors import Vectors
+from ser_nsl.graph.vectors import LEAST_NORM, Vectors
 
 Neighbor = tuple[float, str]
 """The weight of an edge, rounded as in the file, and its target."""
-
-_LEAST_NORM = 1e-6  # as in `ser_nsl.graph.vectors`
 
 
 @beam.ptransform_fn
@@ -74,7 +72,7 @@ def make_vectors(ids: list[str], values: bytes) -> Vectors:
     places = np.arange(len(ids))
     # With norms of 1, a clip's cosine with itself is its squared norm, in the builder's arithmetic.
     squares = Vectors(ids, table, np.ones(len(ids))).cosines(places, places)
-    return Vectors(ids, table, np.maximum(np.sqrt(squares), _LEAST_NORM))
+    return Vectors(ids, table, np.maximum(np.sqrt(squares), LEAST_NORM))
 
 
 @beam.ptransform_fn

@@ -11,7 +11,7 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
-from ser_nsl.audio.clip import fit_length
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length
 from ser_nsl.audio.examples import embedding_example
 from ser_nsl.beam.audio import Sound
 from ser_nsl.beam.dead_letters import count
@@ -20,7 +20,6 @@ from ser_nsl.upstream.checkpoint import load_upstream
 from ser_nsl.upstream.embedder import Embedder
 from ser_nsl.upstream.encoder import Pooling
 
-SAMPLE_RATE_HZ = 16_000
 _BATCH = 16
 
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam.audio import decode_clips
 from ser_nsl.beam.dead_letters import write_dead_letters
-from ser_nsl.beam.embeddings import SAMPLE_RATE_HZ, embed
+from ser_nsl.beam.embeddings import embed
 from ser_nsl.beam.features import compute_features
 from ser_nsl.beam.manifest import read_columns, read_manifest
 from ser_nsl.beam.record_folders import DESCRIPTION_NAME, remove_empty_splits, write_records

@@ -11,7 +11,6 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import tensorflow as tf
 from apache_beam.io.filesystem import FileMetadata
 
 from ser_nsl.audio.examples import UNLABELLED
@@ -25,6 +24,7 @@ from ser_nsl.beam.dead_letters import (
 )
 from ser_nsl.beam.edges import Neighbor
 from ser_nsl.beam.record_folders import parse, read_records
+from ser_nsl.graph.stand_in import merged
 
 Clip = tuple[str, tuple[bool, bytes]]
 """The id of a clip, whether it has a label, and its record of features."""
@@ -136,14 +136,9 @@ def _pack(_: str, received: Iterable[tuple[Neighbor | None, bytes]]) -> Iterator
     neighbors = sorted(
         ((neighbor, features) for neighbor, features in received if neighbor), reverse=True
     )
+    records = [features for _, features in neighbors]
+    weights = [weight for (weight, _), _ in neighbors]
     for own in (features for neighbor, features in received if not neighbor):
-        example = tf.train.Example.FromString(own)
-        feature = example.features.feature
-        feature["NL_num_nbrs"].int64_list.value.append(len(neighbors))
-        for i, ((weight, _), features) in enumerate(neighbors):
-            feature[f"NL_nbr_{i}_weight"].float_list.value.append(weight)
-            for name, value in tf.train.Example.FromString(features).features.feature.items():
-                feature[f"NL_nbr_{i}_{name}"].CopyFrom(value)
         count("labelled")
         count(f"clips with {len(neighbors)} neighbors")
-        yield example.SerializeToString(deterministic=True)
+        yield merged(own, records, weights)

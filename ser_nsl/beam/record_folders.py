@@ -15,12 +15,12 @@ from ser_nsl.audio.examples import example_id
 from ser_nsl.audio.features import Description
 from ser_nsl.beam.dead_letters import BadRecordError
 from ser_nsl.errors import InputError
+from ser_nsl.graph.vectors import UNFIT
 
 DESCRIPTION_NAME = "description.json"
 _SUFFIX = ".tfrecord"
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4  # of a record: length, checksum, data, checksum
 _FIRST_RECORDS = 100
-_NOT_IN_IDS = frozenset("\t\r\n")  # since ids are columns of a graph
 
 
 def find_shards(folder: str, splits: Sequence[str]) -> list[FileMetadata]:
@@ -128,7 +128,7 @@ def parse(path: str, raw: bytes) -> tuple[str, tf.train.Example]:
         raise BadRecordError(f"is no tf.train.Example ({error})", where=place) from error
     if not utterance_id:
         raise BadRecordError("has no id", where=place)
-    if not _NOT_IN_IDS.isdisjoint(utterance_id):
+    if not UNFIT.isdisjoint(utterance_id):
         reason = "has a tab or line break in its id"
         raise BadRecordError(reason, utterance_id=utterance_id, where=path)
     return utterance_id, example

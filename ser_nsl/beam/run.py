@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.beam.output import is_remote, local_or_remote_stage
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_least
 from ser_nsl.pipeline.record import read_record
 from ser_nsl.upstream.encoder import Pooling
 
@@ -108,13 +108,8 @@ def beam_graph(
             f"{' '.join(beam_options)}."
         )
     check_splits(splits)
-    for name, value, least in (
-        ("max_neighbors", max_neighbors, 1),
-        ("blocks", blocks, 1),
-        ("shards", shards, 0),
-    ):
-        if value is not None and value < least:
-            raise InputError(f"{name}: must be {least} or more; received {value}.")
+    check_least(1, max_neighbors=max_neighbors, blocks=blocks)
+    check_least(0, shards=shards)
     if similarity_threshold == "auto":
         raise InputError(
             "similarity_threshold: auto works on one machine only; let ser-nsl build-graph choose "

@@ -14,7 +14,6 @@
 
 import csv
 import io
-from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -162,7 +161,7 @@ def check_ids(table: pd.DataFrame, *, source: Path) -> None:
     """
     twins = table[table["utterance_id"].duplicated(keep=False)].sort_values("utterance_id")
     rule = "utterance ids must be unique, so remove copies or let ids include folders; shared are"
-    _refuse(twins["utterance_id"] + " by " + twins["path"], source, rule)
+    refuse(twins["utterance_id"] + " by " + twins["path"], f"{source}: {rule}")
 
 
 def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
@@ -179,7 +178,7 @@ def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
     seconds = table["duration_seconds"]
     endless = table["utterance_id"] + " " + seconds.astype(str)
     rule = f"duration_seconds must be above 0, and {_LONGEST_SECONDS} at most"
-    _refuse(endless[~((seconds > 0) & (seconds <= _LONGEST_SECONDS))], source, rule)
+    refuse(endless[~((seconds > 0) & (seconds <= _LONGEST_SECONDS))], f"{source}: {rule}")
 
 
 def check_rows(table: pd.DataFrame, *, source: Path) -> None:
@@ -199,21 +198,20 @@ def check_rows(table: pd.DataFrame, *, source: Path) -> None:
     check_ids(table, source=source)
     ids, splits = table["utterance_id"], table["split"]
     malformed = ids[ids.str.contains(r"[\t\r\n]") | (ids == "")]
-    _refuse(malformed, source, "ids must not be empty or contain tabs or line ends")
+    refuse(malformed, f"{source}: ids must not be empty or contain tabs or line ends")
     unknown = splits[~splits.isin(SPLITS)].drop_duplicates()
-    _refuse(
-        map(repr, unknown), source, f"a split must be one of {', '.join(SPLITS)}; there are others"
-    )
+    rule = f"{source}: a split must be one of {', '.join(SPLITS)}; there are others"
+    refuse(map(repr, unknown), rule)
     known = table[table["speaker"] != ""]
     places = known.groupby("speaker")["split"].unique()
     divided = [
         f"{name}: in {' and '.join(found)}" for name, found in places.items() if len(found) > 1
     ]
-    _refuse(divided, source, "a speaker must be in one split only")
+    refuse(divided, f"{source}: a speaker must be in one split only")
     labelled = table[table["emotion"] != ""]
     trained = set(labelled.loc[labelled["split"] == "train", "emotion"])
     untrained = sorted(set(labelled["emotion"]) - trained)
-    _refuse(untrained, source, "every class needs clips in the training split; these have none")
+    refuse(untrained, f"{source}: every class needs clips in the training split; these have none")
     if not trained and (splits != "train").any():  # else speech without labels
         raise InputError(f"{source}: no clip has an emotion; at least those of train need one.")
 
@@ -308,7 +306,9 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
         audio_dir = Path(record["paths"]["audio_dir"])
     paths = [Path(audio_dir) / path for path in table["path"]]
     missing = [str(path) for path in paths if not _is_file(path)]
-    _refuse(missing, manifest, f"files are missing below {audio_dir} (restore or pass --audio-dir)")
+    refuse(
+        missing, f"{manifest}: files are missing below {audio_dir} (restore or pass --audio-dir)"
+    )
     return paths
 
 
@@ -317,11 +317,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name that no file can have
         return False
-
-
-def _refuse(offenders: Iterable[str], source: Path, rule: str) -> None:
-    """Raises with the first three offenders, if there are any."""
-    offenders = list(map(str, offenders))
-    if offenders:
-        first = ", ".join(offenders[:3])
-        raise InputError(f"{source}: {rule} ({len(offenders)}; first: {first}).")

@@ -36,11 +36,12 @@ class SplitConfig:
 
     Attributes:
         method: `balanced` (by speaker, each split with its share of clips, emotions and genders),
-            `speaker-independent` (random speakers, in the same shares for each gender, as for the
-            released models), `leave-one-speaker-out`, `paper` (the paper's own, for RAVDESS),
-            `emobox` (the folds of that benchmark, for RAVDESS), `count-equivalent` (for DEMoS, with
-            the paper's counts), `lists` (a JSON file of speakers), `given` (a column of the table),
-            or `clips` (for unknown speakers, or fewer than three).
+            random speakers with the same shares of each gender (`speaker-independent`),
+            one speaker who tests (`leave-one-speaker-out`), the paper's own division, for
+            RAVDESS (`paper`), the folds of a benchmark, for RAVDESS (`emobox`), lists with
+            the paper's counts, for DEMoS (`count-equivalent`), a JSON file of speakers
+            (`lists`), a column of the table (`given`), or clips at random, for unknown
+            speakers or fewer than three (`clips`).
         seed: Seed of `balanced`, `speaker-independent` and `clips`.
         test_share: Share that tests, 0 to 1: of the clips, or with `speaker-independent` of the
             speakers, rounded up for each gender: a quarter of 5 women and 5 men is 2 and 2.

@@ -8,6 +8,8 @@ from pathlib import Path
 from ser_nsl.audio.folders import SUFFIXES, find_audio
 from ser_nsl.errors import InputError
 
+_POLL_SECONDS = 1.0  # from one look into the folders to the next
+
 
 def list_clips(paths: Iterable[Path]) -> list[Path]:
     """Replaces each folder by its audio files, including those in subfolders.
@@ -38,16 +40,15 @@ def list_clips(paths: Iterable[Path]) -> list[Path]:
     return clips
 
 
-def follow_clips(paths: Sequence[Path], *, poll_seconds: float = 1.0) -> Iterator[Path]:
+def follow_clips(paths: Sequence[Path]) -> Iterator[Path]:
     """Yields files, then waits for audio files in folders, forever.
 
     Args:
         paths: Files, which need not exist, and at least one folder; subfolders are included.
-        poll_seconds: Time from one look into the folders to the next.
 
     Yields:
         The files, then each clip in the folders, also those that are there already, once its size
-        and modification time have not changed for one poll, so that it is complete. A clip that
+        and modification time have not changed for a second, so that it is complete. A clip that
         changes later is yielded again.
 
     Raises:
@@ -67,7 +68,7 @@ def follow_clips(paths: Sequence[Path], *, poll_seconds: float = 1.0) -> Iterato
                 yielded[path] = state
                 yield path
         before = found
-        time.sleep(poll_seconds)
+        time.sleep(_POLL_SECONDS)
 
 
 def _states(folders: Sequence[Path]) -> dict[Path, tuple[int, int]]:

@@ -11,7 +11,7 @@ import numpy as np
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.scores import score, z_test
 from ser_nsl.evaluation.statistics import mcnemar_test
-from ser_nsl.networks.lazy import tf
+from ser_nsl.lazy import tf
 from ser_nsl.networks.saved import check_description, load_model
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.settings import check

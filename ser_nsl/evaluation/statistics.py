@@ -1,6 +1,7 @@
 """How sure scores and their differences are, with few test speakers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,19 +30,9 @@ def bootstrap_interval(differences: Sequence[float] | np.ndarray) -> tuple[float
         >>> round(low, 3), round(high, 3)
         (0.0, 0.25)
     """
-    from scipy.stats import bootstrap
-
     if len(differences) < FEWEST_SPEAKERS:
         return None
-    interval = bootstrap(
-        (np.asarray(differences),),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        confidence_level=0.95,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    return _bootstrap(np.mean, np.asarray(differences))
 
 
 def uar_interval(confusions: np.ndarray) -> tuple[float, float] | None:
@@ -61,8 +52,6 @@ def uar_interval(confusions: np.ndarray) -> tuple[float, float] | None:
         >>> round(low, 2), round(high, 2)
         (0.7, 0.9)
     """
-    from scipy.stats import bootstrap
-
     confusions = np.asarray(confusions, float)
     if len(confusions) < FEWEST_SPEAKERS:
         return None
@@ -74,16 +63,7 @@ def uar_interval(confusions: np.ndarray) -> tuple[float, float] | None:
         recalls = np.divide(hits, clips, out=np.full_like(clips, np.nan), where=clips > 0)
         return np.nanmean(recalls, axis=-1)
 
-    interval = bootstrap(
-        (np.arange(len(confusions)),),
-        uar,
-        n_resamples=_RESAMPLES,
-        batch=_BATCH,
-        confidence_level=0.95,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    return _bootstrap(uar, np.arange(len(confusions)), batch=_BATCH)
 
 
 def mcnemar_test(right: Sequence[bool] | np.ndarray, others: Sequence[bool] | np.ndarray) -> float:
@@ -182,20 +162,32 @@ def ratio_interval(
         >>> ratio_interval([1, 2, 1, 2, 1, 2], [2, 4, 2, 4, 2, 4])
         (0.5, 0.5)
     """
-    from scipy.stats import bootstrap
-
     whole = bootstrap_interval(wholes)
     if whole is None or whole[0] <= 0:
         return None
-    interval = bootstrap(
-        (np.asarray(parts, float), np.asarray(wholes, float)),
+    return _bootstrap(
         lambda part, whole, axis: part.mean(axis=axis) / whole.mean(axis=axis),
-        n_resamples=_RESAMPLES,
+        np.asarray(parts, float),
+        np.asarray(wholes, float),
         paired=True,
         vectorized=True,
+    )
+
+
+def _bootstrap(
+    statistic: Callable[..., np.ndarray], *samples: np.ndarray, **options: Any
+) -> tuple[float, float]:
+    """Returns the 95 % percentile interval of a statistic, by a fixed seed."""
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
+        samples,
+        statistic,
+        n_resamples=_RESAMPLES,
         confidence_level=0.95,
         method="percentile",
         rng=np.random.default_rng(0),
+        **options,
     ).confidence_interval
     return float(interval.low), float(interval.high)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -64,19 +66,22 @@ class Answers:
         return self.from_logits(model(logmel, training=False), odds)
 
 
-def fit_answers(model: tf.keras.Model, training: Clips, judged: Clips) -> Answers:
+def fit_answers(
+    model: tf.keras.Model, training: Clips, judged: Clips, speech: Sequence[Path] = ()
+) -> Answers:
     """Learns how a model's logits become answers.
 
     Args:
         model: Keras model from log Mel in dB to logits.
         training: Clips of speech, for the detector.
         judged: Clips of other speakers, for the temperature: as they are, and damaged.
+        speech: Audio files of other speech, for the detector.
 
     Returns:
         The answers. The temperature is 1 where no clip has a label, or all were trained on.
     """
     knows = NO_SPEECH in training.description.classes  # the corpus has clips without speech
-    detector = None if knows else speech_detector(training)
+    detector = None if knows else speech_detector(training, speech)
     unheard = judged.split != training.split and judged.labelled > 0
     clips = judged.known() if judged.labelled else judged
     as_is = np.concatenate([model(logmel, training=False) for logmel in clips.logmel_batches()])

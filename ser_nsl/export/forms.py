@@ -1,6 +1,7 @@
 """All forms of a recogniser, and how far each is from Keras."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -36,7 +37,13 @@ class Exported:
 
 
 def make_forms(
-    model_dir: Path, card: Card, *, training: Clips, judged: Clips, tested: Clips | None = None
+    model_dir: Path,
+    card: Card,
+    *,
+    training: Clips,
+    judged: Clips,
+    tested: Clips | None = None,
+    speech: Sequence[Path] = (),
 ) -> dict[str, Exported]:
     """Converts a model to all forms, and runs each.
 
@@ -46,6 +53,7 @@ def make_forms(
         training: Clips that calibrate int8, and teach what speech is.
         judged: Clips that decide whether a form keeps its bounds, and how sure it is.
         tested: Clips of the other figures; None for the same.
+        speech: Audio files of other speech, which teach what speech is, too.
 
     Returns:
         The forms by name.
@@ -60,7 +68,7 @@ def make_forms(
             "embedding at prediction time, so it cannot be exported; received the inputs "
             f"{', '.join(model.input_names)}. Train with the method nsl or base."
         )
-    answers = fit_answers(model, training, judged)
+    answers = fit_answers(model, training, judged, speech)
     card = replace(
         card,
         labels=answers.labels(description.classes),

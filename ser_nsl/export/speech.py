@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches
 from ser_nsl.audio.damage import damaged_to_length
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.front_end import log_mel
@@ -16,23 +17,26 @@ from ser_nsl.audio.sounds import no_speech
 from ser_nsl.export.clips import Clips, at_rate, damaged_clip
 from ser_nsl.pipeline.bars import Bar
 
-_COPIES = 4  # examples a clip
-_LEAST, _MOST = 200, 1_200  # examples of speech, and as many of other sounds
+_COPIES = 4  # examples a training clip
+_LEAST, _MOST = 200, 1_200  # examples of training clips
+_MOST_OTHERS = 2_400  # examples of other speech, two a clip
 _BATCH = 16
 _LAGS = (1, 4, 12)  # frames: 16, 64 and 192 ms by default; syllables change in that time
 _HIDDEN = 32
-_WEIGHT_DECAY = 0.0125  # an example
+_WEIGHT_DECAY = 0.003  # an example
 _SEED = 0
 
 
-def speech_detector(speech: Clips) -> tf.keras.Model:
+def speech_detector(training: Clips, others: Sequence[Path] = ()) -> tf.keras.Model:
     """Learns to tell speech from other sounds.
 
-    Half of its examples are speech: the clips, and beyond those, copies damaged as in training.
-    The other half are the sounds of `ser_nsl.audio.sounds`. It knows nothing of emotions.
+    Half of its examples are speech: clips, and beyond those, copies damaged as in training. The
+    other half are the sounds of `ser_nsl.audio.sounds`. It knows nothing of emotions.
 
     Args:
-        speech: Clips of speech.
+        training: Clips of the training split.
+        others: Audio files of other speech. The more voices and microphones it hears, the fewer
+            it takes for no speech.
 
     Returns:
         A model from log Mel in dB, float32 of shape `(batch, frames, mels)`, to the logarithm of
@@ -41,9 +45,13 @@ def speech_detector(speech: Clips) -> tf.keras.Model:
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import StandardScaler
 
-    description, count = speech.description, min(max(_LEAST, _COPIES * len(speech)), _MOST)
+    description = training.description
+    own = min(max(_LEAST, _COPIES * len(training)), _MOST)
+    more = min(2 * len(others), _MOST_OTHERS)
+    count = own + more
     both = itertools.chain(
-        itertools.islice(_speech(speech, count), count),
+        itertools.islice(_speech(training.paths, description, own), own),
+        itertools.islice(_speech(others, description, more), more),
         itertools.islice(_sounds(description), count),
     )
     bar = Bar(both, total=2 * count, desc="speech and other sounds", unit="clip")
@@ -102,14 +110,14 @@ def _statistics_of(waveforms: Iterable[np.ndarray], description: Description) ->
     return np.concatenate(batches)
 
 
-def _speech(speech: Clips, count: int) -> Iterator[np.ndarray]:
+def _speech(paths: Sequence[Path], description: Description, count: int) -> Iterator[np.ndarray]:
     """Yields clips, evenly spaced, for half of the count; then damaged copies without end."""
-    chosen = speech.evenly_spaced(count // 2)
-    for waveforms in chosen.waveforms():
+    samples, rate = _shape(description)
+    chosen = paths[:: -(-len(paths) // (count // 2))]
+    for waveforms in read_batches(chosen, samples, batch=_BATCH, sample_rate_hz=rate):
         yield from waveforms
-    samples, rate = _shape(speech.description)
     for turn in itertools.count():
-        for row, path in enumerate(chosen.paths):
+        for row, path in enumerate(chosen):
             yield damaged_clip(path, samples, rate, (row, turn))
 
 

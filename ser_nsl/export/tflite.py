@@ -16,7 +16,7 @@ _COUNTED = ("bytes", "operators", "largest_difference", "mean_difference", "labe
 
 
 @with_table
-@stage(inputs=("model_dir", "manifest", "audio_dir"), makes="file")
+@stage(inputs=("model_dir", "manifest", "audio_dir", "speech"), makes="file")
 def export_tflite(
     *,
     model_dir: Path,
@@ -25,6 +25,7 @@ def export_tflite(
     quantization: Form = "float32",
     force: bool = False,
     audio_dir: Path | None = None,
+    speech: tuple[Path, ...] = (),
     name: str = "Speech emotion recogniser",
     model_version: str = "1",
     author: str = "",
@@ -33,9 +34,10 @@ def export_tflite(
     """Makes one `.tflite` file for apps: raw audio in, labelled probabilities out.
 
     The front end, the network and a softmax are inside; the metadata hold sample rate and labels.
-    So is a detector of speech, which has learned the training clips and synthetic sounds that are
-    not speech: the last label is `no speech`. The softmax has the temperature at which the emotions
-    of the validation clips, as they are and damaged, are most probable.
+    So is a detector of speech, which has learned the training clips, other speech if there is any,
+    and synthetic sounds that are not speech: the last label is `no speech`. The softmax has the
+    temperature at which the emotions of the validation clips, as they are and damaged, are most
+    probable.
 
     All four forms are made and run on the validation clips, or on those of training where there
     are none, since test clips must not choose a form. `export_report.json` beside the file says
@@ -53,6 +55,8 @@ def export_tflite(
             and output are always float32.
         force: Keep a file that breaks a bound; the report says so.
         audio_dir: Audio root; by default the one recorded beside the manifest.
+        speech: Folders of other speech, without labels, in any languages: the more voices and
+            microphones the detector has heard, the fewer it takes for no speech.
         name: Name of the recogniser, in its metadata.
         model_version: Version of the recogniser, in its metadata.
         author: Author of the recogniser, in its metadata.
@@ -65,7 +69,8 @@ def export_tflite(
 
     Raises:
         InputError: If the model needs the upstream (methods add, max, avg) or operators that
-            are not built in, the training split has no clip, or the file breaks a bound.
+            are not built in, the training split or a folder of speech has no clip, or the file
+            breaks a bound.
 
     Example:
         >>> made = export_tflite(model_dir="model", manifest="manifest.csv", out="mine.tflite")
@@ -78,7 +83,9 @@ def export_tflite(
     from ser_nsl.export.clips import Clips
     from ser_nsl.export.forms import make_forms
     from ser_nsl.export.metadata import Card
+    from ser_nsl.upstream.windows import find_speech
 
+    others = find_speech(speech) if speech else []
     description = Description.load(model_dir)
     if licence is None:
         licence = training_data_note(read_manifest(manifest))
@@ -86,7 +93,7 @@ def export_tflite(
     card = Card(name, model_version, description.classes, rate, samples, author, licence)
     training = Clips.of_split("train", manifest, audio_dir, description)
     judged = Clips.for_bounds(manifest, audio_dir, description)
-    forms = make_forms(model_dir, card, training=training, judged=judged)
+    forms = make_forms(model_dir, card, training=training, judged=judged, speech=others)
     chosen = forms[quantization].report
     if chosen["broken_bounds"] and not force:
         raise InputError(

@@ -22,9 +22,7 @@ FAISS was faster at equal recall in one row only, so it is not used.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.graph.exact import (
@@ -36,12 +34,8 @@ from ser_nsl.graph.exact import (
 )
 from ser_nsl.graph.table import Edges
 from ser_nsl.graph.vectors import Vectors
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _PENDING = 2**22  # least number of edges collected before duplicates are dropped
 _SAMPLE = 1_000  # most clips on which the recall is measured
@@ -110,9 +104,7 @@ def _cells(vectors: Vectors, cells_per_clip: int, seed: int) -> list[np.ndarray]
 
 def _merge(parts: list[Edges], max_neighbors: int | None) -> Edges:
     """Joins the edges of several cells without duplicates, sorted by source and target."""
-    edges = Edges.join(parts).in_order()
-    is_new = (np.diff(edges.sources, prepend=-1) != 0) | (np.diff(edges.targets, prepend=-1) != 0)
-    edges = edges[is_new]
+    edges = Edges.join(parts).in_order().distinct()
     return edges if max_neighbors is None else edges.nearest(max_neighbors).in_order()
 
 

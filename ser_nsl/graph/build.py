@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from ser_nsl.audio.shards import shard_paths
 from ser_nsl.corpora.labels import check_splits
-from ser_nsl.corpora.manifest import read_manifest
-from ser_nsl.errors import InputError, refuse
+from ser_nsl.embeddings.clips import column_of_clips
+from ser_nsl.errors import InputError, check_least, refuse
 from ser_nsl.graph.approximate import estimate_recall, find_edges_in_cells
 from ser_nsl.graph.exact import check_threshold, find_edges, stream_edges
 from ser_nsl.graph.settings import Builder
@@ -98,17 +97,21 @@ def build_graph(
         12
     """
     _check_threshold(similarity_threshold, target_degree)
-    _check_least(1, max_neighbors=max_neighbors, cells_per_clip=cells_per_clip)
-    _check_least(0, lsh_splits=lsh_splits)
-    _check_least(1 if lsh_splits else 0, lsh_rounds=lsh_rounds)
+    check_least(1, max_neighbors=max_neighbors, cells_per_clip=cells_per_clip)
+    check_least(0, lsh_splits=lsh_splits)
+    check_least(1 if lsh_splits else 0, lsh_rounds=lsh_rounds)
     check_splits(splits)
     _check_manifest(manifest, across_speakers, within_emotions)
     files = [path for split in splits for path in shard_paths(embeddings, split)]
     vectors = read_vectors(files)
     if across_speakers and manifest is not None:
-        vectors = vectors.across(_number_speakers(_find_clips(vectors.ids, manifest), manifest))
+        speakers = column_of_clips("speaker", manifest, vectors.ids, embeddings)
+        rule = f"across_speakers: clips have no speaker in {manifest}"
+        refuse(speakers.index[speakers == ""], rule, "Add speakers, or leave this setting out.")
+        vectors = vectors.across(number_labels(speakers))
     if within_emotions and manifest is not None:
-        vectors = vectors.within(number_labels(_find_clips(vectors.ids, manifest)["emotion"]))
+        emotions = column_of_clips("emotion", manifest, vectors.ids, embeddings)
+        vectors = vectors.within(number_labels(emotions))
     if len(vectors) < 2:
         raise InputError(f"embeddings: {embeddings} holds 1 clip; an edge needs two. Embed more.")
     if builder == "auto":
@@ -200,12 +203,6 @@ def _check_threshold(
         check_threshold(similarity_threshold)
 
 
-def _check_least(least: int, **settings: int | None) -> None:
-    for name, value in settings.items():
-        if value is not None and value < least:
-            raise InputError(f"{name}: must be {least} or more; received {value}.")
-
-
 def _check_manifest(manifest: Path | None, across_speakers: bool, within_emotions: bool) -> None:
     reads = across_speakers or within_emotions
     if reads and manifest is None:
@@ -218,23 +215,6 @@ def _check_manifest(manifest: Path | None, across_speakers: bool, within_emotion
             "manifest: is read for across_speakers and within_emotions only; received "
             f"{manifest}. Give one of them too, or none."
         )
-
-
-def _find_clips(ids: Sequence[str], manifest: Path) -> pd.DataFrame:
-    """Returns the rows of the clips, in the order of the ids, which become the index."""
-    clips = read_manifest(manifest).set_index("utterance_id")
-    places = clips.index.get_indexer(pd.Index(ids))
-    missing = [ids[i] for i in np.flatnonzero(places < 0)]
-    refuse(missing, f"embeddings: clips are not in {manifest}", "Give the manifest they come from.")
-    return clips.iloc[places]
-
-
-def _number_speakers(clips: pd.DataFrame, manifest: Path) -> np.ndarray:
-    """Returns the number of each clip's speaker, int32, shape `(clips,)`."""
-    rule = f"across_speakers: clips have no speaker in {manifest}"
-    unknown = clips.index[clips["speaker"] == ""]
-    refuse(unknown, rule, "Add speakers, or leave this setting out.")
-    return number_labels(clips["speaker"])
 
 
 def _find_edges_officially(

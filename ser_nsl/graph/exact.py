@@ -9,7 +9,7 @@ grows with the square of the number of clips.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -109,12 +109,7 @@ def find_edges(
     Returns:
         Edges sorted by source and target.
     """
-    found = _Found(len(vectors), threshold, max_neighbors)
-    screen = _Screen(vectors, found)
-    for rows, columns in _pairs_of_blocks(len(vectors), quiet=quiet):
-        for sources, targets in screen.pairs(rows, columns):
-            found.add(sources, targets, vectors.cosines(sources, targets))
-    return found.edges()
+    return _search(vectors, _pairs_of_blocks(len(vectors), quiet=quiet), threshold, max_neighbors)
 
 
 def stream_edges(vectors: Vectors, threshold: float, folder: Path) -> Iterator[Edges]:
@@ -164,10 +159,20 @@ def find_edges_between(
     Returns:
         Edges in both directions, sorted by source and target.
     """
+    others = blocks(len(vectors), start=first)
+    return _search(vectors, itertools.product(blocks(first), others), threshold, max_neighbors)
+
+
+def _search(
+    vectors: Vectors,
+    pairs_of_blocks: Iterable[tuple[slice, slice]],
+    threshold: float,
+    max_neighbors: int | None,
+) -> Edges:
+    """Compares pairs of blocks, and returns all edges, sorted by source and target."""
     found = _Found(len(vectors), threshold, max_neighbors)
     screen = _Screen(vectors, found)
-    others = blocks(len(vectors), start=first)
-    for rows, columns in itertools.product(blocks(first), others):
+    for rows, columns in pairs_of_blocks:
         for sources, targets in screen.pairs(rows, columns):
             found.add(sources, targets, vectors.cosines(sources, targets))
     return found.edges()

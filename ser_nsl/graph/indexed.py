@@ -16,9 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 import pandas as pd
 
@@ -28,14 +26,10 @@ from ser_nsl.audio.records import read_labels, read_logmels
 from ser_nsl.audio.shards import new_shard_paths, shard_paths
 from ser_nsl.errors import InputError
 from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
-from ser_nsl.graph.table import Edges, number_edges
+from ser_nsl.graph.table import choose_neighbors, number_edges
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.places import RemotePath
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _CHECKED = 64  # clips read at a time
 _NEIGHBORS = {"neighbor_ids": "string", "neighbor_weights": "float32"}
@@ -92,28 +86,6 @@ def write_indexed(
                 if label != UNLABELLED:
                     degrees[len(own)] += 1
     return degrees
-
-
-def choose_neighbors(edges: Edges, count: int) -> Edges:
-    """Chooses the neighbours that `nsl.tools.pack_nbrs` chooses.
-
-    Of several edges from one clip to another, the one with the largest weight counts.
-
-    Args:
-        edges: Edges to the clips that may be chosen.
-        count: Most neighbours of a clip: those of the largest weights, and of equal weights those
-            with the last ids.
-
-    Returns:
-        Edges sorted by source, the nearest neighbour first.
-    """
-    edges = edges[np.lexsort((-edges.weights, edges.targets, edges.sources))]
-    is_new = (np.diff(edges.sources, prepend=-1) != 0) | (np.diff(edges.targets, prepend=-1) != 0)
-    edges = edges[is_new]
-    # Not `Edges.nearest`, which rounds weights as our builders write them; others may not.
-    edges = edges[np.lexsort((-edges.targets, -edges.weights, edges.sources))]
-    ranks = np.arange(len(edges)) - np.searchsorted(edges.sources, edges.sources)
-    return edges[ranks < count]
 
 
 def _in_turn(labelled: np.ndarray, shards: int) -> np.ndarray:

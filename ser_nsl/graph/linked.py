@@ -6,18 +6,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.batches import Batch
 from ser_nsl.audio.examples import LARGEST, UNLABELLED
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
+from ser_nsl.lazy import tf
 
 
 @dataclass(frozen=True)

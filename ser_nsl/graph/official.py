@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.batches import read_batches, texts
@@ -14,11 +13,7 @@ from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.records import read_labels, read_logmels
 from ser_nsl.audio.shards import shard_paths
 from ser_nsl.graph.linked import LinkedClips, check_weights, link_tables
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
+from ser_nsl.lazy import tf
 
 _COUNT = "NL_num_nbrs"
 _COPIED = {"id": "string", "weight": "float32", "logmel": "float32"}

@@ -8,9 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
-
-import lazy_loader
+from typing import IO, Any, Literal
 
 from ser_nsl.audio.batches import read_examples
 from ser_nsl.audio.examples import UNLABELLED
@@ -18,16 +16,12 @@ from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import read_labels, read_logmels
 from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.corpora.labels import check_splits
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_least
 from ser_nsl.graph.build import OFFICIAL_CLIPS
 from ser_nsl.graph.indexed import write_indexed
 from ser_nsl.graph.table import check_edges, graph_files, read_graph
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.stage import stage
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 
 @stage(inputs=("features", "graph"), makes="folder", remote=("features", "graph"))
@@ -78,8 +72,7 @@ def pack_neighbors(
         >>> made.counts["form"], made.counts["labelled"], max(made.counts["clips_by_neighbors"])
         ('official', 12, 2)
     """
-    if max_neighbors < 1:
-        raise InputError(f"max_neighbors: must be at least 1; received {max_neighbors}.")
+    check_least(1, max_neighbors=max_neighbors)
     check_splits(splits)
     logmel_shape = Description.load(features).logmel_shape
     edges = read_graph(graph, for_training=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ser_nsl.errors import InputError
+from ser_nsl.graph.statistics import group_sizes
 
 _DIGITS = 9  # sums of products may differ in their last bits from one machine to another
 _BLOCK = 1_000  # clips compared with all others at a time
@@ -71,22 +72,14 @@ def chance_agreement(
             f"speakers: {(candidates == 0).sum()} of {len(candidates)} clips have no other clip "
             "to compare with; give more clips or more speakers."
         )
-    own = _group_sizes(emotion_of, speaker_of) if across_speakers else 1
-    return float(np.mean((_group_sizes(emotion_of) - own) / candidates))
+    own = group_sizes(emotion_of, speaker_of) if across_speakers else 1
+    return float(np.mean((group_sizes(emotion_of) - own) / candidates))
 
 
 def _candidates(speakers: np.ndarray, across_speakers: bool) -> np.ndarray:
     """Returns for each clip the number of its possible neighbours."""
-    left_out = _group_sizes(speakers) if across_speakers else np.ones(len(speakers), int)
+    left_out = group_sizes(speakers) if across_speakers else np.ones(len(speakers), int)
     return len(speakers) - left_out
-
-
-def _group_sizes(*labels: np.ndarray) -> np.ndarray:
-    """Returns for each clip the number of clips with the same labels, itself included."""
-    _, group, sizes = np.unique(
-        np.stack(labels, axis=1), axis=0, return_inverse=True, return_counts=True
-    )
-    return sizes[group.ravel()]
 
 
 def _nearest(

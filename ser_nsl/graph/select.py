@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 
 from ser_nsl.corpora.manifest import read_manifest
-from ser_nsl.errors import InputError, refuse
-from ser_nsl.graph.indexed import choose_neighbors
-from ser_nsl.graph.table import Edges, check_edges, graph_files, graph_ids, number_edges, read_graph
+from ser_nsl.errors import InputError, check_least, refuse
+from ser_nsl.graph.table import (
+    are_nearest,
+    check_edges,
+    graph_files,
+    graph_ids,
+    number_edges,
+    read_graph,
+)
 from ser_nsl.pipeline.stage import stage
 
 
@@ -48,8 +54,7 @@ def select_edges(
         >>> made.counts["kept"] < made.counts["edges"]
         True
     """
-    if nearest < 0:
-        raise InputError(f"nearest: must be 0 or more; received {nearest}.")
+    check_least(0, nearest=nearest)
     speakers = read_manifest(manifest).set_index("utterance_id")["speaker"]
     table = read_graph(graph, for_training=True)
     check_edges(table, speakers.index, path=graph, where=str(manifest))
@@ -74,7 +79,7 @@ def select_edges(
         _check_any(kept, counts, graph)
     if nearest:
         before = edges[kept].pairs()
-        kept = kept[_are_nearest(edges[kept], nearest)]
+        kept = kept[are_nearest(edges[kept], nearest)]
         counts["dropped_not_nearest"] = before - edges[kept].pairs()
         _check_any(kept, counts, graph)
     chosen = edges[kept]
@@ -90,11 +95,6 @@ def _check_any(kept: np.ndarray, counts: Mapping[str, int], graph: Path) -> None
             f"{graph}: no edge is kept ({counts}); drop a filter, or build the graph with a "
             "lower --similarity-threshold."
         )
-
-
-def _are_nearest(edges: Edges, count: int) -> np.ndarray:
-    """Returns which edges lead to one of the nearest clips of either end."""
-    return np.isin(edges.numbers(), choose_neighbors(edges.both_ways(), count).numbers())
 
 
 def _write_lines(graph: Path, places: np.ndarray, out: Path) -> None:

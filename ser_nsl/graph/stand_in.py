@@ -5,21 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.batches import read_batches
 from ser_nsl.errors import InputError
-from ser_nsl.graph.indexed import choose_neighbors
-from ser_nsl.graph.table import Edges, graph_ids, number_edges, read_graph
+from ser_nsl.graph.table import Edges, choose_neighbors, graph_ids, number_edges, read_graph
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 
 def pack_nbrs(
@@ -88,7 +81,7 @@ def pack_nbrs(
             for name in Bar(labelled, desc="packing", unit="record"):
                 own = nearest[_of_source(nearest, place_of.get(name, -1))]
                 found = [records[ids[target]] for target in own.targets]
-                writer.write(_merged(labelled[name], found, own.weights.tolist()))
+                writer.write(merged(labelled[name], found, own.weights.tolist()))
         begun.replace(out)
     except (OSError, tf.errors.OpError) as error:
         raise InputError(
@@ -131,8 +124,14 @@ def _of_source(edges: Edges, source: int) -> slice:
     return slice(*np.searchsorted(edges.sources, [source, source + 1]))
 
 
-def _merged(record: bytes, neighbors: Sequence[bytes], weights: Sequence[float]) -> bytes:
-    """Returns a record with the features of its neighbours, the nearest first."""
+def merged(record: bytes, neighbors: Sequence[bytes], weights: Sequence[float]) -> bytes:
+    """Returns a record with the features of its neighbours.
+
+    Args:
+        record: Its own record, a serialised `tf.train.Example`.
+        neighbors: Those of its neighbours, the nearest first.
+        weights: Weights of the edges to them.
+    """
     example = tf.train.Example.FromString(record)
     feature = example.features.feature
     feature["NL_num_nbrs"].int64_list.value.append(len(neighbors))

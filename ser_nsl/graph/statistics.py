@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser_nsl.graph.table import check_edges, number_edges, read_graph
+from ser_nsl.graph.table import Edges, are_nearest, check_edges, number_edges, read_graph
 
 SHARES = (
     "within_class",
@@ -69,10 +69,8 @@ class ClipGraph:
         Returns:
             Sorted indices of the edges that lead to a chosen neighbour of either end.
         """
-        sources, targets = np.concatenate([self.ends, self.ends[::-1]], axis=1)
-        order = np.lexsort((-targets, -np.tile(self.weights, 2), sources))
-        rank = np.arange(len(order)) - np.searchsorted(sources[order], sources[order])
-        return np.unique(np.tile(np.arange(len(self)), 2)[order[rank < count]])
+        sources, targets = self.ends.astype(np.int32)
+        return np.flatnonzero(are_nearest(Edges(sources, targets, self.weights), count))
 
     def take(self, edges: np.ndarray) -> "ClipGraph":
         """Returns the same clips with chosen edges, given by sorted indices or a mask."""
@@ -110,6 +108,21 @@ def number_labels(labels: pd.Series) -> np.ndarray:
     unknown = np.flatnonzero(labels == "")
     numbers[unknown] = -1 - np.arange(len(unknown))
     return numbers
+
+
+def group_sizes(*labels: np.ndarray) -> np.ndarray:
+    """Returns for each clip the number of clips with the same labels, itself included.
+
+    Args:
+        *labels: Labels of the clips, shape `(clips,)` each.
+
+    Returns:
+        int64, shape `(clips,)`.
+    """
+    _, group, sizes = np.unique(
+        np.stack(labels, axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    return sizes[group.ravel()]
 
 
 def read_clip_graph(

@@ -74,6 +74,11 @@ class Edges:
         """Returns the edges sorted by source and target."""
         return self[np.lexsort((self.targets, self.sources))]
 
+    def distinct(self) -> "Edges":
+        """Returns, of edges sorted by source and target, the first from one clip to another."""
+        is_new = (np.diff(self.sources, prepend=-1) != 0) | (np.diff(self.targets, prepend=-1) != 0)
+        return self[is_new]
+
     def nearest(self, count: int) -> "Edges":
         """Returns the edges that `nsl.tools.pack_nbrs` takes.
 
@@ -84,7 +89,11 @@ class Edges:
         Returns:
             Edges sorted by source, the most similar first.
         """
-        ordered = self[np.lexsort((-self.targets, -_as_written(self.weights), self.sources))]
+        return self._nearest(_as_written(self.weights), count)
+
+    def _nearest(self, weights: np.ndarray, count: int) -> "Edges":
+        """Returns the first edges of each source by these weights, then by the last ids."""
+        ordered = self[np.lexsort((-self.targets, -weights, self.sources))]
         ranks = np.arange(len(self)) - np.searchsorted(ordered.sources, ordered.sources)
         return ordered[ranks < count]
 
@@ -99,6 +108,37 @@ def _as_written(weights: np.ndarray) -> np.ndarray:
     unsure = np.flatnonzero(np.abs(np.abs(exact - rounded) - 0.5) < 1e-6)
     rounded[unsure] = [round(float(f"{weight:f}") * _MICRO) for weight in weights[unsure]]
     return rounded
+
+
+def choose_neighbors(edges: Edges, count: int) -> Edges:
+    """Chooses the neighbours that `nsl.tools.pack_nbrs` chooses.
+
+    Of several edges from one clip to another, the one with the largest weight counts.
+
+    Args:
+        edges: Edges to the clips that may be chosen.
+        count: Most neighbours of a clip: those of the largest weights, and of equal weights those
+            with the last ids.
+
+    Returns:
+        Edges sorted by source, the nearest neighbour first.
+    """
+    edges = edges[np.lexsort((-edges.weights, edges.targets, edges.sources))].distinct()
+    # Not `Edges.nearest`, which rounds weights as our builders write them; others may not.
+    return edges._nearest(edges.weights, count)
+
+
+def are_nearest(edges: Edges, count: int) -> np.ndarray:
+    """Returns which edges lead to one of the nearest clips of either end.
+
+    Args:
+        edges: Undirected edges, each once or more often.
+        count: Most neighbours of a clip, as for `choose_neighbors`.
+
+    Returns:
+        bool, shape `(edges,)`.
+    """
+    return np.isin(edges.numbers(), choose_neighbors(edges.both_ways(), count).numbers())
 
 
 def write_graph(path: Path, ids: Sequence[str], parts: Iterable[Edges]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ser_nsl.errors import InputError
 from ser_nsl.graph.exact import blocks, float32_slack, screened_cosines, true_entries
+from ser_nsl.graph.statistics import group_sizes
 from ser_nsl.graph.vectors import Vectors
 from ser_nsl.pipeline.bars import Bar
 
@@ -82,13 +83,7 @@ def _partners(vectors: Vectors) -> np.ndarray:
     everyone, alone = np.zeros(len(vectors), np.int32), np.arange(len(vectors), dtype=np.int32)
     emotions = everyone if vectors.emotions is None else vectors.emotions
     speakers = alone if vectors.speakers is None else vectors.speakers
-    return _sizes(emotions) - _sizes(emotions, speakers)
-
-
-def _sizes(*labels: np.ndarray) -> np.ndarray:
-    """Returns how many clips have all labels of each clip."""
-    _, group, sizes = np.unique(np.stack(labels), axis=1, return_inverse=True, return_counts=True)
-    return sizes[group]
+    return group_sizes(emotions) - group_sizes(emotions, speakers)
 
 
 def _most_similar(vectors: Vectors, sample: np.ndarray, count: int) -> tuple[np.ndarray, float]:

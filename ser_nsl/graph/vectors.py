@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.batches import Batch, read_batches
 from ser_nsl.errors import InputError
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.places import place
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _RECORDS = 1_024  # records parsed at a time
 _PAIRS = 1_024  # pairs compared at a time; more would not fit into the processor's cache
-_LEAST_NORM = 1e-6  # as in the official builder
-_UNFIT = frozenset("\t\r\n")  # characters that a line of a graph cannot hold in an id
+
+LEAST_NORM = 1e-6
+"""Shorter vectors count as this long, as in the official builder."""
+
+UNFIT = frozenset("\t\r\n")
+"""Characters that a line of a graph cannot hold in an id."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def read_vectors(
     files = [place(path) for path in paths]
     ids: list[str] = []
     for batch in read_batches(files, {}, id_feature=id_feature, size=_RECORDS):
-        valid = np.array([_UNFIT.isdisjoint(utterance_id) for utterance_id in batch.ids])
+        valid = np.array([UNFIT.isdisjoint(utterance_id) for utterance_id in batch.ids])
         batch.check(valid, "every id must be without tab and line break; rename the clips.")
         ids += batch.ids
     if not ids:
@@ -169,7 +167,7 @@ def read_vectors(
         rows = [row_of[utterance_id] for utterance_id in batch.ids]
         aligned = _aligned(vectors)
         values[rows], norms[rows] = vectors, np.sqrt(_dots(aligned, aligned))
-    return Vectors(ids, values, np.maximum(norms, _LEAST_NORM))
+    return Vectors(ids, values, np.maximum(norms, LEAST_NORM))
 
 
 def _check_upstream(batch: Batch, names: np.ndarray, first: bytes) -> None:

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from ser_nsl.audio.features import Description
+from ser_nsl.lazy import tf
 from ser_nsl.networks.cnn6 import cnn6
 from ser_nsl.networks.cnn_tdnn import cnn_tdnn
-from ser_nsl.networks.lazy import tf
 from ser_nsl.networks.mobilenet15 import mobilenet15
 from ser_nsl.networks.resnet9 import resnet9, resnet9_quarter
 from ser_nsl.networks.saved import load_model, save_model

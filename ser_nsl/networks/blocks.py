@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ser_nsl.audio.features import Description
-from ser_nsl.networks.lazy import tf
+from ser_nsl.lazy import tf
 
 EMBEDDING_WIDTH = 256
 """Units of `fc1`, as wide as the upstream's embeddings."""

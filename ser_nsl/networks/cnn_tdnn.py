@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ser_nsl.audio.features import Description
+from ser_nsl.lazy import tf
 from ser_nsl.networks.blocks import (
     FRAMES,
     classify_pooled,
@@ -11,7 +12,6 @@ from ser_nsl.networks.blocks import (
     logmel_input,
     residual,
 )
-from ser_nsl.networks.lazy import tf
 
 _WIDTH = 160
 _TIME_BLOCKS = 3

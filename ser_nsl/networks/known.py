@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ser_nsl.networks.lazy import tf
+from ser_nsl.lazy import tf
 
 _KINDS = ("layers", "initializers", "regularizers", "constraints")
 _MODULES = {"keras", *(f"keras.{kind}" for kind in (*_KINDS, "mixed_precision"))}

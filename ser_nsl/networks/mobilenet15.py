@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ser_nsl.audio.features import Description
+from ser_nsl.lazy import tf
 from ser_nsl.networks.blocks import classify, conv_norm_relu, depthwise_separable, logmel_input
-from ser_nsl.networks.lazy import tf
 
 _BLOCKS = ((128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2))
 _DROPOUT = 0.2

@@ -13,9 +13,9 @@ import numpy as np
 
 from ser_nsl.audio.features import Description
 from ser_nsl.errors import InputError, refuse
+from ser_nsl.lazy import tf
 from ser_nsl.networks.autograph import leave_tf_keras
 from ser_nsl.networks.known import is_known, unknown_classes, unknown_operators
-from ser_nsl.networks.lazy import tf
 
 # HDF5, not `.keras`: once transformers has brought tf-keras into a process that already holds
 # TensorFlow's own Keras, loading a `.keras` file mixes the classes of both and never returns.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ser_nsl.audio.features import Description
 from ser_nsl.errors import InputError
-from ser_nsl.networks.lazy import tf
+from ser_nsl.lazy import tf
 from ser_nsl.networks.saved import read_model
 
 _LAST = "fc2"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ser_nsl.audio.features import Description
+from ser_nsl.lazy import tf
 from ser_nsl.networks.blocks import classify, conv_norm_relu, logmel_input
-from ser_nsl.networks.lazy import tf
 
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 

@@ -23,8 +23,9 @@ def run_pipeline(
     Args:
         config: Name of an experiment in ser_nsl/pipeline/configs, or path of a YAML file.
         upstream: Another upstream than the experiment's: a hub name, e.g. openai/whisper-base, or
-            the folder of a wav2vec 2.0, a HuBERT or a Whisper. It learns the source corpus first,
-            as the experiment says, or else by an emotion head on the frozen encoder, in minutes.
+            the folder of a wav2vec 2.0, a HuBERT or a Whisper. The experiment's `layers` of it
+            embed clips; where it names none, the upstream learns the source corpus first, as the
+            experiment says, or else by an emotion head on the frozen encoder, in minutes.
         out: Folder of the run; runs/NAME by default.
         overrides: Settings to change, e.g. training.epochs=5 "seeds=[0,1]".
         dry_run: Print the plan and do nothing.

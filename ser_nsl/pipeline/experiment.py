@@ -7,7 +7,7 @@ grids of trainings and the trials that choose their settings; `list_runs` lists 
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, product
 from pathlib import Path
@@ -88,14 +88,14 @@ class Setup:
         check(self.center in (None, "speaker"), "center", "speaker or null", self.center)
         rule = "the name of a folder: letters, digits, _, - and dots within, up to 100"
         check(re.fullmatch(r"\w[\w.-]{0,99}", self.name) is not None, "name", rule, self.name)
-        seconds = self.clip_seconds
         rule = "numbers from 0, each once"
         whole = len({*self.layers}) == len(self.layers) and min(self.layers, default=0) >= 0
         check(whole, "layers", rule, self.layers)
         poolings = get_args(Pooling)
         check(self.pooling in poolings, "pooling", f"one of {poolings}", self.pooling)
         check(0 <= self.copies <= 100, "copies", "0 to 100", self.copies)
-        check(seconds is None or 0 < seconds <= 3600, "clip_seconds", "up to an hour", seconds)
+        if self.clip_seconds is not None:
+            self.front_end.clip_samples(self.clip_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +110,8 @@ class Experiment(Setup):
         networks: Light networks to train.
         methods: Methods of `train_downstream`; each is trained for each network and seed.
         seeds: Seeds of the trainings; results are means over them.
+        speech: Folders of other speech without labels, from which the exported file learns what
+            speech is, beside the training clips.
 
     Example:
         >>> from dataclasses import replace
@@ -121,9 +123,10 @@ class Experiment(Setup):
     source: CorpusConfig | None = None
     finetuning: FineTuningConfig | None = None
     head: HeadConfig | None = None
-    networks: tuple[str, ...] = ("resnet9",)
+    networks: tuple[str, ...] = ("cnn_tdnn",)
     methods: tuple[str, ...] = ("base", "nsl")
     seeds: tuple[int, ...] = (0,)
+    speech: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -131,10 +134,6 @@ class Experiment(Setup):
         check(self.finetuning is None or self.head is None, "head", rule, "both")
         rule = "given where there is finetuning or a head"
         check(not self.learns or self.source is not None, "source", rule, self.source)
-        if self.clip_seconds is not None:
-            samples = round(self.clip_seconds * self.front_end.sample_rate_hz)
-            window = self.front_end.window_samples
-            check(samples >= window, "clip_seconds", "one window or more", self.clip_seconds)
         known = set(get_args(Method))
         check(set(self.methods) <= known, "methods", f"among {sorted(known)}", self.methods)
         drawn = self.graph.embeddings == "probe" and self.training.label_share < 1
@@ -193,7 +192,7 @@ class Grid:
     """
 
     arms: tuple[str, ...] = ("base", "nsl")
-    networks: tuple[str, ...] = ("resnet9",)
+    networks: tuple[str, ...] = ("cnn_tdnn",)
     n: tuple[int, ...] = (3,)
     alpha: tuple[float, ...] = (0.1,)
     layers: tuple[str, ...] = ("fc2",)
@@ -419,9 +418,13 @@ LINEAR = "linear"
 """What linear classifiers have in place of a network's name."""
 WITHOUT_GRAPH = (0, 0.0, "", "", "")
 """`n`, `alpha`, `layer`, `distance` and `neighbors` of a run without a graph."""
-_GRAPH = tuple(each.name for each in fields(Run))[4:9]
+OF_GRAPH = ("alpha", "layer", "distance", "neighbors")
+"""Settings of training with a graph."""
+SET_BY_RUNS = (*OF_GRAPH, "edges", "label_share", "seed")
+"""Settings of training that differ from run to run of a sweep."""
+_GRAPH = ("n", *OF_GRAPH)
 _PLAIN: dict[str, Any] = dict(zip(_GRAPH, WITHOUT_GRAPH, strict=True))
-_GRAPH_DEFAULTS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in _GRAPH[1:]}
+_GRAPH_DEFAULTS: dict[str, Any] = {name: getattr(TrainingConfig(), name) for name in OF_GRAPH}
 _NOT_OF_TRIALS = {"label_share", "seed", "edges", "keep", "patience", "epoch_steps"}
 
 

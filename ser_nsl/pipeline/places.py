@@ -19,17 +19,11 @@ import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PosixPath
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from typing import IO, Any, NoReturn
 from urllib.parse import urlsplit
 
-import lazy_loader
-
 from ser_nsl.errors import InputError
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
+from ser_nsl.lazy import tf
 
 _ADDRESS = re.compile(r"(s3|az|hdfs|gs):/+")
 _SECONDS = 5  # to connect to a server

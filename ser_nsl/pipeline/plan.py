@@ -44,7 +44,6 @@ from ser_nsl.training.train import train_downstream
 from ser_nsl.upstream.embed import extract_embeddings
 
 SPLITS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
-OF_GRAPH = ("alpha", "layer", "distance", "neighbors")  # settings of training with a graph
 _CENTERED = {"upstream": "embeddings", "mfcc": "mfcc"}
 _UNCENTERED = {"upstream": "uncentered", "mfcc": "uncentered_mfcc", "both": "uncentered_both"}
 
@@ -379,18 +378,22 @@ def given_start(setup: Setup, training: Training) -> Path | None:
     return setup.starts.get(training.network) if learned == "frames" else None
 
 
-def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:
+def check_corpus(
+    corpus: CorpusConfig, *, centers: bool, across_speakers: bool = False
+) -> Reading | None:
     """Refuses a corpus that a stage would refuse, before any stage runs and without decoding.
 
     Args:
         corpus: The corpus.
         centers: Whether embeddings of its clips are centred by speaker.
+        across_speakers: Whether its graph never joins clips of one speaker.
 
     Returns:
         What was found; None for synthetic speech, which is still to be made.
 
     Raises:
-        InputError: As `read_corpus` and `center_embeddings`, or if there are no two emotions.
+        InputError: As `read_corpus`, `center_embeddings` and `build_graph`, or if there are no two
+            emotions.
     """
     if corpus.synthetic is not None:
         return None
@@ -401,6 +404,17 @@ def check_corpus(corpus: CorpusConfig, *, centers: bool) -> Reading | None:
             f"{reading.source}: must have clips of two emotions or more to train with; it has "
             f"{', '.join(emotions) or 'none'} only. {' '.join(reading.doubts[:1])}".rstrip()
         )
+    without = (reading.rows["speaker"] == "").sum()
+    for needs, setting in (
+        (centers, "center: null"),
+        (across_speakers, "graph.across_speakers: false"),
+    ):
+        if needs and without:
+            raise InputError(
+                f"{setting.partition(':')[0]}: needs to know who speaks, and {without:,} of "
+                f"{len(reading.rows):,} clips of {reading.source} have no speaker; give speakers, "
+                f"or choose {setting}."
+            )
     if centers:
         check_mix(reading.rows, reading.source)
     return reading

@@ -9,8 +9,8 @@ from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.arms import ARMS, find_arm
 from ser_nsl.pipeline.comparison import Choice
-from ser_nsl.pipeline.experiment import LINEAR, Run, SweepConfig
-from ser_nsl.pipeline.plan import OF_GRAPH, Plan, Training
+from ser_nsl.pipeline.experiment import LINEAR, OF_GRAPH, Run, SweepConfig
+from ser_nsl.pipeline.plan import Plan, Training
 from ser_nsl.pipeline.steps import Step
 
 _CARRYING = 10  # neighbours along which labels are carried

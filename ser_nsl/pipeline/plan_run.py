@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ser_nsl.export import export_tflite
 from ser_nsl.pipeline.arms import ARMS, BASELINES, find_arm
-from ser_nsl.pipeline.experiment import Experiment
-from ser_nsl.pipeline.plan import OF_GRAPH, SPLITS, Plan, Training
+from ser_nsl.pipeline.experiment import OF_GRAPH, Experiment
+from ser_nsl.pipeline.plan import SPLITS, Plan, Training
 from ser_nsl.pipeline.results import baseline_label, model_label
 from ser_nsl.pipeline.steps import Step
 from ser_nsl.training.choose import choose_model
@@ -65,7 +65,13 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
     candidates = exportable_models(experiment, run)
     if candidates:
         chosen = plan.add(choose_model, "chosen", models=candidates)
-        plan.add(export_tflite, "recogniser.tflite", model_dir=chosen, manifest=plan.manifest())
+        plan.add(
+            export_tflite,
+            "recogniser.tflite",
+            model_dir=chosen,
+            manifest=plan.manifest(),
+            speech=experiment.speech,
+        )
     return [*plan.steps.values()]
 
 

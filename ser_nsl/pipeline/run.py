@@ -14,6 +14,7 @@ from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import Step, pending, run_steps
 from ser_nsl.reports.run import make_report
 from ser_nsl.training.train import check_networks
+from ser_nsl.upstream.windows import find_speech
 
 
 def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) -> str:
@@ -46,7 +47,11 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     starts, seconds = experiment.starts, experiment.clip_seconds
     check_networks(experiment.networks, layers, experiment.front_end, seconds, starts)
     check_layers(experiment)
-    found = {experiment.target.audio_dir: check_corpus(experiment.target, centers=centers)}
+    if experiment.speech:
+        find_speech(experiment.speech)
+    across = experiment.graph.across_speakers
+    reading = check_corpus(experiment.target, centers=centers, across_speakers=across)
+    found = {experiment.target.audio_dir: reading}
     if experiment.learns and experiment.source is not None:
         found[experiment.source.audio_dir] = check_corpus(experiment.source, centers=False)
     steps = plan_run(experiment, run)

@@ -183,4 +183,14 @@ def change_settings(settings: Settings, changes: Mapping[str, Any], *, place: st
 
 def save_settings(settings: Any, path: Path) -> None:
     """Writes settings with all defaults to a file that `read_settings` reads."""
-    OmegaConf.save(OmegaConf.structured(settings), path)
+    values = OmegaConf.to_container(OmegaConf.structured(settings))
+    OmegaConf.save(OmegaConf.create(_without_paths(values)), path)
+
+
+def _without_paths(values: Any) -> Any:
+    """Values with paths as text, which YAML would write as code of Python."""
+    if isinstance(values, dict):
+        return {key: _without_paths(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [*map(_without_paths, values)]
+    return str(values) if isinstance(values, Path) else values

@@ -31,11 +31,11 @@ from ser_nsl.audio.examples import UNLABELLED
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.records import read_labels
 from ser_nsl.corpora.manifest import read_manifest
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_least
 from ser_nsl.evaluation.model import read_metrics
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.comparison import Choice, Setting, choose
-from ser_nsl.pipeline.experiment import LINEAR, Run, SweepConfig, list_runs, load_sweep
+from ser_nsl.pipeline.experiment import LINEAR, SET_BY_RUNS, Run, SweepConfig, list_runs, load_sweep
 from ser_nsl.pipeline.lock import locked
 from ser_nsl.pipeline.plan import Plan, Training, check_corpus, check_layers, given_start
 from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
@@ -45,7 +45,6 @@ from ser_nsl.pipeline.steps import run_steps
 from ser_nsl.training.train import check_networks
 from ser_nsl.upstream.windows import find_speech
 
-_SET_BY_RUNS = ("alpha", "layer", "distance", "neighbors", "edges", "label_share", "seed")
 _RUNS_A_PROCESS = 10  # TensorFlow keeps some 150 MB of every training
 _DIGITS = 4  # of curves
 
@@ -89,8 +88,7 @@ def run_sweep(
         >>> plan.splitlines()[-1].split()  # trials, tests, hours
         ['all', '0', 'of', '84', '0', 'of', '120', 'unknown']
     """
-    if workers < 1:
-        raise InputError(f"workers: must be at least 1; received {workers}.")
+    check_least(1, workers=workers)
     runs = list_runs(config, grids)
     if dry_run:
         done = _read_done(config, out)
@@ -427,7 +425,7 @@ def _check_settings(config: SweepConfig, path: Path) -> None:
 
     A setting that is newer than the runs had its default then.
     """
-    by_runs = [name for name in _SET_BY_RUNS if name not in config.tried]
+    by_runs = [name for name in SET_BY_RUNS if name not in config.tried]
     may_change = {"title", "caution", *(f"training.{name}" for name in by_runs)}
     replaced = "target.split."  # by the folds
     now, before = (

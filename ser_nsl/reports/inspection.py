@@ -13,7 +13,7 @@ import ser_nsl
 from ser_nsl.audio.shards import has_split, shard_paths
 from ser_nsl.corpora.manifest import SPLITS, corpus_title, read_manifest
 from ser_nsl.edge.rows import harmless
-from ser_nsl.errors import InputError, refuse
+from ser_nsl.errors import InputError, check_least, refuse
 from ser_nsl.graph.embedding_map import draw_sample, lay_out
 from ser_nsl.graph.shuffles import shuffle_labels
 from ser_nsl.graph.statistics import (
@@ -28,7 +28,7 @@ from ser_nsl.graph.statistics import (
 from ser_nsl.graph.vectors import Vectors, read_vectors
 from ser_nsl.pipeline.record import read_record
 from ser_nsl.pipeline.stage import stage
-from ser_nsl.reports.page import page_templates
+from ser_nsl.reports.page import page_templates, percent
 
 _WRONG_WRITTEN, _WRONG_SHOWN = 1_000, 30
 _COMPONENTS_SHOWN = 10
@@ -79,7 +79,7 @@ def inspect_graph(
     """
     from ser_nsl.reports.inspection_figures import SETS, draw_inspection
 
-    _check_least(max_neighbors=max_neighbors, shuffles=shuffles, map_clips=map_clips)
+    check_least(1, max_neighbors=max_neighbors, shuffles=shuffles, map_clips=map_clips)
     of_graph = _find_splits(graph, splits)
     clips = read_manifest(manifest)
     nodes = clips[clips["split"].isin(of_graph)]
@@ -133,12 +133,6 @@ def inspect_graph(
         "edges_between_emotions": len(wrong),
         "clips_on_map": 0 if points is None else len(points),
     }
-
-
-def _check_least(**settings: int) -> None:
-    for name, value in settings.items():
-        if value < 1:
-            raise InputError(f"{name}: must be at least 1; received {value}.")
 
 
 def _find_splits(graph: Path, splits: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -275,8 +269,4 @@ def _describe_map(
     }
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
-
-
-_TEMPLATES = page_templates(percent=_percent)
+_TEMPLATES = page_templates(percent=percent)

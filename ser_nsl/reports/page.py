@@ -61,6 +61,18 @@ def _escaped(context: jinja2.runtime.Context, value: Any) -> Any:
     return value
 
 
+def percent(share: float | None) -> str:
+    """Returns a share in percent, and a dash where it is unknown."""
+    return "–" if share is None else f"{share:.1%}"
+
+
+def probability(value: float | None) -> str:
+    """Returns a p; empty where it is unknown."""
+    if value is None:
+        return ""
+    return "<0.001" if value < 0.0005 else f"{value:.3f}"
+
+
 def escape_markdown(text: str) -> str:
     r"""Makes a name harmless in a line of Markdown, so that it shows as it is.
 

@@ -11,7 +11,7 @@ from ser_nsl.pipeline.arms import ARMS
 from ser_nsl.pipeline.results import read_scores, result_table
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.reports.facts import gather_facts
-from ser_nsl.reports.page import page_templates
+from ser_nsl.reports.page import page_templates, percent, probability
 
 
 @stage(inputs=(), makes="folder")
@@ -65,14 +65,6 @@ def _sum_seconds(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return seconds.agg(["count", "min", "max", "sum"]).reset_index().to_dict("records")
 
 
-def _probability(value: float) -> str:
-    return "<0.001" if value < 0.0005 else f"{value:.3f}"
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
-
-
 def _speakers(corpus: Mapping[str, Any], split: str) -> str:
     count = corpus["speakers"][split]
     if corpus["clips"][split] and not count:
@@ -80,4 +72,4 @@ def _speakers(corpus: Mapping[str, Any], split: str) -> str:
     return "1 speaker" if count == 1 else f"{count} speakers"
 
 
-_TEMPLATES = page_templates(percent=_percent, probability=_probability, speakers=_speakers)
+_TEMPLATES = page_templates(percent=percent, probability=probability, speakers=_speakers)

@@ -22,16 +22,16 @@ from ser_nsl.pipeline.comparison import (
     compare_baselines,
     tabulate_runs,
 )
-from ser_nsl.pipeline.experiment import LINEAR, SweepConfig, list_runs
+from ser_nsl.pipeline.experiment import LINEAR, SET_BY_RUNS, SweepConfig, list_runs
 from ser_nsl.pipeline.record import versions
 from ser_nsl.pipeline.results import Results
 from ser_nsl.reports.facts import describe_machine, describe_split, portable
+from ser_nsl.reports.page import probability
 from ser_nsl.reports.trust import warn
 from ser_nsl.training.settings import TrainingConfig
 
 _SPACE = "\N{NO-BREAK SPACE}"
 _NAMED = {"epochs", "batch_size", "learning_rate", "decay", "decay_epochs", "keep", "precision"}
-_SET_BY_RUNS = {"alpha", "layer", "distance", "neighbors", "edges", "label_share", "seed"}
 
 
 @dataclass(frozen=True)
@@ -358,7 +358,7 @@ def _describe_training(training: TrainingConfig) -> str:
     others = [
         f"{name} {value}"
         for name, value in flat.items()
-        if name not in _NAMED | _SET_BY_RUNS | {"epoch_steps"} and value != usual[name]
+        if name not in _NAMED | {*SET_BY_RUNS, "epoch_steps"} and value != usual[name]
     ]
     parts = [
         f"up to {training.epochs} epochs, each of as many steps as show every training clip once",
@@ -382,10 +382,10 @@ def list_tests(difference: Difference | None) -> list[str]:
     """The corrected p of each test that could be made, after what it counts."""
     if difference is None:
         return []
-    clips = [show_probability(p) for p in sorted({*difference.p_clips})]
+    clips = [probability(p) for p in sorted({*difference.p_clips})]
     tests = {
-        "folds": show_probability(difference.p_folds),
-        "speakers": show_probability(difference.p_speakers),
+        "folds": probability(difference.p_folds),
+        "speakers": probability(difference.p_speakers),
         "clips": " to ".join(dict.fromkeys([clips[0], clips[-1]])) if clips else "",
     }
     return [f"{unit}{_SPACE}{p}" for unit, p in tests.items() if p]
@@ -409,13 +409,6 @@ def show_closed_interval(closed: Closed | None) -> str:
     if closed is None or closed.low is None or closed.high is None:
         return ""
     return f"{hundredfold(closed.low):.0f} to {hundredfold(closed.high):.0f}"
-
-
-def show_probability(value: float | None) -> str:
-    """A p; empty where it is unknown."""
-    if value is None:
-        return ""
-    return "<0.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def hundredfold(value: float) -> float:

@@ -7,7 +7,7 @@ import json
 import os
 
 from ser_nsl.errors import InputError
-from ser_nsl.networks.lazy import tf
+from ser_nsl.lazy import tf
 
 
 def all_devices() -> tf.distribute.Strategy:

@@ -16,7 +16,7 @@ from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.training.settings import TeachingConfig
-from ser_nsl.upstream.encoder import Encoder, pool
+from ser_nsl.upstream.encoder import Encoder, as_float16, pool
 from ser_nsl.upstream.windows import window_batches
 
 
@@ -90,7 +90,7 @@ class HeardWindows:
                 mean_parts(frames, parts),
                 pool(frames, "statistics"),
             )
-            return [tf.cast(each, tf.float16) for each in heard]
+            return [as_float16(each) for each in heard]
 
         with Bar(desc="listening", total=len(left) * len(paths), unit="window") as bar:
             for turn in left:

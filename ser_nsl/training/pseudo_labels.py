@@ -13,7 +13,7 @@ from ser_nsl.audio.records import read_embeddings, read_labels
 from ser_nsl.audio.shards import shard_paths
 from ser_nsl.corpora.labels import check_hidden, check_share, known_labels
 from ser_nsl.errors import refuse
-from ser_nsl.networks.lazy import tf
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.training.probabilities import check_probabilities
 

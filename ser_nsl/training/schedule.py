@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ser_nsl.errors import InputError
-from ser_nsl.networks.lazy import tf
+from ser_nsl.lazy import tf
 from ser_nsl.training.settings import TrainingConfig
 
 

@@ -118,10 +118,10 @@ class TrainingConfig:
         decay: Factor of the learning rate every `decay_epochs` epochs, above 0, at most 1.
         decay_epochs: Epochs between decays.
         schedule: Any Keras schedule in place of these three, counted in steps, in the JSON of
-            `tf.keras.optimizers.schedules.serialize`, e.g. {"class_name": "CosineDecay",
-            "config": {"initial_learning_rate": 0.001, "decay_steps": 1000}}.
-        patience: Epochs without a better UAR on the validation split after which training stops;
-            0 for never.
+            tf.keras.optimizers.schedules.serialize, such as {"class_name": "CosineDecay", "config":
+            {"initial_learning_rate": 0.001, "decay_steps": 1000}}.
+        patience: Epochs without a better UAR on the validation split after which training
+            stops; 0 for never.
         epoch_steps: Steps per epoch; 0 for one pass over the clips.
         label_share: Share of the labels that are used, above 0, at most 1; the other clips of the
             training split count as unlabelled.
@@ -134,15 +134,15 @@ class TrainingConfig:
             of this package (NSL only).
         distance: Distance between outputs of that layer (NSL only): `jensen_shannon`, the
             divergence of the class probabilities, for a layer of logits such as `fc2`; or `cosine`,
-            as in the paper, whose gradient fades where logits are large, with an alpha of 0.01 or
-            0.1.
+            as in the paper, with an alpha of 0.01 or 0.1; its gradient fades where logits are
+            large.
         neighbors: Where neighbours come from (NSL only): `packed` encodes them with each clip,
             as NSL's own class does; `batch` draws batches from neighbourhoods; `bank` compares
             with the outputs that neighbours had when they were last encoded. The latter two encode
             each clip of a batch once, whatever the number of neighbours.
         edges: `all`, or only `agreeing` ones, without those between clips with known, different
             labels; the next neighbours take their place if more were packed (NSL only).
-        precision: `float32`; `mixed_float16` is faster on GPUs of compute capability 7 or more,
+        precision: `float32`; `mixed_float16` is faster on GPUs of compute capability 7 or more, and
             `mixed_bfloat16` on those of 8 or more and on CPUs with AMX. Weights stay float32.
         keep: Which weights are kept: those of the epoch with the `best` UAR on the validation
             split, or those of the `last` epoch.

@@ -15,8 +15,8 @@ from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.errors import InputError
+from ser_nsl.lazy import tf
 from ser_nsl.networks import NetworkName
-from ser_nsl.networks.lazy import tf
 from ser_nsl.networks.saved import save_model
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage

@@ -14,9 +14,9 @@ from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.audio.shards import has_split
 from ser_nsl.corpora.labels import check_hidden, check_splits
 from ser_nsl.errors import InputError
+from ser_nsl.lazy import tf
 from ser_nsl.networks import NETWORKS, NetworkName
 from ser_nsl.networks.blocks import EMBEDDING_WIDTH
-from ser_nsl.networks.lazy import tf
 from ser_nsl.networks.saved import save_model
 from ser_nsl.networks.start import copy_weights, read_start
 from ser_nsl.pipeline.bars import Bar
@@ -43,7 +43,7 @@ def train_downstream(
     *,
     features: Path,
     out: Path,
-    model: NetworkName = "resnet9",
+    model: NetworkName = "cnn_tdnn",
     method: Method = "nsl",
     training_records: Path | None = None,
     max_neighbors: int = 3,

@@ -5,8 +5,8 @@ They need the upstream for every prediction, so they cannot run on a phone.
 
 from __future__ import annotations
 
+from ser_nsl.lazy import tf
 from ser_nsl.networks.blocks import EMBEDDING_WIDTH
-from ser_nsl.networks.lazy import tf
 
 
 def with_embedding(network: tf.keras.Model, method: str) -> tf.keras.Model:

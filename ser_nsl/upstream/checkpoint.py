@@ -27,7 +27,6 @@ from ser_nsl.upstream.config import check_size, read_config, read_extractor
 from ser_nsl.upstream.encoder import Encoder
 from ser_nsl.upstream.head import EMBEDDING_WIDTH, FC1, Head, has_head, read_head
 from ser_nsl.upstream.hub import checkpoint_folder
-from ser_nsl.upstream.hubert import HubertEncoder
 from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder
 from ser_nsl.upstream.weights import fitting, read_weights, to_pytorch, weight_name
 from ser_nsl.upstream.whisper import WhisperEncoder
@@ -64,7 +63,7 @@ _ARCHITECTURES = {
         ("wav2vec2.", ""),
     ),
     "hubert": _Architecture(
-        HubertEncoder,
+        Wav2Vec2Encoder,
         "hubert.modeling_tf_hubert:TFHubertMainLayer",
         "HubertModel",
         Wav2Vec2FeatureExtractor,

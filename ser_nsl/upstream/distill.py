@@ -9,24 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.errors import InputError
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import DistillationConfig
 from ser_nsl.upstream.windows import find_speech, keep_for_checking, window_batches
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from ser_nsl.pipeline.progress import Progress
     from ser_nsl.upstream.student import Lesson
     from ser_nsl.upstream.teacher_frames import TeacherFrames
     from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder
-else:
-    tf = lazy_loader.load("tensorflow")
 
 
 @stage(inputs=("speech", "teacher", "student"), makes="folder", resumes=True)

@@ -17,9 +17,10 @@ import pandas as pd
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches
 from ser_nsl.audio.examples import embedding_example
+from ser_nsl.audio.settings import LONGEST_SECONDS
 from ser_nsl.audio.shards import ShardWriter, whole_examples
 from ser_nsl.corpora.manifest import audio_paths, longest_training_clip, read_manifest
-from ser_nsl.errors import InputError, refuse
+from ser_nsl.errors import InputError, check_least, refuse
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.encoder import Pooling
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from ser_nsl.upstream.embedder import Embedder
 
-_MOST_SECONDS = 3600
 _LEAST_BYTES_A_SECOND = 100  # of sound that is not silent, in any codec
 
 
@@ -97,8 +97,7 @@ def extract_embeddings(
     from ser_nsl.upstream.choose import choose_layers
     from ser_nsl.upstream.embedder import Embedder
 
-    if batch_size is not None and batch_size < 1:
-        raise InputError(f"batch_size: must be at least 1; received {batch_size}.")
+    check_least(1, batch_size=batch_size)
     if (layers == "auto") != (source is not None):
         raise InputError(
             "source: is the corpus on which layers auto chooses, and only that; received layers "
@@ -108,9 +107,9 @@ def extract_embeddings(
     seconds = clip_seconds
     if seconds is None:
         seconds = longest_training_clip(table, source=manifest)["duration_seconds"]
-    if not (0 < seconds <= _MOST_SECONDS and 0 < window_seconds <= _MOST_SECONDS):
+    if not (0 < seconds <= LONGEST_SECONDS and 0 < window_seconds <= LONGEST_SECONDS):
         raise InputError(
-            f"clip_seconds, window_seconds: must be above 0, and {_MOST_SECONDS} s at most; "
+            f"clip_seconds, window_seconds: must be above 0, and {LONGEST_SECONDS} s at most; "
             f"received {seconds} s and {window_seconds} s."
         )
     window = round(min(seconds, window_seconds) * SAMPLE_RATE_HZ)

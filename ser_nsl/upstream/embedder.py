@@ -7,19 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches, window_starts
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.upstream.encoder import Pooling, pool_layers
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from ser_nsl.upstream.checkpoint import Upstream
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _STEP_SAMPLES = 60 * SAMPLE_RATE_HZ  # wav2vec2-base then needs 2.1 GB in all
 

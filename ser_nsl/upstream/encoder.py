@@ -1,24 +1,19 @@
 """What every speech encoder offers: the frames of its layers, for clips of one length.
 
-`wav2vec2.py`, `hubert.py` and `whisper.py` hold one architecture each; all else that needs frames
-does not know which it is.
+`wav2vec2.py` and `whisper.py` hold one architecture each; all else that needs frames does not know
+which it is.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.errors import InputError
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
+from ser_nsl.lazy import tf
 
 Pooling = Literal["mean", "statistics"]
 """How frames become one vector: their mean over time, or mean and deviation."""
@@ -137,6 +132,24 @@ def pool_layers(frames: Sequence[tf.Tensor], pooling: Pooling) -> tf.Tensor:
         float32, shape `(batch, layers * width)`, or twice as wide for `statistics`.
     """
     return tf.concat([pool(each, pooling) for each in frames], axis=-1)
+
+
+def as_float16(values: tf.Tensor) -> tf.Tensor:
+    """Rounds to float16, with its largest number for what is beyond: some encoders' are.
+
+    Args:
+        values: Any shape.
+
+    Returns:
+        float16, same shape.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> as_float16(tf.constant([0.5, -1e6])).numpy()
+        array([ 5.00e-01, -6.55e+04], dtype=float16)
+    """
+    largest = tf.float16.max
+    return tf.cast(tf.clip_by_value(values, -largest, largest), tf.float16)
 
 
 def random_spans(

@@ -8,25 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
 import numpy as np
 import pandas as pd
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError, refuse
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import FineTuningConfig
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from ser_nsl.pipeline.progress import Progress
     from ser_nsl.upstream.clips import Clips
     from ser_nsl.upstream.tuner import Tuner
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _LEAST_SECONDS = 400 / SAMPLE_RATE_HZ  # one frame of the published convolutions
 

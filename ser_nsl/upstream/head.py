@@ -6,18 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.errors import InputError
+from ser_nsl.lazy import tf
 from ser_nsl.upstream.encoder import Pooling, pool_layers
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-else:
-    tf = lazy_loader.load("tensorflow")
 
 EMBEDDING_WIDTH = 256
 """Width of FC1 (arXiv 2210.14977), the projector of transformers' classifiers."""

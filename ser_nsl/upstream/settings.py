@@ -1,10 +1,11 @@
 """The settings of fine-tuning an upstream, training a head, and teaching a student."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 from ser_nsl.audio.damage import DamageConfig
 from ser_nsl.pipeline.settings import MOST, PRECISIONS, check
+from ser_nsl.upstream.encoder import Pooling
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class HeadConfig:
     """
 
     layers: tuple[int, ...] = ()
-    pooling: Literal["mean", "statistics"] = "statistics"
+    pooling: Pooling = "statistics"
     clip_seconds: float = 4.0
     epochs: int = 60
     batch_size: int = 32
@@ -114,7 +115,7 @@ class HeadConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        choices = ("statistics", "mean")
+        choices = get_args(Pooling)
         check(self.pooling in choices, "pooling", f"one of {choices}", self.pooling)
         check(self.clip_seconds >= 0.1, "clip_seconds", "at least 0.1", self.clip_seconds)
         for name in ("epochs", "batch_size"):

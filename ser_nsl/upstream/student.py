@@ -13,7 +13,7 @@ from transformers.modeling_tf_utils import keras
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.errors import InputError
 from ser_nsl.upstream.checkpoint import new_encoder
-from ser_nsl.upstream.encoder import Encoder, pool
+from ser_nsl.upstream.encoder import Encoder, as_float16, pool
 from ser_nsl.upstream.position import fix_position_convolution
 from ser_nsl.upstream.settings import DistillationConfig, StudentConfig
 from ser_nsl.upstream.wav2vec2 import Wav2Vec2Encoder, frame_features, hidden_states
@@ -175,8 +175,7 @@ class Lesson:
         Returns:
             Its layers side by side, float16, shape `(batch, frames, layers x width)`.
         """
-        frames = tf.concat(self._teacher.frames(clean, self.config.layers), axis=-1)
-        return tf.cast(frames, tf.float16)
+        return as_float16(tf.concat(self._teacher.frames(clean, self.config.layers), axis=-1))
 
     @tf.function(autograph=False, reduce_retracing=True)
     def train(self, frames: tf.Tensor, damaged: tf.Tensor) -> tf.Tensor:

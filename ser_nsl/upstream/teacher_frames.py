@@ -6,18 +6,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.upstream.windows import Windows
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from ser_nsl.upstream.student import Lesson
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _DISK_SHARE = 0.5  # of the free space
 

@@ -6,20 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
 import numpy as np
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
+from ser_nsl.lazy import tf
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.upstream.settings import HeadConfig
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from ser_nsl.upstream.head import Head
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _LEAST_SCALE = 1e-4  # of an input that is the same in all clips
 
@@ -35,8 +31,8 @@ def train_head(
 ) -> Mapping[str, Any]:
     """Trains FC1 and a classifier on the frames of a frozen encoder, pooled over time.
 
-    The encoder runs once a clip. The result is an upstream like any other: its embedding is FC1,
-    256 numbers.
+    The encoder runs once a clip. The result is an upstream like any other: its
+    embedding is FC1, 256 numbers.
 
     Args:
         manifest: Manifest of the source corpus; its training split teaches, its validation split

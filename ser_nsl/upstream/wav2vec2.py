@@ -1,19 +1,18 @@
-"""wav2vec 2.0 (arXiv 2006.11477): convolutions, which may be frozen, then a transformer."""
+"""wav2vec 2.0 (arXiv 2006.11477): convolutions, which may be frozen, then a transformer.
+
+HuBERT (arXiv 2106.07447) is the same network, trained on clusters of its own frames.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import lazy_loader
-
+from ser_nsl.lazy import tf
 from ser_nsl.upstream.encoder import Encoder
 
 if TYPE_CHECKING:
-    import tensorflow as tf
     from transformers import Wav2Vec2FeatureExtractor
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _VARIANCE_FLOOR = 1e-7  # as Wav2Vec2FeatureExtractor
 _SETTINGS_OF_RESULTS = (
@@ -27,7 +26,7 @@ _SETTINGS_OF_RESULTS = (
 
 
 class Wav2Vec2Encoder(Encoder):
-    """A wav2vec 2.0 without its head; HuBERT is the same network, otherwise trained."""
+    """A wav2vec 2.0 or a HuBERT without its head."""
 
     def __init__(self, body: Any, extractor: Wav2Vec2FeatureExtractor) -> None:
         """Wraps a network.

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import lazy_loader
 import numpy as np
 
+from ser_nsl.lazy import tf
 from ser_nsl.upstream.encoder import Encoder
 
 if TYPE_CHECKING:
-    import tensorflow as tf
     from transformers import WhisperFeatureExtractor
     from transformers.models.whisper.modeling_tf_whisper import TFWhisperEncoder
-else:
-    tf = lazy_loader.load("tensorflow")
 
 _LEAST_POWER = 1e-10
 _RANGE_DECADES = 8.0  # below a clip's loudest point, nothing is heard

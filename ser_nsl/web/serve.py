@@ -31,7 +31,7 @@ def serve(
 
     Args:
         model: Recogniser to offer first: path of a `.tflite` file, or a name listed by `ser-nsl
-            models`; emodb by default.
+            models`; everyone by default.
         port: Port to listen on; 0 takes a free one.
         host: Address to listen on; 0.0.0.0 lets other devices connect.
         certificate: PEM file with a certificate, for https.

@@ -89,7 +89,7 @@ def test_the_whole_recipe(speech, small, tmp_path, monkeypatch, capsys):
     # The shipped weights are those that were measured.
     measures = json.loads((work / "measures.json").read_text())
     assert f"{tuned.fingerprint(with_head=True)}:fc1" in measures["embeddings"].values()
-    assert measures["targets"].keys() == {"ravdess", "emovo"}
+    assert measures["targets"].keys() == {"emovo"}
     (scores,) = measures["source"].values()
     assert scores["speakers"] == ["01", "02", "07", "08", "17", "18"]
     assert read_record(work / "head")["counts"]["clips"] == 2 * 10

@@ -110,7 +110,7 @@ def arguments(tmp_path, monkeypatch, broken_bounds) -> dict:
     record |= {"settings": {}, "versions": {}, "counts": {}}
     (run / "target" / "manifest.csv.stage.json").write_text(json.dumps(record))
 
-    def make_forms(folder, card, *, training, judged, tested):
+    def make_forms(folder, card, *, training, judged, tested, speech):
         assert (folder, len(training), len(tested)) == (model_dir, 1, 1)
         content = f"{card.name} {card.version} by {card.author}".encode()
         return {

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
@@ -28,8 +29,6 @@ def syllables(seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def clips(description, tmp_path_factory) -> Clips:
-    import soundfile
-
     folder = tmp_path_factory.mktemp("voices")
     paths = [folder / f"{seed}.wav" for seed in range(24)]
     for seed, path in enumerate(paths):
@@ -58,6 +57,25 @@ def test_sounds_are_no_speech_and_voices_are(kind, answers, model, description):
     np.testing.assert_allclose(np.sum(heard[0], axis=1), 1, rtol=1e-5)
 
 
+def test_other_speech_teaches_what_speech_is(answers, model, clips, description, tmp_path):
+    """A whisper is none of the voices that train."""
+
+    def whisper(seed: int) -> np.ndarray:
+        noise = np.random.default_rng(seed).normal(0, 0.1, SAMPLES)
+        return noise * np.sin(2 * np.pi * 2 * np.arange(SAMPLES) / 16_000) ** 2
+
+    others = [tmp_path / f"{seed}.wav" for seed in range(24)]
+    for seed, path in enumerate(others):
+        soundfile.write(path, whisper(seed), 16_000)
+    unheard = np.stack([whisper(seed) for seed in range(900, 912)]).astype("float32")
+
+    taught = fit_answers(model, clips, clips, others)
+
+    logmel = log_mel(tf.constant(unheard), description.front_end)
+    before, after = (np.median(each.of(model, logmel)[:, -1]) for each in (answers, taught))
+    assert before > 0.5 > 0.25 > after
+
+
 def test_file_answers_as_keras_does(answers, model, description):
     waveform = fit_length(syllables(77), description.clip_samples)[np.newaxis]
     content = to_tflite(model, description, answers=answers)
@@ -82,7 +100,7 @@ def test_temperature_is_that_of_logistic_regression():
 
 
 def test_typical_is_the_mean_over_emotions_of_equal_weight(model, clips, description, monkeypatch):
-    monkeypatch.setattr("ser_nsl.export.answers.speech_detector", lambda clips: None)
+    monkeypatch.setattr("ser_nsl.export.answers.speech_detector", lambda *clips: None)
     doubled = Clips(
         "val",
         [*clips.paths[:3], clips.paths[0]],  # the first emotion twice, by the same clip

@@ -406,7 +406,7 @@ def test_threshold_for_a_degree_counts_other_speakers_only(write_embeddings, tmp
             "manifest: .* across_speakers .*only; .*manifest.csv",
         ),
         ("xyxyx", {"within_emotions": True, "similarity_threshold": 1.0}, "no two .* one emotion"),
-        ("xyxy", {}, r"embeddings: .* not in .*manifest.csv .*1; first: e"),
+        ("xyxy", {}, r"manifest.csv lacks clips .*embeddings .*1; first: e"),
         ("xyx x", {}, r"across_speakers: .* no speaker .*1; first: d"),
         ("xxxxx", {}, "similarity_threshold: no two .* different speakers reach 0.5"),
         (

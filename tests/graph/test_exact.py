@@ -20,22 +20,7 @@ from ser_nsl.graph.exact import (
 from ser_nsl.graph.pack import pack_neighbors
 from ser_nsl.graph.table import Edges, write_graph
 from ser_nsl.graph.vectors import Vectors, read_vectors
-
-
-def random_vectors() -> np.ndarray:
-    return np.random.default_rng(0).normal(0.4, 1, (90, 33))
-
-
-def clustered_vectors() -> np.ndarray:
-    random = np.random.default_rng(1)
-    return random.normal(0, 1, (9, 16))[random.integers(9, size=90)] + random.normal(
-        0, 0.3, (90, 16)
-    )
-
-
-def duplicated_vectors() -> np.ndarray:
-    random = np.random.default_rng(2)
-    return random.normal(0, 1, (30, 24))[random.integers(30, size=90)]
+from tests.graph.kinds import clustered_vectors, duplicated_vectors, random_vectors
 
 
 def vectors_near(threshold: float) -> np.ndarray:

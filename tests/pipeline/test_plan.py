@@ -441,6 +441,26 @@ def test_dry_runs_find_what_the_run_would(one_emotion_each, tiny, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "changes"),
+    [
+        ("center", {"center": "speaker"}),
+        ("graph.across_speakers", {"graph": GraphConfig(across_speakers=True)}),
+    ],
+)
+def test_dry_runs_tell_what_needs_speakers(setting, changes, tone_corpus, tmp_path):
+    table = tmp_path / "clips.csv"
+    paths = sorted(tone_corpus.rglob("*.wav"))
+    rows = [f"{path.relative_to(tone_corpus)},{[*'ab'][i % 2]}\n" for i, path in enumerate(paths)]
+    table.write_text("".join(["path,emotion\n", *rows]))
+    by_clips = SplitConfig("clips")
+    target = CorpusConfig("csv", audio_dir=tone_corpus, table=table, split=by_clips)
+    run = replace(TINY, source=None, finetuning=None, target=target, center=None)
+    assert "found 36 clips" in run_pipeline(run, tmp_path / "run", dry_run=True)
+    with pytest.raises(InputError, match=f"^{setting}: .* 36 of 36 clips .* no speaker"):
+        run_pipeline(replace(run, **changes), tmp_path / "run", dry_run=True)
+
+
 def test_speakers_outside_of_all_folds_train(tiny, tmp_path):
     sweep = replace(tiny, folds=[Fold(("01",), ("02",))], grids={}, default=())
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from ser_nsl.pipeline.commands import make_report
 from ser_nsl.pipeline.experiment import Fold, Grid, Run, SweepConfig, list_runs
 from ser_nsl.reports import figures
 from ser_nsl.reports.sweep import make_sweep_report
+from tests.reports.page import Page
 
 CLASSES = ["anger", "joy"]
 USED = {"n": (3,), "neighbors": ("batch",), "layers": ("fc2",)}
@@ -161,7 +161,7 @@ def test_sentences_say_what_intervals_allow(report):
 
     for page in (html, markdown):
         half, full = (
-            page.partition(f"resnet9, {share} % of the labels")[2].partition("fused")
+            page.partition(f"cnn_tdnn, {share} % of the labels")[2].partition("fused")
             for share in (50, 100)
         )
         assert sure in half[0]
@@ -183,7 +183,7 @@ def test_sentences_say_what_intervals_allow(report):
 def test_table_of_scores(report):
     html, markdown, _ = read(report)
     half = markdown.partition("## Test scores")[2]
-    table = section(half, "resnet9, 50 % of the labels")
+    table = section(half, "cnn_tdnn, 50 % of the labels")
 
     assert row_of(table, "base (labels only)") == [*("55.0 ± 5.5", "7.1", "", "", "", "6")]
     nsl = row_of(table, "nsl (labels and graph; n 3, α 0.1, fc2, cosine, batch)")
@@ -238,7 +238,7 @@ def test_settings_of_one_arm_are_distinct(tmp_path):
 
     labels = re.findall(r"^- `(nsl.+?)`", markdown, re.MULTILINE)
     assert labels == ["nsl n 3, α 0.1", "nsl n 3, α 1", "nsl n 6, α 0.1", "nsl n 6, α 1"]
-    assert (tmp_path / "figures" / "main_resnet9_100_nsl_batch_fc2_cosine.svg").is_file()
+    assert (tmp_path / "figures" / "main_cnn_tdnn_100_nsl_batch_fc2_cosine.svg").is_file()
 
 
 def test_embeddings_are_described_as_the_arms_use_them(tmp_path):
@@ -270,7 +270,7 @@ def test_networks_side_by_side(report):
 
 def test_choosing(report):
     markdown = read(report)[1]
-    table = section(markdown, "Trials of resnet9, 50 % of the labels")
+    table = section(markdown, "Trials of cnn_tdnn, 50 % of the labels")
 
     # UAR after so many updates.
     assert row_of(table, "base") == ["40.0 (20)", "**50.0** (20)"]
@@ -314,37 +314,30 @@ def test_every_kind_of_figure(report):
 
     assert {report / link for link in links} == set((report / "figures").iterdir())
     assert sorted(Path(link).stem for link in links) == [
-        "choose_resnet9_50_nsl_batch_fc1_cosine",
-        "choose_resnet9_50_nsl_batch_fc2_cosine",
+        "choose_cnn_tdnn_50_nsl_batch_fc1_cosine",
+        "choose_cnn_tdnn_50_nsl_batch_fc2_cosine",
         "cnn6_100_differences",
         "cnn6_100_updates",
-        "resnet9_100_confusion_base",
-        "resnet9_100_confusion_nsl",
-        "resnet9_100_differences",
-        "resnet9_100_updates",
-        "resnet9_50_differences",
-        "resnet9_50_purity_3_0.1_fc2_cosine_batch",
-        "resnet9_50_updates",
-        "resnet9_shares_arms",
-        "resnet9_shares_controls",
-        "resnet9_shares_transfer",
+        "cnn_tdnn_100_confusion_base",
+        "cnn_tdnn_100_confusion_nsl",
+        "cnn_tdnn_100_differences",
+        "cnn_tdnn_100_updates",
+        "cnn_tdnn_50_differences",
+        "cnn_tdnn_50_purity_3_0.1_fc2_cosine_batch",
+        "cnn_tdnn_50_updates",
+        "cnn_tdnn_shares_arms",
+        "cnn_tdnn_shares_controls",
+        "cnn_tdnn_shares_transfer",
     ]
 
 
 def test_page_loads_nothing(report):
-    class Resources(HTMLParser):
-        found = ()
+    html = (report / "report.html").read_text()
+    page = Page(html)
 
-        def handle_starttag(self, tag, attrs):
-            assert tag not in ("script", "link", "audio", "iframe")
-            self.found += tuple(value for name, value in attrs if name in ("src", "href"))
-
-    page = Resources()
-    page.feed((report / "report.html").read_text())
-
-    assert len(page.found) == 14
-    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.found)
-    assert "<h1>Tiny &lt;&amp; sure&gt;</h1>" in (report / "report.html").read_text()
+    assert page.loads_nothing()
+    assert len(page.addresses) == 14
+    assert "<h1>Tiny &lt;&amp; sure&gt;</h1>" in html
 
 
 def test_no_path_of_the_machine(report):
@@ -376,7 +369,7 @@ def test_unfinished_sweep(tmp_path):
     assert "Unfinished. 235 of 258 planned trainings are missing." in markdown.replace("**", "")
     assert "`nsl` is 20.0 points above base on 2 speakers, too few to tell" in markdown
     assert "nothing can be said yet" in html and "interval excludes" not in html
-    table = section(markdown.partition("## Test scores")[2], "resnet9, 50 % of the labels")
+    table = section(markdown.partition("## Test scores")[2], "cnn_tdnn, 50 % of the labels")
     assert row_of(table, "nsl (")[-1] == "1, 5 missing"
     assert "Trials of" not in markdown
 

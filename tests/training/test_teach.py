@@ -134,6 +134,17 @@ def test_what_is_heard_in_each_window(tmp_path, monkeypatch):
     assert [len(values) for values in batch] == [4, 4, 4]
 
 
+def test_frames_beyond_float16_stay_finite(tone_corpus, tmp_path, monkeypatch):
+    paths, teacher = sorted(tone_corpus.rglob("*.wav"))[:4], load_upstream(WHISPER).encoder
+    frames = type(teacher).frames
+    monkeypatch.setattr(
+        type(teacher), "frames", lambda *given: [1e6 * each for each in frames(*given)]
+    )
+    heard = HeardWindows(paths, teacher, 2, TEACHING, FrontEndConfig(), tmp_path / "heard")
+    assert np.abs(heard.first.parts).max() == np.finfo(np.float16).max
+    assert np.isfinite(heard.first.pooled).all()
+
+
 def test_batches_draw_clips_and_windows_by_the_epoch(tone_corpus, tmp_path):
     paths, teacher = sorted(tone_corpus.rglob("*.wav"))[:8], load_upstream(WHISPER).encoder
     heard = HeardWindows(paths, teacher, 2, TEACHING, FrontEndConfig(), tmp_path / "heard")

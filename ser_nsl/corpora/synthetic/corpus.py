@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.corpora.description import load_corpus
 from ser_nsl.corpora.synthetic import espeak
 from ser_nsl.corpora.synthetic.layouts import LAYOUTS, SyntheticClip
@@ -17,8 +18,6 @@ from ser_nsl.corpora.synthetic.voices import PUNCTUATION, Cues, Speaker, draw_cu
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
-
-SAMPLE_RATE_HZ = 16_000
 
 _README = """\
 SYNTHETIC SPEECH. No person speaks here.

@@ -8,5 +8,3 @@ if TYPE_CHECKING:
     import tensorflow as tf
 else:
     tf = lazy_loader.load("tensorflow")
-
-__all__ = ["tf"]
