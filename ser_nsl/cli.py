@@ -13,7 +13,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, get_args
 
 import tyro
 
@@ -184,6 +185,9 @@ def run_function(
         extra: The optional dependencies to name if a package is missing.
     """
     _join_lines(function)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if empty := _empty_path(function, arguments):
+        _end(InputError(f"{empty}: must not be empty, as where a shell variable has no value."))
     try:
         result = tyro.cli(function, prog=program, args=arguments)
     except InputError as error:
@@ -202,6 +206,19 @@ def run_function(
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
         print(result)
+
+
+def _empty_path(function: Callable, arguments: Sequence[str]) -> str:
+    """Name of the parameter that gets an empty path, which would mean the working folder."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    current = next(iter(parameters), "")  # positional ones come first
+    for argument in arguments:
+        if argument.startswith("--"):
+            current = argument[2:].partition("=")[0].replace("-", "_")
+        kind = parameters[current].annotation if current in parameters else None
+        if argument in ("", f"--{current.replace('_', '-')}=") and Path in (kind, *get_args(kind)):
+            return current
+    return ""
 
 
 def _end(error: InputError) -> NoReturn:

@@ -4,8 +4,9 @@ import errno
 import os
 from collections.abc import Iterable
 
-__all__ = ["InputError", "check_least", "limit_reached", "refuse"]
+__all__ = ["InputError", "check_least", "check_seed", "limit_reached", "refuse"]
 
+_LAST_SEED = 2**32 - 1
 _LIMITS = {
     errno.ENOSPC: "no space left on the disk; free some, then run again",
     errno.EDQUOT: "no space left on the disk; free some of your quota, then run again",
@@ -55,6 +56,23 @@ def refuse(offenders: Iterable[object], rule: str, next_step: str = "") -> None:
     if names:
         first = ", ".join(names[:3])
         raise InputError(f"{rule} ({len(names)}; first: {first}). {next_step}".rstrip())
+
+
+def check_seed(name: str, seed: object) -> None:
+    """Refuses a seed that not every random generator takes.
+
+    Args:
+        name: Name of the argument or setting.
+        seed: Value received; only numbers are checked.
+
+    Raises:
+        InputError: If it is below 0 or above 2^32 - 1.
+
+    Example:
+        >>> check_seed("split.seed", 7)
+    """
+    if isinstance(seed, int) and not 0 <= seed <= _LAST_SEED:
+        raise InputError(f"{name}: must be 0 to {_LAST_SEED}; received {seed}.")
 
 
 def check_least(least: int, **settings: int | None) -> None:

@@ -226,6 +226,24 @@ def test_what_a_user_can_mend_ends_without_a_traceback(arguments, status, messag
     assert message in (text_of(printed.err) if status == 2 else printed.err)
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (["prepare-corpus", "--corpus", "folder", "--audio-dir", "", "--out", "x"], "audio_dir"),
+        (["prepare-corpus", "--corpus", "folder", "--audio-dir=", "--out", "x"], "audio_dir"),
+        (["build-graph", "--embeddings", "x", "--out", ""], "out"),
+        (["fuse-embeddings", "--embeddings", "x", "", "--out", "x"], "embeddings"),
+        (["predict", ""], "paths"),
+    ],
+)
+def test_empty_path_is_not_the_working_folder(given, name, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(given)
+
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: {name}: must not be empty")
+
+
 def test_missing_package_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pandas", None)
     monkeypatch.delitem(sys.modules, "ser_nsl.corpora.prepare", raising=False)

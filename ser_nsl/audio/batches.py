@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -125,6 +126,14 @@ def read_batches(
             kinds = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError)
             if isinstance(path, RemotePath) and not isinstance(error, kinds):
                 refuse_server(path, error)
+            feature = re.search(
+                r"Key: (\w+), .*Expected type: (\w+), Actual type: (\w+)", str(error)
+            )
+            if feature:
+                raise InputError(
+                    f"{path}: the feature {feature[1]!r} must be of type {feature[2]}; received "
+                    f"{feature[3]}. Write the records again with that type."
+                ) from error
             raise _damaged(path, len(seen)) from error
         if left:  # TensorFlow takes an end within the length of a record for the end of the file
             raise _damaged(path, len(seen))

@@ -117,7 +117,8 @@ def _check_format(fields: bytes, order: Literal["little", "big"]) -> None:
     )
     if codec not in _EQUAL_FRAMES or not channels:
         return
-    if frame * 8 < channels * bits or bytes_a_second not in (0, rate * frame):
+    width = -(-bits // 8)  # what libsndfile reads of a frame, whatever its size
+    if (bits and frame != channels * width) or bytes_a_second not in (0, rate * frame):
         raise DamagedError(
             f"has a damaged header ({channels} channels of {bits} bits at {rate} Hz are not "
             f"{bytes_a_second} bytes a second)"

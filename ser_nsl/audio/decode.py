@@ -27,6 +27,7 @@ _OGG_SURROUND = (0, 2, 1, 5, 3, 4)  # where left, right, centre, LFE and surroun
 _CHECKED = ("WAV", "WAVEX", "AIFF", "SVX", "OGG", "FLAC")  # by their structure, or the decoder
 _NEVER_WRITTEN = 0x7FFFF000  # this size, or a larger one, stands for one that is not known
 _UNKNOWN_FRAMES = 2**63 - 1
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class _Sequential(soundfile.SoundFile):
@@ -82,11 +83,16 @@ def _read(path: Path) -> bytes:
             raise InputError(f"{path}: is not a regular file; give the path of an audio file.")
         if status.st_size > _MAX_BYTES:
             raise InputError(f"{path}: is larger than 4 GiB; cut it into clips.")
-        return path.read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: does not exist; check the path.") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    if not data:
+        raise InputError(f"{path}: is empty, or cut off at its start; copy it again or remove it.")
+    if data.startswith(_POINTER):
+        raise InputError(f"{path}: stands for a file that Git LFS holds; run git lfs pull.")
+    return data
 
 
 def _decode(path: Path, source: io.BytesIO | bytes) -> tuple[np.ndarray, int]:

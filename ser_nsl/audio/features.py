@@ -115,10 +115,10 @@ class Description:
             )
         except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(
-                f"{folder}: description.json is missing, so the folder is incomplete; make it "
-                "again with ser-nsl extract-features (features) or train-downstream (model)."
+                f"{folder}: description.json is missing, so it holds no features and no model, or "
+                "not all of them; make them with ser-nsl extract-features or train-downstream."
             ) from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: is not a description of features ({error}).") from error
 
 

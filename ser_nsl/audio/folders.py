@@ -35,7 +35,12 @@ class Found:
     @property
     def not_read(self) -> dict[str, int]:
         """How many there are of what is not read, by suffix or kind."""
-        kinds = Counter(path.suffix.lower() or "no suffix" for path in self.others)
+        kinds = Counter(
+            "links to folders"
+            if path.is_symlink() and path.is_dir()
+            else path.suffix.lower() or "no suffix"
+            for path in self.others
+        )
         kinds.update({"hidden folders": len(self.hidden)})
         return dict(+kinds)
 
@@ -56,8 +61,8 @@ def find_audio(folder: Path) -> Found:
         folder: The folder.
 
     Returns:
-        What is there; a file with the suffix of audio that is no regular file, or a folder that
-        cannot be opened, is among the others.
+        What is there; a file with the suffix of audio that is no regular file, a folder that
+        cannot be opened, or a link to a folder, which is not followed, is among the others.
 
     Example:
         >>> found = find_audio(Path("audio"))
@@ -75,6 +80,7 @@ def find_audio(folder: Path) -> Found:
         here = Path(place)
         hidden += [here / name for name in folders if name.startswith(".")]
         folders[:] = [name for name in folders if not name.startswith(".")]
+        others += [here / name for name in folders if (here / name).is_symlink()]  # not followed
         for path in (here / name for name in files if not name.startswith(".")):
             is_audio = path.suffix.lower() in SUFFIXES and path.is_file()
             (clips if is_audio else others).append(path)

@@ -22,12 +22,15 @@ _BEGINNINGS = re.compile(
     rb"....(ftyp|moov|mdat|wide)|\x1aE\xdf\xa3|#!AMR|\x30\x26\xb2\x75\x8e\x66|\xff[\xf0\xf1\xf8\xf9]",
     re.DOTALL,
 )  # of MP4 and its kin, Matroska, AMR, ASF, AAC
+_OTHERS = re.compile(rb"RIF[FX]|RF64|FORM|fLaC|OggS|caff|\.snd|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
 _MAX_BYTES = 2**32
 _MAX_SECONDS = 300
 
 
 def is_foreign(path: Path, beginning: bytes) -> bool:
-    """Returns whether a file, by its name or its first bytes, is one for ffmpeg."""
+    """Returns whether a file, by its first bytes or else by its name, is one for ffmpeg."""
+    if _OTHERS.match(beginning):  # what libsndfile reads, under a wrong name
+        return False
     return path.suffix.lower() in SUFFIXES or bool(_BEGINNINGS.match(beginning))
 
 

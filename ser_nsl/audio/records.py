@@ -118,7 +118,7 @@ def _count_classes(folder: Path) -> float:
         return math.inf
     try:
         return len(json.loads(path.read_text())["classes"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: is not a description of features ({error}).") from error
 
 

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -17,6 +17,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.pipeline.settings import check, read_settings
 
 KNOWN = Path(str(resources.files("ser_nsl.corpora") / "known"))
+_MANY = 50  # clips whose names are enough to know a corpus
 Function = TypeVar("Function", bound=Callable)
 
 
@@ -59,7 +60,7 @@ class LabelTables:
     """Text files that hold the emotions, for corpora whose file names do not.
 
     Attributes:
-        files: Glob pattern of the tables, relative to the audio root.
+        files: Glob pattern of the tables, for the end of their paths.
         pattern: Regular expression of an entry, with the groups `name` (the audio file's name
             without suffix) and `emotion`.
     """
@@ -130,7 +131,10 @@ class Corpus:
             check("emotion" in groups, "pattern", "with the group (?P<emotion>...)", self.pattern)
         for kind, pattern in self.ignore.items():
             named_groups(pattern, f"ignore.{kind}")
-        used = {name for _, name, *_ in Formatter().parse(self.speaker) if name is not None}
+        try:
+            used = {name for _, name, *_ in Formatter().parse(self.speaker) if name is not None}
+        except ValueError:  # a brace that is not closed
+            used = {self.speaker}
         check(used <= groups, "speaker", f"made of the groups {sorted(groups)}", self.speaker)
         check(any(self.labels.values()), "labels", "a mapping of codes to emotions", self.labels)
         genders = set(self.genders)
@@ -198,16 +202,16 @@ class Corpus:
             From names of clips to the codes of their emotions; empty for corpora without tables.
 
         Raises:
-            InputError: If there are no tables, or they give a clip two emotions.
+            InputError: If there are no tables at any depth, or they give a clip two emotions.
         """
         emotions: dict[str, str] = {}
         if self.tables is None:
             return emotions
-        paths = sorted(Path(audio_dir).glob(self.tables.files))
+        paths = sorted(Path(audio_dir).rglob(self.tables.files))
         if not paths:
             raise InputError(
                 f"audio_dir: {audio_dir} lacks {self.tables.files}, where {self.title} has its "
-                "emotions; give the folder in which the corpus was unpacked."
+                "emotions; give a folder that holds both them and the clips."
             )
         for path in paths:
             for entry in re.finditer(self.tables.pattern, path.read_text(errors="replace")):
@@ -228,6 +232,27 @@ def known_corpora() -> list[str]:
         ['cafe', 'crema_d', 'demos']
     """
     return sorted(path.stem for path in KNOWN.glob("*.yaml"))
+
+
+def corpora_named_like(paths: Sequence[PurePath]) -> list[str]:
+    """Finds the known corpora to which clips belong by their names.
+
+    Args:
+        paths: Paths of clips, of which the first ones decide.
+
+    Returns:
+        Names of corpora.
+
+    Example:
+        >>> corpora_named_like([PurePath("anna/OAF_back_angry.wav")])
+        ['tess']
+    """
+    some = paths[:_MANY]
+    return [
+        name
+        for name in known_corpora()
+        if some and all(_match(load_corpus(name).pattern, path) for path in some)
+    ]
 
 
 def lists_known_corpora(function: Function) -> Function:
@@ -260,11 +285,16 @@ def load_corpus(name: str) -> Corpus:
         'Italian'
     """
     if Path(name).suffix in (".yaml", ".yml"):
+        if not Path(name).is_file():
+            raise InputError(
+                f"corpus: {name} does not exist; check the path of the YAML file, or give one of "
+                f"{', '.join(known_corpora())}."
+            )
         return read_settings(Corpus, name, folder="corpora/known")
     if name not in known_corpora():
         raise InputError(
-            f"corpus: must be one of {', '.join(known_corpora())}, or folder, csv, or the path of "
-            f"a YAML file that describes one; received {name!r}."
+            f"corpus: must be one of {', '.join(known_corpora())}, or folder, csv, speech, or the "
+            f"path of a YAML file that describes one; received {name!r}."
         )
     return _load_known(name)
 

@@ -1,7 +1,7 @@
 """What was found in a corpus, and what looks wrong with it, each with the line that settles it."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -15,24 +15,29 @@ _EMOTIONS = frozenset(
     excited frustration frustrated anxiety anxious guilt shame pride love hate amusement relief
     wut ärger freude trauer angst ekel überraschung langeweile rabbia gioia tristezza paura
     disgusto sorpresa noia neutro neutrale colère joie tristesse peur dégoût neutre
+    ira enojo alegría tristeza miedo asco raiva alegria medo nojo boos blij verdrietig bang
+    gniew radość smutek strach öfke mutluluk üzüntü korku гнев злость радость грусть печаль страх
+    отвращение удивление 怒り 喜び 悲しみ 愤怒 生气 高兴 快乐 悲伤 害怕 恐惧 中性
     """.split()  # noqa: SIM905 (words read better without quotes)
 )
 _FOLDERS = re.compile(
-    r"(train|training|tests?|testing|val|valid|validation|dev|devel|eval|evaluation|holdout|"
+    r"((train|training|tests?|testing|val|valid|validation|dev|devel|eval|evaluation|holdout|"
     r"audios?|wavs?|mp3|flac|ogg|data|datasets?|corpus|corpora|clips?|speech|voices?|"
-    r"recordings?|files?|sounds?|samples?|raw|processed|(fold|session|actor|speaker|part|set|"
-    r"subject|disc|cd|batch)[ _-]*\d*)",
+    r"recordings?|files?|sounds?|samples?|raw|processed|fold|session|actor|speaker|part|set|"
+    r"subject|disc|cd|batch)[ _-]*\d*[ _-]*)+",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 _UNKNOWN = frozenset(
     ("nan", "none", "null", "na", "n/a", "unknown", "unk", "undefined", "unlabelled", "unlabeled")
     + ("missing", "other", "?", "-", "xxx")
 )
 _GENDERS = {
     "female": "f fem female w woman women girl weiblich frau femme féminin feminin donna femmina "
-    "femminile mujer feminino femenino",
+    "femminile mujer feminino femenino vrouw vrouwelijk kvinna kvinde kobieta kadın ж женский "
+    "женщина 女 女性 ♀",
     "male": "m masc male man men boy männlich mann homme masculin uomo maschio maschile hombre "
-    "masculino",
+    "masculino mannelijk mand mężczyzna erkek м мужской мужчина 男 男性 ♂",
 }
 _GENDER_OF = {word: gender for gender, words in _GENDERS.items() for word in words.split()}
 
@@ -64,7 +69,10 @@ def tidy(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     words = rows["gender"].str.casefold().str.rstrip(".")
     unread = rows.loc[~words.isin([*_GENDER_OF, *_UNKNOWN, ""]), "gender"].unique()
     if len(unread):
-        said.append(f"gender: {_names(unread)} is neither female nor male, and counts as unknown.")
+        said.append(
+            f"gender: {_names(unread)} is not understood and counts as unknown; write female or "
+            "male if it is one of them."
+        )
     rows["gender"] = words.map(_GENDER_OF).fillna("")
     return rows, said
 
@@ -128,7 +136,8 @@ def describe(rows: pd.DataFrame) -> list[str]:
             line += ": " + _names([f"{name} {count:,}" for name, count in counts.items()], _SHOWN)
         without = len(rows) - counts.sum()
         lines.append(line + (f"; {without:,} clips without" if without else ""))
-    people = rows[rows["gender"] != ""].drop_duplicates("speaker")["gender"].value_counts()
+    known = rows[(rows["gender"] != "") & (rows["speaker"] != "")]
+    people = known.drop_duplicates("speaker")["gender"].value_counts()
     if len(people):
         lines[-1] += f"; {', '.join(f'{count:,} {gender}' for gender, count in people.items())}"
     return lines
@@ -188,18 +197,20 @@ def doubts_of_sounds(rows: pd.DataFrame) -> list[str]:
 def _doubts_of_emotions(rows: pd.DataFrame, audio_dir: Path, is_table: bool) -> Iterator[str]:
     counts = rows.loc[rows["emotion"] != "", "emotion"].value_counts()
     emotions = [*counts.index]
-    folders = [name for name in emotions if _FOLDERS.fullmatch(name)]
+    genders = _genders_among(emotions)
+    folders = [name for name in emotions if _FOLDERS.fullmatch(name) or name in genders]
     speakers = rows["speaker"].unique()
     swapped = _are_emotions(speakers)
+    outer = "gender" if genders else "speaker"
     if is_table:
         advice = "choose the columns: --columns emotion COLUMN speaker COLUMN"
-    elif folders or len(emotions) == 1:
+    elif (folders or len(emotions) == 1) and not genders:
         inner = audio_dir / (folders or emotions)[0]
         advice = f"give the folder of the emotions, --audio-dir {inner}, or a --corpus YAML file"
     else:
         advice = (
-            "describe SPEAKER/EMOTION/FILE in a --corpus YAML file, with the pattern "
-            "'(?P<speaker>[^/]+)/(?P<emotion>[^/]+)/[^/]+'"
+            f"describe {outer.upper()}/EMOTION/FILE in a --corpus YAML file, with the pattern "
+            f"'(?P<{outer}>[^/]+)/(?P<emotion>[^/]+)/[^/]+'"
         )
     if folders:
         yield f"{_names(folders)}: by their names no emotions; {advice}"
@@ -207,15 +218,25 @@ def _doubts_of_emotions(rows: pd.DataFrame, audio_dir: Path, is_table: bool) -> 
         yield f"{_names(_emotion_words(speakers))}: by their names emotions, not speakers; {advice}"
     if len(emotions) == 1:
         yield f"{emotions[0]} is the only emotion, and training needs two" + (
-            f"; {advice}" if is_table else ""
+            "" if folders or swapped else f"; add clips of another, or {advice}"
         )
-    numbers = [name for name in emotions if name.isdigit()]
+    numbers = [name for name in emotions if _NUMBER.fullmatch(name)]
     if numbers:
         pairs = " ".join(f"{name} NAME" for name in sorted(numbers))
         yield f"{_names(numbers)}: emotions that are numbers; name them: --label-map {pairs}"
-    for same in _alike(emotions, lambda name: re.sub(r"[\s_-]+", "", name.casefold())):
+    names = [name for name in emotions if name not in numbers]
+    for same in _alike(names, _emotion_key):
         pairs = " ".join(f"{_quoted(name)} {_quoted(same[0])}" for name in same[1:])
         yield f"emotions {_names(same)} differ only in case, spaces or dashes: --label-map {pairs}"
+    first = {_emotion_key(name): name for name in reversed(names)}.values()
+    groups = _alike_words(first)
+    related = [(name, word) for word in groups for name in groups[word] if name != word]
+    if related:
+        pairs = " ".join(f"{_quoted(name)} {_quoted(word)}" for name, word in related)
+        yield (
+            f"emotions {_names(name for name, _ in related)} share a word with others; if each "
+            f"word is one emotion: --label-map {pairs}"
+        )
     unknown = [name for name in emotions if name.casefold() in _UNKNOWN]
     if unknown:
         left = " ".join(map(_quoted, unknown))
@@ -236,13 +257,19 @@ def _doubts_of_speakers(rows: pd.DataFrame, is_table: bool) -> Iterator[str]:
     known = rows[rows["speaker"] != ""]
     counts = known["speaker"].value_counts()
     where = "the table" if is_table else "the names"
+    genders = _genders_among([*counts.index])
+    if genders:
+        yield (
+            f"speakers {_names(genders)}: by their names genders, not speakers, so that each would "
+            "stand in one split; find the speakers with --speaker-pattern '(?P<speaker>...)'"
+        )
     for same in _alike([*counts.index], _speaker_key):
         yield (
             f"speakers {_names(same)} may be one, and would then stand in several splits: write "
             f"them alike in {where}, or find them with --speaker-pattern '(?P<speaker>...)'"
         )
-    genders = known[known["gender"] != ""].groupby("speaker")["gender"].nunique()
-    both = [*genders.index[genders > 1]]
+    kinds = known[known["gender"] != ""].groupby("speaker")["gender"].nunique()
+    both = [*kinds.index[kinds > 1]]
     if both:
         yield (
             f"speakers {_names(both)} are of both genders: two people of one name? Tell them apart "
@@ -259,9 +286,30 @@ def _doubts_of_speakers(rows: pd.DataFrame, is_table: bool) -> Iterator[str]:
 
 
 def _speaker_key(name: str) -> str:
-    """What speakers have in common who differ in case, spaces or leading zeros."""
-    key = re.sub(r"\s+", "", name.casefold())
-    return key.lstrip("0") if key.isdigit() else key
+    """What speakers have in common who differ in case, spaces, dashes or leading zeros."""
+    parts = re.findall(r"(\d+)|([^\W\d_]+)", name.casefold())  # numbers stay apart: 1_2 is not 12
+    return "".join(f"<{int(number)}>" if number else word for number, word in parts) or name
+
+
+def _emotion_key(name: str) -> str:
+    """What emotions have in common that differ in case, spaces or dashes."""
+    return re.sub(r"[\s_-]+", "", name.casefold())
+
+
+def _genders_among(names: Sequence[str]) -> list[str]:
+    """The names that are words for a gender, where all are, or both have one: Donna is a name."""
+    found = [name for name in names if name.casefold() in _GENDER_OF]
+    words = {_GENDER_OF[name.casefold()] for name in found if len(name) > 1}
+    return found if len(found) == len(names) or len(words) == len(_GENDERS) else []
+
+
+def _alike_words(names: Iterable[str]) -> dict[str, list[str]]:
+    """From each word for an emotion to the names that hold it, where several do."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        for word in {*re.findall(r"[^\W\d_]+", name.casefold())} & _EMOTIONS:
+            groups.setdefault(word, []).append(name)
+    return {word: group for word, group in sorted(groups.items()) if len(group) > 1}
 
 
 def _alike(names: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:

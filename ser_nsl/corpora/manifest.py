@@ -12,6 +12,8 @@
 | `corpus` | name of the corpus |
 """
 
+import csv
+import io
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -73,21 +75,37 @@ def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
         separator: What stands between cells.
 
     Returns:
-        Its rows; empty cells are empty text.
+        Its rows; empty cells are empty text, and those that a line lacks are missing.
 
     Raises:
-        InputError: If it is missing or is not CSV.
+        InputError: If it is missing, is not CSV, a line has more cells than the first one, or two
+            columns have one name.
     """
     try:
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({error}).") from error
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes spare cells for row names
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        header, *rows = [row for row in lines if row] or [[]]
+    except csv.Error as error:
         raise InputError(
-            f"{path}: cannot be read as a CSV table (its rows have more cells than its header, "
-            f"which has {', '.join(table)}); put quotes around cells with a separator inside."
+            f"{path}: cannot be read as a CSV table ({error} in line {lines.line_num}); put quotes "
+            "around whole cells only."
+        ) from error
+    longer = next((row for row in rows if len(row) > len(header)), None)
+    if "\0" in text or not header:
+        raise InputError(f"{path}: cannot be read as a CSV table (it is no text); save it as CSV.")
+    if longer is not None:
+        raise InputError(
+            f"{path}: cannot be read as a CSV table (a line has more cells than its header, which "
+            f"has {', '.join(header)}; it begins with {longer[0]}); put quotes around cells with a "
+            "separator inside, and nothing above the header."
         )
-    return table
+    twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
+    refuse(twice, f"{path}: columns are there twice", "Give each a name of its own.")
+    whole = [[*row, *[None] * (len(header) - len(row))] for row in rows]
+    return pd.DataFrame(whole, columns=header, dtype="str")
 
 
 def read_manifest(path: Path) -> pd.DataFrame:
@@ -182,7 +200,8 @@ def check_rows(table: pd.DataFrame, *, source: Path) -> None:
     malformed = ids[ids.str.contains(r"[\t\r\n]") | (ids == "")]
     refuse(malformed, f"{source}: ids must not be empty or contain tabs or line ends")
     unknown = splits[~splits.isin(SPLITS)].drop_duplicates()
-    refuse(unknown, f"{source}: a split must be one of {SPLITS}")
+    rule = f"{source}: a split must be one of {', '.join(SPLITS)}; there are others"
+    refuse(map(repr, unknown), rule)
     known = table[table["speaker"] != ""]
     places = known.groupby("speaker")["split"].unique()
     divided = [

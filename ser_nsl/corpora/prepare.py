@@ -13,10 +13,16 @@ import pandas as pd
 from ser_nsl.audio import clip as audio
 from ser_nsl.audio.folders import SUFFIXES, find_audio
 from ser_nsl.corpora import found
-from ser_nsl.corpora.description import Corpus, known_corpora, lists_known_corpora, load_corpus
+from ser_nsl.corpora.description import (
+    Corpus,
+    corpora_named_like,
+    known_corpora,
+    lists_known_corpora,
+    load_corpus,
+)
 from ser_nsl.corpora.manifest import check_ids, check_manifest, check_rows, write_manifest
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
-from ser_nsl.corpora.splits import assign_splits, describe_splits
+from ser_nsl.corpora.splits import assign_splits, describe_splits, doubts_of_lists
 from ser_nsl.corpora.table import (
     check_name,
     find_speakers,
@@ -126,9 +132,9 @@ def prepare_corpus(
         found 24 clips
             2 emotions: neutral 12, sadness 12
             6 speakers: 01 4, 02 4, 03 4, 04 4, 05 4, 06 4; 3 male, 3 female
-            train: 12 clips (50%); speakers: 02, 05, 06
+            train: 12 clips (50%); speakers: 02, 03, 04
             val: 4 clips (17%); speakers: 01
-            test: 8 clips (33%); speakers: 03, 04
+            test: 8 clips (33%); speakers: 05, 06
         >>> made.counts["clips"], made.counts["speakers"]
         (24, 6)
     """
@@ -149,11 +155,9 @@ def prepare_corpus(
     print(reading, flush=True)
     rows, dropped, doubts = reading.rows, reading.dropped, reading.doubts
     seconds, sounds = _decode([audio_dir / path for path in rows["path"]], dropped)
-    _refuse(dropped, skip_bad)
     rows = rows.assign(duration_seconds=seconds, sound=sounds)
     rows = rows.dropna(subset="duration_seconds").reset_index(drop=True)
-    if rows.empty:
-        _refuse(dropped)
+    _refuse(dropped, rows, skip_bad)
     check_manifest(rows, source=reading.source)
     copies = found.doubts_of_sounds(rows)
     for doubt in copies:
@@ -197,6 +201,8 @@ def read_corpus(config: CorpusConfig) -> Reading:
     if config.columns and table is None:
         raise InputError("columns: are those of a table; give it as --corpus csv --table FILE.")
     described = None if corpus in _OWN else load_corpus(corpus)
+    if not audio_dir.is_dir():
+        raise InputError(f"audio_dir: {audio_dir} is no folder; give the one that holds the clips.")
     name = _name(config)
     named = f"{corpus}: " if Path(corpus).suffix else ""  # a user's YAML file
     dropped: list[str] = []
@@ -206,14 +212,20 @@ def read_corpus(config: CorpusConfig) -> Reading:
     unread = ""
     if table is not None:
         rows, doubts = read_table(table, config.columns)
-        rows = _without_missing_files(rows, audio_dir, dropped)
+        rows = _find_files(rows, audio_dir, dropped)
+        if "split" in rows and config.split.method != "given":
+            doubts.append(f"{table}: its splits are not used; if they should: --split.method given")
     else:
         listing = find_audio(audio_dir)
         not_read, unread = listing.not_read, str(listing)
         rows = _read_names(audio_dir, listing.clips, corpus, described, dropped, left_out)
         if described is None:  # ids are the names of files and folders
             rows, doubts = found.tell_apart(rows)
-        dropped = [f"{named}{reason}" for reason in dropped]
+        is_unsure = corpus == "folder" or (dropped and described is not None)
+        known = corpora_named_like(listing.clips) if is_unsure else []
+        alike = [f"names are those of {name}, which reads them: --corpus {name}" for name in known]
+        doubts = alike + doubts
+        dropped = ["; ".join([f"{named}{reason}", *alike]) for reason in dropped]
     if config.speaker_pattern is not None:
         rows["speaker"] = find_speakers(rows["path"], config.speaker_pattern)
         nameless = rows.loc[rows["speaker"].isna(), "path"]
@@ -223,12 +235,12 @@ def read_corpus(config: CorpusConfig) -> Reading:
     rows = _rename(rows, described, config).reset_index(drop=True)
     source = Path(table or audio_dir)
     check_ids(rows, source=Path(corpus) if named else source)
-    _refuse(dropped, config.skip_bad)
+    _refuse(dropped, rows, config.skip_bad)
     if rows.empty:
-        _refuse(dropped)
         raise InputError(
             f"audio_dir: {audio_dir} holds no clip of {described.title if described else corpus} "
-            f"(left out: {left_out.total()}); audio files end in {', '.join(SUFFIXES[:4])}, ..."
+            f"(left out: {left_out.total()}{f'; {unread}' if unread else ''}); audio files end in "
+            f"{', '.join(SUFFIXES[:4])}, ..."
         )
     doubts = changes + doubts + found.doubts(rows, audio_dir, is_table=table is not None)
     rows["corpus"] = name
@@ -241,6 +253,7 @@ def read_corpus(config: CorpusConfig) -> Reading:
                 f"{source}: no clip has an emotion; for speech without labels "
                 f"give --corpus {SPEECH} --audio-dir FOLDER."
             )
+        doubts += doubts_of_lists(rows, config.split)
         if config.split.method == "clips":  # the voices of all splits are the same
             rows["speaker"] = ""
         check_rows(rows, source=source)
@@ -299,22 +312,41 @@ def _read_names(
     return pd.DataFrame(rows, columns=["path", "utterance_id", "speaker", "gender", "emotion"])
 
 
-def _without_missing_files(rows: pd.DataFrame, audio_dir: Path, dropped: list[str]) -> pd.DataFrame:
-    """Leaves out the rows of a table whose files are not there; the reasons go to `dropped`."""
-    is_there = pd.Series([(audio_dir / path).is_file() for path in rows["path"]], dtype=bool)
-    rule = f"is no file below {audio_dir}; paths of a table are relative to --audio-dir."
-    dropped += [f"{path or 'an empty path'}: {rule}" for path in rows.loc[~is_there, "path"]]
-    return rows[is_there]
+def _find_files(rows: pd.DataFrame, audio_dir: Path, dropped: list[str]) -> pd.DataFrame:
+    r"""Leaves out the rows of a table whose files are not there; the reasons go to `dropped`.
+
+    Paths of Windows, `anna\1.wav`, are understood.
+    """
+
+    def is_there(path: str) -> bool:
+        return (audio_dir / path).is_file()
+
+    paths = [path if is_there(path) else path.replace("\\", "/") for path in rows["path"]]
+    rows = rows.assign(path=paths)
+    missing = [path for path in paths if not is_there(path)]
+    clips = find_audio(audio_dir).clips if missing else []
+    others = {clip.stem.casefold(): clip.relative_to(audio_dir).as_posix() for clip in clips}
+    others |= {clip.name.casefold(): clip.relative_to(audio_dir).as_posix() for clip in clips}
+    for path in missing:
+        name = PurePath(path)
+        other = others.get(name.name.casefold()) or others.get(name.stem.casefold())
+        dropped.append(
+            f"{path or 'an empty path'}: is no file below {audio_dir}"
+            + (f", which has {other}" if other else "")
+            + "; paths of a table are relative to --audio-dir, with suffix."
+        )
+    return rows[~rows["path"].isin(missing)]
 
 
 def _rename(rows: pd.DataFrame, described: Corpus | None, config: CorpusConfig) -> pd.DataFrame:
     """Gives emotions the names that the user wants, and leaves out what the user does not want."""
     emotions = set(rows["emotion"] if described is None else described.labels.values())
-    names = {found.without_spare_spaces(key): name for key, name in config.label_map.items()}
+    plain = found.without_spare_spaces
+    names = {plain(key): plain(name) for key, name in config.label_map.items()}
     _check_emotions("label_map", names, emotions)
     rows["emotion"] = rows["emotion"].replace(names)
     known = {names.get(name or "", name) for name in emotions}
-    leave_out = [found.without_spare_spaces(name) for name in config.leave_out]
+    leave_out = [plain(name) for name in config.leave_out]
     _check_emotions("leave_out", leave_out, known)
     kept = rows[~rows["emotion"].isin(leave_out)]
     if kept.empty and not rows.empty:
@@ -359,14 +391,15 @@ def _decode_one(path: Path) -> tuple[float, bytes] | str:
     seconds = len(samples) / audio.SAMPLE_RATE_HZ
     if seconds < _SHORTEST_SECONDS:
         return (
-            f"{path}: lasts {seconds:.3f} s, shorter than one window of {_SHORTEST_SECONDS:.3f} s; "
+            f"{path}: lasts {seconds:.4f} s, shorter than one window of {_SHORTEST_SECONDS:.3f} s; "
             "remove it."
         )
     return seconds, hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
 
 
-def _refuse(dropped: list[str], skip_bad: bool = False) -> None:
-    """Raises one error for a list of reasons, if there are any."""
-    if dropped and not skip_bad:
+def _refuse(dropped: list[str], left: pd.DataFrame, skip_bad: bool) -> None:
+    """Raises one error for a list of reasons, unless they may be skipped and clips are left."""
+    if dropped and (left.empty or not skip_bad):
         more = f" ({len(dropped) - 1} more like it.)" if len(dropped) > 1 else ""
-        raise InputError(f"{dropped[0]}{more} --skip-bad goes on without.")
+        rest = "No clip is left." if left.empty else "--skip-bad goes on without."
+        raise InputError(f"{dropped[0]}{more} {rest}")

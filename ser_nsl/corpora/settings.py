@@ -22,6 +22,13 @@ SplitMethod = Literal[
     "clips",
 ]
 
+_USERS = {
+    "fold": ("leave-one-speaker-out",),
+    "alternative": ("paper", "emobox", "count-equivalent"),
+    "lists": ("lists",),
+}
+"""Options of a division, each with the methods that use it."""
+
 
 @dataclass(frozen=True)
 class SplitConfig:
@@ -70,6 +77,10 @@ class SplitConfig:
         check(0 < self.val_share < 1, "val_share", "between 0 and 1", self.val_share)
         check(self.fold >= 0, "fold", "0 or more", self.fold)
         check(self.alternative >= 0, "alternative", "0 or more", self.alternative)
+        for name, users in _USERS.items():  # else each fold would silently be the same
+            unused = self.method not in users and getattr(self, name)
+            rule = f"left out with the method {self.method}, as it is for {' and '.join(users)}"
+            check(not unused, name, rule, getattr(self, name))
 
 
 @dataclass(frozen=True)

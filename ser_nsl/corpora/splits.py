@@ -10,6 +10,7 @@ from ser_nsl.corpora.balance import balanced_splits
 from ser_nsl.corpora.description import Corpus
 from ser_nsl.corpora.settings import SPLITS, SplitConfig
 from ser_nsl.errors import InputError, refuse
+from ser_nsl.pipeline.settings import check
 
 SpeakerLists = Mapping[str, Sequence[str]]
 """The speakers of `train`, `val` and `test`; without `train`, all others train."""
@@ -71,6 +72,24 @@ def assign_splits(table: pd.DataFrame, corpus: Corpus | None, config: SplitConfi
     step = "Add them, or leave the list 'train' out: all speakers in no other list train then."
     refuse(unlisted, "split: speakers are in no list", step)
     return table["speaker"].map(splits)
+
+
+def doubts_of_lists(table: pd.DataFrame, config: SplitConfig) -> list[str]:
+    """Says which speakers of a user's lists are not in the corpus, as where a name is misspelt.
+
+    Args:
+        table: Column `speaker`.
+        config: The method and its options.
+
+    Returns:
+        At most one sentence.
+    """
+    if config.method != "lists":
+        return []
+    lists = _read_lists(config.lists)
+    absent = sorted({name for names in lists.values() for name in names} - {*table["speaker"]})
+    rest = "" if "train" in lists else "; who is in no list trains"
+    return [f"{config.lists}: not in the corpus: {', '.join(absent[:3])}{rest}"] if absent else []
 
 
 def describe_splits(table: pd.DataFrame) -> list[str]:
@@ -198,9 +217,12 @@ def _read_lists(path: Path | None) -> SpeakerLists:
         raise InputError("split.lists: the method 'lists' needs a JSON file of speakers.")
     try:
         given = json.loads(Path(path).read_text())
+        check({*given} <= {*SPLITS}, "lists", f"among {', '.join(SPLITS)}", [*given])
+        for split, names in given.items():
+            check(isinstance(names, list), split, "a list", names)
         needed = [split for split in SPLITS if split != "train" or split in given]
         lists = {split: [str(name) for name in given[split]] for split in needed}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f'{path}: must be JSON of the form {{"train": [...], "val": [...], "test": [...]}} '
             f"with speakers, of which train may be left out ({type(error).__name__}: {error})."

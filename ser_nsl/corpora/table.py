@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 
 import pandas as pd
 
+from ser_nsl.audio.folders import SUFFIXES
 from ser_nsl.corpora.description import Clip, named_groups
 from ser_nsl.corpora.manifest import COLUMNS, read_csv
 from ser_nsl.errors import InputError, refuse
@@ -15,6 +16,12 @@ from ser_nsl.pipeline.settings import check
 
 _GIVEN = tuple(column for column in COLUMNS if column not in ("duration_seconds", "corpus"))
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SPLITS = {
+    "train": "train training",
+    "val": "val valid validation dev devel development",
+    "test": "test testing",
+}
+_SPLIT_OF = {word: split for split, words in _SPLITS.items() for word in words.split()}
 _OFTEN_CALLED = {
     "path": "file filename filepath fname audio audiofile audiopath wav wavfile clip recording",
     "emotion": "emo label labels class category target emotionlabel",
@@ -42,7 +49,10 @@ def read_folder_name(path: PurePath) -> Clip:
         Clip(utterance_id='anger/anna/1', speaker='anna', gender='', emotion='anger')
     """
     if not 2 <= len(path.parts) <= 3:
-        raise InputError(f"{path}: clips must lie at EMOTION/FILE or EMOTION/SPEAKER/FILE.")
+        raise InputError(
+            f"{path}: clips must lie at EMOTION/FILE or EMOTION/SPEAKER/FILE; else describe their "
+            "names in a --corpus YAML file, or list them in a table."
+        )
     speaker = path.parts[1] if len(path.parts) == 3 else ""
     return Clip(path.with_suffix("").as_posix(), speaker, "", path.parts[0])
 
@@ -111,16 +121,19 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
     Args:
         table: File in UTF-8 whose cells are separated by commas, semicolons, tabs or bars, with
             `path` (relative to the audio root) and `emotion` (empty for a clip without a label);
-            `utterance_id`, `speaker`, `gender` and `split` where known. Case does not matter.
+            `utterance_id`, `speaker`, `gender` and `split` where known. Case does not matter;
+            splits may be called `Training`, `dev` and the like.
         columns: Names of these columns in the file, where they differ, e.g. {"path": "file"}.
 
     Returns:
         Columns `utterance_id` (by default the path without suffix), `path`, `speaker`, `gender`,
         `emotion` and, where the file has it, `split`; text. And a sentence for each column that is
-        not read but may be one of these, with what to type if it is.
+        not read but may be one of these, with what to type if it is, and one for lines that end too
+        early.
 
     Raises:
-        InputError: If the file cannot be read, or a column is missing.
+        InputError: If the file cannot be read, has no header, a column is missing, or a clip is in
+            several lines.
 
     Example:
         >>> _ = Path("clips.csv").write_text("Path;emotion;spk\n1.wav;joy;anna\n")
@@ -156,6 +169,29 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         f"{table}: column {name} is not read; if it is the {column}: --columns {column} {name}"
         for column, name in likely.items()
     ]
+    read = read.fillna("")
+    short = read.loc[rows.isna().any(axis=1), "path"]
+    if len(short):
+        doubts.append(
+            f"{table}: {len(short):,} lines have fewer cells than the header, and the others count "
+            f"as empty (first: {short.iloc[0]})"
+        )
+    refuse(
+        read.loc[read["path"].duplicated() & (read["path"] != ""), "path"],
+        f"{table}: clips are in several lines",
+        "Keep one line for each, and cut recordings of several emotions into clips.",
+    )
+    if "split" in read:
+        read["split"] = (
+            read["split"].str.strip().str.casefold().map(_SPLIT_OF).fillna(read["split"])
+        )
+    if "utterance_id" in read.columns.difference([*columns]) and (
+        read["utterance_id"].duplicated().any()
+    ):
+        doubts.append(
+            f"{table}: column {names['utterance_id']} does not tell clips apart, so paths are ids"
+        )
+        read = read.drop(columns="utterance_id")
     if "utterance_id" not in read:
         read["utterance_id"] = [_without_suffix(path) for path in read["path"]]
     for column in ("speaker", "gender"):
@@ -165,10 +201,10 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
 
 
 def _header(table: str | PurePath) -> tuple[list[str], str]:
-    """Names of the columns, and the separator, which is what the header has most of."""
+    """Names of the columns, and the separator, which is what the first line has most of."""
     try:
         with Path(table).open(encoding="utf-8-sig", newline=None) as file:
-            line = file.readline()
+            line = next((line for line in file if line.strip()), "")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{table}: is not text in UTF-8 ({error.reason} at byte {error.start}); save it as "
@@ -178,8 +214,17 @@ def _header(table: str | PurePath) -> tuple[list[str], str]:
         raise InputError(f"{table}: cannot be read ({error.strerror}).") from error
     separator = max(_SEPARATORS, key=line.count)
     header = next(csv.reader([line], delimiter=separator), [])
-    twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
-    refuse(twice, f"{table}: columns are there twice", "Give each a name of its own.")
+    if len(header) < 2:
+        raise InputError(
+            f"{table}: is no CSV table with a header such as path,emotion: its first line is "
+            f"{line[:80].rstrip()!r}. Separate cells by commas, semicolons, tabs or bars."
+        )
+    clips = [name for name in header if PurePath(name).suffix.lower() in SUFFIXES]
+    if clips:
+        raise InputError(
+            f"{table}: has no header: its first line names the clip {clips[0]}. Put a line such as "
+            "path,emotion,speaker above it."
+        )
     return header, separator
 
 

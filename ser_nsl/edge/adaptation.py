@@ -265,7 +265,8 @@ def _read(path: Path) -> dict[str, Any]:
         problem = f"is not JSON: {error}"
     if problem:
         raise InputError(
-            f"{path}: is damaged, or not of an adaptation ({problem}); delete it to start anew."
+            f"{path}: is damaged, or not of an adaptation ({problem}); give another file, or "
+            "delete it to start anew."
         )
     return saved
 

@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import math
+import re
 import threading
 import zipfile
 from pathlib import Path
@@ -31,6 +32,7 @@ LABELS_NAME = "labels.txt"
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 """Packages that can run a recogniser, in order of preference."""
 
+_MOST_THREADS = 1_024  # with some more the runtime ends the process
 _TFLITE_IDENTIFIER = b"TFL3"  # bytes 4 to 7 of the flatbuffer
 
 # What zipfile and json raise for damaged bytes.
@@ -69,7 +71,7 @@ class Recognizer:
 
         Args:
             path: `.tflite` file made by `ser-nsl export-tflite`, or found by `find_model`.
-            threads: Number of threads that the runtime may use, at least 1.
+            threads: Number of threads that the runtime may use, 1 to 1,024.
             runtime: Package that runs the model, one of `RUNTIMES`; None for the first one that
                 is installed.
 
@@ -77,16 +79,18 @@ class Recognizer:
             InputError: If the file is missing, damaged, not an exported recogniser or made by a
                 newer release, or if the TFLite runtime is not installed.
         """
-        if not isinstance(threads, int) or threads < 1:
-            raise InputError(f"threads: must be an integer of at least 1; received {threads!r}.")
+        if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+            raise InputError(
+                f"threads: must be an integer from 1 to {_MOST_THREADS}; received {threads!r}."
+            )
         path = Path(path)
         content = _read_tflite(path)
         settings, self.labels = _read_settings(path, content)
         self.name: str = settings["name"]
-        self.sample_rate_hz = int(settings["sample_rate_hz"])
-        self.clip_samples = int(settings["clip_samples"])
-        self.abstain_below = float(settings.get("abstain_below", 0))
-        typical = settings.get("typical")
+        self.sample_rate_hz: int = settings["sample_rate_hz"]
+        self.clip_samples: int = settings["clip_samples"]
+        self.abstain_below = float(settings["abstain_below"])
+        typical = settings["typical"]
         self.typical = None if typical is None else tuple(map(float, typical))
         interpreter_class = _interpreter_class(runtime)
         self.runtime = interpreter_class.__module__.partition(".")[0]
@@ -257,8 +261,8 @@ def _read_settings(path: Path, content: bytes) -> tuple[dict[str, Any], tuple[st
             newer = settings["format_version"] > FORMAT_VERSION
             if not newer:  # what else a newer file holds is unknown
                 labels = tuple(archive.read(LABELS_NAME).decode().splitlines())
-                _ = settings["name"], int(settings["clip_samples"])
-                check_rate(int(settings["sample_rate_hz"]))
+                _ = settings["name"], settings["clip_samples"]
+                check_rate(settings["sample_rate_hz"])
     except _UNREADABLE as error:
         raise InputError(
             f"{path}: holds no readable {SETTINGS_NAME} and {LABELS_NAME} ({error}), so it is "
@@ -269,13 +273,36 @@ def _read_settings(path: Path, content: bytes) -> tuple[dict[str, Any], tuple[st
             f"{path}: has format {settings['format_version']}, this release reads up to "
             f"{FORMAT_VERSION}; update ser-nsl."
         )
-    typical, emotions = settings.get("typical"), len({*labels} - {NO_SPEECH})
-    if typical is not None and not are_finite(typical, emotions):
+    if not all(label.strip() and _is_text(label) for label in labels):
         raise InputError(
-            f"{path}: typical in {SETTINGS_NAME} must be {emotions} finite numbers, one for each "
-            f"emotion; received {typical!r}; export it again."
+            f"{path}: {LABELS_NAME} must have a name in each line; received {labels}; export it "
+            "again."
         )
+    emotions = len({*labels} - {NO_SPEECH})
+    settings = {"abstain_below": 0, "typical": None} | settings
+    typical, least = settings["typical"], settings["abstain_below"]
+    rules = {
+        "name": (_is_text(settings["name"]), "text on one line"),
+        "sample_rate_hz": (type(settings["sample_rate_hz"]) is int, "a whole number"),
+        "clip_samples": (type(settings["clip_samples"]) is int, "a whole number"),
+        "abstain_below": (are_finite([least], 1) and 0 <= least <= 1, "a probability, 0 to 1"),
+        "typical": (
+            typical is None or are_finite(typical, emotions),
+            f"{emotions} finite numbers, one for each emotion",
+        ),
+    }
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise InputError(
+                f"{path}: {name} in {SETTINGS_NAME} must be {rule}; received {settings[name]!r}; "
+                "export it again."
+            )
     return settings, labels
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value of a file is text that does nothing to a terminal."""
+    return isinstance(value, str) and not re.search(r"[\x00-\x1f\x7f-\x9f]", value)
 
 
 def _only_tensor(path: Path, role: str, tensors: list[dict], width: int) -> int:

@@ -125,7 +125,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
         check(values["clips"] >= 1, "clips", "1 or more", values["clips"])
         check(len(values["predictions"].keys()) > 0, "predictions", "1 or more", 0)
         return values
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: is not a result file of `ser-nsl evaluate` ({type(error).__name__}: {error})."
         ) from error

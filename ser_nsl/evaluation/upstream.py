@@ -141,7 +141,7 @@ def read_measures(path: Path) -> dict[str, Any]:
                 _ = target["spaces"][space]["uar"]["raw"]["quarter"]
         _ = values["upstream"], [scores["uar"] for scores in values["source"].values()]
         return values
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: is not a result file of `ser-nsl measure-upstream` "
             f"({type(error).__name__}: {error})."

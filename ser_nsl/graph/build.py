@@ -112,6 +112,8 @@ def build_graph(
     if within_emotions and manifest is not None:
         emotions = column_of_clips("emotion", manifest, vectors.ids, embeddings)
         vectors = vectors.within(number_labels(emotions))
+    if len(vectors) < 2:
+        raise InputError(f"embeddings: {embeddings} holds 1 clip; an edge needs two. Embed more.")
     if builder == "auto":
         chooses = similarity_threshold == "auto" or max_neighbors or not vectors.joins_any
         builder = "exact" if chooses or len(vectors) > OFFICIAL_CLIPS else "official"
@@ -153,12 +155,14 @@ def build_graph(
     written = _Written(len(vectors))
     write_graph(out, vectors.ids, written.count(parts))
     if not written.lines:
+        is_sure = builder == "exact" or (builder == "official" and lsh_splits == 0)
+        hint = "" if is_sure else f" The builder {builder} may have missed some: --builder exact."
         raise InputError(
             f"similarity_threshold: no two of the {len(vectors)} clips"
             f"{' with different speakers' if across_speakers else ''}"
             f"{' and one emotion' if within_emotions else ''} reach {threshold}, so there "
             "is no edge; lower it, or have it chosen: --similarity-threshold auto "
-            "--target-degree 6."
+            f"--target-degree 6.{hint}"
         )
     return counts | {
         "edges": written.lines // 2 if max_neighbors is None else Edges.join(parts).pairs(),

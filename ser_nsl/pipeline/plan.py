@@ -392,11 +392,18 @@ def check_corpus(
         What was found; None for synthetic speech, which is still to be made.
 
     Raises:
-        InputError: As `read_corpus`, `center_embeddings` and `build_graph`.
+        InputError: As `read_corpus`, `center_embeddings` and `build_graph`, or if there are no two
+            emotions.
     """
     if corpus.synthetic is not None:
         return None
     reading = read_corpus(corpus)
+    emotions = {*reading.rows["emotion"]} - {""}
+    if len(emotions) < 2:
+        raise InputError(
+            f"{reading.source}: must have clips of two emotions or more to train with; it has "
+            f"{', '.join(emotions) or 'none'} only. {' '.join(reading.doubts[:1])}".rstrip()
+        )
     without = (reading.rows["speaker"] == "").sum()
     for needs, setting in (
         (centers, "center: null"),
@@ -411,3 +418,24 @@ def check_corpus(
     if centers:
         check_mix(reading.rows, reading.source)
     return reading
+
+
+def check_layers(setup: Setup) -> None:
+    """Refuses layers that the upstream does not have, if it is in a folder, before any stage runs.
+
+    Args:
+        setup: The experiment or sweep.
+
+    Raises:
+        InputError: If there is no such layer, or its `config.json` is at fault.
+    """
+    folder = Path(setup.upstream)
+    if setup.layers and (folder / "config.json").is_file():
+        from ser_nsl.upstream.config import read_config  # loads for seconds
+
+        depth = read_config(folder, setup.upstream).num_hidden_layers
+        if max(setup.layers) > depth:
+            raise InputError(
+                f"layers: must be 0 to {depth} of the upstream {setup.upstream}; received "
+                f"{', '.join(map(str, setup.layers))}."
+            )

@@ -68,12 +68,16 @@ def read_scores(run: Path) -> pd.DataFrame:
             raise InputError(
                 f"{run}: has no result of {label}; run ser-nsl run-pipeline until it ends."
             )
-        scores = json.loads(path.read_text())
-        rows.append(
-            {"label": label, "network": network, "method": method, "seed": seed}
-            | {name: scores[name] for name in ("uar", "accuracy", "clips")}
-            | {"p_uar": scores.get("p_better", {}).get("uar", float("nan"))}
-        )
+        try:
+            scores = json.loads(path.read_text())
+            measured = {name: scores[name] for name in ("uar", "accuracy", "clips")}
+            measured["p_uar"] = scores.get("p_better", {}).get("uar", float("nan"))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f"{path}: is no result of ser-nsl evaluate ({error!r}); delete it, and run ser-nsl "
+                "run-pipeline again."
+            ) from error
+        rows.append({"label": label, "network": network, "method": method, "seed": seed} | measured)
     return pd.DataFrame(rows)
 
 
@@ -169,7 +173,7 @@ def read_results(path: Path) -> Results:
         try:
             values = json.loads(line)
             run = Run(**{field.name: values.pop(field.name) for field in fields(Run)})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path}: line {number} is not one of ser-nsl sweep since version 0.2 ({error!r}); "
                 "delete the line, or the file if an earlier version made it."

@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from ser_nsl.pipeline.experiment import Experiment
 from ser_nsl.pipeline.lock import locked
-from ser_nsl.pipeline.plan import check_corpus
+from ser_nsl.pipeline.plan import check_corpus, check_layers
 from ser_nsl.pipeline.plan_run import exportable_models, plan_run
 from ser_nsl.pipeline.results import EXPERIMENT_NAME, result_table, summarize
 from ser_nsl.pipeline.settings import save_settings
@@ -46,6 +46,7 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     layers = [experiment.training.layer] if "nsl" in experiment.methods else []
     starts, seconds = experiment.starts, experiment.clip_seconds
     check_networks(experiment.networks, layers, experiment.front_end, seconds, starts)
+    check_layers(experiment)
     if experiment.speech:
         find_speech(experiment.speech)
     across = experiment.graph.across_speakers

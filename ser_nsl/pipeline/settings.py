@@ -2,15 +2,22 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigKeyError,
+    KeyValidationError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
 from yaml import YAMLError
 
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_seed
 
 Settings = TypeVar("Settings")
 
@@ -69,21 +76,67 @@ def read_settings(
         raise InputError(
             f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
         )
+    given: list[Any] = []
     try:
         given = [OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))]
         for each in given:
             _check_plain(OmegaConf.to_container(each, resolve=False))
+        check(isinstance(given[0], DictConfig), "settings", "lines of KEY: VALUE", given[0])
         settings, others = given
         for setting, _, value in (override.partition("=") for override in overrides):
             if value.strip() == "{}":  # a merge would keep all that the file has there
                 OmegaConf.update(settings, setting, {}, merge=False)
         merged = OmegaConf.merge(OmegaConf.structured(kind), settings, dict(changes or {}), others)
         return cast(Settings, OmegaConf.to_object(merged))
-    except (OmegaConfBaseException, YAMLError, OSError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).partition("\n    full_key:")[0].split())
-        key = getattr(error, "full_key", None)
-        place = f"{key}: " if key and key not in reason else ""
-        raise InputError(f"{path.name}: {place}{reason}") from error
+    except (
+        OmegaConfBaseException,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        YAMLError,
+    ) as error:
+        raise InputError(f"{path.name}: {_in_words(error, kind, given)}") from error
+
+
+def _in_words(error: Exception, kind: Any, given: Sequence[Any]) -> str:
+    """Says which setting is at fault, where OmegaConf leaves that open or calls it by its class."""
+    reason = " ".join(str(error).partition("\n    full_key:")[0].split())
+    key = getattr(error, "full_key", None)
+    if isinstance(error, KeyValidationError):
+        return f"{str(key).rpartition('.')[0]}: keys must be text; put quotes around {error.key!r}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key}: is missing, and must be given"
+    if isinstance(error, ConfigKeyError):
+        outer, _, name = str(key).rpartition(".")
+        known = [place.rpartition(".") for place in _places(OmegaConf.structured(kind))]
+        close = [f"{other}.{name}".lstrip(".") for other, _, same in known if same == name]
+        beside = [*getattr(error.object_type, "__dataclass_fields__", {})]
+        close += [f"{outer}.{same}".lstrip(".") for same in get_close_matches(name, beside, 3, 0.7)]
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(beside)}"
+        return f"{key}: {name!r} is no setting; {hint}"
+    if "TupleConfig" in reason or "typing.List" in reason:
+        return f"{key}: must be a list such as [1, 2]; received {getattr(error, 'value', None)!r}"
+    if " to Dict[" in reason:
+        return f"{key}: must be lines of NAME: VALUE; received {getattr(error, 'value', None)!r}"
+    if isinstance(error, ValidationError) and key is None:
+        for setting, value in ((name, each[name]) for each in given for name in each):
+            try:
+                OmegaConf.merge(OmegaConf.structured(kind), {setting: value})
+            except ValidationError:
+                wanted = "whole numbers" if "Integer" in reason else "of another type"
+                return f"{setting}: must be {wanted}; received {value}"
+    return f"{key}: {reason}" if key and key not in reason else reason
+
+
+def _places(settings: Any, place: str = "") -> list[str]:
+    """Names of all settings, with those that they are within."""
+    names = []
+    for name in settings:
+        names.append(f"{place}{name}")
+        if not OmegaConf.is_missing(settings, name) and isinstance(settings[name], DictConfig):
+            names += _places(settings[name], f"{place}{name}.")
+    return names
 
 
 def _check_plain(values: Any, place: str = "") -> None:
@@ -97,6 +150,8 @@ def _check_plain(values: Any, place: str = "") -> None:
             _check_plain(value, place)
     elif isinstance(values, str):
         check("${" not in values, place or "settings", "plain text, without ${...}", values)
+    elif place.endswith(("seed", "seeds")):
+        check_seed(place, values)
     elif isinstance(values, float):
         check(math.isfinite(values), place, "a finite number", values)
 
@@ -123,8 +178,7 @@ def change_settings(settings: Settings, changes: Mapping[str, Any], *, place: st
         merged = OmegaConf.merge(OmegaConf.structured(settings), dict(changes))
         return cast(Settings, OmegaConf.to_object(merged))
     except (OmegaConfBaseException, TypeError, ValueError) as error:
-        reason = " ".join(str(error).partition("\n    full_key:")[0].split())
-        raise ValueError(f"{place}: {reason}") from error
+        raise ValueError(f"{place}: {_in_words(error, settings, [changes])}") from error
 
 
 def save_settings(settings: Any, path: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Protocol, cast, get_args
 
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_seed
 from ser_nsl.pipeline.fingerprint import agrees, take_fingerprint
 from ser_nsl.pipeline.lock import locked
 from ser_nsl.pipeline.output import check_apart, check_replaceable, limits_named, writable
@@ -123,8 +123,9 @@ def stage(
 
     Returns:
         A decorator. The decorated function returns a `StageResult` and raises `InputError` if
-        an input is missing, if `out` cannot be written or another process is writing it, or if
-        `out` is or holds an input, the working folder, or anything that this stage has not made.
+        an input is missing, a seed is below 0 or above 2^32 - 1, if `out` cannot be written or
+        another process is writing it, or if `out` is or holds an input, the working folder, or
+        anything that this stage has not made.
     """
 
     def decorate(function: Callable[Parameters, Mapping[str, Any]]) -> Stage[Parameters]:
@@ -134,6 +135,7 @@ def stage(
             bound.apply_defaults()
             _make_paths(bound)
             _check_local(bound.arguments, inputs, remote)
+            _check_seeds(bound.arguments)
             out = Path(bound.arguments["out"])
             with limits_named(out), ExitStack() as held:
                 with writable(out):
@@ -232,6 +234,13 @@ def _check_local(
                     f"{name}: must be on a disk of this machine; received {path}. "
                     f"{'Copy the result there' if name == 'out' else 'Copy it'}."
                 )
+
+
+def _check_seeds(arguments: Mapping[str, Any]) -> None:
+    """Refuses seeds that random generators would refuse, among the arguments or in settings."""
+    check_seed("seed", arguments.get("seed"))
+    for name, value in arguments.items():
+        check_seed(f"{name}.seed", getattr(value, "seed", None))
 
 
 def _absolute_paths(arguments: Mapping[str, Any], inputs: tuple[str, ...]) -> dict[str, Any]:

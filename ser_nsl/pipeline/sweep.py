@@ -37,7 +37,7 @@ from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.comparison import Choice, Setting, choose
 from ser_nsl.pipeline.experiment import LINEAR, SET_BY_RUNS, Run, SweepConfig, list_runs, load_sweep
 from ser_nsl.pipeline.lock import locked
-from ser_nsl.pipeline.plan import Plan, Training, check_corpus, given_start
+from ser_nsl.pipeline.plan import Plan, Training, check_corpus, check_layers, given_start
 from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_result, read_results
 from ser_nsl.pipeline.settings import save_settings
@@ -178,6 +178,7 @@ def _check(config: SweepConfig, runs: Sequence[Run]) -> None:
         if (start := given_start(config, each)) is not None
     }
     check_networks(networks, layers, config.front_end, config.clip_seconds, started)
+    check_layers(config)
     if any(each.arm.start and not given_start(config, each) for each in trainings):
         if not config.speech:
             raise InputError(

@@ -232,7 +232,7 @@ def _readable(file: str, name: str) -> Iterator[None]:
     """Turns errors of reading a file into one that names it."""
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(
             f"upstream: {file} of {name!r} cannot be read; download it again. "
             f"({type(error).__name__}: {error})"

@@ -129,7 +129,7 @@ def read_head(folder: Path, encoder_layers: int, encoder_width: int) -> Head:
         )
         if fits:
             return Head(classes, layers, values["pooling"], values["activation"], arrays)
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError) as error:
         raise InputError(
             f"upstream: {_SETTINGS} or {_ARRAYS} of {folder} cannot be read; make them again with "
             f"ser-nsl train-head. ({type(error).__name__}: {error})"

@@ -97,7 +97,8 @@ WITH_NAN[500], WITH_INFINITY[500] = np.nan, np.inf
 OPPOSITE = np.concatenate([TONE, -TONE], axis=1)
 BAD = {
     "not_audio.wav": (b"not audio at all" * 100, "decoded"),
-    "empty.mp3": (b"", "decoded"),
+    "empty.mp3": (b"", "is empty"),
+    "pointer.wav": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
     "zero_length.wav": (encoded(TONE[:0], 16_000, "WAV", "PCM_16"), "no samples"),
     "zero_length.flac": (encoded(TONE[:0], 16_000, "FLAC", "PCM_16"), ""),
     "vanishes.wav": (encoded(TONE[1:2], 96_000, "WAV", "PCM_16"), "silent"),

@@ -97,6 +97,15 @@ def test_header_that_contradicts_itself_is_told(place, size, decoded):
         assert "damaged header" in refusal(decoded, bytes(clip))
 
 
+@pytest.mark.parametrize("bits", [8, 12, 24])
+def test_width_that_does_not_fill_the_frames_is_told(bits, decoded):
+    """The decoder would go by the width alone, and make noise of the clip."""
+    clip = bytearray(encoded("WAV", "PCM_32"))
+    clip[34:36] = bits.to_bytes(2, "little")
+
+    assert f"of {bits} bits" in refusal(decoded, bytes(clip))
+
+
 @pytest.mark.parametrize("form", ["WAV", "AIFF", "FLAC"])
 def test_recordings_one_after_the_other_are_told(form, decoded):
     assert "several recordings" in refusal(decoded, 2 * encoded(form))

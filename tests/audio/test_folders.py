@@ -9,10 +9,17 @@ def test_audio_is_found_and_the_rest_is_counted_and_named(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"1")
     os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "link").symlink_to(tmp_path / "A")
 
     found = find_audio(tmp_path)
 
     clips = [path.relative_to(tmp_path).as_posix() for path in found.clips]
     assert clips == ["A/a.AIFF", "A/deep/memo.m4a", "b.opus", "folder.wav/d.caf"]
-    assert found.not_read == {".txt": 2, "no suffix": 1, ".wav": 1, "hidden folders": 1}
-    assert str(found).endswith("(first: more.TXT, notes.txt, pipe.wav)")
+    assert found.not_read == {
+        ".txt": 2,
+        "links to folders": 1,
+        "no suffix": 1,
+        ".wav": 1,
+        "hidden folders": 1,
+    }
+    assert str(found).endswith("(first: more.TXT, link, notes.txt)")

@@ -50,6 +50,15 @@ def test_recordings_of_phones_are_decoded_by_ffmpeg(name, ffmpeg, tmp_path):
     )
 
 
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "AIFF", "MP3"])
+def test_what_libsndfile_reads_needs_no_ffmpeg_whatever_its_name(form, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    soundfile.write(tmp_path / "clip", TONE, 16_000, format=form)
+    (tmp_path / "clip").rename(tmp_path / "clip.m4a")
+
+    assert len(read_audio(tmp_path / "clip.m4a")) == pytest.approx(16_000, abs=1_200)
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

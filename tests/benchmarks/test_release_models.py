@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.release import release_models
+from benchmarks.release.four_emotions import CORPORA, SPLITS
 from benchmarks.release.release_models import release_recognisers, write_cards
 from benchmarks.release.tensors import tensors
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.settings import FrontEndConfig
-from ser_nsl.corpora.settings import CorpusConfig
+from ser_nsl.corpora.prepare import read_corpus
+from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.export.forms import Exported
@@ -206,3 +208,15 @@ def test_committed_cards_are_what_the_code_writes(tmp_path):
     assert released
     for name in ("README.md", *(f"{folder}/README.md" for folder in released)):
         assert (tmp_path / name).read_text() == (MODELS / name).read_text(), name
+
+
+def test_recipe_divides_speakers_as_released(shared_corpora):
+    released = json.loads((MODELS / "everyone" / "release.json").read_text())["speakers"]
+    found: dict[str, set[str]] = {"train": set(), "val": set(), "test": set()}
+    for name in CORPORA:
+        split = SPLITS.get(name, SplitConfig())
+        rows = read_corpus(CorpusConfig(name, audio_dir=shared_corpora / name, split=split)).rows
+        for part, clips in rows.groupby("split"):
+            found[part] |= {f"{name}_{speaker}" for speaker in clips["speaker"]}
+
+    assert {part: sorted(names) for part, names in found.items()} == released

@@ -33,6 +33,19 @@ def test_every_split_has_its_share_of_clips_emotions_and_genders(genders):
         assert (shares - [*SHARES.values()]).abs().to_numpy().max() < 0.06
 
 
+def test_rounding_does_not_choose_among_equal_divisions():
+    """Where speakers are alike, many are equal; processors round in different ways."""
+    found = []
+    for emotions in range(1, 10):
+        rows = [
+            (f"s{i}", "fm"[i % 2], f"{emotion}") for i in range(6) for emotion in range(emotions)
+        ]
+        table = pd.DataFrame(rows, columns=["speaker", "gender", "emotion"])
+        found.append(balanced_splits(table, test_share=0.25, val_share=0.25, seed=0))
+
+    assert all(each == found[0] for each in found)
+
+
 def test_seed_decides_and_the_order_of_clips_does_not():
     table = speakers_of([20] * 12)
     splits = split(table)

@@ -20,12 +20,34 @@ def test_usual_corpus_is_not_doubted():
     assert doubts_of(MIXED) == ""
     assert doubts_of([*MIXED, *[("", "cleo")] * 3]) == ""
     assert doubts_of([*MIXED, ("fear", "Joy"), ("joy", "Joy")]) == ""  # her name
+    assert doubts_of([*MIXED, ("fear", "Donna"), ("joy", "Donna")]) == ""  # hers too
+    assert doubts_of([(emotion, name) for emotion, _ in MIXED for name in "flmn"]) == ""
+    assert doubts_of([(emotion, name) for emotion, _ in MIXED for name in ("A1_2", "A12")]) == ""
 
 
 @pytest.mark.parametrize(
     ("rows", "doubt", "line"),
     [
-        ([("joy", "anna")] * 4, "joy is the only emotion", ""),
+        (
+            [("joy", "anna")] * 4,
+            "joy is the only emotion",
+            "add clips of another, or give the folder",
+        ),
+        ([("AudioWAV", "anna")] * 4, "AudioWAV: by their names no emotions", "my/AudioWAV"),
+        ([("raw_wav 16", s) for _, s in MIXED], "raw_wav 16: by their names no emotions", ""),
+        ([(e, "female") for e, _ in MIXED], "female: by their names genders", "--speaker-pattern"),
+        (
+            [(g, e) for e, _ in MIXED for g in ("female", "male")],
+            "female, male: by their names no emotions",
+            "(?P<gender>[^/]+)/(?P<emotion>",
+        ),
+        (
+            [(f"{s}_{e}", "") for e, s in MIXED],
+            "share a word with others",
+            "ben_fear fear anna_fear fear ben_joy joy anna_joy joy",
+        ),
+        ([*MIXED, *[("very joy", "ben")] * 3], "emotions very joy share", "'very joy' joy"),
+        ([(s, "грусть") for _, s in MIXED], "грусть: by their names emotions, not speakers", ""),
         (
             [("mine", speaker) for speaker in ("anger", "fear", "sad") * 3],
             "anger, fear, sad: by their names emotions",
@@ -46,9 +68,15 @@ def test_usual_corpus_is_not_doubted():
         ([*MIXED, *[("NaN", "ben")] * 3], "NaN: an emotion that means unknown", "--leave-out NaN"),
         ([*MIXED, *[("Unknown", "ben")] * 3], "Unknown", "--label-map Unknown ''"),
         ([*MIXED, *[("3", "ben")] * 3], "3: emotions that are numbers", "--label-map 3 NAME"),
+        ([*MIXED, *[("-1.0", "ben")] * 3], "-1.0: emotions that are numbers", "-1.0 NAME"),
         ([*MIXED, ("pride", "ben")], "pride: fewer than 3 clips", "--leave-out pride"),
         ([*MIXED, ("joy", "Ben"), ("fear", "Ben")], "ben, Ben may be one", "--speaker-pattern"),
         ([*MIXED, *((e, s) for e, _ in MIXED for s in ("1", "01"))], "1, 01 may be one", ""),
+        (
+            [(e, s) for e, _ in MIXED for s in ("S2", "S02", "s_2", "S 2", "T1_2", "T12")],
+            "speakers S2, S02, s_2 and 1 more may be one",
+            "",
+        ),
         ([*MIXED, *[("joy", "cleo")] * 3], "speakers cleo have one emotion", "center=null"),
     ],
 )
@@ -56,6 +84,12 @@ def test_what_looks_wrong_is_doubted_with_the_line_that_settles_it(rows, doubt, 
     said = doubts_of(rows)
 
     assert doubt in said and line in said
+
+
+def test_numbers_are_not_alike():
+    rows = [(emotion, speaker) for emotion in ("1", "-1") for speaker in ("anna", "ben") * 3]
+
+    assert "differ only" not in doubts_of(rows)
 
 
 def test_advice_for_tables_names_columns():
@@ -92,7 +126,7 @@ def test_same_sound_under_two_ids():
 
 
 def test_tidy_says_what_it_changes():
-    rows = table([("joy", "anna "), (" joy", "Zoë")]).assign(gender=["f", "robot"])
+    rows = table([("joy", "anna "), (" joy", "Zoë")]).assign(gender=["Женский", "robot"])
     rows.loc[1, "speaker"] = "Zoe\u0308"  # as macOS writes it
 
     tidied, said = tidy(rows)
@@ -100,6 +134,12 @@ def test_tidy_says_what_it_changes():
     assert tidied.to_numpy().tolist() == [["joy", "anna", "female"], ["joy", "Zoë", ""]]
     assert [line.partition(":")[0] for line in said] == ["emotion", "speaker", "gender"]
     assert "robot" in said[2]
+
+
+def test_genders_of_unknown_speakers_are_not_counted():
+    rows = table([("joy", ""), ("fear", "")], gender="female")
+
+    assert describe(rows)[1] == "0 speakers; 2 clips without"
 
 
 def test_counts():

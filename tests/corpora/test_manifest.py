@@ -64,7 +64,7 @@ def change(table: pd.DataFrame, row: int, **values) -> pd.DataFrame:
         ),
         (lambda t: change(t, 0, utterance_id=""), "ids must not be empty"),
         (lambda t: change(t, 0, utterance_id="a\tb"), "ids must not .* tabs"),
-        (lambda t: change(t, 0, split="dev"), "split must be one of .*first: dev"),
+        (lambda t: change(t, 0, split="dev"), "split must be one of .*first: 'dev'"),
         (lambda t: change(t, 0, split=""), "split must be one of"),
         (lambda t: change(t, 0, speaker="007"), "1; first: 007: in test and train"),
         (lambda t: change(t, 0, emotion="joy"), "every class .*first: joy"),
@@ -161,6 +161,17 @@ def test_manifest_that_was_cut_is_refused(cut, tone_manifest, tmp_path):
 
     with pytest.raises(InputError, match=r"cut\.csv: is cut off"):
         read_manifest(tmp_path / "cut.csv")
+
+
+def test_manifest_with_a_broken_line_or_a_column_twice_is_refused(tone_manifest, tmp_path):
+    data, path = tone_manifest.read_bytes(), tmp_path / "broken.csv"
+    path.write_bytes(data.replace(b",ravdess\n", b"\n", 1))
+    with pytest.raises(InputError, match=r"broken\.csv: .* a line is broken \(2\)"):
+        read_manifest(path)
+
+    path.write_bytes(data.replace(b",gender,", b",speaker,", 1))
+    with pytest.raises(InputError, match=r"broken\.csv: columns are there twice .*speaker"):
+        read_manifest(path)
 
 
 @pytest.mark.parametrize("path", ["a" * 5000, "\0"])

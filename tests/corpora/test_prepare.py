@@ -260,6 +260,32 @@ def test_missing_and_empty_folders_are_errors(tmp_path, out):
     for name in ("none", "empty"):
         with pytest.raises(InputError, match=rf"audio_dir: .*{name} "):
             prepare_corpus(corpus="ravdess", audio_dir=tmp_path / name, out=out)
+    (tmp_path / "empty" / "notes.txt").write_text("x")
+    with pytest.raises(InputError, match=r"not read: 1 \.txt \(first: notes\.txt\)"):
+        prepare_corpus(corpus="ravdess", audio_dir=tmp_path / "empty", out=out)
+    with pytest.raises(InputError, match=r"audio_dir: .*notes\.txt is no folder"):
+        prepare_corpus(corpus="folder", audio_dir=tmp_path / "empty" / "notes.txt", out=out)
+    with pytest.raises(InputError, match=r"corpus: mine\.yaml does not exist"):
+        prepare_corpus(corpus="mine.yaml", audio_dir=tmp_path / "empty", out=out)
+
+
+def test_folder_of_a_known_corpus_is_recognised_by_its_names(tmp_path, out, capsys):
+    root = tmp_path / "mine"
+    for speaker in ("1001", "1002", "1003"):
+        for code in ("ANG", "SAD"):
+            write_tone(root / "AudioWAV" / f"{speaker}_DFA_{code}_XX.wav")
+
+    split = {"speaker_pattern": r"(?P<speaker>\d{4})_", "split": LEAVE_ONE_OUT}
+    prepare_corpus(corpus="folder", audio_dir=root, out=out, **split)
+    assert "names are those of crema_d, which reads them: --corpus crema_d" in (
+        capsys.readouterr().out
+    )
+    with pytest.raises(InputError, match=r"must lie at EMOTION/FILE.*--corpus crema_d"):
+        prepare_corpus(corpus="folder", audio_dir=root / "AudioWAV", out=out)
+    with pytest.raises(InputError, match=r"a clip of SAVEE .*--corpus crema_d"):
+        prepare_corpus(corpus="savee", audio_dir=root, out=out)
+    prepare_corpus(corpus="crema_d", audio_dir=root, out=out, split=LEAVE_ONE_OUT)
+    assert "names are those" not in capsys.readouterr().out
 
 
 def test_any_folder_without_speakers(tmp_path, out):
@@ -325,6 +351,18 @@ def test_folder_with_own_labels_and_speakers_in_names(folder, out):
     assert Counter(table["emotion"]) == {"anger": 6, "Happy": 6}
 
 
+def test_new_names_of_emotions_have_no_spare_spaces(folder, out, capsys):
+    prepare_corpus(
+        corpus="folder",
+        audio_dir=folder,
+        out=out,
+        label_map={"Angry": "very\n angry ", "Happy": "  "},
+        speaker_pattern=r"(?P<speaker>[a-z]+)_",
+    )
+
+    assert set(read_manifest(out)["emotion"]) == {"very angry", ""}
+
+
 def test_own_corpus_is_described_by_a_file(folder, out, tmp_path):
     description = tmp_path / "mine.yaml"
     description.write_text(
@@ -384,9 +422,8 @@ def listed(tmp_path) -> Path:
 
 def prepare_listed(table: Path, out: Path, **options):
     arguments = {"audio_dir": table.parent / "mine", "table": table, "out": out}
-    return prepare_corpus(
-        corpus="csv", split=SplitConfig(method="given"), **{**arguments, **options}
-    )
+    given = {"corpus": "csv", "split": SplitConfig(method="given")}
+    return prepare_corpus(**{**given, **arguments, **options})
 
 
 def test_table_of_clips(listed, out):
@@ -432,9 +469,10 @@ def test_table_with_own_columns_labels_and_speakers_in_names(listed, out):
     ("line", "rule"),
     [
         ("d.wav,NA,1,train,x", r"d\.wav: "),
-        ("a.wav,NA,1,train,x", r"{table}: .*unique.* a by a\.wav"),
+        ("a.wav,NA,1,train,x", r"{table}: clips are in several lines .*a\.wav.*one line"),
         ("./a.wav,NA,2,train,x", "{table}: a speaker .*2: in "),
-        ("./a.wav,NA,9,dev,x", "{table}: a split .*dev"),
+        ("./a.wav,NA,9,fold1,x", "{table}: a split must be one of .*'fold1'"),
+        ("./a.wav,NA,9,,x", "{table}: a split must be one of .*''"),
         ("./a.wav,fear,9,val,x", "{table}: every class .*fear"),
         ("a,b,c,d,e,f,g", "{table}: .*CSV"),
     ],
@@ -468,6 +506,11 @@ def test_table_of_a_spreadsheet(separator, listed, out, capsys):
         ("path,emotion\na.wav,Wut über\n".encode("latin-1"), "UTF-8"),
         (b"path,emotion\na.wav,joy,007\n", "more cells than its header"),
         (b"", "CSV"),
+        (b"path emotion\na.wav joy\n", "'path emotion'. Separate cells by commas, "),
+        (b"a.wav,joy\nb.wav,joy\n", r"has no header: .* a\.wav"),
+        (b"path,emotion\na.wav,j\0y\n", "is no text.*save it"),
+        (b"path,emotion\na.wav,joy\nb.wav,joy,x\n", r"begins with b\.wav\); put quotes around"),
+        (b'path,emotion\n"a.wav,joy\nb.wav,joy\n', "in line 3"),
         (b"path,emotion\n", "holds no clip below its header, path, emotion"),
         (b"path,emotion,emotion\na.wav,joy,x\n", "columns are there twice .*emotion"),
     ],
@@ -477,6 +520,57 @@ def test_table_that_is_no_table(content, rule, listed, out):
 
     with pytest.raises(InputError, match=f"^{listed}: .*{rule}"):
         prepare_listed(listed, out)
+
+
+def test_columns_that_cannot_be_what_they_are_called_are_told(listed, out, capsys):
+    listed.write_text(
+        "path,emotion,Utterance_ID,split\na.wav,joy,0,Training\nb.wav,joy,0,dev\nc.wav,,0,Test\n"
+    )
+
+    prepare_listed(listed, out)
+
+    rows = read_manifest(out)[["utterance_id", "split"]]
+    assert rows.to_numpy().tolist() == [["a", "train"], ["b", "val"], ["c", "test"]]
+    assert "column Utterance_ID does not tell clips apart" in capsys.readouterr().out
+    with pytest.raises(InputError, match="ids must be unique"):
+        prepare_listed(listed, out, columns={"utterance_id": "Utterance_ID"})
+
+
+def test_splits_of_a_table_are_not_passed_over_in_silence(listed, out, capsys):
+    prepare_listed(listed, out)
+    assert "--split.method given" not in capsys.readouterr().out
+
+    prepare_listed(listed, out, split=SplitConfig(test_share=0.4, val_share=0.5))
+    assert "its splits are not used; if they should: --split.method given" in (
+        capsys.readouterr().out
+    )
+
+
+def test_lines_of_a_table_that_end_too_early_are_told(listed, out, capsys):
+    listed.write_text("speaker,split,path,emotion\n1,train,a.wav,joy\n2,val,b.wav\n3,test,c.wav\n")
+
+    prepare_listed(listed, out)
+
+    assert "2 lines have fewer cells than the header" in capsys.readouterr().out
+    assert read_manifest(out)["emotion"].tolist() == ["joy", "", ""]
+    listed.write_text(f"{listed.read_text()}4,train\n5,train\n")
+    with pytest.raises(InputError, match="an empty path: is no file"):
+        prepare_listed(listed, out)
+
+
+@pytest.mark.parametrize("path", ["sub/a", "sub/a.mp3", "SUB/A.wav", "a.wav", "x/y/a.wav"])
+def test_path_of_a_table_that_is_nearly_right_is_answered_by_the_right_one(path, listed, out):
+    sub = listed.parent / "mine" / "sub"
+    sub.mkdir()
+    (sub.parent / "a.wav").rename(sub / "a.wav")
+    text = listed.read_text()
+    listed.write_text(text.replace("a.wav", path))
+    with pytest.raises(InputError, match=rf"{path}: is no file .*, which has sub/a\.wav"):
+        prepare_listed(listed, out)
+
+    listed.write_text(text.replace("a.wav", r"sub\a.wav"))  # as Windows writes it
+    prepare_listed(listed, out)
+    assert "sub/a.wav" in read_manifest(out)["path"].tolist()
 
 
 def test_genders_in_any_usual_way_and_spare_spaces(listed, out, capsys):

@@ -1,13 +1,13 @@
 import json
 from collections import Counter
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import pandas as pd
 import pytest
 
 from ser_nsl.corpora import SplitConfig, load_corpus
 from ser_nsl.corpora.settings import SPLITS
-from ser_nsl.corpora.splits import assign_splits, describe_splits, speaker_lists
+from ser_nsl.corpora.splits import assign_splits, describe_splits, doubts_of_lists, speaker_lists
 from ser_nsl.errors import InputError
 
 RAVDESS = {f"{i:02d}": "male" if i % 2 else "female" for i in range(1, 25)}
@@ -185,6 +185,25 @@ def test_too_few_speakers(genders, shares, rule):
         split_of(genders, **shares)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("fold", 2), ("alternative", 1), ("lists", Path("speakers.json"))]
+)
+def test_option_that_the_method_would_ignore_is_refused(option, value):
+    with pytest.raises(ValueError, match=rf"{option} must be left out with .*balanced.*{value}"):
+        SplitConfig(**{option: value})
+
+
+def test_misspelt_speaker_of_a_list_is_told(tmp_path):
+    path = tmp_path / "lists.json"
+    path.write_text('{"val": ["f1"], "test": ["f2", "M1"]}')
+    config = SplitConfig(method="lists", lists=path)
+
+    (doubt,) = doubts_of_lists(clips(EMOVO), config)
+    assert doubt == f"{path}: not in the corpus: M1; who is in no list trains"
+    path.write_text('{"val": ["f1"], "test": ["f2", "m1"]}')
+    assert doubts_of_lists(clips(EMOVO), config) == []
+
+
 def test_lists_of_a_file(tmp_path):
     path = tmp_path / "lists.json"
     path.write_text('{"train": ["f1", "m1", 7], "val": ["f2", "m2"], "test": ["f3"]}')
@@ -210,6 +229,10 @@ def test_lists_of_a_file(tmp_path):
         ('{"train": ["a"], "val": ["c"]}', "'test'"),
         ('{"train": ["a"], "test": ["c"]}', "'val'"),
         ('{"train": 3, "val": ["c"], "test": []}', "JSON"),
+        ('{"val": "anna", "test": ["c"]}', "val must be a list; received 'anna'"),
+        ('{"val": ["a"], "test": ["c"], "dev": ["b"]}', "lists must be among .*'dev'"),
+        ('["a"]', "JSON"),
+        ("[" * 5000, "JSON"),
         ("train: a", "JSON"),
         (None, "JSON"),
     ],

@@ -143,6 +143,16 @@ def test_bad_files(flatbuffer, pack, pack_all, tmp_path):
         "typical in .*nan": pack_all(flatbuffer, typical=[-1] * 11 + [math.nan]),
         "typical in .*True": pack_all(flatbuffer, typical=[-1] * 11 + [True]),
         "typical in .*0000": pack_all(flatbuffer, typical=[-1] * 11 + [10**400]),
+        "abstain_below in .*0 to 1; received 'x'": pack_all(flatbuffer, abstain_below="x"),
+        "abstain_below in .*None": pack_all(flatbuffer, abstain_below=None),
+        "abstain_below in .*1.5": pack_all(flatbuffer, abstain_below=1.5),
+        "abstain_below in .*nan": pack_all(flatbuffer, abstain_below=math.nan),
+        "name in .*text on one line; received 5": pack_all(flatbuffer, name=5),
+        "name in .*received 'a.*b'": pack_all(flatbuffer, name="a\x1b[2Jb"),
+        "clip_samples in .*whole number; received '12'": pack_all(flatbuffer, clip_samples="12"),
+        "sample_rate_hz in .*received 16000.5": pack_all(flatbuffer, sample_rate_hz=16000.5),
+        "labels.txt must have a name in each line": pack_all(flatbuffer, ["", *LABELS[1:]]),
+        r"labels.txt must have .*x1b": pack_all(flatbuffer, ["\x1b[2J", *LABELS[1:]]),
         r"one input .*\(1, 13\).*\(1, 12\)": pack_all(flatbuffer, clip_samples=13),
         r"one output .*\(1, 11\).*\(1, 12\)": pack_all(flatbuffer, [*LABELS[1:], LABELS[1]]),
         r"one output .*\(1, 0\)": pack_all(flatbuffer, []),
@@ -181,7 +191,7 @@ def test_operators_that_the_runtime_does_not_know(flatbuffer, pack_all, tmp_path
     assert_refused(tmp_path / "new.tflite", "new.tflite: .*version '99'", runtime=runtime)
 
 
-@pytest.mark.parametrize("threads", [0, 1.5, "2"])
+@pytest.mark.parametrize("threads", [0, 1.5, "2", 100_000])
 def test_bad_threads(path, threads):
     assert_refused(path, f"threads: must be an integer .* received {threads!r}", threads=threads)
 

@@ -9,6 +9,7 @@ import neural_structured_learning as nsl
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from ser_nsl.corpora.manifest import COLUMNS, write_manifest
 from ser_nsl.errors import InputError
@@ -217,9 +218,28 @@ def test_graph_without_edges_is_refused_and_an_earlier_one_stays(
     build_graph(similarity_threshold=0.5, **settings)
     earlier = out.read_text()
 
-    with pytest.raises(InputError, match="similarity_threshold: .* 5 clips reach 0.97"):
+    rule = "similarity_threshold: .* 5 clips reach 0.97"
+    with pytest.raises(InputError, match=rule) as error:
         build_graph(similarity_threshold=0.97, **settings)
     assert out.read_text() == earlier != ""
+    assert ("--builder exact" in str(error.value)) == (builder != "exact")
+
+
+def test_one_clip_makes_no_graph(write_embeddings, tmp_path):
+    with pytest.raises(InputError, match="embeddings: .* holds 1 clip; an edge needs two"):
+        build_graph(embeddings=write_embeddings({"a": [1.0]}), out=tmp_path / "graph.tsv")
+
+
+def test_feature_of_another_type_is_not_called_damage(tmp_path):
+    folder = tmp_path / "embeddings"
+    folder.mkdir()
+    number = tf.train.Feature(int64_list=tf.train.Int64List(value=[7]))
+    example = tf.train.Example(features=tf.train.Features(feature={"id": number}))
+    with tf.io.TFRecordWriter(str(folder / "train-00000-of-00001.tfrecord")) as file:
+        file.write(example.SerializeToString())
+
+    with pytest.raises(InputError, match="feature 'id' must be of type string; received int64"):
+        build_graph(embeddings=folder, out=tmp_path / "graph.tsv")
 
 
 @pytest.mark.parametrize(

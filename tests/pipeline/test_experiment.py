@@ -78,7 +78,7 @@ def test_defaults_of_training_are_those_that_the_sweeps_support():
     [
         ("training.epochs=5", lambda e: e.training.epochs == 5),
         ("seeds=[0,1,2]", lambda e: e.seeds == (0, 1, 2)),
-        ("target.split.fold=3", lambda e: e.target.split.fold == 3),
+        ("target.split.seed=3", lambda e: e.target.split.seed == 3),
         ("upstream=facebook/wav2vec2-base", lambda e: e.upstream == "facebook/wav2vec2-base"),
         ("target.leave_out=[]", lambda e: e.target.leave_out == ()),
         ("training.alpha=2", lambda e: e.training.alpha == 2.0),
@@ -130,9 +130,17 @@ def test_overrides_are_checked_together(mine):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ("nope=1", ["'nope'"]),
+        ("nope=1", ["'nope'", "known are", "networks"]),
+        ("epochs=3", ["'epochs'", "did you mean", "training.epochs"]),
+        ("seeds=[a]", ["seeds", "['a']"]),
+        ("seeds=[0,-1]", ["seeds", "-1"]),
+        ("target.split.seed=-1", ["target.split.seed", "-1"]),
+        ("training.seed=4294967296", ["training.seed", "4294967296"]),
+        ("seeds=3", ["seeds: must be a list", "3"]),
+        ("training=5", ["training", "5"]),
         ("training.epoch=3", ["'epoch'", "training.epoch"]),
-        ("target.split.seeds=3", ["'seeds'", "target.split.seeds"]),
+        ("target.split.seeds=3", ["'seeds'", "target.split.seeds", "did you mean", "split.seed"]),
+        ("target.split.x=3", ["'x' is no setting", "known are method, seed, "]),
         ("training.epochs=many", ["training.epochs", "many"]),
         ("training.epochs", ["training.epochs"]),
         ("training.epochs=0", ["epochs", "0"]),
@@ -232,9 +240,10 @@ def test_trials_that_differ_in_copies_alone_need_some():
     ("text", "word"),
     [
         ("", "name"),
-        ("- a\n- b\n", "container"),
+        ("- a\n- b\n", "KEY: VALUE"),
         ("just words", "just words"),
         ("name: [1", "expected"),
+        ("name: " + "[" * 5000 + "]" * 5000, "recursion"),
         (MINIMAL + "traning: {epochs: 3}\n", "'traning'"),
         (MINIMAL.replace("name: mine", ""), "name"),
         (b"\xff\xfe\x00", "decode"),
@@ -259,7 +268,8 @@ def test_unknown_config_is_an_error_that_names_the_known_ones(name):
 
 
 def test_saved_settings_load_again(tmp_path):
-    overrides = ["seeds=[3,4]", "target.split.lists=a/b.json", "front_end.low_hz=50"]
+    overrides = ["seeds=[3,4]", "target.split.test_share=0.5", "front_end.low_hz=50"]
+    overrides += ["target.table=a/b.csv"]
     experiment, sweep = load_experiment("ravdess_to_emovo", overrides), load_sweep("paper_emodb")
     save_settings(experiment, tmp_path / "run.yaml")
     save_settings(sweep, tmp_path / "sweep.yaml")

@@ -18,6 +18,8 @@ from ser_nsl.pipeline.steps import Step
 from ser_nsl.pipeline.sweep import run_sweep, write_speakers
 from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 
+WHISPER = Path(__file__).parents[2] / "models" / "whisper-base-lower"
+
 TINY = Experiment(
     name="tiny",
     title="Tiny",
@@ -417,6 +419,14 @@ def test_dry_runs_find_what_the_run_would(one_emotion_each, tiny, tmp_path):
     plan = run_pipeline(run, tmp_path / "run", dry_run=True)
     assert "found 36 clips" in plan and "have one emotion only" in plan
 
+    one = replace(one_emotion_each, label_map={"joy": "fear"})
+    with pytest.raises(InputError, match=r"clips\.csv: must have clips of two emotions .* fear"):
+        run_pipeline(replace(run, target=one), tmp_path, dry_run=True)
+    shipped = {"upstream": str(WHISPER), "layers": (3, 4)}
+    with pytest.raises(InputError, match="layers: must be 0 to 3 of .*whisper.*received 3, 4"):
+        run_pipeline(replace(run, **shipped), tmp_path, dry_run=True)
+    with pytest.raises(InputError, match="layers: must be 0 to 3 of "):
+        run_sweep(replace(tiny, **shipped), tmp_path / "sweep", work=tmp_path, dry_run=True)
     for center, leave_out, rule in (
         ("speaker", (), "center: .* coincide"),
         (None, ("bordom",), "leave_out: .*fear, joy"),

@@ -50,6 +50,14 @@ def test_one_row_a_model_of_the_experiment(run):
     assert isnan(rows.loc[("cnn6", "base", 0), "p_uar"])
 
 
+@pytest.mark.parametrize("text", ['{"uar": 0.5', "[]", '{"uar": 0.5}', "[" * 5000])
+def test_damaged_result_is_named(text, run):
+    (run / "results" / "cnn6-base-seed1.json").write_text(text)
+
+    with pytest.raises(InputError, match=r"cnn6-base-seed1\.json: is no result .* run-pipeline"):
+        read_scores(run)
+
+
 def test_means_over_seeds_with_their_spread(run):
     table = result_table(summarize(run))
 
