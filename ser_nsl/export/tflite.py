@@ -69,8 +69,8 @@ def export_tflite(
 
     Raises:
         InputError: If the model needs the upstream (methods add, max, avg) or operators that
-            are not built in, the training split or a folder of speech has no clip, or the file
-            breaks a bound.
+            are not built in, the manifest is of another corpus, the training split or a folder of
+            speech has no clip, or the file breaks a bound.
 
     Example:
         >>> made = export_tflite(model_dir="model", manifest="manifest.csv", out="mine.tflite")
@@ -92,6 +92,11 @@ def export_tflite(
     rate, samples = description.front_end.sample_rate_hz, description.clip_samples
     card = Card(name, model_version, description.classes, rate, samples, author, licence)
     training = Clips.of_split("train", manifest, audio_dir, description)
+    if not training.labelled:
+        raise InputError(
+            f"manifest: no training clip of {manifest} has one of the emotions that {model_dir} "
+            f"knows, {', '.join(description.classes)}; give the manifest that it was trained on."
+        )
     judged = Clips.for_bounds(manifest, audio_dir, description)
     forms = make_forms(model_dir, card, training=training, judged=judged, speech=others)
     chosen = forms[quantization].report

@@ -46,7 +46,13 @@ def choose_model(*, models: tuple[Path, ...], out: Path) -> Mapping[str, Any]:
 
 def _validation_uar(model: Path) -> float | None:
     """UAR of the kept epoch on the validation clips; None without any."""
-    kept = require_record(model)["counts"]["kept_epoch"]
+    record = require_record(model)
+    if record["stage"] != "train_downstream":
+        raise InputError(
+            f"models: {model} was made by {record['stage']}, and must be a trained network; give a "
+            "result of ser-nsl train-downstream."
+        )
+    kept = record["counts"]["kept_epoch"]
     try:
         history = json.loads((model / "history.json").read_text())
         return history[kept - 1].get("val_uar")

@@ -141,7 +141,7 @@ def test_file_that_differs_can_be_forced(arguments, convert_to, other_flatbuffer
 
 def test_bounds_on_uar_are_not_tested_without_labels(arguments, convert_to, flatbuffer, tmp_path):
     convert_to(flatbuffer)
-    text = arguments["manifest"].read_text().replace(",angry,", ",bored,")  # not a class
+    text = arguments["manifest"].read_text().replace(",angry,val,", ",,val,")
     arguments["manifest"] = tmp_path / "unknown.csv"
     arguments["manifest"].write_text(text)
 
@@ -152,6 +152,14 @@ def test_bounds_on_uar_are_not_tested_without_labels(arguments, convert_to, flat
     assert "not tested" in lines["int8"]
     assert report_of(arguments)["labelled"] == 0
     assert "uar" not in result.counts
+
+
+def test_manifest_of_another_corpus_is_refused(arguments, tmp_path):
+    text = arguments["manifest"].read_text().replace(",angry,", ",bored,")  # not a class
+    arguments["manifest"] = tmp_path / "other.csv"
+    arguments["manifest"].write_text(text)
+    with pytest.raises(InputError, match="manifest: no training clip .* angry, happy, sad; give"):
+        export_tflite(**arguments)
 
 
 def test_model_that_needs_the_upstream_is_refused(arguments, model, description):

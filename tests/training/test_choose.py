@@ -48,5 +48,9 @@ def test_what_is_no_model_is_refused(model, tmp_path):
     damaged = model("a", 0.5, kept=2)
     with pytest.raises(InputError, match="a: history"):
         choose_model(models=(damaged,), out=tmp_path / "chosen")
-    with pytest.raises(InputError, match="models: "):
+    record = damaged / "stage.json"
+    record.write_text(record.read_text().replace("train_downstream", "teach_network"))
+    with pytest.raises(InputError, match="models: .*a was made by teach_network"):
+        choose_model(models=(damaged,), out=tmp_path / "chosen")
+    with pytest.raises(InputError, match="models: must name"):
         choose_model(models=(), out=tmp_path / "chosen")
