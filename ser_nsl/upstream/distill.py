@@ -76,7 +76,7 @@ def distill_upstream(
     work.mkdir(exist_ok=True)
     saved = [*own.body.weights, *lesson.variables, *lesson.constants]
     progress = Progress(work / "epochs", saved, keep="last", optimizer=lesson.optimizer)
-    heard = TeacherFrames(lesson, len(trained), work, done=len(progress.history))
+    heard = TeacherFrames(lesson, len(trained), work)
     with _multiplying(config.bfloat16):
         _train(lesson, progress, heard, trained, checked)
     save_encoder(own, out, half=True)

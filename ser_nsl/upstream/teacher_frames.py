@@ -21,20 +21,18 @@ _DISK_SHARE = 0.5  # of the free space
 class TeacherFrames:
     """The teacher's frames of the windows that epochs take in turn, in a file if it has room.
 
-    The first epoch that takes a window asks the teacher, and later ones read what it heard: for
+    The first batch that holds a window asks the teacher, and later ones read what it heard: for
     Whisper's three layers a third of the time of a step. A file that was left by a stopped run is
     read on.
     """
 
-    def __init__(self, lesson: Lesson, clips: int, folder: Path, *, done: int = 0) -> None:
+    def __init__(self, lesson: Lesson, clips: int, folder: Path) -> None:
         """Opens the file, or does without if it needs more than half of the free disk.
 
         Args:
             lesson: The lesson, whose teacher is asked.
             clips: Number of clips.
             folder: Folder for the file.
-            done: Epochs that were trained before; after some without a file, none is begun, since
-                what they heard is not in it.
         """
         self._lesson, self._count = lesson, lesson.config.windows
         shape = (self._count, clips, *lesson.target_shape)
@@ -42,7 +40,7 @@ class TeacherFrames:
         self._stored = None
         if path.exists():
             self._stored = np.lib.format.open_memmap(path, "r+")
-        elif not done and needed <= _DISK_SHARE * shutil.disk_usage(folder).free:
+        elif needed <= _DISK_SHARE * shutil.disk_usage(folder).free:
             self._stored = np.lib.format.open_memmap(path, "w+", np.float16, shape)
         else:
             Bar.write(f"the teacher's frames ({needed / 1e9:.1f} GB) are computed in every epoch")
@@ -58,8 +56,11 @@ class TeacherFrames:
             float16, shape `(batch, frames, width of the layers side by side)`.
         """
         turn, rows = epoch % self._count, windows.rows
-        if self._stored is not None and epoch >= self._count:
-            return tf.constant(self._stored[turn, rows])
+        if self._stored is not None:
+            known = self._stored[turn, rows]
+            # A new file holds zeros; an epoch leaves out the clips that fill no batch.
+            if known[:, 0].any(axis=-1).all():
+                return tf.constant(known)
         frames = self._lesson.targets(tf.constant(windows.clean))
         if self._stored is not None:
             self._stored[turn, rows] = frames
