@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_batches
-from ser_nsl.audio.damage import damaged_to_length
+from ser_nsl.audio.damage import add, damaged_to_length
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.sounds import no_speech
@@ -111,14 +111,26 @@ def _statistics_of(waveforms: Iterable[np.ndarray], description: Description) ->
 
 
 def _speech(paths: Sequence[Path], description: Description, count: int) -> Iterator[np.ndarray]:
-    """Yields clips, evenly spaced, for half of the count; then damaged copies without end."""
+    """Yields clips, evenly spaced, for half of the count; then damaged copies without end.
+
+    Every other copy is over a sound that is not speech, such as a hum or music: it is speech still.
+    """
     samples, rate = _shape(description)
     chosen = paths[:: -(-len(paths) // (count // 2))]
     for waveforms in read_batches(chosen, samples, batch=_BATCH, sample_rate_hz=rate):
         yield from waveforms
     for turn in itertools.count():
         for row, path in enumerate(chosen):
-            yield damaged_clip(path, samples, rate, (row, turn))
+            copy = damaged_clip(path, samples, rate, (row, turn))
+            yield _over_a_sound(copy, rate, (_SEED, row, turn)) if (row + turn) % 2 else copy
+
+
+def _over_a_sound(clip: np.ndarray, rate: int, seed: Sequence[int]) -> np.ndarray:
+    """Adds a sound that is not speech, by 0 to 30 dB below the clip."""
+    draw = np.random.default_rng(seed)
+    sound = no_speech(round(len(clip) / rate * SAMPLE_RATE_HZ), draw)
+    mixed = add(clip, at_rate(sound, len(clip), rate), draw.uniform(0, 30))
+    return np.clip(mixed, -1, 1)
 
 
 def _sounds(description: Description) -> Iterator[np.ndarray]:

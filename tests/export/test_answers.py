@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from ser_nsl.audio.clip import fit_length
+from ser_nsl.audio.damage import add
 from ser_nsl.audio.front_end import log_mel
 from ser_nsl.audio.sounds import SOUNDS
 from ser_nsl.edge import NO_SPEECH
@@ -74,6 +75,15 @@ def test_other_speech_teaches_what_speech_is(answers, model, clips, description,
     logmel = log_mel(tf.constant(unheard), description.front_end)
     before, after = (np.median(each.of(model, logmel)[:, -1]) for each in (answers, taught))
     assert before > 0.5 > 0.25 > after
+
+
+def test_speech_over_a_sound_is_speech(answers, model, description):
+    noises = [SOUNDS["hum"](SAMPLES, np.random.default_rng(seed)) for seed in range(900, 912)]
+    mixed = [add(syllables(900 + i), noise, snr_db=6) for i, noise in enumerate(noises)]
+
+    logmel = log_mel(tf.constant(np.stack(mixed)), description.front_end)
+
+    assert np.median(answers.of(model, logmel)[:, -1]) < 0.25
 
 
 def test_file_answers_as_keras_does(answers, model, description):
