@@ -208,7 +208,13 @@ def evidence_table(metrics: dict) -> str:
 
 
 @pytest.mark.parametrize(
-    "sweep", ["sweep_emodb", "resnet9_quarter/sweep_emodb", "resnet9_quarter/sweep_emovo"]
+    "sweep",
+    [
+        "sweep_emodb",
+        "sweep_emovo",
+        "resnet9_quarter/sweep_emodb",
+        "resnet9_quarter/sweep_emovo",
+    ],
 )
 def test_evidence_shows_what_the_sweeps_found(sweep):
     metrics = json.loads((ROOT / "results" / sweep / "metrics.json").read_text())
