@@ -64,6 +64,10 @@ class Setup:
         graph: How the graph is built and used; in a sweep that of the arm `paper`.
         starts: Networks that were taught before, by `teach_network`, by the name of the network:
             folders. An experiment starts from them, a sweep in its arms `start_...`.
+        speech: Folders of speech without labels, not of the target. From them the file that an
+            experiment exports learns what speech is, beside the training clips; in a sweep they
+            teach the networks of the arms `start_graph_...`, and of `start_...` for which `starts`
+            has none.
         training: How networks are trained; what an experiment's `seeds` or a sweep's grids set
             replaces the values here.
         caution: What a reader must know before trusting the figures.
@@ -81,6 +85,7 @@ class Setup:
     copies: int = 0
     graph: GraphConfig = GraphConfig()
     starts: dict[str, Path] = field(default_factory=dict)
+    speech: tuple[Path, ...] = ()
     training: TrainingConfig = TrainingConfig()
     caution: str = ""
 
@@ -96,6 +101,11 @@ class Setup:
         check(0 <= self.copies <= 100, "copies", "0 to 100", self.copies)
         if self.clip_seconds is not None:
             self.front_end.clip_samples(self.clip_seconds)
+        target = self.target.audio_dir
+        if target and {target, *target.parents} & {*self.speech}:
+            raise ValueError(
+                f"speech: must not hold the target, whose speakers test; received {target}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +120,6 @@ class Experiment(Setup):
         networks: Light networks to train.
         methods: Methods of `train_downstream`; each is trained for each network and seed.
         seeds: Seeds of the trainings; results are means over them.
-        speech: Folders of other speech without labels, from which the exported file learns what
-            speech is, beside the training clips.
 
     Example:
         >>> from dataclasses import replace
@@ -126,7 +134,6 @@ class Experiment(Setup):
     networks: tuple[str, ...] = ("cnn_tdnn",)
     methods: tuple[str, ...] = ("base", "nsl")
     seeds: tuple[int, ...] = (0,)
-    speech: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -244,9 +251,7 @@ class SweepConfig(Setup):
         grids: Grids by name.
         default: Names of the grids that run unless others are named; the rest is for machines with
             a GPU.
-        speech: Folders of speech without labels, not of the target, that teach the networks of the
-            arms `start_graph_...`, and of `start_...` for which `starts` has none.
-        teaching: How they are taught, as in `teach_network`.
+        teaching: How networks are taught on `speech`, as in `teach_network`.
         joined: Whether validation speakers train too in the runs that score test speakers, as for
             the paper's test figures. These have as many epochs as were chosen without them, so that
             each clip is seen as often; the updates grow with the number of clips.
@@ -263,7 +268,6 @@ class SweepConfig(Setup):
     grids: dict[str, Grid]
     default: tuple[str, ...]
     trials: dict[str, dict[str, Any]] = field(default_factory=dict)
-    speech: tuple[Path, ...] = ()
     teaching: TeachingConfig = TeachingConfig()
     joined: bool = False
     center: str | None = "speaker"
@@ -280,11 +284,6 @@ class SweepConfig(Setup):
                 raise ValueError(
                     f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
                 )
-        target = self.target.audio_dir
-        if target and {target, *target.parents} & {*self.speech}:
-            raise ValueError(
-                f"speech: must not hold the target, whose speakers test; received {target}"
-            )
         self._check_trials()
         self._check_choices()
         self._check_references()

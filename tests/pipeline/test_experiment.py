@@ -155,6 +155,7 @@ def test_overrides_are_checked_together(mine):
         ("methods=[base,nls]", ["methods", "nls"]),
         ("seeds=[1,1]", ["seeds", "(1, 1)"]),
         ("networks=[]", ["networks"]),
+        ("target.audio_dir=mine/a speech=[mine]", ["speech", "must not hold", "mine/a"]),
         ("center=corpus", ["center", "'corpus'"]),
         ("source=null finetuning.epochs=3", ["source", "finetuning", "None"]),
         ("source=null head.epochs=3", ["source", "head", "None"]),
