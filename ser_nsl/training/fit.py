@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +26,9 @@ from ser_nsl.training.settings import TrainingConfig
 from ser_nsl.training.taught import Taught
 from ser_nsl.training.watch import Curves, ProgressBar
 
+HEAD = ("fc1", "fc2")
+"""Names of the layers that learn alone in the first epochs of a network that has a start."""
+
 
 def fit(
     trained: tf.keras.Model,
@@ -34,6 +38,8 @@ def fit(
     description: Description,
     config: TrainingConfig,
     out: Path,
+    *,
+    head_epochs: int = 0,
 ) -> Progress:
     """Runs the epochs and leaves the kept weights in the network.
 
@@ -49,6 +55,7 @@ def fit(
         config: Settings of the training.
         out: Folder for `last.weights.h5`, TensorBoard's `logs`, and the saved epochs in
             `unfinished`.
+        head_epochs: Epochs at the beginning in which the layers of `HEAD` learn alone.
 
     Returns:
         The progress, to be removed once the network is saved. Its history has for each epoch
@@ -60,6 +67,7 @@ def fit(
             in `out`. Or if clips are too short for their augmentation.
     """
     leave_tf_keras()
+    body = [layer for layer in network.layers if layer.name not in HEAD]
     regularized, strategy = isinstance(trained, GraphRegularization), trained.distribute_strategy
     all_clips = None
     if isinstance(trained, Taught):
@@ -77,16 +85,12 @@ def fit(
     if regularized and config.neighbors == "bank" and len(clips.unlabelled):
         bank_only = clips.inputs(clips.unlabelled, config.batch_size)
     with strategy.scope():
-        uar = UAR(len(description.classes))
-        rate = learning_rate_schedule(config, epochs.steps)
+        head_steps = head_epochs * epochs.steps
+        rate = Delayed(learning_rate_schedule(config, epochs.steps), head_steps)
         optimizer = tf.keras.optimizers.Adam(rate)
         if config.precision == "mixed_float16":
             optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-        if description.classes:
-            loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            trained.compile(optimizer, loss, weighted_metrics=[uar])
-        else:  # speech without labels
-            trained.compile(optimizer)
+        uar = _compile(trained, optimizer, description)
         optimizer.build(trained.trainable_variables)
     progress = Progress(
         out / "unfinished",
@@ -105,6 +109,12 @@ def fit(
     with closing(curves), closing(bar):
         while not _is_over(progress, config):
             epoch = len(progress.history)
+            learns = epoch >= head_epochs
+            if any(layer.trainable != learns for layer in body):
+                for layer in body:
+                    layer.trainable = learns
+                with strategy.scope():
+                    uar = _compile(trained, optimizer, description)  # else Keras would not notice
             try:
                 fitted = trained.fit(
                     batches,
@@ -134,6 +144,39 @@ def fit(
     save_last_weights(network, out)
     progress.restore_kept()
     return progress
+
+
+def _compile(
+    trained: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer, description: Description
+) -> UAR:
+    """Compiles a model with the loss of labels, and returns its metric."""
+    uar = UAR(len(description.classes))
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    trained.compile(optimizer, loss, weighted_metrics=[uar])
+    return uar
+
+
+class Delayed(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate schedule that begins later, with its first rate until then."""
+
+    def __init__(
+        self, schedule: tf.keras.optimizers.schedules.LearningRateSchedule, steps: int
+    ) -> None:
+        """Wraps a schedule.
+
+        Args:
+            schedule: The schedule.
+            steps: Number of steps before it begins.
+        """
+        self._schedule, self._steps = schedule, steps
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the learning rate of a step, from 0."""
+        return self._schedule(tf.maximum(tf.cast(step, tf.int64) - self._steps, 0))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that it was made with."""
+        return {"schedule": self._schedule, "steps": self._steps}
 
 
 def _is_over(progress: Progress, config: TrainingConfig) -> bool:

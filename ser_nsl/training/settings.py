@@ -120,6 +120,9 @@ class TrainingConfig:
         schedule: Any Keras schedule in place of these three, counted in steps, in the JSON of
             tf.keras.optimizers.schedules.serialize, such as {"class_name": "CosineDecay", "config":
             {"initial_learning_rate": 0.001, "decay_steps": 1000}}.
+        head_epochs: Epochs at the beginning in which fc1 and fc2 learn alone, if the network has
+            learned before (`start`): all layers at once would lose some of that (arXiv 2202.10054).
+            The learning rate begins to fall after them.
         patience: Epochs without a better UAR on the validation split after which training
             stops; 0 for never.
         epoch_steps: Steps per epoch; 0 for one pass over the clips.
@@ -163,6 +166,7 @@ class TrainingConfig:
     decay: float = 0.9
     decay_epochs: int = 5
     schedule: str | None = None
+    head_epochs: int = 8
     patience: int = 0
     epoch_steps: int = 0
     label_share: float = 1.0
@@ -181,7 +185,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "decay_epochs"):
             check(0 < getattr(self, name) <= MOST, name, f"1 to {MOST}", getattr(self, name))
-        for name in ("patience", "epoch_steps", "alpha"):
+        for name in ("head_epochs", "patience", "epoch_steps", "alpha"):
             check(0 <= getattr(self, name) <= MOST, name, f"0 to {MOST}", getattr(self, name))
         for name in ("decay", "label_share"):
             share = getattr(self, name)

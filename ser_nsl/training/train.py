@@ -185,7 +185,16 @@ def train_downstream(
                 )
     finally:
         tf.keras.mixed_precision.set_global_policy(former)
-    progress = fit(trained, network, clips, validation, description, training, out)
+    progress = fit(
+        trained,
+        network,
+        clips,
+        validation,
+        description,
+        training,
+        out,
+        head_epochs=training.head_epochs if start else 0,
+    )
     history, kept = progress.history, progress.kept_epoch
     saved = build()  # for one device, in float32
     saved.set_weights(network.get_weights())

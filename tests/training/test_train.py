@@ -188,6 +188,30 @@ def test_stopped_training_ends_as_one_that_was_not(
     }
 
 
+def test_head_learns_alone_before_all_layers_do(corpus, stop_after, tmp_path):
+    train(corpus, tmp_path / "start", training=replace(SHORT, epochs=1))
+    slow = replace(SHORT, epochs=3, head_epochs=2, decay=0.5, decay_epochs=1)
+    given = {"start": tmp_path / "start", "training": slow}
+    _, _, history = train(corpus, tmp_path / "whole", **given)
+    train(corpus, tmp_path / "head", **given | {"training": replace(slow, epochs=2)})
+    stop_after(2 * STEPS + 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(corpus, tmp_path / "stopped", **given)
+    train(corpus, tmp_path / "stopped", **given)
+
+    start, head, whole = (load_model(tmp_path / name)[0] for name in ("start", "head", "whole"))
+    for own, before, after in zip(head.layers, start.layers, whole.layers, strict=True):
+        if own.weights and own.name not in ("standardise", "fc1", "fc2"):
+            assert_same_weights(own, before)
+            assert any(
+                (a != b).any() for a, b in zip(own.get_weights(), after.get_weights(), strict=True)
+            ), own.name
+    assert (head.get_layer("fc1").get_weights()[0] != start.get_layer("fc1").get_weights()[0]).any()
+    rate = slow.learning_rate
+    assert [epoch["learning_rate"] for epoch in history] == pytest.approx([rate] * 3)
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
+
+
 @pytest.mark.slow
 def test_killed_training_ends_as_one_that_was_not(corpus, tmp_path):
     """In a process of its own, which kills itself the hard way once an epoch is saved."""
