@@ -76,32 +76,48 @@ def check_splits(splits: Sequence[str]) -> None:
         )
 
 
-def check_hidden(made: Path, share: float, seed: int, *, argument: str) -> None:
+def check_hidden(
+    made: Path,
+    share: float,
+    seed: int,
+    splits: Sequence[str] = ("train",),
+    *,
+    argument: str,
+) -> None:
     """Refuses outputs that were made with labels that must be hidden.
 
     A probe passes on the labels that it trained with, and a graph those that it carried, through
-    embeddings, graph and training records.
+    embeddings, graph and training records. The labels of clips that do not train must be hidden
+    too. Where a share is known, it is drawn from the clips of all splits that train, so those of
+    probe and training must be the same.
 
     Args:
         made: Output of a stage.
         share: Share of the labels that are known, as for `known_labels`.
         seed: Seed of the random choice.
+        splits: Splits whose clips train.
         argument: Name of the argument that `made` was given as, for the error.
 
     Raises:
         InputError: If it was made from the output of a probe, or by a graph, that used other
             labels.
     """
-    if share == 1:
+    if share == 1 and {"train", "val"} <= {*splits}:
         return
-    for path, record in trace(made):
-        probed = record["settings"]
-        if record["stage"] not in _PASSING_LABELS_ON:
+    for path, record in trace(made, hashed=share < 1):
+        if record.get("stage") not in _PASSING_LABELS_ON:
             continue
-        if probed["label_share"] > share or probed["seed"] != seed:
+        probed = record["settings"]
+        used = probed.get("splits", ["train"])  # older records do not say
+        is_other = not {*used} <= {*splits}
+        if share < 1:
+            is_other |= {*used} != {*splits}
+            is_other |= probed["label_share"] > share or probed["seed"] != seed
+        if is_other:
             raise InputError(
                 f"{argument}: {made} comes from {path.name}, {_PASSING_LABELS_ON[record['stage']]} "
-                f"{probed['label_share']:.0%} of the labels (seed {probed['seed']}), but only "
-                f"{share:.0%} (seed {seed}) may be known. Probe again with --label-share {share:g} "
-                f"--seed {seed}, and make what follows from that."
+                f"{probed['label_share']:.0%} of the labels of {' and '.join(used)} (seed "
+                f"{probed['seed']}), but only {share:.0%} of those of {' and '.join(splits)} (seed "
+                f"{seed}) may be known. Probe again with --label-share {share:g} --seed {seed} "
+                f"--splits {' '.join(splits)}, and make what follows from that."
             )

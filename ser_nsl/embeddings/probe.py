@@ -3,14 +3,14 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ser_nsl.audio.examples import UNLABELLED, embedding_example
 from ser_nsl.audio.records import read_embeddings, read_upstream
 from ser_nsl.audio.shards import ShardWriter, shard_paths
-from ser_nsl.corpora.labels import check_share, known_labels
+from ser_nsl.corpora.labels import check_share, check_splits, known_labels
 from ser_nsl.embeddings.clips import column_of_clips
 from ser_nsl.errors import InputError
 from ser_nsl.evaluation.linear import CHOICES, linear_classifier
@@ -21,13 +21,19 @@ _MOST_FOLDS = 5
 
 @stage(inputs=("embeddings", "manifest"), makes="folder", remote=("embeddings",))
 def probe_embeddings(
-    *, embeddings: Path, manifest: Path, out: Path, label_share: float = 1.0, seed: int = 0
+    *,
+    embeddings: Path,
+    manifest: Path,
+    out: Path,
+    label_share: float = 1.0,
+    seed: int = 0,
+    splits: tuple[Literal["train", "val"], ...] = ("train",),
 ) -> Mapping[str, Any]:
     """Replaces training embeddings by the emotion probabilities of a linear classifier (a probe).
 
     Neighbouring embeddings share much that is not emotion. A logistic regression on the labels
     that are known in training finds the directions that matter; clips are then similar if it gives
-    them similar probabilities. Validation and test clips are not read.
+    them similar probabilities. Clips of other splits are not read.
 
     A clip whose label is known is read by a regression that has not learned from its speaker: one
     that has would be surer of it than of any clip to come. Where speakers are unknown, too few, or
@@ -41,13 +47,15 @@ def probe_embeddings(
         label_share: Share of the labels that the probe may use, above 0, at most 1; the same as
             train-downstream's --training.label-share.
         seed: Seed of the choice of these labels; the same as train-downstream's --training.seed.
+        splits: Splits whose clips the probe learns from and reads, and from whose labels the share
+            is drawn; the same as train-downstream's --splits, never the test split.
 
     Returns:
         Number of clips, of labels used, and of emotions, and C of the regression.
 
     Raises:
-        InputError: If a clip is not in the manifest, fewer than two emotions have labels, none has
-            two, or the embeddings cannot be read.
+        InputError: If the test split is among the splits, a clip is not in the manifest, fewer than
+            two emotions have labels, none has two, or the embeddings cannot be read.
 
     Example:
         >>> made = probe_embeddings(
@@ -60,7 +68,8 @@ def probe_embeddings(
         1.0
     """
     check_share(label_share)
-    vectors = read_embeddings(embeddings, ["train"])
+    check_splits(splits)
+    vectors = read_embeddings(embeddings, splits)
     emotions = column_of_clips("emotion", manifest, vectors, embeddings)
     index = {name: i for i, name in enumerate(sorted({*emotions} - {""}))}
     labels = emotions.map(index).fillna(UNLABELLED).to_numpy(np.int64)
@@ -74,10 +83,13 @@ def probe_embeddings(
     matrix = np.stack([*vectors.values()]).astype(np.float64)
     speakers = column_of_clips("speaker", manifest, vectors, embeddings).to_numpy(str)
     probabilities, choice = read_probabilities(matrix, labels, speakers)
-    name = f"{read_upstream(embeddings, 'train')}-probe"
-    with ShardWriter(out, "train", len(shard_paths(embeddings, "train"))) as writer:
-        for utterance_id, vector in zip(vectors, probabilities, strict=True):
-            writer.write(embedding_example(utterance_id, vector, name))
+    probability_of = dict(zip(vectors, probabilities, strict=True))
+    name = f"{read_upstream(embeddings, splits[0])}-probe"
+    for split in splits:
+        with ShardWriter(out, split, len(shard_paths(embeddings, split))) as writer:
+            for utterance_id in read_embeddings(embeddings, [split]):
+                vector = probability_of[utterance_id]
+                writer.write(embedding_example(utterance_id, vector, name))
     return {
         "clips": len(vectors),
         "labels": int(counts.sum()),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ser_nsl.audio.examples import UNLABELLED, embedding_example
 from ser_nsl.audio.records import read_embeddings, read_upstream
 from ser_nsl.audio.shards import ShardWriter, shard_paths
-from ser_nsl.corpora.labels import check_hidden, check_share, known_labels
+from ser_nsl.corpora.labels import check_hidden, check_share, check_splits, known_labels
 from ser_nsl.embeddings.clips import column_of_clips
 from ser_nsl.errors import InputError
 from ser_nsl.graph.table import check_edges, number_edges, read_graph
@@ -33,6 +33,7 @@ def propagate_labels(
     label_share: float = 1.0,
     seed: int = 0,
     weight: float = 0.8,
+    splits: tuple[Literal["train", "val"], ...] = ("train",),
 ) -> Mapping[str, Any]:
     """Corrects and smooths the probabilities of emotions along the edges of a graph.
 
@@ -41,7 +42,7 @@ def propagate_labels(
     are carried on. The result teaches a network: `train-downstream --method probabilities`.
 
     Args:
-        graph: Graph between training clips.
+        graph: Graph between clips of these splits.
         embeddings: Folder with the probabilities of these clips, made by `probe_embeddings`.
         manifest: Manifest with the emotions of these clips.
         out: Folder for the new probabilities, in as many shards.
@@ -49,14 +50,16 @@ def propagate_labels(
         seed: Seed of the choice of these labels, as for the probe.
         weight: Weight of the neighbours against the clip itself in each of 50 steps, from 0 to
             below 1.
+        splits: Splits whose clips are in the graph, as for the probe; never the test split.
 
     Returns:
         Numbers of clips and of labels used, and how many clips have another likeliest emotion than
         before.
 
     Raises:
-        InputError: If a number is out of range, the probe knew other labels, a clip of the graph
-            has no probabilities, or they are not those of the manifest's emotions.
+        InputError: If a number is out of range, the test split is among the splits, the probe knew
+            other labels, a clip of the graph has no probabilities, or they are not those of the
+            manifest's emotions.
 
     Example:
         >>> from ser_nsl.embeddings import probe_embeddings
@@ -70,8 +73,9 @@ def propagate_labels(
     check_share(label_share)
     if not 0 <= weight < 1:
         raise InputError(f"weight: must be from 0 to below 1; received {weight}.")
-    check_hidden(embeddings, label_share, seed, argument="embeddings")
-    vectors = read_embeddings(embeddings, ["train"])
+    check_splits(splits)
+    check_hidden(embeddings, label_share, seed, splits, argument="embeddings")
+    vectors = read_embeddings(embeddings, splits)
     ids = sorted(vectors)
     before = np.stack([vectors[utterance_id] for utterance_id in ids]).astype(np.float64)
     emotions = column_of_clips("emotion", manifest, ids, embeddings)
@@ -87,10 +91,13 @@ def propagate_labels(
     edges = read_graph(graph, for_training=True)
     check_edges(edges, ids, path=graph, where=str(embeddings))
     after = correct_and_smooth(before, labels, _normalised(edges, ids), weight)
-    name = f"{read_upstream(embeddings, 'train')}-propagated"
-    with ShardWriter(out, "train", len(shard_paths(embeddings, "train"))) as writer:
-        for utterance_id, vector in zip(ids, after.astype(np.float32), strict=True):
-            writer.write(embedding_example(utterance_id, vector, name))
+    probability_of = dict(zip(ids, after.astype(np.float32), strict=True))
+    name = f"{read_upstream(embeddings, splits[0])}-propagated"
+    for split in splits:
+        with ShardWriter(out, split, len(shard_paths(embeddings, split))) as writer:
+            for utterance_id in sorted(read_embeddings(embeddings, [split])):
+                vector = probability_of[utterance_id]
+                writer.write(embedding_example(utterance_id, vector, name))
     changed = before.argmax(axis=1) != after.argmax(axis=1)
     known = int((labels != UNLABELLED).sum())
     return {"clips": len(ids), "labels": known, "changed": int(changed.sum())}

@@ -66,7 +66,7 @@ class Arm:
 
     @property
     def uses_probe(self) -> bool:
-        """Whether training depends on a probe, which reads training clips only."""
+        """Whether training depends on a probe."""
         return self.embeddings == "probe" or self.pseudo_labels or self.method == "probabilities"
 
     @property

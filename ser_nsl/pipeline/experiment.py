@@ -253,8 +253,10 @@ class SweepConfig(Setup):
             a GPU.
         teaching: How networks are taught on `speech`, as in `teach_network`.
         joined: Whether validation speakers train too in the runs that score test speakers, as for
-            the paper's test figures. These have as many epochs as were chosen without them, so that
-            each clip is seen as often; the updates grow with the number of clips.
+            the paper's test figures: networks, the probes and graphs that they learn from, and
+            linear classifiers. These have as many epochs, and C, as were chosen without them, so
+            that each clip is seen as often; the updates grow with the number of clips. A share of
+            the labels is then drawn from the clips of both.
 
     Example:
         >>> sweep = load_sweep("emodb")
@@ -280,10 +282,6 @@ class SweepConfig(Setup):
         for name, grid in self.grids.items():
             if any(not 0 <= fold < len(self.folds) for fold in grid.folds):
                 raise ValueError(f"grids.{name}.folds: must be 0 to {len(self.folds) - 1}")
-            if self.joined and grid.seeds and any(find_arm(arm).uses_probe for arm in grid.arms):
-                raise ValueError(
-                    f"grids.{name}.arms: a probe reads training clips only, so it cannot be joined"
-                )
         self._check_trials()
         self._check_choices()
         self._check_references()

@@ -70,15 +70,17 @@ class Training:
 
     @property
     def known_labels(self) -> dict[str, Any]:
-        """The labels that a probe knows: the share, and the seed that draws them."""
+        """The labels that a probe knows: the share, the seed that draws them, and whose."""
         share = self.settings.label_share
-        return {"label_share": share, "seed": self.settings.seed if share < 1 else 0}
+        seed = self.settings.seed if share < 1 else 0
+        return {"label_share": share, "seed": seed, "splits": self.splits}
 
     @property
     def probe_name(self) -> str:
         """Name of the probe that knows these labels."""
         share = self.settings.label_share
-        return f"probe_{share:g}_{self.settings.seed}" if share < 1 else "probe"
+        name = f"probe_{share:g}_{self.settings.seed}" if share < 1 else "probe"
+        return "-".join([name, *self.splits[1:]])
 
 
 @dataclass

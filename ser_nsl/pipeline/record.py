@@ -114,18 +114,20 @@ def file_sizes(folder: Path) -> dict[str, int]:
     return sizes
 
 
-def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def trace(out: Path, *, hashed: bool = True) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Follows the records back from a stage's output.
 
     Args:
         out: What the stage made.
+        hashed: Whether to hash what is followed, which takes long where there is much, and to
+            refuse what was made again.
 
     Yields:
         This output and everything that it was made from, each path with its record, as far as
         records are still where the stages read and wrote.
 
     Raises:
-        InputError: If an output was made again after another had been made from it.
+        InputError: If `hashed`, and an output was made again after another had been made from it.
 
     Example:
         >>> [record["stage"] for _, record in trace(Path("graph.tsv"))]
@@ -139,12 +141,12 @@ def trace(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             several = zip(paths, hashes or repeat(None), strict=False)
             for name, former in [(paths, hashes)] if isinstance(paths, str) else several:
                 path = place(name)
-                known = read_record(path) is not None and path.exists()
+                known = hashed and read_record(path) is not None and path.exists()
                 if known and former and hash_path(path, argument) != former:
                     raise InputError(
                         f"{path}: was made again after {out} was made from it; make {out} again."
                     )
-                yield from trace(path)
+                yield from trace(path, hashed=hashed)
 
 
 @functools.cache

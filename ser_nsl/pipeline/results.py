@@ -23,6 +23,7 @@ SETTINGS_NAME = "sweep.yaml"
 Results = dict[Run, dict[str, Any]]
 """Results of a sweep by run. Of trainings: `epochs`, `steps` (updates an epoch), `curve` (UAR of
 validation clips after each epoch), `kept_epoch`, `train_uar`, `val_uar`, and `purity` of the graph.
+Where validation clips train, they have neither curve nor UAR.
 Where test speakers are scored: the trial that was `chosen`, `uar`, `accuracy`, `clips`, `classes`,
 `confusion_matrix`, and `speakers`, from speaker to `uar` and `clips`. Of all: `predictions`, by
 split and id the true and the predicted class, as indices, and `seconds`."""

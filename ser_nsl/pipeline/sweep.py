@@ -336,13 +336,11 @@ def _score_linear(plan: Plan, training: Training, kind: str, folder: Path) -> di
     plan.steps[scores].run()
     found = read_metrics(scores)
     clips = read_manifest(plan.manifest()).set_index("utterance_id")
-    return {
-        "epochs": 0,
-        "train_uar": found["train_uar"],
-        "val_uar": found["val_uar"],
-        **_by_speaker(found, clips),
-        "predictions": {"test": _predictions(found, clips)},
-    }
+    result: dict[str, Any] = {"epochs": 0, "train_uar": found["train_uar"]}
+    if "val" not in training.splits:
+        result["val_uar"] = found["val_uar"]
+    result |= _by_speaker(found, clips)
+    return result | {"predictions": {"test": _predictions(found, clips)}}
 
 
 def _score_network(plan: Plan, training: Training, run: Run, folder: Path) -> dict[str, Any]:

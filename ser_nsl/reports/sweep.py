@@ -75,7 +75,17 @@ def make_sweep_report(*, run: Path, out: Path) -> StageResult:
 def _metrics(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of the pages, as plain data without paths of the machine."""
     config = facts["config"]
-    kept = ("runs", "planned", "missing", "classes", "seeds", "folds", "grids", "durations")
+    kept = (
+        "runs",
+        "planned",
+        "missing",
+        "classes",
+        "seeds",
+        "folds",
+        "joined",
+        "grids",
+        "durations",
+    )
     return {
         "name": config.name,
         "title": config.title,

@@ -135,11 +135,12 @@ def train_downstream(
         )
 
     share, seed = training.label_share, training.seed
+    check_hidden(features, 1.0, seed, splits, argument="features")  # validation clips keep theirs
     if training_records is not None:
         _check_records(training_records, description, splits)
-        check_hidden(training_records, share, seed, argument="training_records")
+        check_hidden(training_records, share, seed, splits, argument="training_records")
     if embeddings is not None:
-        check_hidden(embeddings, share, seed, argument="embeddings")
+        check_hidden(embeddings, share, seed, splits, argument="embeddings")
     started = None
     if start is not None:
         started, description = read_start(start, model, description)

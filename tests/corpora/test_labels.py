@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,14 @@ def test_choice_depends_on_ids_and_seed_only_and_grows_with_the_share():
 
 
 @stage(inputs=("made_from",), makes="folder")
-def probe_embeddings(*, made_from: Path, out: Path, label_share: float, seed: int):
+def probe_embeddings(
+    *,
+    made_from: Path,
+    out: Path,
+    label_share: float,
+    seed: int,
+    splits: tuple[str, ...] = ("train",),
+):
     (out / "content").write_text(f"{label_share} {seed}")
     return {}
 
@@ -80,6 +88,36 @@ def test_labels_that_a_probe_used_must_be_known(records):
             check_hidden(records, share, seed, argument="training_records")
 
 
+def test_probe_and_training_know_labels_of_the_same_splits(records):
+    """A share of both splits is another choice of training clips than the share of one."""
+    both = ("train", "val")
+    for share, seed in ((0.5, 1), (0.7, 1)):
+        with pytest.raises(InputError, match=r"50% .* of train \(seed 1\).*--splits train val,"):
+            check_hidden(records, share, seed, both, argument="training_records")
+    check_hidden(records, 1.0, 0, both, argument="training_records")
+
+    probed, clips = records.parent / "probed", records.parent / "clips"
+    probe_embeddings(made_from=clips, out=probed, label_share=0.5, seed=1, splits=both)
+    check_hidden(probed, 0.5, 1, both[::-1], argument="embeddings")
+    check_hidden(probed, 1.0, 0, both, argument="embeddings")
+    for share in (0.5, 1.0):  # else validation clips, whose labels the probe knew, would choose
+        with pytest.raises(
+            InputError, match=r"embeddings: .*50% .* train and val .*--splits train,"
+        ):
+            check_hidden(probed, share, 1, argument="embeddings")
+
+
+def test_labels_of_a_probe_from_before_splits_were_asked(records):
+    path = records.parent / "probed" / "stage.json"
+    record = json.loads(path.read_text())
+    del record["settings"]["splits"]
+    path.write_text(json.dumps(record))
+
+    check_hidden(records, 0.5, 1, argument="training_records")
+    with pytest.raises(InputError, match="of train "):
+        check_hidden(records, 0.5, 1, ("train", "val"), argument="training_records")
+
+
 def test_probe_that_was_made_again_says_nothing_of_what_was_made_before(records):
     probed = records.parent / "probed"
     probe_embeddings(made_from=records.parent / "clips", out=probed, label_share=0.25, seed=1)
@@ -87,6 +125,7 @@ def test_probe_that_was_made_again_says_nothing_of_what_was_made_before(records)
     for share in (0.25, 0.5):
         with pytest.raises(InputError, match=r"probed: .*graph"):
             check_hidden(records, share, 1, argument="training_records")
+    check_hidden(records, 1.0, 1, argument="training_records")  # all labels may be known
 
 
 def test_deleted_graph_does_not_hide_its_probe(records):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ser_nsl.audio.records import read_embeddings, read_upstream
+from ser_nsl.audio.shards import has_split
 from ser_nsl.corpora.labels import known_labels
 from ser_nsl.embeddings.probe import probe_embeddings, read_probabilities
 from ser_nsl.errors import InputError
@@ -109,6 +110,43 @@ def test_hidden_labels_change_nothing(clips, embeddings, manifest, tmp_path):
     found = read_embeddings(other, ["train"])
     for name, vector in read_embeddings(one, ["train"]).items():
         np.testing.assert_allclose(found[name], vector, atol=1e-6)
+
+
+def test_labels_of_validation_clips_are_known_where_they_train(
+    clips, write_embeddings, make_manifest, tmp_path
+):
+    """Only they have sorrow, and a clip that is not embedded."""
+    vectors, labels = clips
+    split_of = {f"{i:02}": "val" if label == 2 else "train" for i, label in enumerate(labels)}
+    for split in ("train", "val"):
+        own = {each: vectors[int(each)] for each in split_of if split_of[each] == split}
+        folder = write_embeddings(own, split=split)
+    told = {
+        each: {"emotion": EMOTIONS[labels[int(each)]], "split": split, "speaker": split}
+        for each, split in split_of.items()
+    }
+    manifest = make_manifest(told | {"elsewhere": {"emotion": "sorrow", "speaker": "train"}})
+    given = {"embeddings": folder, "manifest": manifest}
+
+    alone = probe_embeddings(**given, out=tmp_path / "alone")
+    joined = probe_embeddings(
+        **given, out=tmp_path / "joined", splits=("train", "val"), label_share=0.3
+    )
+
+    assert (alone.counts["clips"], alone.counts["emotions"]) == (40, 2)
+    assert not has_split(tmp_path / "alone", "val")
+    counted = [joined.counts[name] for name in ("clips", "labels", "emotions")]
+    assert counted == [60, 18, 3]
+    found = {split: read_embeddings(tmp_path / "joined", [split]) for split in ("train", "val")}
+    assert {each: split for split, own in found.items() for each in own} == split_of
+    right = [
+        vector.argmax() == labels[int(each)]
+        for own in found.values()
+        for each, vector in own.items()
+    ]
+    assert np.mean(right) > 0.9
+    with pytest.raises(InputError, match="splits: .*test"):
+        probe_embeddings(**given, out=tmp_path / "out", splits=("train", "test"))
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,26 @@ def test_labels_reach_the_clips_of_their_group(inputs, tmp_path):
     assert made.counts == {"clips": 6, "labels": 2, "changed": 3}
 
 
+def test_labels_of_validation_clips_are_carried_where_they_train(
+    inputs, write_embeddings, tmp_path
+):
+    """The sad group validates."""
+    for split, names in (("train", "abc"), ("val", "def")):
+        given = {name: np.full(2, 0.5, np.float32) for name in names}
+        folder = write_embeddings(given, split=split)
+    joined = inputs | {"embeddings": folder}
+    made = propagate_labels(**joined, out=tmp_path / "out", splits=("train", "val"))
+
+    for split, names, emotion in (("train", "abc", 0), ("val", "def", 1)):
+        found = read_embeddings(tmp_path / "out", [split])
+        assert {each: vector.argmax() for each, vector in found.items()} == dict.fromkeys(
+            names, emotion
+        )
+    assert made.counts == {"clips": 6, "labels": 2, "changed": 3}
+    with pytest.raises(InputError, match="splits: .*test"):
+        propagate_labels(**joined, out=tmp_path / "none", splits=("train", "test"))
+
+
 def test_labels_that_a_graph_carried_do_not_pass_for_hidden(inputs, tmp_path):
     """The probabilities knew few labels, the graph carried all."""
     propagate_labels(**inputs, out=tmp_path / "out", label_share=1.0)

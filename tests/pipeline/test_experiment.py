@@ -217,7 +217,6 @@ def test_bad_override_names_the_file_the_key_and_the_value(overrides, words, min
         ("trials.a-b={epochs: 3}", "trials .*'a-b'"),
         ("folds=[{test: [a]}]", "folds: .*test and val"),
         ("folds=[{test: [a], val: [b], split: {}}]", "folds: .*split"),
-        ("joined=true", r"grids\..*\.arms: a probe"),
         ("layers=[2,2]", r"layers must be .*\(2, 2\)"),
         ("pooling=max", "pooling"),
         ("speech=[corpora]", "speech: must not hold the target.*corpora/emodb"),
@@ -342,12 +341,6 @@ def test_linear_classifiers_know_the_labels_of_each_seed(tiny):
 
     linear = [run for run in list_runs(sweep) if run.network == "linear" and run.method == "mfcc"]
     assert [(run.label_share, run.seed) for run in linear] == [(0.5, 3), (0.5, 4), (1.0, 3)]
-
-
-def test_probes_cannot_be_joined(tiny):
-    for arm in ("probe", "pseudo_labels", "pseudo_labels_fused", "probabilities", "propagated"):
-        with pytest.raises(ValueError, match="a probe reads training clips only"):
-            replace(tiny, joined=True, grids={"main": Grid(arms=(arm,))})
 
 
 @pytest.mark.parametrize("name", ["emodb", "emovo"])

@@ -342,6 +342,51 @@ def test_a_probe_of_all_labels_is_the_same_for_every_seed(tiny):
     ]
 
 
+@pytest.mark.parametrize(
+    "method", ["pseudo_labels", "pseudo_labels_probe", "probe", "probabilities", "propagated"]
+)
+def test_what_tests_in_a_joined_sweep_is_made_of_validation_clips_too(method, tiny):
+    """And in other folders than trials, which know no label of clips that score them."""
+    sweep, made = replace(tiny, joined=True), []
+    trial = replace(list_runs(tiny)[-1], method=method, trial="plain", label_share=0.5)
+    for run in (trial, replace(trial, trial="")):
+        plan = plan_folds(sweep, [1], Path("work"))[1]
+        model = plan.model(sweep_training(sweep, run), "model")
+        made.append({out: step for out, step in plan.steps.items() if out != model})
+        for step in plan.steps.values():
+            if "splits" in step.arguments and step.function.__name__ in _OF_TRAINING:
+                splits = ("train", "val") if run.test else ("train",)
+                assert step.arguments["splits"] == splits, step.function.__name__
+
+    shared = {made[0][out].function.__name__ for out in made[0].keys() & made[1].keys()}
+    assert shared.isdisjoint(_OF_TRAINING)
+    assert all(made[0][out] == made[1][out] for out in made[0].keys() & made[1].keys())
+    assert Path("work/fold1/probe_0.5_0") in made[0]
+    assert Path("work/fold1/probe_0.5_0-val") in made[1]
+
+
+_OF_TRAINING = {
+    "probe_embeddings",
+    "pseudo_label",
+    "propagate_labels",
+    "build_graph",
+    "pack_neighbors",
+    "train_downstream",
+}
+
+
+def test_linear_classifiers_train_on_the_clips_of_networks(tiny):
+    (run, *_) = (each for each in list_runs(tiny) if each.network == "linear")
+    splits = {}
+    for joined in (False, True):
+        plan = plan_folds(replace(tiny, joined=joined), [1], Path("work"))[1]
+        training = sweep_training(replace(tiny, joined=joined), run)
+        scores = plan.baseline(run.method, training, "scores.json")
+        splits[joined] = plan.steps[scores].arguments["splits"]
+
+    assert splits == {False: ("train",), True: ("train", "val")}
+
+
 def test_vectors_that_teach_each_arm(tiny):
     taught = {
         "embedding": "embeddings",

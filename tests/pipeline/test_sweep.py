@@ -23,6 +23,7 @@ from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline import sweep as module
+from ser_nsl.pipeline.commands import make_report
 from ser_nsl.pipeline.comparison import Setting, choose, compare
 from ser_nsl.pipeline.experiment import LINEAR, WITHOUT_GRAPH, Fold, Grid, list_runs
 from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
@@ -209,8 +210,14 @@ def test_done_runs_are_not_run_again(swept, tiny):
 
 @pytest.mark.slow
 def test_validation_speakers_join_in_for_the_test(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_RUNS_A_PROCESS", 3)  # and processes are renewed
-    grid = Grid(arms=("base", "paper"), networks=("cnn6",), neighbors=("packed",), seeds=(0,))
+    monkeypatch.setattr(module, "_RUNS_A_PROCESS", 5)  # and processes are renewed
+    grid = Grid(
+        arms=("base", "paper", "pseudo_labels", "propagated", "random_propagated"),
+        networks=("cnn6",),
+        neighbors=("packed",),
+        label_shares=(0.5,),
+        seeds=(0,),
+    )
     sweep = replace(
         tiny,
         folds=[Fold(split=SplitConfig(method="leave-one-speaker-out", fold=2))],
@@ -241,8 +248,32 @@ def test_validation_speakers_join_in_for_the_test(tiny, tmp_path, monkeypatch):
     ]
     of_split = {split: {*read_labels(folder / "features", split)} for split in ("train", "val")}
     assert trained == [of_split["train"], of_split["train"] | of_split["val"]]
-    comparison = compare(results, list_runs(sweep))[1]
+    comparison = next(
+        each for each in compare(results, list_runs(sweep)) if each.setting.method == "paper"
+    )
     assert (comparison.uar, comparison.choice) == (joined["uar"], choice)
+
+    # Pseudo-labels stand for validation clips where these train, and only there.
+    filled = folder / "pseudo_labels"
+    true = {split: read_labels(folder / "features", split) for split in ("train", "val")}
+    assert read_labels(filled / "probe_0.5_0", "val") == true["val"]
+    every = true["train"] | true["val"]
+    known = known_labels([*every], np.array([*every.values()]), 0.5, seed=0)
+    probed = read_embeddings(folder / "probe_0.5_0-val", ["train", "val"])
+    assert read_labels(filled / "probe_0.5_0-val", "train", "val") == {
+        each: probed[each].argmax() if label == UNLABELLED else label
+        for each, label in zip(every, known, strict=True)
+    }
+    linear = [own for run, own in results.items() if run.network == LINEAR]
+    assert len(linear) == 3
+    assert all("uar" in own and "val_uar" not in own for own in linear)
+
+    make_report(run=tmp_path)
+    html, markdown = ((tmp_path / f"report.{kind}").read_text() for kind in ("html", "md"))
+    for page in (html, markdown):
+        assert "linear classifiers among them, those of validation train too" in page
+        assert "those of validation speakers too, once these have chosen how strongly" in page
+        assert "`propagated`" in page or "<code>propagated</code>" in page
 
 
 KILLED = """

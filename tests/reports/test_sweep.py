@@ -291,6 +291,32 @@ def test_settings_and_time(report):
     assert "Unfinished" not in html + markdown
 
 
+def test_it_says_where_validation_speakers_train_too(report, tmp_path):
+    config = sweep(tmp_path)
+    grid = replace(config.grids["main"], arms=("base", "add"), networks=("cnn6", "cnn_tdnn"))
+    grids = {"main": replace(grid, label_shares=(1.0,))}
+    write_sweep(tmp_path, replace(config, grids=grids, default=("main",), joined=True))
+    make_sweep_report(run=tmp_path, out=tmp_path)
+
+    said = (
+        "linear classifiers among them, those of validation train too",
+        "those of validation speakers too, once these have chosen how strongly",
+        "UAR %, once validation speakers have trained too.",
+        "scored after as many epochs, in which validation speakers trained too.",
+        "on the clips of validation speakers too; so are the probes that they learn from, and the",
+    )
+    *pages, metrics = read(tmp_path)
+    *others, alone = read(report)
+    for page in pages:
+        assert all(words in page for words in said)
+        assert "validation speakers choose how strongly" not in page
+    for page in others:
+        assert not any(words in page for words in said)
+        assert "training clips; validation speakers choose how strongly" in page
+        assert "chosen, after which the test speakers were scored." in page
+    assert (metrics["joined"], alone["joined"]) == (True, False)
+
+
 def test_numbers(report):
     metrics = read(report)[2]
     (nsl,) = (

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ser_nsl.audio.shards import ShardWriter, shard_paths
 from ser_nsl.corpora.labels import known_labels
 from ser_nsl.errors import InputError
 from ser_nsl.training.pseudo_labels import pseudo_label
+from ser_nsl.training.train import train_downstream
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +28,16 @@ def features(tone_manifest, tmp_path_factory):
 def probed(features, tmp_path):
     """Returns a function that writes probabilities, highest for the class after the true one."""
 
-    def write(classes=3, leave_out=0):
+    def write(classes=3, leave_out=0, splits=("train",)):
         folder = tmp_path / "probed"
         folder.mkdir()
-        labels = list(read_labels(features, "train").items())[leave_out:]
-        with ShardWriter(folder, "train", 1) as writer:
-            for utterance_id, label in labels:
-                probabilities = np.full(classes, 0.1, np.float32)
-                probabilities[(label + 1) % classes] = 0.8
-                writer.write(embedding_example(utterance_id, probabilities))
+        for split in splits:
+            labels = list(read_labels(features, split).items())[leave_out:]
+            with ShardWriter(folder, split, 1) as writer:
+                for utterance_id, label in labels:
+                    probabilities = np.full(classes, 0.1, np.float32)
+                    probabilities[(label + 1) % classes] = 0.8
+                    writer.write(embedding_example(utterance_id, probabilities))
         return folder
 
     return write
@@ -98,11 +101,36 @@ def test_share_out_of_range_is_refused(features, probed, tmp_path):
         pseudo_label(features=features, embeddings=probed(), out=tmp_path / "out", label_share=0.0)
 
 
-def test_a_probe_that_knew_the_labels_is_refused(features, probed, tmp_path):
-    folder = probed()
-    record = {"stage": "probe_embeddings", "settings": {"label_share": 1.0, "seed": 0}}
+def test_validation_clips_that_train_have_pseudo_labels_too(features, probed, tmp_path):
+    both, out = ("train", "val"), tmp_path / "out"
+    folder = recorded(probed(splits=both), label_share=0.5, splits=both)
+    pseudo_label(features=features, embeddings=folder, out=out, label_share=0.5, splits=both)
+
+    true = read_labels(features, *both)
+    known = known_labels([*true], np.array([*true.values()]), 0.5, seed=0)
+    wrong = (np.array([*true.values()]) + 1) % 3
+    expected = dict(zip(true, np.where(known == UNLABELLED, wrong, known), strict=True))
+    assert read_labels(out, *both) == expected
+    hidden = {each for each, label in expected.items() if label != true[each]}
+    assert hidden & read_labels(out, "val").keys()
+    assert read_labels(out, "test") == read_labels(features, "test")
+    # They must not choose epochs any more.
+    with pytest.raises(InputError, match=r"features: .* comes from probed, .* train and val"):
+        train_downstream(features=out, method="base", out=tmp_path / "model")
+    with pytest.raises(InputError, match=r"embeddings: .* 50% .* of train and val"):
+        pseudo_label(features=features, embeddings=folder, out=out, label_share=0.5)
+
+
+def recorded(folder: Path, **settings) -> Path:
+    """Says that a probe has made a folder."""
+    record = {"stage": "probe_embeddings", "settings": {"seed": 0} | settings}
     record |= {name: {} for name in ("paths", "inputs", "versions", "counts")} | {"seconds": 1.0}
     (folder / "stage.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_a_probe_that_knew_the_labels_is_refused(features, probed, tmp_path):
+    folder = recorded(probed(), label_share=1.0)
 
     with pytest.raises(InputError, match=r"embeddings: .*probe used 100% of the labels"):
         pseudo_label(features=features, embeddings=folder, out=tmp_path / "out", label_share=0.5)
