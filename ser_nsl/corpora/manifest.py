@@ -14,10 +14,14 @@
 
 import csv
 import io
+import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
 import pandas as pd
+import soundfile
 
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio
 from ser_nsl.corpora.description import Corpus, known_corpora, load_corpus
 from ser_nsl.corpora.settings import SPLITS
 from ser_nsl.errors import InputError, refuse
@@ -277,7 +281,10 @@ def write_manifest(table: pd.DataFrame, path: Path) -> None:
 
 
 def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> list[Path]:
-    """Finds the audio files of a manifest's clips.
+    """Finds the audio files of a manifest's clips, and checks that they last as long as these.
+
+    So audio that was replaced after the manifest was made is told, unless it is as long. Headers
+    decide; a file without one, or with another length, is decoded.
 
     Args:
         table: Rows of the manifest.
@@ -288,7 +295,8 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
         One existing path per row.
 
     Raises:
-        InputError: If no audio root is known or files are missing.
+        InputError: If no audio root is known, files are missing, or one lasts longer or shorter
+            than its clip by more than `DURATION_TOLERANCE_SECONDS`.
 
     Example:
         >>> manifest = Path("manifest.csv")
@@ -309,7 +317,29 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
     refuse(
         missing, f"{manifest}: files are missing below {audio_dir} (restore or pass --audio-dir)"
     )
+    with ThreadPoolExecutor() as pool:
+        others = [*pool.map(_other_seconds, paths, table["duration_seconds"])]
+    refuse(
+        [
+            f"{row.utterance_id} {row.duration_seconds:g} s, {path} {seconds:g} s"
+            for row, path, seconds in zip(table.itertuples(), paths, others, strict=True)
+            if seconds is not None
+        ],
+        f"{manifest}: clips do not last as long as their audio, which may have changed since",
+        "Prepare the corpus again.",
+    )
     return paths
+
+
+def _other_seconds(path: Path, claimed: float) -> float | None:
+    """Seconds of an audio file; None if they are those that a manifest claims."""
+    try:
+        seconds = soundfile.info(path).duration
+    except soundfile.SoundFileError:  # ffmpeg may read it
+        seconds = math.nan
+    if not abs(seconds - claimed) <= DURATION_TOLERANCE_SECONDS:  # headers may lack the length
+        seconds = len(read_audio(path)) / SAMPLE_RATE_HZ
+    return None if abs(seconds - claimed) <= DURATION_TOLERANCE_SECONDS else seconds
 
 
 def _is_file(path: Path) -> bool:
