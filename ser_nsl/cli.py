@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import NoReturn, get_args, get_origin
 
 import tyro
 
@@ -188,6 +188,8 @@ def run_function(
     arguments = sys.argv[1:] if arguments is None else arguments
     if empty := _empty_path(function, arguments):
         _end(InputError(f"{empty}: must not be empty, as where a shell variable has no value."))
+    if twice := _given_twice(function, arguments):
+        _end(InputError(f"{twice}; give it once, with all values, since only the last counts."))
     try:
         result = tyro.cli(function, prog=program, args=arguments)
     except InputError as error:
@@ -218,6 +220,30 @@ def _empty_path(function: Callable, arguments: Sequence[str]) -> str:
         kind = parameters[current].annotation if current in parameters else None
         if argument in ("", f"--{current.replace('_', '-')}=") and Path in (kind, *get_args(kind)):
             return current
+    return ""
+
+
+def _given_twice(function: Callable, arguments: Sequence[str]) -> str:
+    """Says which flag, or which key of pairs, is there twice; empty if none is."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    given: dict[str, list[str]] = {}
+    name = ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, _, value = argument[2:].partition("=")
+            name = flag.replace("_", "-")
+            if name in given:
+                return f"{name.replace('-', '_')}: is there twice"
+            given[name] = [value] if value else []
+        elif name:
+            given[name].append(argument)
+    for name, values in given.items():
+        parameter = parameters.get(name.replace("-", "_"))
+        if parameter is not None and get_origin(parameter.annotation) is dict:
+            keys = [" ".join(key.split()) for key in values[::2]]
+            twice = [key for key in keys if keys.count(key) > 1]
+            if twice:
+                return f"{parameter.name}: {twice[0]!r} is there twice"
     return ""
 
 

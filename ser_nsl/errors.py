@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Iterable
 
-__all__ = ["InputError", "check_least", "check_seed", "limit_reached", "refuse"]
+__all__ = ["InputError", "check_least", "check_seed", "check_unused", "limit_reached", "refuse"]
 
 _LAST_SEED = 2**32 - 1
 _LIMITS = {
@@ -94,6 +94,28 @@ def check_least(least: int, **settings: int | None) -> None:
     for name, value in settings.items():
         if value is not None and value < least:
             raise InputError(f"{name}: must be {least} or more; received {value}.")
+
+
+def check_unused(when: str, **settings: tuple[object, object]) -> None:
+    """Refuses settings that would be ignored.
+
+    Args:
+        when: Under which circumstances they are.
+        **settings: By name, the value and the default, with which none was asked for.
+
+    Raises:
+        InputError: If one is not its default; it names the first.
+
+    Example:
+        >>> check_unused("without --microphone", hop_seconds=(2.0, 0.5))
+        Traceback (most recent call last):
+        ...
+        ser_nsl.errors.InputError: hop_seconds: has no effect without --microphone; received 2.0.
+        Leave it out.
+    """
+    for name, (value, default) in settings.items():
+        if value != default:
+            raise InputError(f"{name}: has no effect {when}; received {value}. Leave it out.")
 
 
 def limit_reached(error: BaseException) -> str:

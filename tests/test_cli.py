@@ -244,6 +244,25 @@ def test_empty_path_is_not_the_working_folder(given, name, capsys):
     assert capsys.readouterr().err.startswith(f"error: {name}: must not be empty")
 
 
+MAPS = ["prepare-corpus", "--corpus", "folder", "--audio-dir", "x", "--out", "x", "--label-map"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([*MAPS, "joy", "x", "joy ", "y"], "label_map: 'joy' is there twice"),
+        ([*MAPS, "joy", "x", "--label_map", "fear", "y"], "label_map: is there twice"),
+        (["predict", "x.wav", "--threads=1", "--threads", "2"], "threads: is there twice"),
+    ],
+)
+def test_what_is_given_twice_is_not_taken_once(given, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(given)
+
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: {words}")
+
+
 def test_missing_package_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pandas", None)
     monkeypatch.delitem(sys.modules, "ser_nsl.corpora.prepare", raising=False)

@@ -2,7 +2,6 @@ from .batches import Batch, read_batches, read_examples
 from .clip import (
     SAMPLE_RATE_HZ,
     SILENCE_PEAK,
-    cut_windows,
     fit_length,
     read_audio,
     to_mono,
@@ -26,7 +25,6 @@ __all__ = [
     "SUFFIXES",
     "ShardWriter",
     "UNLABELLED",
-    "cut_windows",
     "embedding_example",
     "extract_features",
     "feature_example",

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,10 @@ SAMPLE_RATE_HZ = 16_000
 """Sample rate of wav2vec 2.0 and, by default, of the front end."""
 
 SILENCE_PEAK = 1e-4
-"""Audio with a lower peak is silent: -80 dB of full scale, about three steps of 16 bits."""
+"""Audio with a lower peak is silent: -80 dB of full scale, about three steps of 16 bits.
+
+In a corpus the peak is that above and below the middle: one value throughout is silence too.
+"""
 
 _INVERTED = 0.1  # of two channels: their mean has less than this part of the amplitude of either
 # Left, right, centre, low frequencies and surround, as in ITU-R BS.775, with a sum of 1.
@@ -49,9 +52,9 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
 
     Raises:
         InputError: If the file is missing, not audio, cut off or damaged as far as its structure
-            shows, of zero length, silent (peak below 1e-4 after mixing), or holds samples that are
-            NaN, infinite or above 10; if its two channels cancel each other out; if it needs
-            ffmpeg, and there is none.
+            shows, of zero length, silent (after mixing, no sample is more than 1e-4 above or below
+            the middle), or holds samples that are NaN, infinite or above 10; if its two channels
+            cancel each other out; if it needs ffmpeg, and there is none.
 
     Example:
         >>> waveform = read_audio(Path("audio/Actor_01/03-01-05-01-01-01-01.wav"))
@@ -67,12 +70,17 @@ def read_audio(path: Path, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarra
         raise InputError(f"{path}: {error}") from error
     if not waveform.size:
         raise InputError(f"{path}: holds no samples; replace or remove it.")
-    if np.abs(waveform).max() < SILENCE_PEAK:
+    if _is_silent(samples) or _is_silent(waveform):  # resampling gives a constant edges
         raise InputError(
-            f"{path}: is silent (its peak is below {SILENCE_PEAK} of full scale); replace or "
-            "remove it."
+            f"{path}: is silent (no sample is more than {SILENCE_PEAK} of full scale above or "
+            "below the middle of them); replace or remove it."
         )
     return waveform
+
+
+def _is_silent(samples: np.ndarray) -> bool:
+    """Whether nothing is heard in any channel: one value throughout is no sound either."""
+    return bool(np.ptp(samples, axis=0).max() < 2 * SILENCE_PEAK)
 
 
 def to_mono(
@@ -192,32 +200,23 @@ def read_batches(
         float32, shape `(up to batch, samples)`, in the order of `paths`.
 
     Raises:
-        InputError: As `read_audio`.
+        InputError: As `read_audio`, or if all that is left of a clip is silence.
     """
     clips = read_clips(paths, ahead=_BATCHES_AHEAD * batch, sample_rate_hz=sample_rate_hz)
-    while chunk := [fit_length(clip, samples) for clip in islice(clips, batch)]:
+    fitted = map(_fit, paths, clips, repeat(samples), repeat(sample_rate_hz))
+    while chunk := list(islice(fitted, batch)):
         yield np.stack(chunk)
 
 
-def cut_windows(waveform: np.ndarray, samples: int) -> np.ndarray:
-    """Covers a clip with the fewest windows of one length, at even distances.
-
-    Args:
-        waveform: Shape `(any number of samples,)`, not empty.
-        samples: Length of a window; a shorter clip is repeated from its beginning.
-
-    Returns:
-        Same dtype, shape `(windows, samples)`; the last window ends where the clip ends.
-
-    Example:
-        >>> cut_windows(np.arange(10), 4)
-        array([[0, 1, 2, 3],
-               [3, 4, 5, 6],
-               [6, 7, 8, 9]])
-    """
-    waveform = fit_length(waveform, max(samples, len(waveform)))
-    starts = window_starts(len(waveform), samples)
-    return np.lib.stride_tricks.sliding_window_view(waveform, samples)[starts]
+def _fit(path: Path, waveform: np.ndarray, samples: int, sample_rate_hz: int) -> np.ndarray:
+    """Brings a clip to a length; refuses one that is cut within the silence before its sound."""
+    fitted = fit_length(waveform, samples)
+    if _is_silent(fitted):
+        raise InputError(
+            f"{path}: is silent in its first {samples / sample_rate_hz:g} s, to which it would be "
+            "cut; give a longer --clip-seconds, or take this silence away."
+        )
+    return fitted
 
 
 def window_starts(length: int, samples: int) -> np.ndarray:

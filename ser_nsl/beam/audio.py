@@ -55,7 +55,7 @@ def _decode(clip: Clip, audio_dir: str, sample_rate_hz: int) -> Sound:
             reason = str(error).removeprefix(f"{copy}: ").replace(str(copy), clip.path)
             raise BadRecordError(reason, **identity) from error
     seconds = len(waveform) / sample_rate_hz
-    if clip.seconds > seconds + DURATION_TOLERANCE_SECONDS:
+    if abs(clip.seconds - seconds) > DURATION_TOLERANCE_SECONDS:
         reason = f"lasts {seconds:g} s, by the manifest {clip.seconds:g} s"
         raise BadRecordError(reason, **identity)
     return clip, waveform

@@ -163,6 +163,25 @@ def doubts(rows: pd.DataFrame, audio_dir: Path, *, is_table: bool) -> list[str]:
     return [*_doubts_of_emotions(rows, audio_dir, is_table), *_doubts_of_speakers(rows, is_table)]
 
 
+def spelt_alike(rows: pd.DataFrame) -> Iterator[list[str]]:
+    """Finds emotions and speakers that differ in case, dashes or leading zeros only.
+
+    Args:
+        rows: Columns `emotion` and `speaker`.
+
+    Yields:
+        Names that may be one, three at most.
+
+    Example:
+        >>> rows = pd.DataFrame({"emotion": ["Joy", "joy", "fear"], "speaker": ["1", "01", "2"]})
+        >>> list(spelt_alike(rows))
+        [['Joy', 'joy'], ['1', '01']]
+    """
+    emotions = [name for name in rows["emotion"].unique() if not _NUMBER.fullmatch(name)]
+    for same in [*_alike(emotions, _emotion_key), *_alike(rows["speaker"].unique(), _speaker_key)]:
+        yield same[:3]
+
+
 def doubts_of_sounds(rows: pd.DataFrame) -> list[str]:
     """Says which clips are the same sound.
 

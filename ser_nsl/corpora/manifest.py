@@ -14,11 +14,17 @@
 
 import csv
 import io
+import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
 import pandas as pd
+import soundfile
 
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio
 from ser_nsl.corpora.description import Corpus, known_corpora, load_corpus
+from ser_nsl.corpora.found import spelt_alike, without_spare_spaces
 from ser_nsl.corpora.settings import SPLITS
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.record import read_record
@@ -118,7 +124,9 @@ def read_manifest(path: Path) -> pd.DataFrame:
         One row per clip, columns `COLUMNS`; text everywhere but in `duration_seconds`.
 
     Raises:
-        InputError: If the file is missing, is no CSV, or breaks a rule of `check_manifest`.
+        InputError: If the file is missing, is no CSV, breaks a rule of `check_manifest`, or has an
+            emotion, a speaker or a gender with spare spaces. Emotions or speakers that differ in
+            case only, and that `prepare_corpus` has not doubted, are told on standard error.
 
     Example:
         >>> read_manifest(Path("manifest.csv"))[["utterance_id", "emotion", "split"]].head(2)
@@ -145,8 +153,27 @@ def read_manifest(path: Path) -> pd.DataFrame:
         table["duration_seconds"] = table["duration_seconds"].astype(float)
     except ValueError as error:
         raise InputError(f"{path}: duration_seconds must be numbers; {error}.") from error
+    _check_spelling(table, path)
     check_manifest(table, source=path)
     return table[list(COLUMNS)]
+
+
+def _check_spelling(table: pd.DataFrame, path: Path) -> None:
+    """Refuses spare spaces, and tells names that may be one, in a manifest that was edited."""
+    for column in ("emotion", "speaker", "gender"):
+        spare = [name for name in table[column].unique() if name != without_spare_spaces(name)]
+        lines = table.loc[table[column].isin(spare), column]
+        refuse(
+            [f"{name!r} in line {line + 2}" for line, name in lines.items()],
+            f"{path}: {column} must have no space around it, nor two in a row",
+            "Take them out, or prepare the corpus again.",
+        )
+    known = (read_record(Path(path)) or {"counts": {}})["counts"].get("doubts", [])
+    for names in spelt_alike(table):
+        if not any(all(name in doubt for name in names) for doubt in known):
+            print(
+                f"doubt: {path}: {', '.join(names)} may be one; write them alike", file=sys.stderr
+            )
 
 
 def check_ids(table: pd.DataFrame, *, source: Path) -> None:
@@ -157,11 +184,19 @@ def check_ids(table: pd.DataFrame, *, source: Path) -> None:
         source: File or folder to name in errors.
 
     Raises:
-        InputError: If there are duplicates.
+        InputError: If there are duplicates; it names the folder that holds each once, if one does.
     """
-    twins = table[table["utterance_id"].duplicated(keep=False)].sort_values("utterance_id")
+    ids, paths = table["utterance_id"], table["path"]
+    twins = table[ids.duplicated(keep=False)].sort_values("utterance_id", kind="stable")
+    copies = paths[ids == twins["utterance_id"].iloc[0]] if len(twins) else []
+    step = ""
+    for folder in (folder for path in copies for folder in PurePath(path).parents[:-1]):
+        inside = ids[paths.str.startswith(f"{folder}/")]
+        if len(inside) == inside.nunique() == ids.nunique():
+            step = f"The folder {folder} holds each once: let --audio-dir end there."
+            break
     rule = "utterance ids must be unique, so remove copies or let ids include folders; shared are"
-    refuse(twins["utterance_id"] + " by " + twins["path"], f"{source}: {rule}")
+    refuse(twins["utterance_id"] + " by " + twins["path"], f"{source}: {rule}", step)
 
 
 def check_manifest(table: pd.DataFrame, *, source: Path) -> None:
@@ -277,7 +312,10 @@ def write_manifest(table: pd.DataFrame, path: Path) -> None:
 
 
 def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> list[Path]:
-    """Finds the audio files of a manifest's clips.
+    """Finds the audio files of a manifest's clips, and checks that they last as long as these.
+
+    So audio that was replaced after the manifest was made is told, unless it is as long. Headers
+    decide; a file without one, or with another length, is decoded.
 
     Args:
         table: Rows of the manifest.
@@ -288,7 +326,8 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
         One existing path per row.
 
     Raises:
-        InputError: If no audio root is known or files are missing.
+        InputError: If no audio root is known, files are missing, or one lasts longer or shorter
+            than its clip by more than `DURATION_TOLERANCE_SECONDS`.
 
     Example:
         >>> manifest = Path("manifest.csv")
@@ -309,7 +348,29 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
     refuse(
         missing, f"{manifest}: files are missing below {audio_dir} (restore or pass --audio-dir)"
     )
+    with ThreadPoolExecutor() as pool:
+        others = [*pool.map(_other_seconds, paths, table["duration_seconds"])]
+    refuse(
+        [
+            f"{row.utterance_id} {row.duration_seconds:g} s, {path} {seconds:g} s"
+            for row, path, seconds in zip(table.itertuples(), paths, others, strict=True)
+            if seconds is not None
+        ],
+        f"{manifest}: clips do not last as long as their audio, which may have changed since",
+        "Prepare the corpus again.",
+    )
     return paths
+
+
+def _other_seconds(path: Path, claimed: float) -> float | None:
+    """Seconds of an audio file; None if they are those that a manifest claims."""
+    try:
+        seconds = soundfile.info(path).duration
+    except soundfile.SoundFileError:  # ffmpeg may read it
+        seconds = math.nan
+    if not abs(seconds - claimed) <= DURATION_TOLERANCE_SECONDS:  # headers may lack the length
+        seconds = len(read_audio(path)) / SAMPLE_RATE_HZ
+    return None if abs(seconds - claimed) <= DURATION_TOLERANCE_SECONDS else seconds
 
 
 def _is_file(path: Path) -> bool:

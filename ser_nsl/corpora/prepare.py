@@ -30,7 +30,7 @@ from ser_nsl.corpora.table import (
     read_speech_name,
     read_table,
 )
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_unused
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
@@ -200,6 +200,13 @@ def read_corpus(config: CorpusConfig) -> Reading:
         raise InputError("table: the corpus 'csv', and no other, needs a table of clips.")
     if config.columns and table is None:
         raise InputError("columns: are those of a table; give it as --corpus csv --table FILE.")
+    if corpus == SPEECH:
+        check_unused(
+            f"with --corpus {SPEECH}, whose clips have no emotion and all train",
+            leave_out=(config.leave_out, ()),
+            label_map=(config.label_map, {}),
+            split=(config.split, SplitConfig()),
+        )
     described = None if corpus in _OWN else load_corpus(corpus)
     if not audio_dir.is_dir():
         raise InputError(f"audio_dir: {audio_dir} is no folder; give the one that holds the clips.")

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 
@@ -158,15 +159,18 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
     likely = {column: name for column, name in unread.items() if names[column] not in rows}
     if missing:
         absent = {column: "COLUMN" for column in _GIVEN if names[column] in missing}
-        pairs = [f"{column} {name}" for column, name in (absent | likely).items()]
+        pairs = [f"{column} {shlex.quote(name)}" for column, name in (absent | likely).items()]
         raise InputError(
             f"{table}: column {', '.join(missing)} is missing; the file has {', '.join(header)} "
-            f"({len(rows):,} rows, separated by {_SEPARATORS[separator]}). Say which to read: "
+            f"({len(rows):,} rows, separated by {_SEPARATORS[separator]}). Needed are path (of a "
+            "clip below --audio-dir, with suffix) and emotion; understood are utterance_id, "
+            "speaker, gender and split too. Say which to read, or add it to the file: "
             f"--columns {' '.join(pairs)}."
         )
     read = pd.DataFrame({ours: rows[name] for ours, name in names.items() if name in rows})
     doubts = [
-        f"{table}: column {name} is not read; if it is the {column}: --columns {column} {name}"
+        f"{table}: column {name} is not read; if it is the {column}: "
+        f"--columns {column} {shlex.quote(name)}"
         for column, name in likely.items()
     ]
     read = read.fillna("")

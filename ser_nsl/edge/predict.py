@@ -16,7 +16,10 @@ from ser_nsl.edge.models import find_model_or_default
 from ser_nsl.edge.recognizer import Recognizer
 from ser_nsl.edge.rows import Row, as_csv, as_json, as_table
 from ser_nsl.edge.window import NO_SPEECH, Window, average
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, check_unused
+
+_HOP_SECONDS = 0.5
+_SMOOTHING_SECONDS = 1.0
 
 
 def predict(
@@ -29,8 +32,8 @@ def predict(
     whole: bool = True,
     follow: bool = False,
     microphone: bool = False,
-    hop_seconds: float = 0.5,
-    smoothing_seconds: float = 1.0,
+    hop_seconds: float = _HOP_SECONDS,
+    smoothing_seconds: float = _SMOOTHING_SECONDS,
     adapt: Path | None = None,
 ) -> None:
     """Prints the most probable emotion of each recording, and the probability of every emotion.
@@ -63,11 +66,19 @@ def predict(
 
     Raises:
         InputError: If the recogniser, a folder, the microphone or the file of the speaker cannot
-            be used.
+            be used, or an option would be ignored.
         SystemExit: With status 1, after the last row, if a file could not be used.
     """
     if microphone == bool(paths) or (microphone and follow):
         raise InputError("paths: give either audio files and folders, or --microphone alone.")
+    if microphone:
+        check_unused("with --microphone", whole=(whole, True))
+    else:
+        check_unused(
+            "without --microphone",
+            hop_seconds=(hop_seconds, _HOP_SECONDS),
+            smoothing_seconds=(smoothing_seconds, _SMOOTHING_SECONDS),
+        )
     recognizer = Recognizer(find_model_or_default(model), threads=threads)
     failed: list[Path] = []
     width = 0

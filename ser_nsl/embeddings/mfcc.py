@@ -1,6 +1,6 @@
 """MFCC statistics, the baseline of embeddings that needs no upstream."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -103,28 +103,3 @@ def mfcc_statistics(waveform: np.ndarray, *, sample_rate_hz: int = SAMPLE_RATE_H
     deltas = librosa.feature.delta(coefficients)
     statistics = [coefficients.mean(axis=1), coefficients.std(axis=1), deltas.std(axis=1)]
     return np.concatenate(statistics).astype(np.float32)
-
-
-def mfcc_embeddings(
-    waveforms: Iterable[np.ndarray], *, sample_rate_hz: int = SAMPLE_RATE_HZ
-) -> np.ndarray:
-    """Computes MFCC statistics of the clips of a corpus, standardised over it, for the cosine.
-
-    Args:
-        waveforms: float32 clips, shape `(samples,)` each, values in [-1, 1]; at least one.
-        sample_rate_hz: Sample rate in Hz.
-
-    Returns:
-        float64, shape `(clips, 60)`; every column has mean 0 and deviation 1, or is all 0 where
-        the clips do not differ.
-
-    Example:
-        >>> clips = [np.random.default_rng(seed).normal(size=4_000) for seed in range(3)]
-        >>> embeddings = mfcc_embeddings(clips)
-        >>> embeddings.shape, bool(abs(embeddings.mean(axis=0)).max() < 1e-9)
-        ((3, 60), True)
-    """
-    from sklearn.preprocessing import scale
-
-    statistics = [mfcc_statistics(clip, sample_rate_hz=sample_rate_hz) for clip in waveforms]
-    return scale(np.stack(statistics).astype(np.float64))

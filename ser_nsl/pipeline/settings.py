@@ -17,7 +17,7 @@ from omegaconf.errors import (
 )
 from yaml import YAMLError
 
-from ser_nsl.errors import InputError, check_seed
+from ser_nsl.errors import InputError, check_seed, refuse
 
 Settings = TypeVar("Settings")
 
@@ -76,6 +76,9 @@ def read_settings(
         raise InputError(
             f"config: {config!r} is neither a YAML file nor one of {', '.join(known)}."
         )
+    names = [override.partition("=")[0].strip() for override in overrides]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    refuse(twice, "set: settings are there twice", "Give each once, since only the last counts.")
     given: list[Any] = []
     try:
         given = [OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))]

@@ -72,10 +72,11 @@ def finetune_upstream(
 
     table = read_manifest(manifest)
     table = table[table["emotion"] != ""]
-    table["audio"] = audio_paths(table, manifest, audio_dir)
     classes = tuple(sorted(set(table["emotion"])))
     rows = {split: table[table["split"] == split] for split in ("train", "val")}
     _check_clips(rows, classes, manifest, config)
+    for split, part in rows.items():
+        rows[split] = part.assign(audio=audio_paths(part, manifest, audio_dir))
     steps = config.epochs * -(-len(rows["train"]) // config.batch_size)
     tuner = Tuner(upstream, classes, config, steps=steps, strategy=all_devices())
     work = out / "unfinished"

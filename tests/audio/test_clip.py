@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ser_nsl.audio import clip as audio
-from ser_nsl.audio.clip import cut_windows, fit_length, read_audio, read_batches, window_starts
+from ser_nsl.audio.clip import fit_length, read_audio, read_batches, window_starts
 from ser_nsl.errors import InputError
 
 HERTZ = 440
@@ -103,6 +103,7 @@ BAD = {
     "zero_length.flac": (encoded(TONE[:0], 16_000, "FLAC", "PCM_16"), ""),
     "vanishes.wav": (encoded(TONE[1:2], 96_000, "WAV", "PCM_16"), "silent"),
     "silent.wav": (encoded(TONE * 1e-5, 16_000, "WAV", "FLOAT"), "silent"),
+    "one_value.wav": (encoded(TONE * 0 + 0.3, 44_100, "WAV", "PCM_16"), "silent"),
     "cancels.wav": (encoded(OPPOSITE, 16_000, "WAV", "PCM_16"), "cancel each other out"),
     "nearly_cancels.wav": (encoded(OPPOSITE * [1, 0.9], 16_000, "WAV", "FLOAT"), "cancel"),
     "integers.wav": (encoded(TONE * 32767, 16_000, "WAV", "FLOAT"), "peak of 16383.5"),
@@ -193,21 +194,16 @@ def test_fit_length_cuts_or_repeats(samples, expected):
 )
 def test_windows_cover_a_clip_at_even_distances(length, starts):
     assert window_starts(length, 4).tolist() == starts
-    windows = cut_windows(np.arange(length), 4)
-    assert windows.tolist() == [list(range(start, start + 4)) for start in starts]
-
-
-def test_short_clip_is_repeated_to_one_window():
-    assert cut_windows(np.array([1, 2, 3]), 5).tolist() == [[1, 2, 3, 1, 2]]
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> list[Path]:
-    """Clip `i` is a constant, which shows its place in a batch."""
+    """Clip `i` has samples of one size, which shows its place in a batch."""
     folder = tmp_path_factory.mktemp("clips")
     paths = [folder / f"{i}.wav" for i in range(16)]
     for i, path in enumerate(paths):
-        soundfile.write(path, np.full(50 + i, (i + 1) / 32), 16_000, subtype="PCM_16")
+        samples = np.where(np.arange(50 + i) % 2, -1, 1) * (i + 1) / 32
+        soundfile.write(path, samples, 16_000, subtype="PCM_16")
     return paths
 
 
@@ -219,7 +215,7 @@ def test_batches_keep_the_order_and_the_last_clips(batch, clips):
     assert [part.shape for part in batches] == [(size, 60) for size in sizes]
     assert {part.dtype for part in batches} == {np.dtype(np.float32)}
     expected = np.repeat(np.arange(1, 17)[:, np.newaxis] / 32, 60, axis=1)
-    assert np.array_equal(np.concatenate(batches), expected)
+    assert np.array_equal(np.abs(np.concatenate(batches)), expected)
 
 
 def test_batches_at_another_rate(tmp_path):
@@ -241,6 +237,15 @@ def test_bad_clip_among_batches_is_an_error_in_its_turn(clips, tmp_path):
         next(batches)
 
 
+def test_clip_that_is_cut_before_its_sound_is_an_error(tmp_path):
+    path = tmp_path / "late.wav"
+    soundfile.write(path, np.pad(tone(16_000)[:, 0], (8_000, 0)), 16_000)
+
+    assert len(list(read_batches([path], 8_100, batch=1))) == 1
+    with pytest.raises(InputError, match=r"late\.wav: .* 0\.5 s"):
+        list(read_batches([path], 8_000, batch=1))
+
+
 def test_batches_are_read_ahead_but_not_all_at_once(clips, monkeypatch):
     read = []
     real = audio.read_audio
@@ -255,7 +260,7 @@ def test_batches_are_read_ahead_but_not_all_at_once(clips, monkeypatch):
 
 
 def test_name_that_is_not_valid_text(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.full(800, 0.5), 16_000)
+    soundfile.write(tmp_path / "a.wav", np.resize([0.5, -0.5], 800), 16_000)
     path = (tmp_path / "a.wav").rename(tmp_path / os.fsdecode(b"\xff.wav"))
 
     assert len(read_audio(path)) == 800

@@ -3,7 +3,9 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from benchmarks.release import release_models
 from benchmarks.release.four_emotions import CORPORA, SPLITS
@@ -102,7 +104,7 @@ def arguments(tmp_path, monkeypatch, broken_bounds) -> dict:
     (run / "target").mkdir()
     lines = ["utterance_id,path,speaker,gender,emotion,split,duration_seconds,corpus"]
     for split in ("train", "test"):
-        (tmp_path / f"{split}.wav").touch()
+        soundfile.write(tmp_path / f"{split}.wav", np.zeros(8_000), 16_000)
         lines.append(f"{split},{split}.wav,{split},female,angry,{split},0.5,tiny")
     (run / "target" / "manifest.csv").write_text("\n".join(lines) + "\n")
     record = {"stage": "prepare_corpus", "seconds": 1.0}

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -85,6 +86,32 @@ def test_broken_rule_is_an_error_that_names_file_and_offender(break_rule, rule, 
 def test_first_three_offenders_are_named(table):
     with pytest.raises(InputError, match=r"8; first: NA by x/d4\.wav, NA by .*, a1 by x/a1\.wav\)"):
         check_manifest(pd.concat([table, table]), source=Path("source"))
+
+
+def test_spaces_of_an_edited_manifest_are_refused_by_line(table, manifest):
+    text = manifest.read_text()
+
+    manifest.write_text(text.replace("anger,test", "anger ,test"))
+    with pytest.raises(InputError, match=r"emotion must have no space .*'anger ' in line 4\)"):
+        read_manifest(manifest)
+    manifest.write_text(text.replace(",ann,", ", ann,"))
+    with pytest.raises(InputError, match=r"speaker .*' ann' in line 5\)"):
+        read_manifest(manifest)
+
+
+def test_emotions_and_speakers_that_an_editor_spelt_in_two_ways_are_told_once(
+    table, manifest, capsys
+):
+    change(table, 3, emotion="Anger", speaker="7")
+    write_manifest(table, manifest)
+    record = manifest.with_name("manifest.csv.stage.json")
+    lines = [f"doubt: {manifest}: {names} may be one" for names in ("Anger, anger", "7, 007")]
+
+    for doubts, told in (([], 2), (["emotions Anger, anger differ only in case"], 1)):
+        record.write_text(json.dumps({"counts": {"doubts": doubts}}))
+        read_manifest(manifest)
+        printed = capsys.readouterr().err
+        assert [line for line in lines if line in printed] == lines[2 - told :]
 
 
 def test_speakers_that_are_not_known_may_be_anywhere(table):

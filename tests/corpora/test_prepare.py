@@ -120,6 +120,9 @@ def test_emotions_can_be_renamed_joined_and_left_out(tone_corpus, out):
             {"leave_out": ("joy",), "label_map": {"joy": "happiness"}},
             r"leave_out: .* joy.* happiness, shame\.",
         ),
+        ("speech", {"leave_out": ("joy",)}, "leave_out: has no effect .*speech.*joy"),
+        ("speech", {"label_map": {"joy": "x"}}, "label_map: has no effect"),
+        ("speech", {"split": SplitConfig(seed=1)}, "split: has no effect"),
         ("folder", {"speaker_pattern": "[a-z]+"}, r"speaker_pattern .*\(\?P<speaker>"),
         ("folder", {"speaker_pattern": "(?P<speaker>"}, "speaker_pattern .*regular expression"),
         ("folder", {"speaker_pattern": r"(?P<speaker>x\d)"}, r"joy/anna/1\.wav: .*x.*2 more"),
@@ -534,6 +537,31 @@ def test_columns_that_cannot_be_what_they_are_called_are_told(listed, out, capsy
     assert "column Utterance_ID does not tell clips apart" in capsys.readouterr().out
     with pytest.raises(InputError, match="ids must be unique"):
         prepare_listed(listed, out, columns={"utterance_id": "Utterance_ID"})
+
+
+def test_table_without_paths_is_told_what_would_be_understood(listed, out):
+    listed.write_text("Sr No.,Speaker,Emotion,Utterance_ID,File Name\n1,ann,joy,0,a.wav\n")
+
+    with pytest.raises(InputError) as error:
+        prepare_listed(listed, out)
+    assert "column path is missing; the file has Sr No., Speaker, Emotion" in str(error.value)
+    assert "understood are utterance_id, speaker, gender and split too" in str(error.value)
+    assert "--columns path 'File Name'" in str(error.value)
+
+
+def test_corpus_with_a_copy_of_itself_inside_names_the_folder_to_give(tmp_path, out):
+    # As TESS comes from Kaggle, where also one name has a letter less.
+    names = ["OAF_Fear/OAF_back_fear.wav", "OAF_neutral/OA_bite_neutral.wav"]
+    names += ["YAF_pleasant_surprised/YAF_dog_ps.wav", "YAF_fear/YAF_back_fear.wav"]
+    for i, name in enumerate(names):
+        for folder in ("TESS data", "tess data/TESS data"):
+            write_tone(tmp_path / "tess" / folder / name, samples=4_000 + i)
+    arguments = {"corpus": "tess", "out": out}
+
+    with pytest.raises(InputError, match="OAF_back_fear .* folder TESS data holds each once"):
+        prepare_corpus(**arguments, audio_dir=tmp_path / "tess")
+    with pytest.raises(InputError, match="has OAF, YAF only.* surprise 1; 2 speakers: OAF 2"):
+        prepare_corpus(**arguments, audio_dir=tmp_path / "tess" / "TESS data")
 
 
 def test_splits_of_a_table_are_not_passed_over_in_silence(listed, out, capsys):

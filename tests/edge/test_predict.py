@@ -163,6 +163,9 @@ def test_the_microphone_learns_the_speaker_until_ctrl_c(adaptable, microphone, w
         ([], {}, "paths: give either"),
         (["clip.wav"], {"microphone": True}, "paths: give either"),
         ([], {"microphone": True, "follow": True}, "paths: give either"),
+        (["clip.wav"], {"hop_seconds": 1.0}, "hop_seconds: has no effect"),
+        (["."], {"follow": True, "smoothing_seconds": 0.0}, "smoothing_seconds: has no effect"),
+        ([], {"microphone": True, "whole": False}, "whole: has no effect"),
     ],
 )
 def test_arguments_that_cannot_be_used(names, flags, message, write_clip, monkeypatch, capsys):

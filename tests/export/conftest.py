@@ -71,6 +71,6 @@ def corpus(tmp_path_factory) -> Path:
     for i in range(10):
         soundfile.write(folder / f"{i}.wav", random.normal(0, 0.1, 4000 + 1000 * i), 16_000)
         split = ("train", "test", "train", "val")[i % 4]
-        lines.append(f"clip{i},{i}.wav,{split},female,angry,{split},0.5,tiny")
+        lines.append(f"clip{i},{i}.wav,{split},female,angry,{split},{(4 + i) / 16},tiny")
     (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
     return folder

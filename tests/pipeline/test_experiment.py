@@ -125,6 +125,8 @@ def test_overrides_are_checked_together(mine):
     assert load_experiment(mine, overrides).front_end.hop_samples == 600
     with pytest.raises(InputError, match="hop_samples"):
         load_experiment(mine, overrides[1:])
+    with pytest.raises(InputError, match=r"set: .* twice .*front_end\.hop_samples"):
+        load_experiment(mine, [*overrides, "front_end.hop_samples=500"])
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_durations_that_the_audio_cannot_have_are_refused(
     table.loc[row, "duration_seconds"] = 80_000
     table.to_csv(tmp_path / "manifest.csv", index=False)
 
-    with pytest.raises(InputError, match=rf"longer than the audio .*{table.utterance_id[row]}"):
+    with pytest.raises(InputError, match=rf"audio, which may .*{table.utterance_id[row]} 80000 s"):
         extract_embeddings(
             manifest=tmp_path / "manifest.csv",
             audio_dir=tone_corpus,

@@ -12,7 +12,7 @@ def test_frames_are_the_same_with_and_without_room(
 ):
     paths = [tmp_path / f"{i}.wav" for i in range(5)]
     for i, path in enumerate(paths):
-        soundfile.write(path, np.full(100 + i, (i + 1) / 8), 16_000)
+        soundfile.write(path, np.resize([(i + 1) / 8, -(i + 1) / 8], 100 + i), 16_000)
     computed = []
 
     def compute(waveforms: np.ndarray) -> np.ndarray:
@@ -25,6 +25,6 @@ def test_frames_are_the_same_with_and_without_room(
         batches = list(cache.batches(np.array(chosen)))
         assert max(map(len, batches)) <= 2
         expected = np.repeat((np.array(chosen) + 1) / 8, 120).reshape(-1, 3, 40)
-        np.testing.assert_array_equal(np.concatenate(batches), expected)
+        np.testing.assert_array_equal(abs(np.concatenate(batches)), expected)
 
     assert len(computed) == (2 + 4 if computed_again else 5)
