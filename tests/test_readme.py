@@ -124,7 +124,8 @@ def cell_of(row: dict) -> str:
     low, high, chance = gain["low"], gain["high"], gain["p_flips"]
     points = ("+" if gain["mean"] > 0 else "") + shown(gain["mean"])
     points = f"**{points}**" if (low > 0 or high < 0) and chance <= 0.05 else points
-    return f"{text}<br>{points} ({shown(low)} to {shown(high)}; p {chance:.3f})"
+    p = "<0.001" if chance < 0.0005 else f"{chance:.3f}"
+    return f"{text}<br>{points} ({shown(low)} to {shown(high)}; p {p})"
 
 
 @pytest.mark.parametrize("corpus", ["EmoDB", "EMOVO"])
@@ -173,7 +174,8 @@ def evidence_cell(row: dict) -> str:
     low, high, (chance,) = gain["low"], gain["high"], gain["p_clips"]
     points = ("+" if gain["mean"] > 0 else "") + shown(gain["mean"])
     points = f"**{points}**" if (low > 0 or high < 0) and chance <= 0.05 else points
-    return f"{text}<br>{points} ({shown(low)} to {shown(high)}; p {chance:.3f})"
+    p = "<0.001" if chance < 0.0005 else f"{chance:.3f}"
+    return f"{text}<br>{points} ({shown(low)} to {shown(high)}; p {p})"
 
 
 def evidence_table(metrics: dict) -> str:

@@ -62,14 +62,18 @@ def _draw_shares(comparisons: Sequence[Comparison], graph: tuple | None) -> Iter
     for network, own in table.groupby("network"):
         if own["label_share"].nunique() < 2:
             continue
-        drawn: set[str] = set()
-        for name, arms in _GROUPS.items():
-            curves = {
+        groups = {
+            name: {
                 arm: own[own["method"] == arm].set_index("label_share")[["mean", "sd"]]
                 for arm in arms
                 if arm in set(own["method"])
             }
-            if curves.keys() <= drawn:
+            for name, arms in _GROUPS.items()
+        }
+        drawn: set[str] = set()
+        for name, curves in groups.items():
+            is_part = any(curves.keys() < others.keys() for others in groups.values())
+            if is_part or curves.keys() <= drawn:
                 continue
             drawn |= curves.keys()
             yield Plot(
