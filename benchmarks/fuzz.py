@@ -371,6 +371,8 @@ def _odd_sound(random: np.random.Generator, case: Callable[..., Case]) -> Iterat
         yield case("values", f"{value}.wav", encode("WAV", "FLOAT", samples))
     for gain in (0, 1e-6, 1e-40):
         yield case("silence", f"{gain}.wav", encode("WAV", "FLOAT", gain * sound))
+    for value in (0.3, -1.0):  # throughout
+        yield case("silence", f"{value}.wav", encode("WAV", "FLOAT", np.full(len(sound), value)))
     wav = encode("WAV", "PCM_16", sound)
     held = len(wav) - 44
     for riff, size in [

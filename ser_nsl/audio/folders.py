@@ -25,7 +25,8 @@ class Found:
         clips: Audio files, sorted.
         others: Files and folders that are not read, sorted; names that begin with a dot are not
             among the files.
-        hidden: Folders whose names begin with a dot; they are not searched.
+        hidden: Folders whose names begin with a dot, which are not searched, and such files with a
+            suffix of audio, as `._1.wav` of a Mac.
     """
 
     clips: Sequence[Path]
@@ -41,7 +42,7 @@ class Found:
             else path.suffix.lower() or "no suffix"
             for path in self.others
         )
-        kinds.update({"hidden folders": len(self.hidden)})
+        kinds.update("hidden folders" if path.is_dir() else "hidden files" for path in self.hidden)
         return dict(+kinds)
 
     def __str__(self) -> str:
@@ -81,7 +82,10 @@ def find_audio(folder: Path) -> Found:
         hidden += [here / name for name in folders if name.startswith(".")]
         folders[:] = [name for name in folders if not name.startswith(".")]
         others += [here / name for name in folders if (here / name).is_symlink()]  # not followed
-        for path in (here / name for name in files if not name.startswith(".")):
+        for path in (here / name for name in files):
             is_audio = path.suffix.lower() in SUFFIXES and path.is_file()
-            (clips if is_audio else others).append(path)
+            if not path.name.startswith("."):
+                (clips if is_audio else others).append(path)
+            elif is_audio:
+                hidden.append(path)
     return Found(sorted(clips), sorted(others), sorted(hidden))

@@ -176,19 +176,20 @@ def _check_spelling(table: pd.DataFrame, path: Path) -> None:
             )
 
 
-def check_ids(table: pd.DataFrame, *, source: Path) -> None:
+def check_ids(table: pd.DataFrame, *, source: Path, in_folders: bool = False) -> None:
     """Checks that no two clips have the same id.
 
     Args:
         table: Columns `utterance_id` and `path`.
         source: File or folder to name in errors.
+        in_folders: Whether the clips were found in folders, and not listed.
 
     Raises:
         InputError: If there are duplicates; it names the folder that holds each once, if one does.
     """
     ids, paths = table["utterance_id"], table["path"]
     twins = table[ids.duplicated(keep=False)].sort_values("utterance_id", kind="stable")
-    copies = paths[ids == twins["utterance_id"].iloc[0]] if len(twins) else []
+    copies = paths[ids == twins["utterance_id"].iloc[0]] if in_folders and len(twins) else []
     step = ""
     for folder in (folder for path in copies for folder in PurePath(path).parents[:-1]):
         inside = ids[paths.str.startswith(f"{folder}/")]

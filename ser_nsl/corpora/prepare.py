@@ -231,8 +231,13 @@ def read_corpus(config: CorpusConfig) -> Reading:
         is_unsure = corpus == "folder" or (dropped and described is not None)
         known = corpora_named_like(listing.clips) if is_unsure else []
         alike = [f"names are those of {name}, which reads them: --corpus {name}" for name in known]
+        tops = {audio_dir / clip.relative_to(audio_dir).parts[0] for clip in listing.clips}
+        if corpus == "folder" and dropped and len(tops) == 1 and (top := tops.pop()).is_dir():
+            alike.append(f"all clips are in one folder; go a level down: --audio-dir {top}")
         doubts = alike + doubts
-        dropped = ["; ".join([f"{named}{reason}", *alike]) for reason in dropped]
+        if alike:
+            dropped = ["; ".join([reason.rstrip("."), *alike]) + "." for reason in dropped]
+        dropped = [f"{named}{reason}" for reason in dropped]
     if config.speaker_pattern is not None:
         rows["speaker"] = find_speakers(rows["path"], config.speaker_pattern)
         nameless = rows.loc[rows["speaker"].isna(), "path"]
@@ -241,7 +246,7 @@ def read_corpus(config: CorpusConfig) -> Reading:
     rows, changes = found.tidy(rows)
     rows = _rename(rows, described, config).reset_index(drop=True)
     source = Path(table or audio_dir)
-    check_ids(rows, source=Path(corpus) if named else source)
+    check_ids(rows, source=Path(corpus) if named else source, in_folders=table is None)
     _refuse(dropped, rows, config.skip_bad)
     if rows.empty:
         raise InputError(

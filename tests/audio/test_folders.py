@@ -21,5 +21,6 @@ def test_audio_is_found_and_the_rest_is_counted_and_named(tmp_path):
         "no suffix": 1,
         ".wav": 1,
         "hidden folders": 1,
+        "hidden files": 1,  # the one with a suffix of audio
     }
     assert str(found).endswith("(first: more.TXT, link, notes.txt)")

@@ -564,6 +564,14 @@ def test_corpus_with_a_copy_of_itself_inside_names_the_folder_to_give(tmp_path, 
         prepare_corpus(**arguments, audio_dir=tmp_path / "tess" / "TESS data")
 
 
+def test_corpus_a_level_further_down_is_told(tmp_path, out):
+    for i, emotion in enumerate(("joy", "anger")):
+        write_tone(tmp_path / "box" / "Mine" / emotion / "ann" / f"{i}.wav")
+
+    with pytest.raises(InputError, match=r"must lie at .*a level down: --audio-dir \S+/box/Mine\."):
+        prepare_corpus(corpus="folder", audio_dir=tmp_path / "box", out=out)
+
+
 def test_splits_of_a_table_are_not_passed_over_in_silence(listed, out, capsys):
     prepare_listed(listed, out)
     assert "--split.method given" not in capsys.readouterr().out
