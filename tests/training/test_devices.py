@@ -17,9 +17,9 @@ from pathlib import PosixPath
 from ser_nsl.pipeline.progress import least_of_workers
 from ser_nsl.training import AugmentationConfig, TrainingConfig, train_downstream
 import ser_nsl.training.fit as module
-def fit(trained, *given, real=module.fit):
+def fit(trained, *given, real=module.fit, **settings):
     assert least_of_workers(3 + {index}, trained.distribute_strategy) == 3
-    return real(trained, *given)
+    return real(trained, *given, **settings)
 module.fit = fit
 train_downstream(**{given!r}, out={out!r})
 """

@@ -68,7 +68,7 @@ def untrained(monkeypatch) -> list[tf.keras.Model]:
     """Trainings end where they would fit, as by Ctrl-C, and leave their networks here."""
     networks: list[tf.keras.Model] = []
 
-    def stop(trained, network, *given):
+    def stop(trained, network, *given, **settings):
         networks.append(network)
         raise KeyboardInterrupt
 
@@ -239,7 +239,7 @@ train_downstream(**{given!r}, out={tmp_path / "killed"!r})
 def test_only_the_same_training_is_gone_on_with(corpus, tmp_path, monkeypatch):
     found = []
 
-    def stopped(*given):
+    def stopped(*given, **settings):
         found.append((given[-1] / "unfinished").exists())
         (given[-1] / "unfinished").mkdir(exist_ok=True)
         raise KeyboardInterrupt
@@ -299,8 +299,8 @@ def test_best_and_last_weights_are_saved_once_patience_is_over(corpus, tmp_path)
 def test_mixed_precision_ends_in_float32(corpus, tmp_path, monkeypatch):
     real, seen = fit_module.fit, []
 
-    def watch(trained, network, *given):
-        progress = real(trained, network, *given)
+    def watch(trained, network, *given, **settings):
+        progress = real(trained, network, *given, **settings)
         seen.append((trained.optimizer, network.get_layer("fc1").compute_dtype))
         return progress
 
