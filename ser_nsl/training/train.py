@@ -186,6 +186,12 @@ def train_downstream(
                 )
     finally:
         tf.keras.mixed_precision.set_global_policy(former)
+    head_epochs = training.head_epochs if start else 0
+    if head_epochs >= training.epochs:
+        Bar.write(
+            f"training.head_epochs: fc1 and fc2 learn alone in all {training.epochs} epochs; train "
+            f"for more than {head_epochs}, or lower head_epochs, for the other layers to learn."
+        )
     progress = fit(
         trained,
         network,
@@ -194,7 +200,7 @@ def train_downstream(
         description,
         training,
         out,
-        head_epochs=training.head_epochs if start else 0,
+        head_epochs=head_epochs,
     )
     history, kept = progress.history, progress.kept_epoch
     saved = build()  # for one device, in float32

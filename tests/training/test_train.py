@@ -188,12 +188,14 @@ def test_stopped_training_ends_as_one_that_was_not(
     }
 
 
-def test_head_learns_alone_before_all_layers_do(corpus, stop_after, tmp_path):
+def test_head_learns_alone_before_all_layers_do(corpus, stop_after, tmp_path, capsys):
     train(corpus, tmp_path / "start", training=replace(SHORT, epochs=1))
     slow = replace(SHORT, epochs=3, head_epochs=2, decay=0.5, decay_epochs=1)
     given = {"start": tmp_path / "start", "training": slow}
     _, _, history = train(corpus, tmp_path / "whole", **given)
+    assert "head_epochs" not in capsys.readouterr().out
     train(corpus, tmp_path / "head", **given | {"training": replace(slow, epochs=2)})
+    assert "head_epochs: fc1 and fc2 learn alone in all 2 epochs" in capsys.readouterr().out
     stop_after(2 * STEPS + 2)
     with pytest.raises(KeyboardInterrupt):
         train(corpus, tmp_path / "stopped", **given)
