@@ -201,7 +201,7 @@ def test_bad_override_names_the_file_the_key_and_the_value(overrides, words, min
         ("grids.small.arms=[nsl,random]", "'nsl' .*has no 'base'"),
         (
             "grids.small.seeds=[7]",
-            r"grids\.small_graphs\.arms: 'nsl' .*seed 0\) has no 'base'",
+            r"grids\.small_graphs\.arms: 'start_nsl' .*seed 0\) has no 'base'",
         ),
         ("grids.small.arms=[base,pseudo_labels,propagated]", "no 'random_propagated'"),
         ("grids.small.arms=[base,probabilities]", "'probabilities' .*no 'pseudo_labels'"),
