@@ -238,7 +238,7 @@ def _interpreter_class(runtime: str | None) -> type:
             return importlib.import_module(f"{package}.interpreter").Interpreter
     raise InputError(
         f"runtime: {' or '.join(packages)} is not installed; run `pip install ai-edge-litert`, or "
-        "`pip install tflite-runtime` where the former has no build."
+        "`pip install tflite-runtime 'numpy<2'` where the former has no build."
     )
 
 
