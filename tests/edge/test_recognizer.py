@@ -62,6 +62,21 @@ def test_runtime_is_the_first_that_is_installed(path, monkeypatch):
     assert_refused(path, "runtime: must be .*; received tensorflow", runtime="tensorflow")
 
 
+def test_answers_are_told_from_doubt_and_no_speech(flatbuffer, pack_all, tmp_path):
+    path = tmp_path / "doubting.tflite"
+    path.write_bytes(pack_all(flatbuffer, abstain_below=0.5))
+    shares = {"anger": 0.5, "joy": 0.3, "no speech": 0.2}
+
+    assert Recognizer(path).answer(shares) == "anger"
+    assert Recognizer(path).answer({**shares, "anger": 0.49}) == "not sure"
+    assert Recognizer(path).answer({"anger": 0.3, "joy": 0.3, "no speech": 0.4}) == "no speech"
+    assert Recognizer(path).answer(None) == "no speech"
+
+
+def test_older_files_are_always_sure(recognizer):
+    assert recognizer.answer({"anger": 0.2, "joy": 0.1}) == "anger"
+
+
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 @pytest.mark.parametrize(
     ("machine", "expected"),
