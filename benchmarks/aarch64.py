@@ -30,8 +30,6 @@ _PACKAGES = {  # program: Debian's package
     "qemu-aarch64-static": "qemu-user-static",
 }
 
-_INSTALLS = {"base": "", "base with [litert]": "[litert]"}
-
 _CPUS = {  # board, and fields of /proc/cpuinfo, by which the runtimes choose their kernels
     "cortex-a72": ("Raspberry Pi 4", "fp asimd evtstrm crc32 cpuid", "0x0", "0xd08", "3"),
     "cortex-a76": (
@@ -104,27 +102,24 @@ def main(
         "installs": [],
         "predictions": [],
     }
-    for install, extra in _INSTALLS.items():
-        predicted = []
-        for command, base, python in (
-            ([], work, sys.executable),
-            (emulated, Path("/work"), "/usr/bin/python3"),
-        ):
-            machine = "emulated" if command else "native"
-            name = machine + extra.replace("[", "-").strip("]")
-            installed = make_environment(command, python, work / name, base, extra, commit)
-            path = base / name / "bin/python"
-            first = str(base / "inputs" / models[0].name)
-            probed = json.loads(lines(*command, str(path), "-c", _PROBE, first)[-1])
-            measured["installs"].append({"install": install} | installed | probed)
-            predicted.append(
-                [predict([*command, str(path)], base, model.name, clips) for model in models]
-            )
-        for model, native, there in zip(models, *predicted, strict=True):
-            measured["predictions"].append(
-                {"install": install, "runtime": probed["runtime"], "model": model.name}
-                | compare(native, there)
-            )
+    predicted = []
+    for command, base, python in (
+        ([], work, sys.executable),
+        (emulated, Path("/work"), "/usr/bin/python3"),
+    ):
+        name = "emulated" if command else "native"
+        installed = make_environment(command, python, work / name, base, commit)
+        path = base / name / "bin/python"
+        first = str(base / "inputs" / models[0].name)
+        probed = json.loads(lines(*command, str(path), "-c", _PROBE, first)[-1])
+        measured["installs"].append(installed | probed)
+        predicted.append(
+            [predict([*command, str(path)], base, model.name, clips) for model in models]
+        )
+    for model, native, there in zip(models, *predicted, strict=True):
+        measured["predictions"].append(
+            {"runtime": probed["runtime"], "model": model.name} | compare(native, there)
+        )
     text = describe(measured)
     out.mkdir(parents=True, exist_ok=True)
     (out / "aarch64.json").write_text(json.dumps(measured, indent=1) + "\n")
@@ -223,7 +218,7 @@ def emulator(work: Path, system: Path, cpu: str) -> list[str]:
 
 
 def make_environment(
-    command: Sequence[str], python: str, folder: Path, base: Path, extra: str, commit: str
+    command: Sequence[str], python: str, folder: Path, base: Path, commit: str
 ) -> dict[str, object]:
     """Runs `python -m venv` and `pip install .` on one machine; returns the installed size.
 
@@ -236,7 +231,7 @@ def make_environment(
     inside = base / folder.name
     lines(*command, python, "-m", "venv", str(inside))
     before = size(folder)
-    source = f"{base / 'source'}{extra}"
+    source = str(base / "source")
     lines(*command, str(inside / "bin/python"), "-m", "pip", "install", "--no-cache-dir", source)
     installed = {"installed_mb": round((size(folder) - before) / 1e6, 1)}
     finished.write_text(json.dumps(installed | {"commit": commit}))
@@ -292,7 +287,6 @@ def describe(measured: dict) -> str:
     tools = ("pip", "setuptools", "ser-nsl", "ser_nsl")
     installs = [
         {
-            "install": row["install"],
             "machine": row["machine"],
             "Python": row["python"],
             "MB": row["installed_mb"],
@@ -322,13 +316,12 @@ def describe(measured: dict) -> str:
             f"Made by `benchmarks/aarch64.py` from commit {measured['commit'][:12]}: Debian "
             f"{measured['debian']} for arm64 under {measured['emulator']}, as a "
             f"{measured['cpu']}, with PRoot {measured['proot']}. On both machines `python -m "
-            "venv`, `pip install .` (and `'.[litert]'`), then `ser-nsl predict`. No board was at "
-            "hand, and speed was not measured: that of an emulator means nothing.",
+            "venv`, `pip install .`, then `ser-nsl predict`. No board was at hand, and speed was "
+            "not measured: that of an emulator means nothing.",
             "",
             "## What pip installs",
             "",
-            "MB counts all files that pip adds to an empty environment, bytecode included. "
-            "`[litert]` adds LiteRT beside tflite-runtime; LiteRT is then used.",
+            "MB counts all files that pip adds to an empty environment, bytecode included.",
             "",
             tabulate(installs, headers="keys", tablefmt="github"),
             "",

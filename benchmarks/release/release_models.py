@@ -55,6 +55,7 @@ def release_recognisers(
     author: str = "",
     licence: str | None = None,
     left_out: Path | None = None,
+    recipe: str = "",
     force: bool = False,
 ) -> Mapping[str, Any]:
     """Exports every network of a finished run as float16 and int8, with a card.
@@ -71,6 +72,7 @@ def release_recognisers(
         licence: Terms of use, in the files and on the card; by default those of the known corpora
             that the manifest names.
         left_out: What `benchmarks.release.left_out` has written, for the card.
+        recipe: Why it is trained as it is, for the card, below what `left_out` says.
         force: Release forms that break their bound too; the card says so.
 
     Returns:
@@ -116,6 +118,7 @@ def release_recognisers(
         "command": f"ser-nsl run-pipeline --config benchmarks/release/{experiment.name}.yaml",
         **{key: facts[key] for key in ("classes", "target", "upstream", "machine")},
         "caution": experiment.caution,
+        "recipe": recipe,
     }
     if left_out is not None:
         record["left_out"] = json.loads(left_out.read_text())

@@ -36,11 +36,12 @@ def predict(
     smoothing_seconds: float = _SMOOTHING_SECONDS,
     adapt: Path | None = None,
 ) -> None:
-    """Prints the most probable emotion of each recording, and the probability of every emotion.
+    """Prints the emotion of each recording, and the probability of every label.
 
     Recordings are heard from start to end, in windows of the recogniser's length; a shorter one is
     repeated. Windows without speech are left out, and counted on standard error; a recording of
-    such windows only is answered by "no speech".
+    such windows only is answered by "no speech", and one whose most probable emotion is more likely
+    wrong than right, by "not sure".
     A file that cannot be used is named on standard error and the others are still shown; the exit
     status is then 1.
 
@@ -52,7 +53,7 @@ def predict(
         format: Form of the output; json prints one object per line.
         threads: Threads of the runtime.
         whole: Whether to print one row a recording, the mean over its windows, or one for each
-            window.
+            window, with its start and end in seconds.
         follow: Whether to wait for new clips in the folders, until Ctrl-C. A clip is read when it
             has not changed for a second.
         microphone: Whether to listen to the microphone instead of files, until Ctrl-C; needs the
@@ -142,20 +143,21 @@ def _predict_clips(
             print(f"error: {printable(f'{clip}: {reason}')}", file=sys.stderr)
             failed.append(clip)
         else:
-            yield from _rows(clip, windows, recognizer.labels, whole)
+            yield from _rows(clip, windows, recognizer, whole)
 
 
 def _rows(
-    clip: Path, windows: Sequence[Window], labels: Sequence[str], whole: bool
+    clip: Path, windows: Sequence[Window], recognizer: Recognizer, whole: bool
 ) -> Iterator[Row]:
     """Yields the answer for a recording, or one for each window."""
-    nothing = {label: float(label == NO_SPEECH) for label in labels}
+    nothing = {label: float(label == NO_SPEECH) for label in recognizer.labels}
     if not whole:
         for start_seconds, end_seconds, probabilities in windows:
-            times = {"from": start_seconds, "to": end_seconds}
-            yield {"file": str(clip), **times}, probabilities or nothing
+            keys = {"file": str(clip), "from": start_seconds, "to": end_seconds}
+            yield keys, recognizer.answer(probabilities), probabilities or nothing
         return
-    yield {"file": str(clip)}, average(windows) or nothing
+    mean = average(windows)
+    yield {"file": str(clip)}, recognizer.answer(mean), mean or nothing
     without = sum(not window.has_speech for window in windows)
     if 0 < without < len(windows):
         note = f"{without} of {len(windows)} windows have no speech and are left out"
@@ -182,4 +184,5 @@ def _predict_microphone(
             if lost:
                 print("warning: audio was lost; try a longer --hop-seconds", file=sys.stderr)
             for time_seconds, probabilities in stream.feed(samples):
-                yield {"seconds": round(time_seconds, 3)}, probabilities
+                keys: dict[str, str | float] = {"seconds": round(time_seconds, 3)}
+                yield keys, recognizer.answer(probabilities), probabilities

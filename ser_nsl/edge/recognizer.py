@@ -8,6 +8,7 @@ import math
 import re
 import threading
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ser_nsl.audio.clip import SILENCE_PEAK, fit_length, to_mono
 from ser_nsl.audio.samples import as_float, check_rate
 from ser_nsl.edge.adaptation import Adaptation, are_finite
 from ser_nsl.edge.stream import Stream
-from ser_nsl.edge.window import NO_SPEECH, Window
+from ser_nsl.edge.window import NO_SPEECH, NOT_SURE, Window
 from ser_nsl.errors import InputError
 
 FORMAT_VERSION = 1
@@ -47,8 +48,8 @@ class Recognizer:
     Attributes:
         name: Name of the recogniser.
         labels: Emotions in the order of the model's outputs, and of newer files `NO_SPEECH`.
-        abstain_below: Probability below which the top emotion should not be called an answer: it
-            is more likely wrong than right; 0 for older files.
+        abstain_below: Probability below which the top emotion is more likely wrong than right, so
+            that `answer` does not say it; 0 for older files.
         typical: Mean natural logarithm of each emotion's probability over speech of many speakers,
             which `Adaptation` needs; None for files that do not say.
         sample_rate_hz: Sample rate of the model's input; other rates are resampled to it.
@@ -186,6 +187,32 @@ class Recognizer:
             windows.append(Window(round(start_seconds, 3), round(end_seconds, 3), probabilities))
         return windows
 
+    def answer(self, probabilities: Mapping[str, float] | None) -> str:
+        """Says what probabilities mean, as `ser-nsl predict` and the page do.
+
+        Args:
+            probabilities: Probability of each label, of a clip, a window, a whole recording or a
+                stream; None for silence.
+
+        Returns:
+            The most probable label, an emotion or `NO_SPEECH`; `NOT_SURE` for an emotion below
+            `abstain_below`.
+
+        Example:
+            >>> recognizer = Recognizer("recogniser.tflite")
+            >>> recognizer.abstain_below
+            0.5
+            >>> recognizer.answer({"anger": 0.55, "fear": 0.45})
+            'anger'
+            >>> recognizer.answer({"anger": 0.45, "fear": 0.35, "no speech": 0.2})
+            'not sure'
+        """
+        if probabilities is None:
+            return NO_SPEECH
+        top = max(probabilities, key=lambda label: probabilities[label])
+        sure = top == NO_SPEECH or probabilities[top] >= self.abstain_below
+        return top if sure else NOT_SURE
+
     def _answer(self, window: np.ndarray, rate: float) -> dict[str, float] | None:
         """Returns the answer for a window; None for silence."""
         silent = len(window) > 0 and np.abs(window).max() < SILENCE_PEAK
@@ -238,7 +265,7 @@ def _interpreter_class(runtime: str | None) -> type:
             return importlib.import_module(f"{package}.interpreter").Interpreter
     raise InputError(
         f"runtime: {' or '.join(packages)} is not installed; run `pip install ai-edge-litert`, or "
-        "`pip install tflite-runtime` where the former has no build."
+        "`pip install tflite-runtime 'numpy<2'` where the former has no build."
     )
 
 

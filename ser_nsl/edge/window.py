@@ -8,6 +8,9 @@ import numpy as np
 NO_SPEECH = "no speech"
 """Label of recordings that hold none."""
 
+NOT_SURE = "not sure"
+"""Answer where the most probable emotion is more likely wrong than right."""
+
 
 class Window(NamedTuple):
     """A part of a recording, as long as the recogniser's input.

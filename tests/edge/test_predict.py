@@ -114,6 +114,20 @@ def test_recordings_are_heard_to_their_end(path, recognizer, write_clip, wave, c
     assert errors(printed.err) == []
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_doubt_is_an_answer(whole, flatbuffer, pack_all, write_clip, wave, tmp_path, capsys):
+    path = tmp_path / "doubting.tflite"
+    path.write_bytes(pack_all(flatbuffer, abstain_below=0.5))
+    loud = np.zeros(len(wave))
+    loud[3] = 9
+
+    clips = write_clip("faint.wav"), write_clip("loud.wav", loud)
+    predict(clips, model=str(path), format="json", whole=whole)
+
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["emotion"] for row in rows] == ["not sure", "emotion3"]
+
+
 def test_a_file_learns_the_speaker(adaptable, write_clip, wave, tmp_path, capsys):
     """What was heard in one run is known in the next; the other file of the folder is bad."""
     write_clip("clips/a.wav", 2 * wave)

@@ -1,7 +1,9 @@
+import configparser
 import json
 import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 import soundfile
 import soxr
 from mediapipe.tasks.metadata import schema_py_generated as schema
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from ser_nsl.audio.clip import read_audio
 from ser_nsl.edge import RUNTIMES, Recognizer
@@ -54,8 +58,47 @@ def test_runtime_is_the_first_that_is_installed(path, monkeypatch):
     assert_refused(path, "runtime: ai_edge_litert is not inst", runtime="ai_edge_litert")
 
     monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", None)
-    assert_refused(path, "runtime: .* is not installed; .*`pip install ai-edge-litert`")
+    assert_refused(path, "is not installed; .*`pip install ai-edge-litert`.* 'numpy<2'`")
     assert_refused(path, "runtime: must be .*; received tensorflow", runtime="tensorflow")
+
+
+def test_answers_are_told_from_doubt_and_no_speech(flatbuffer, pack_all, tmp_path):
+    path = tmp_path / "doubting.tflite"
+    path.write_bytes(pack_all(flatbuffer, abstain_below=0.5))
+    shares = {"anger": 0.5, "joy": 0.3, "no speech": 0.2}
+
+    assert Recognizer(path).answer(shares) == "anger"
+    assert Recognizer(path).answer({**shares, "anger": 0.49}) == "not sure"
+    assert Recognizer(path).answer({"anger": 0.3, "joy": 0.3, "no speech": 0.4}) == "no speech"
+    assert Recognizer(path).answer(None) == "no speech"
+
+
+def test_older_files_are_always_sure(recognizer):
+    assert recognizer.answer({"anger": 0.2, "joy": 0.1}) == "anger"
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        ("x86_64", {"ai-edge-litert": ">=1.0", "numpy": ">=1.23"}),
+        ("aarch64", {"ai-edge-litert": ">=1.0", "numpy": ">=1.23"}),
+        ("armv7l", {"tflite-runtime": ">=2.14", "numpy": "<2,>=1.23"}),
+    ],
+)
+def test_the_base_install_brings_the_fastest_runtime_that_has_a_build(python, machine, expected):
+    settings = configparser.ConfigParser()
+    settings.read(Path(__file__).parents[2] / "setup.cfg")
+    lines = settings["options"]["install_requires"].splitlines()
+    needed = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    place = {"python_version": python, "platform_machine": machine, "platform_system": "Linux"}
+
+    found = {}
+    for each in needed:
+        if each.marker is None or each.marker.evaluate(place):
+            found[each.name] = found.get(each.name, SpecifierSet()) & each.specifier
+    chosen = ("ai-edge-litert", "tflite-runtime", "numpy")
+    assert {name: found[name] for name in chosen if name in found} == expected
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,18 @@ import pytest
 from ser_nsl.edge.rows import as_csv, as_json, as_table
 
 ROWS = [
-    ({"file": "a.wav"}, {"joy": 0.25, "sadness": 0.75}),
-    ({"file": 'odd, "name".wav'}, {"joy": 2 / 3, "sadness": 1 / 3}),
-    ({"file": "c.wav"}, {"joy": 1.0, "sadness": 0.0}),
+    ({"file": "a.wav"}, "sadness", {"joy": 0.25, "sadness": 0.75}),
+    ({"file": 'odd, "name".wav'}, "not sure", {"joy": 2 / 3, "sadness": 1 / 3}),
+    ({"file": "c.wav"}, "joy", {"joy": 1.0, "sadness": 0.0}),
 ]
 
 
 def test_table():
     assert list(as_table(ROWS, width=6)) == [
-        "file    emotion     joy  sadness",
-        "a.wav   sadness   25.0%    75.0%",
-        'odd, "name".wav  joy       66.7%    33.3%',
-        "c.wav            joy      100.0%     0.0%",
+        "file    emotion      joy  sadness",
+        "a.wav   sadness    25.0%    75.0%",
+        'odd, "name".wav  not sure   66.7%    33.3%',
+        "c.wav            joy       100.0%     0.0%",
     ]
 
 
@@ -33,20 +33,22 @@ def test_csv_is_read_back():
     rows = list(csv.DictReader("\n".join(lines).splitlines()))
 
     assert lines[0] == "file,emotion,joy,sadness\na.wav,sadness,0.25,0.75"
-    assert [row["file"] for row in rows] == [keys["file"] for keys, _ in ROWS]
-    assert [row["emotion"] for row in rows] == ["sadness", "joy", "joy"]
-    for row, (_, probabilities) in zip(rows, ROWS, strict=True):
+    assert [row["file"] for row in rows] == [keys["file"] for keys, *_ in ROWS]
+    assert [row["emotion"] for row in rows] == ["sadness", "not sure", "joy"]
+    for row, (_, _, probabilities) in zip(rows, ROWS, strict=True):
         assert {label: float(row[label]) for label in probabilities} == pytest.approx(
             probabilities, abs=1e-6
         )
 
 
 def test_json_is_read_back():
-    lines = list(as_json([({"seconds": 0.5}, ROWS[1][1]), ({"file": "\udcfc.wav"}, ROWS[0][1])]))
+    lines = list(
+        as_json([({"seconds": 0.5}, *ROWS[1][1:]), ({"file": "\udcfc.wav"}, *ROWS[0][1:])])
+    )
 
     assert json.loads(lines[0]) == {
         "seconds": 0.5,
-        "emotion": "joy",
+        "emotion": "not sure",
         "probabilities": {"joy": 0.666667, "sadness": 0.333333},
     }
     assert json.loads(lines[1])["file"] == "\udcfc.wav"
@@ -68,7 +70,8 @@ def test_lines_are_yielded_as_soon_as_their_rows(as_lines):
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_names_are_no_formulas(start):
-    row = ({"file": f"{start}HYPERLINK(A1)"}, {f"{start}cmd|x": 0.75, "joy": 0.25})
+    shares = {f"{start}cmd|x": 0.75, "joy": 0.25}
+    row = ({"file": f"{start}HYPERLINK(A1)"}, f"{start}cmd|x", shares)
 
     header, values = csv.reader(io.StringIO("\n".join(as_csv([row])), newline=""))
 
@@ -77,7 +80,7 @@ def test_names_are_no_formulas(start):
 
 
 def test_numbers_and_other_names_stay():
-    lines = "\n".join(as_csv([({"file": name}, {"a=b": 1.0}) for name in (-0.5, "a-b.wav")]))
+    lines = "\n".join(as_csv([({"file": name}, "a=b", {"a=b": 1.0}) for name in (-0.5, "a-b.wav")]))
 
     assert lines == "file,emotion,a=b\n-0.5,a=b,1.0\na-b.wav,a=b,1.0"
 
@@ -85,12 +88,7 @@ def test_numbers_and_other_names_stay():
 def test_times_stand_beside_names():
     keys = {"file": "a.wav", "from": 0.0, "to": 3.0}
 
-    assert list(as_table([(keys, {"joy": 0.75, "sadness": 0.25})])) == [
-        "file     from      to  emotion     joy  sadness",
-        "a.wav     0.0     3.0  joy       75.0%    25.0%",
+    assert list(as_table([(keys, "joy", {"joy": 0.75, "sadness": 0.25})])) == [
+        "file     from      to  emotion      joy  sadness",
+        "a.wav     0.0     3.0  joy        75.0%    25.0%",
     ]
-
-
-@pytest.mark.parametrize("as_lines", [as_table, as_csv, as_json])
-def test_no_speech_is_an_answer(as_lines):
-    assert "no speech" in "\n".join(as_lines([({"file": "a.wav"}, {"joy": 0.0})]))

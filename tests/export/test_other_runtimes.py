@@ -1,56 +1,71 @@
-"""The released files in ONNX Runtime and in TFLM, beside LiteRT on the same clips."""
+"""The released files in other runtimes, beside LiteRT on the same clips; tests/web has the page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soxr
+from mediapipe.tasks.python import audio
+from mediapipe.tasks.python.components.containers import AudioData
+from mediapipe.tasks.python.core.base_options import BaseOptions
 
-from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length
-from ser_nsl.audio.sounds import SOUNDS
+from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.edge import Recognizer
 
 RELEASED = Path(__file__).parents[2] / "models"
 SAMPLES = 48_000
-SENTENCES = {  # pitch in Hz, words per minute, formants in per cent
-    "I will not do that again!": ((150, 330), 230, 110),
-    "The kettle is on the table.": ((75, 110), 120, 100),
-    "We won the game, can you believe it?": ((180, 400), 190, 118),
-    "Nobody came to see me.": ((90, 130), 90, 95),
-}
+FILES = sorted(RELEASED.glob("*/cnn_tdnn_*.tflite"))
 
-Predict = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[[np.ndarray], Sequence[float]]
 
 
-@pytest.fixture(scope="module")
-def clips() -> list[np.ndarray]:
-    """Speech, and sounds of every kind that is not speech."""
-    pytest.importorskip("espeakng_loader", reason="needs pip install '.[synthetic]'")
-    from ser_nsl.corpora.synthetic.espeak import SAMPLE_RATE_HZ as SPOKEN_HZ
-    from ser_nsl.corpora.synthetic.espeak import Voice, speak
-
-    draw = np.random.default_rng(0)
-    sounds = [make(SAMPLES, draw) for make in SOUNDS.values()]
-    sounds = [0.5 * sound / max(np.abs(sound).max(), 1e-9) for sound in sounds]
-    spoken = [speak(text, Voice("en", *voice)) for text, voice in SENTENCES.items()]
-    spoken = [soxr.resample(speech, SPOKEN_HZ, SAMPLE_RATE_HZ) for speech in spoken]
-    return [fit_length(clip.astype(np.float32), SAMPLES) for clip in [*sounds, *spoken]]
+Clips = tuple[list[np.ndarray], list[np.ndarray]]
 
 
-def agree(file: Path, theirs: Predict, clips: list[np.ndarray], bound: float) -> None:
+def agree(file: Path, theirs: Predict, sounds_and_speech: Clips, bound: float) -> None:
     recognizer = Recognizer(file, runtime="ai_edge_litert")
-    ours = [[*recognizer.predict(clip, SAMPLE_RATE_HZ).values()] for clip in clips]
+    ours = [
+        [[*recognizer.predict(clip, SAMPLE_RATE_HZ).values()] for clip in clips]
+        for clips in sounds_and_speech
+    ]
 
-    spoken = np.array(ours)[-len(SENTENCES) :]
+    spoken = np.array(ours[1])
     apart = np.abs(spoken[:, np.newaxis] - spoken).max(axis=-1)
     assert (apart + np.eye(len(spoken)) > 2 * bound).all()  # so that a wrong clip would be noticed
-    np.testing.assert_allclose([theirs(clip) for clip in clips], ours, atol=bound, rtol=0)
+    for clips, expected in zip(sounds_and_speech, ours, strict=True):
+        np.testing.assert_allclose([theirs(clip) for clip in clips], expected, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_tflite_runtime_answers_the_same(file, sounds_and_speech):
+    """The two round int8 in their own ways."""
+    older = Recognizer(file, runtime="tflite_runtime")
+
+    def theirs(clip: np.ndarray) -> list[float]:
+        return [*older.predict(clip, SAMPLE_RATE_HZ).values()]
+
+    agree(file, theirs, sounds_and_speech, 3e-2 if "int8" in file.stem else 1e-5)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_mediapipe_answers_the_same(file, sounds_and_speech):
+    labels = Recognizer(file).labels
+    options = audio.AudioClassifierOptions(BaseOptions(str(file)))
+    with audio.AudioClassifier.create_from_options(options) as classifier:
+
+        def theirs(clip: np.ndarray) -> list[float]:
+            (window,) = classifier.classify(AudioData.create_from_array(clip, SAMPLE_RATE_HZ))[:1]
+            named = {
+                each.category_name: each.score for each in window.classifications[0].categories
+            }
+            return [named[label] for label in labels]
+
+        agree(file, theirs, sounds_and_speech, 1e-5)
 
 
 @pytest.mark.parametrize("name", ["everyone", "emodb"])
 @pytest.mark.parametrize(("form", "bound"), [("float16", 1e-5), ("int8", 1e-2)])
-def test_onnx_runtime_answers_the_same(name, form, bound, clips, tmp_path):
+def test_onnx_runtime_answers_the_same(name, form, bound, sounds_and_speech, tmp_path):
     """An int8 network may round a sum to either side, which is a step of 1/256 somewhere in it."""
     tf2onnx = pytest.importorskip("tf2onnx", reason="tf2onnx is not installed")
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -63,11 +78,11 @@ def test_onnx_runtime_answers_the_same(name, form, bound, clips, tmp_path):
         return session.run([probabilities.name], {waveform.name: clip[np.newaxis]})[0][0]
 
     assert waveform.shape == [1, SAMPLES]
-    agree(file, theirs, clips, bound)
+    agree(file, theirs, sounds_and_speech, bound)
 
 
 @pytest.mark.parametrize("name", ["everyone", "emodb"])
-def test_tflm_runs_int8_in_the_memory_that_the_page_says(name, clips):
+def test_tflm_runs_int8_in_the_memory_that_the_page_says(name, sounds_and_speech):
     """Its kernels round in their own way. It cannot run float16: DEQUANTIZE takes integers only."""
     reason = "tflite-micro is not installed; pip install --pre --no-deps tflite-micro"
     tflm = pytest.importorskip("tflite_micro.python.tflite_micro.runtime", reason=reason)
@@ -81,6 +96,6 @@ def test_tflm_runs_int8_in_the_memory_that_the_page_says(name, clips):
         interpreter.invoke()
         return interpreter.get_output(0)[0]
 
-    agree(int8, theirs, clips, 3e-2)
+    agree(int8, theirs, sounds_and_speech, 3e-2)
     with pytest.raises(RuntimeError, match="allocate"):
         tflm.Interpreter.from_file(str(float16), arena_size=8_000_000)

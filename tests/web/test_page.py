@@ -27,6 +27,7 @@ from ser_nsl.web.server import PageServer
 
 pytestmark = pytest.mark.slow
 
+RELEASED = Path(__file__).parents[2] / "models"
 RATE = 16_000
 LABELS = ("low", "middle", "high")
 BANDS = 15
@@ -323,6 +324,26 @@ def test_no_speech_and_doubt_are_answers(page, newer, make_clip):
     assert page.locator("#answer").inner_text() == "Low"
     page.get_by_label("Recogniser").select_option("pitch.tflite")
     wait_until_ready(page)
+
+
+@pytest.mark.parametrize("file", ["cnn_tdnn_float16.tflite", "cnn_tdnn_int8.tflite"])
+@pytest.mark.parametrize("name", ["everyone", "emodb"])
+def test_released_files_answer_as_in_python(
+    name, file, browser, packages, serve_page, sounds_and_speech, tmp_path
+):
+    """On the clips on which tests/export compares them with other runtimes."""
+    model = RELEASED / name / file
+    with (
+        serve_page([model], packages) as server,
+        browser.new_context(service_workers="block") as context,
+    ):
+        page = opened(context, server.address)
+        for i, clip in enumerate(clip for clips in sounds_and_speech for clip in clips):
+            path = tmp_path / f"{i}.wav"
+            soundfile.write(path, clip, RATE, subtype="FLOAT")
+            if clip.any():
+                expected = recognise_in_python(model, path)
+                assert recognise(page, path) == pytest.approx(expected, abs=1e-3)
 
 
 def test_adaptation_has_the_numbers_of_its_definition_and_of_python(page, newer, tmp_path):
