@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.commands import make_report
-from ser_nsl.pipeline.experiment import Fold, Grid, Run, SweepConfig, list_runs
+from ser_nsl.pipeline.sweep_config import Fold, Grid, SweepConfig, list_runs
+from ser_nsl.pipeline.sweep_run import Run
 from ser_nsl.reports import figures
 from ser_nsl.reports.sweep import make_sweep_report
 from tests.reports.page import Page
