@@ -38,7 +38,7 @@ def main(
     *,
     out: Path,
     page: Path | None = Path("docs/cluster.md"),
-    upstream: Path = Path("models/wav2vec2-mini-ravdess"),
+    upstream: Path = Path("models/wav2vec2-mini"),
     block: int = 16_384,
     clips: int = 16,
     repeats: int = 3,

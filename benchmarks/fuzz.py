@@ -476,7 +476,7 @@ def _cells(
 
 def _manifests(random: np.random.Generator, chain: Path) -> Iterator[Case]:
     from ser_nsl.audio import extract_features, read_labels
-    from ser_nsl.corpora.manifest import read_manifest
+    from ser_nsl.corpora.manifest import COLUMNS, read_manifest
 
     manifest = chain / "manifest.csv"
     data = manifest.read_bytes()
@@ -507,7 +507,7 @@ def _manifests(random: np.random.Generator, chain: Path) -> Iterator[Case]:
     yield case("rows", header)
     yield case("rows", data + rows[3])
     yield case("rows", b"".join(rows))
-    for column in header.decode().strip().split(","):
+    for column in COLUMNS:
         yield case("columns", data.replace(column.encode(), b"other", 1))
     yield case("columns", data.replace(b",", b";"))
     values = {

@@ -19,7 +19,7 @@ from typing import NoReturn, get_args, get_origin
 import tyro
 
 from ser_nsl import __version__
-from ser_nsl.errors import InputError, limit_reached
+from ser_nsl.errors import InputError, limit_reached, printable
 
 # TensorFlow reads this when it is imported, which happens later: its notes on missing GPUs and CPU
 # features would bury the one line that a user needs.
@@ -248,7 +248,7 @@ def _given_twice(function: Callable, arguments: Sequence[str]) -> str:
 
 
 def _end(error: InputError) -> NoReturn:
-    print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(str(error).splitlines()))}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -4,7 +4,15 @@ import errno
 import os
 from collections.abc import Iterable
 
-__all__ = ["InputError", "check_least", "check_seed", "check_unused", "limit_reached", "refuse"]
+__all__ = [
+    "InputError",
+    "check_least",
+    "check_seed",
+    "check_unused",
+    "limit_reached",
+    "printable",
+    "refuse",
+]
 
 _LAST_SEED = 2**32 - 1
 _LIMITS = {
@@ -56,6 +64,23 @@ def refuse(offenders: Iterable[object], rule: str, next_step: str = "") -> None:
     if names:
         first = ", ".join(names[:3])
         raise InputError(f"{rule} ({len(names)}; first: {first}). {next_step}".rstrip())
+
+
+def printable(text: str) -> str:
+    r"""Escapes what would break a line, or command a terminal, such as a file name may hold.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text, in which characters that cannot be printed are escapes of Python.
+
+    Example:
+        >>> printable("a\nb é.wav")
+        'a\\nb é.wav'
+    """
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(shown)
 
 
 def check_seed(name: str, seed: object) -> None:

@@ -1,11 +1,12 @@
-"""Makes the small upstreams that ship, `models/wav2vec2-mini` and its form that knows RAVDESS.
+"""Makes the small upstream that ships, `models/wav2vec2-mini`, and its form that knows RAVDESS.
 
     python -m benchmarks.mini_upstream.train --teacher openai/whisper-base --speech SPEECH \
         --ravdess RAVDESS --emodb EMODB --emovo EMOVO
 
 The first learns to predict Whisper's lower layers on speech without labels. The second is the same
 with an emotion head that learned RAVDESS; on the frozen encoder, or with the whole encoder trained,
-whichever is better on RAVDESS's validation speakers. Commit weights and cards together.
+whichever is better on RAVDESS's validation speakers; it ships once it reaches its aim, 75 % UAR on
+the test speakers. Commit weights and cards together.
 """
 
 import os
@@ -49,7 +50,7 @@ def train_mini_upstream(
     work: Path = Path("runs/mini"),
     out: Path = Path("models"),
 ) -> str:
-    """Makes the small upstreams that ship, measures them, and writes their cards.
+    """Makes the small upstream and its form that knows RAVDESS, measures them, writes their cards.
 
     Steps whose results are up to date are not run again.
 

@@ -63,7 +63,7 @@ def as_float(samples: np.ndarray) -> np.ndarray:
     # Minimum and maximum are NaN where one sample is, and need no copy of an hour of audio.
     peak = max(abs(samples.min(initial=0)), abs(samples.max(initial=0)))
     if not np.isfinite(peak):
-        raise InputError("samples: must not hold NaN or infinite values.")
+        raise InputError("samples: must not hold NaN or infinite values; record or export again.")
     if peak > _MAX_PEAK:
         raise InputError(
             f"samples: must lie in [-1, 1]; received a peak of {peak:g}. Divide integers that "

@@ -1,6 +1,7 @@
 """What was found in a corpus, and what looks wrong with it, each with the line that settles it."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -20,13 +21,15 @@ _EMOTIONS = frozenset(
     отвращение удивление 怒り 喜び 悲しみ 愤怒 生气 高兴 快乐 悲伤 害怕 恐惧 中性
     """.split()  # noqa: SIM905 (words read better without quotes)
 )
-_FOLDERS = re.compile(
+_PLACES = re.compile(
     r"((train|training|tests?|testing|val|valid|validation|dev|devel|eval|evaluation|holdout|"
-    r"audios?|wavs?|mp3|flac|ogg|data|datasets?|corpus|corpora|clips?|speech|voices?|"
-    r"recordings?|files?|sounds?|samples?|raw|processed|fold|session|actor|speaker|part|set|"
-    r"subject|disc|cd|batch)[ _-]*\d*[ _-]*)+",
+    r"splits?|partitions?|audios?|wavs?|mp3|flac|ogg|data|datasets?|corpus|corpora|clips?|speech|"
+    r"voices?|recordings?|files?|sounds?|samples?|raw|processed|folds?|parts?|sets?|disc|cd|"
+    r"batch)[ _-]*\d*[ _-]*)+",
     re.IGNORECASE,
 )
+_PEOPLE = re.compile(r"(session|actor|speaker|subject|participant)[ _-]*\d*", re.IGNORECASE)
+_MARKS = "[](){}'\"` "  # that surround a label where a program wrote a list or a quoted text
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 _UNKNOWN = frozenset(
     ("nan", "none", "null", "na", "n/a", "unknown", "unk", "undefined", "unlabelled", "unlabeled")
@@ -217,19 +220,28 @@ def _doubts_of_emotions(rows: pd.DataFrame, audio_dir: Path, is_table: bool) -> 
     counts = rows.loc[rows["emotion"] != "", "emotion"].value_counts()
     emotions = [*counts.index]
     genders = _genders_among(emotions)
-    folders = [name for name in emotions if _FOLDERS.fullmatch(name) or name in genders]
+    places = [name for name in emotions if _PLACES.fullmatch(name)]
+    folders = [name for name in emotions if _is_no_emotion(name) or name in genders]
     speakers = rows["speaker"].unique()
     swapped = _are_emotions(speakers)
     outer = "gender" if genders else "speaker"
     if is_table:
         advice = "choose the columns: --columns emotion COLUMN speaker COLUMN"
-    elif (folders or len(emotions) == 1) and not genders:
-        inner = audio_dir / (folders or emotions)[0]
-        advice = f"give the folder of the emotions, --audio-dir {inner}, or a --corpus YAML file"
-    else:
+    elif genders or (swapped and not places and len(emotions) > 1):
         advice = (
             f"describe {outer.upper()}/EMOTION/FILE in a --corpus YAML file, with the pattern "
             f"'(?P<{outer}>[^/]+)/(?P<emotion>[^/]+)/[^/]+'"
+        )
+    elif any(speakers) and (places or len(emotions) == 1):
+        inner = audio_dir / (places or emotions)[0]
+        advice = (
+            f"give the folder of the emotions, --audio-dir {inner}, a --corpus YAML file, or a "
+            "table of all clips, with their splits if you like (--corpus csv --table FILE)"
+        )
+    else:  # no folder below is one of emotions
+        advice = (
+            "describe the names of the files in a --corpus YAML file, or list the clips in a table "
+            "(--corpus csv --table FILE)"
         )
     if folders:
         yield f"{_names(folders)}: by their names no emotions; {advice}"
@@ -247,8 +259,19 @@ def _doubts_of_emotions(rows: pd.DataFrame, audio_dir: Path, is_table: bool) -> 
     for same in _alike(names, _emotion_key):
         pairs = " ".join(f"{_quoted(name)} {_quoted(same[0])}" for name in same[1:])
         yield f"emotions {_names(same)} differ only in case, spaces or dashes: --label-map {pairs}"
+    marked = [name for name in names if name.strip(_MARKS) not in (name, "")]
+    if marked:
+        pairs = " ".join(f"{_quoted(name)} {_quoted(name.strip(_MARKS))}" for name in marked)
+        yield f"emotions {_names(marked)} have brackets or quotes around: --label-map {pairs}"
     first = {_emotion_key(name): name for name in reversed(names)}.values()
-    groups = _alike_words(first)
+    several = [name for name in first if len(_words_for_emotions(name)) > 1]
+    if several:
+        name, left = several[0], " ".join(map(_quoted, several))
+        yield (
+            f"{_names(several)}: several emotions in one label; choose one (--label-map "
+            f"{_quoted(name)} {_words_for_emotions(name)[0]}) or leave out (--leave-out {left})"
+        )
+    groups = _alike_words(name for name in first if name not in several)
     related = [(name, word) for word in groups for name in groups[word] if name != word]
     if related:
         pairs = " ".join(f"{_quoted(name)} {_quoted(word)}" for name, word in related)
@@ -281,6 +304,13 @@ def _doubts_of_speakers(rows: pd.DataFrame, is_table: bool) -> Iterator[str]:
         yield (
             f"speakers {_names(genders)}: by their names genders, not speakers, so that each would "
             "stand in one split; find the speakers with --speaker-pattern '(?P<speaker>...)'"
+        )
+    places = [name for name in counts.index if _PLACES.fullmatch(name)]
+    if 2 * len(places) > len(counts):  # one may be called Dev
+        yield (
+            f"speakers {_names(places)}: by their names folders, not speakers; find the speakers "
+            "with --speaker-pattern '(?P<speaker>...)', or list the clips in a table, with their "
+            "splits if you like (--corpus csv --table FILE)"
         )
     for same in _alike([*counts.index], _speaker_key):
         yield (
@@ -322,11 +352,24 @@ def _genders_among(names: Sequence[str]) -> list[str]:
     return found if len(found) == len(names) or len(words) == len(_GENDERS) else []
 
 
+def _is_no_emotion(name: str) -> bool:
+    """Whether it is called like a folder, or numbered as speakers and codes are."""
+    is_folder = _PLACES.fullmatch(name) or _PEOPLE.fullmatch(name)
+    is_numbered = re.search(r"\d", name) and not _NUMBER.fullmatch(name)
+    return bool(is_folder or (is_numbered and not _words_for_emotions(name)))
+
+
+def _words_for_emotions(name: str) -> list[str]:
+    """The known words for emotions in a name, in its order."""
+    words = re.findall(r"[^\W\d_]+", name.casefold())
+    return [*dict.fromkeys(word for word in words if word in _EMOTIONS)]
+
+
 def _alike_words(names: Iterable[str]) -> dict[str, list[str]]:
     """From each word for an emotion to the names that hold it, where several do."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        for word in {*re.findall(r"[^\W\d_]+", name.casefold())} & _EMOTIONS:
+        for word in _words_for_emotions(name):
             groups.setdefault(word, []).append(name)
     return {word: group for word, group in sorted(groups.items()) if len(group) > 1}
 
@@ -350,7 +393,7 @@ def _are_emotions(speakers: Iterable[str]) -> bool:
 
 
 def _quoted(name: str) -> str:
-    return f"'{name}'" if re.search(r"[^\w./-]", name) or not name else name
+    return shlex.quote(name) if re.search(r"[^\w./-]", name) or not name else name
 
 
 def _names(names: Iterable[str], most: int = 3) -> str:

@@ -237,17 +237,31 @@ def check_rows(table: pd.DataFrame, *, source: Path) -> None:
     refuse(malformed, f"{source}: ids must not be empty or contain tabs or line ends")
     unknown = splits[~splits.isin(SPLITS)].drop_duplicates()
     rule = f"{source}: a split must be one of {', '.join(SPLITS)}; there are others"
-    refuse(map(repr, unknown), rule)
+    refuse(
+        map(repr, unknown),
+        rule,
+        "Rename them in the column split, or divide anew: prepare-corpus --split.method balanced.",
+    )
     known = table[table["speaker"] != ""]
     places = known.groupby("speaker")["split"].unique()
     divided = [
         f"{name}: in {' and '.join(found)}" for name, found in places.items() if len(found) > 1
     ]
-    refuse(divided, f"{source}: a speaker must be in one split only")
+    refuse(
+        divided,
+        f"{source}: a speaker must be in one split only",
+        "Divide anew (prepare-corpus --split.method balanced); a table without the column speaker "
+        "keeps its splits, but scores then say nothing about other voices.",
+    )
     labelled = table[table["emotion"] != ""]
     trained = set(labelled.loc[labelled["split"] == "train", "emotion"])
     untrained = sorted(set(labelled["emotion"]) - trained)
-    refuse(untrained, f"{source}: every class needs clips in the training split; these have none")
+    refuse(
+        untrained,
+        f"{source}: every class needs clips in the training split; these have none",
+        "Leave them out (prepare-corpus --leave-out), or choose another --split.method or "
+        "--split.seed.",
+    )
     if not trained and (splits != "train").any():  # else speech without labels
         raise InputError(f"{source}: no clip has an emotion; at least those of train need one.")
 
@@ -305,10 +319,13 @@ def write_manifest(table: pd.DataFrame, path: Path) -> None:
     """Writes a manifest, sorted by id.
 
     Args:
-        table: Columns `COLUMNS`, as `check_manifest` requires.
+        table: Columns `COLUMNS`, as `check_manifest` requires, and maybe `sound`, a digest of each
+            clip's samples: so a manifest is another one, and what was made from the former is not
+            up to date, once a sound was replaced by one that is as long.
         path: The CSV file.
     """
-    table = table.sort_values("utterance_id")[list(COLUMNS)]
+    columns = [*COLUMNS, *table.columns.intersection(["sound"])]
+    table = table.sort_values("utterance_id")[columns]
     table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -337,17 +337,29 @@ def _find_files(rows: pd.DataFrame, audio_dir: Path, dropped: list[str]) -> pd.D
     rows = rows.assign(path=paths)
     missing = [path for path in paths if not is_there(path)]
     clips = find_audio(audio_dir).clips if missing else []
-    others = {clip.stem.casefold(): clip.relative_to(audio_dir).as_posix() for clip in clips}
-    others |= {clip.name.casefold(): clip.relative_to(audio_dir).as_posix() for clip in clips}
+    ends = {
+        end: relative.as_posix()
+        for relative in (clip.relative_to(audio_dir) for clip in reversed(clips))
+        for end in _ends(relative)
+    }
     for path in missing:
-        name = PurePath(path)
-        other = others.get(name.name.casefold()) or others.get(name.stem.casefold())
+        other = next((ends[end] for end in _ends(PurePath(path)) if end in ends), None)
+        shown = path if path == path.strip() else repr(path)
         dropped.append(
-            f"{path or 'an empty path'}: is no file below {audio_dir}"
+            f"{shown or 'an empty path'}: is no file below {audio_dir}"
             + (f", which has {other}" if other else "")
             + "; paths of a table are relative to --audio-dir, with suffix."
         )
     return rows[~rows["path"].isin(missing)]
+
+
+def _ends(path: PurePath) -> Iterator[tuple[str, ...]]:
+    """Its last parts, from all to one, with and without suffix; case and spaces do not count."""
+    folders = [part.strip().casefold() for part in path.parts[:-1]]
+    names = [name.strip().casefold() for name in (path.name, path.stem) if name]
+    for start in range(len(path.parts)):
+        for name in names:
+            yield (*folders[start:], name)
 
 
 def _rename(rows: pd.DataFrame, described: Corpus | None, config: CorpusConfig) -> pd.DataFrame:
@@ -377,13 +389,13 @@ def _check_emotions(name: str, given: Collection[str], emotions: Collection[str 
         )
 
 
-def _decode(paths: list[Path], dropped: list[str]) -> tuple[list[float | None], list[bytes | None]]:
+def _decode(paths: list[Path], dropped: list[str]) -> tuple[list[float | None], list[str | None]]:
     """Decodes every clip: its seconds, and a digest of its samples.
 
     Both are None for bad ones, whose reasons go to `dropped`.
     """
     seconds: list[float | None] = []
-    sounds: list[bytes | None] = []
+    sounds: list[str | None] = []
     with ThreadPoolExecutor() as pool:
         results = pool.map(_decode_one, paths)
         for result in Bar(results, total=len(paths), desc="checking clips", unit="clip"):
@@ -394,7 +406,7 @@ def _decode(paths: list[Path], dropped: list[str]) -> tuple[list[float | None], 
     return seconds, sounds
 
 
-def _decode_one(path: Path) -> tuple[float, bytes] | str:
+def _decode_one(path: Path) -> tuple[float, str] | str:
     """Returns the seconds of a clip and a digest of its samples, or what is wrong with it."""
     try:
         samples = audio.read_audio(path)
@@ -406,7 +418,7 @@ def _decode_one(path: Path) -> tuple[float, bytes] | str:
             f"{path}: lasts {seconds:.4f} s, shorter than one window of {_SHORTEST_SECONDS:.3f} s; "
             "remove it."
         )
-    return seconds, hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+    return seconds, hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest()
 
 
 def _refuse(dropped: list[str], left: pd.DataFrame, skip_bad: bool) -> None:

@@ -31,6 +31,10 @@ _OFTEN_CALLED = {
     "split": "partition subset set usage",
     "utterance_id": "id utteranceid uttid utterance clipid",
 }
+_PART_OF_A_RECORDING = frozenset(
+    ("start", "begin", "onset", "starttime", "begintime", "startseconds")
+    + ("end", "stop", "offset", "endtime", "endseconds")
+)
 
 
 def read_folder_name(path: PurePath) -> Clip:
@@ -173,6 +177,12 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         f"--columns {column} {shlex.quote(name)}"
         for column, name in likely.items()
     ]
+    parts = [name for name in header if _plain(name) in _PART_OF_A_RECORDING]
+    if len(parts) > 1:
+        doubts.append(
+            f"{table}: columns {', '.join(parts)} are not read, and each clip is its whole file; "
+            "if they say which part, cut the recordings first"
+        )
     read = read.fillna("")
     short = read.loc[rows.isna().any(axis=1), "path"]
     if len(short):
@@ -218,6 +228,11 @@ def _header(table: str | PurePath) -> tuple[list[str], str]:
         raise InputError(f"{table}: cannot be read ({error.strerror}).") from error
     separator = max(_SEPARATORS, key=line.count)
     header = next(csv.reader([line], delimiter=separator), [])
+    if line.lstrip()[:1] in ("{", "["):
+        raise InputError(
+            f"{table}: is JSON, not a CSV table; write it as one, such as with "
+            "pandas.read_json(FILE, lines=...).to_csv(TABLE, index=False)."
+        )
     if len(header) < 2:
         raise InputError(
             f"{table}: is no CSV table with a header such as path,emotion: its first line is "

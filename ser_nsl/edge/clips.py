@@ -6,23 +6,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ser_nsl.audio.folders import SUFFIXES, find_audio
-from ser_nsl.errors import InputError
+from ser_nsl.errors import InputError, printable
 
 _POLL_SECONDS = 1.0  # from one look into the folders to the next
 
 
-def list_clips(paths: Iterable[Path]) -> list[Path]:
+def list_clips(paths: Iterable[Path], failed: list[Path]) -> list[Path]:
     """Replaces each folder by its audio files, including those in subfolders.
 
     Args:
         paths: Files, which need not exist, and folders.
+        failed: Gets the folders that hold no audio file, with an error on standard error.
 
     Returns:
         The files in the order of `paths`; those of a folder are sorted, hidden ones left out.
         What else a folder holds is counted on standard error.
-
-    Raises:
-        InputError: If a folder holds no audio file.
     """
     clips: list[Path] = []
     for path in paths:
@@ -30,12 +28,12 @@ def list_clips(paths: Iterable[Path]) -> list[Path]:
             clips.append(path)
             continue
         found = find_audio(path)
+        note = f"note: {path}: {found}" if str(found) else ""
         if not found.clips:
-            raise InputError(
-                f"{path}: holds no audio file ({', '.join(SUFFIXES[:4])}, ...). {found}".rstrip()
-            )
-        if str(found):
-            print(f"note: {path}: {found}", file=sys.stderr)
+            failed.append(path)
+            note = f"error: {path}: holds no audio file ({', '.join(SUFFIXES[:4])}, ...). {found}"
+        if note:
+            print(printable(note.rstrip()), file=sys.stderr)
         clips += found.clips
     return clips
 
@@ -80,7 +78,7 @@ def _states(folders: Sequence[Path]) -> dict[Path, tuple[int, int]]:
         for path in find_audio(folder).clips:
             try:
                 status = path.stat()
-            except FileNotFoundError:  # deleted since it was found
+            except OSError:  # deleted since it was found, or its disk is gone for now
                 continue
             states[path] = (status.st_size, status.st_mtime_ns)
     return states

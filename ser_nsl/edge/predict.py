@@ -16,7 +16,7 @@ from ser_nsl.edge.models import find_model_or_default
 from ser_nsl.edge.recognizer import Recognizer
 from ser_nsl.edge.rows import Row, as_csv, as_json, as_table
 from ser_nsl.edge.window import NO_SPEECH, Window, average
-from ser_nsl.errors import InputError, check_unused
+from ser_nsl.errors import InputError, check_unused, printable
 
 _HOP_SECONDS = 0.5
 _SMOOTHING_SECONDS = 1.0
@@ -67,7 +67,7 @@ def predict(
     Raises:
         InputError: If the recogniser, a folder, the microphone or the file of the speaker cannot
             be used, or an option would be ignored.
-        SystemExit: With status 1, after the last row, if a file could not be used.
+        SystemExit: With status 1, after the last row, if a file or folder could not be used.
     """
     if microphone == bool(paths) or (microphone and follow):
         raise InputError("paths: give either audio files and folders, or --microphone alone.")
@@ -86,9 +86,9 @@ def predict(
         if microphone:
             rows = _predict_microphone(recognizer, hop_seconds, smoothing_seconds, adaptation)
         else:
-            clips = follow_clips(paths) if follow else list_clips(paths)
+            clips = follow_clips(paths) if follow else list_clips(paths, failed)
             if isinstance(clips, list):
-                width = max(len(str(clip)) for clip in clips)
+                width = max((len(printable(str(clip))) for clip in clips), default=0)
             rows = _predict_clips(recognizer, clips, whole, adaptation, failed)
         lines = {"table": as_table(rows, width=width), "csv": as_csv(rows), "json": as_json(rows)}
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -139,7 +139,7 @@ def _predict_clips(
             windows = recognizer.hear(*decode(clip), adaptation=adaptation)
         except InputError as error:
             reason = str(error).removeprefix(f"{clip}: ")
-            print(f"error: {clip}: {reason}", file=sys.stderr)
+            print(f"error: {printable(f'{clip}: {reason}')}", file=sys.stderr)
             failed.append(clip)
         else:
             yield from _rows(clip, windows, recognizer.labels, whole)
@@ -159,7 +159,7 @@ def _rows(
     without = sum(not window.has_speech for window in windows)
     if 0 < without < len(windows):
         note = f"{without} of {len(windows)} windows have no speech and are left out"
-        print(f"note: {clip}: {note}", file=sys.stderr)
+        print(f"note: {printable(f'{clip}: {note}')}", file=sys.stderr)
 
 
 def _predict_microphone(

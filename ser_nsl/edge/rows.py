@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from ser_nsl.edge.window import NO_SPEECH
+from ser_nsl.errors import printable
 
 Row = tuple[dict[str, str | float], dict[str, float]]
 
@@ -24,12 +25,12 @@ def as_table(rows: Iterable[Row], *, width: int = 0) -> Iterator[str]:
         width: Characters for the first key; a longer one widens its column from there on.
 
     Yields:
-        Lines.
+        Lines; of names, what cannot be printed is escaped.
     """
     widths: list[int] = []
     for keys, probabilities in rows:
         shares = (f"{probability:.1%}" for probability in probabilities.values())
-        cells = [*map(str, keys.values()), _top(probabilities), *shares]
+        cells = [*(printable(str(key)) for key in keys.values()), _top(probabilities), *shares]
         lines = [cells]
         if not widths:
             header = [*keys, "emotion", *probabilities]

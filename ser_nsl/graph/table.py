@@ -13,6 +13,7 @@ import pandas as pd
 
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.places import place
+from ser_nsl.pipeline.record import check_whole
 
 _COLUMNS = ["source", "target", "weight"]
 _NOT_PLAIN = {
@@ -180,9 +181,10 @@ def read_graph(path: Path, *, for_training: bool = False) -> pd.DataFrame:
         Columns `source`, `target` (text) and `weight` (float64), in the order of the lines.
 
     Raises:
-        InputError: If a file is missing, compressed or not UTF-8, a line has another form, an id
-            is empty, an edge joins a clip with itself, a weight is not finite or not above 0 where
-            it must be, or shards are missing. The message names the first such line.
+        InputError: If a file is missing, compressed, not UTF-8 or not as long as a stage has left
+            it, a line has another form, an id is empty, an edge joins a clip with itself, a weight
+            is not finite or not above 0 where it must be, or shards are missing. The message names
+            the first such line.
 
     Example:
         >>> graph = read_graph(Path("graph.tsv"))
@@ -198,6 +200,7 @@ def _read_file(path: Path, least: float) -> pd.DataFrame:
     from pyarrow import csv, float64, string
 
     _check_start(path)
+    check_whole(path)
     types = dict(zip(_COLUMNS, (string(), string(), float64()), strict=True))
     try:
         with path.open("rb") as file:

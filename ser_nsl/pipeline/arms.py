@@ -88,7 +88,7 @@ class Arm:
     def hard_control(self) -> str | None:
         """Name of plain training on the guesses of the probe that this arm uses otherwise."""
         otherwise = self.uses_probe and self.method != "base" and self.control is None
-        return f"{self.start}pseudo_labels" if otherwise else None
+        return f"{self.start}{PSEUDO_LABELS}" if otherwise else None
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -105,9 +105,12 @@ BASELINES = {
 }
 """What the linear classifiers of runs and sweeps read, by kind of embedding."""
 
+PSEUDO_LABELS = "pseudo_labels"
+"""The arm that runs have beside the methods of `train_downstream`."""
+
 ARMS = {
     "base": Arm("labels only", "base", None),
-    "pseudo_labels": Arm(
+    PSEUDO_LABELS: Arm(
         "labels, and the probe's pseudo-labels where they are hidden; no graph",
         "base",
         None,

@@ -54,8 +54,8 @@ class Comparison:
         >>> from ser_nsl.pipeline import list_runs, load_sweep
         >>> for comparison in compare({}, list_runs(load_sweep("emodb"), ["small"]))[:2]:
         ...     print(comparison.setting.method, comparison.runs, comparison.missing)
-        base 0 15
-        start_base 0 15
+        base 0 5
+        start_base 0 5
     """
 
     setting: Setting

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.graph.settings import GraphConfig
+from ser_nsl.pipeline.arms import PSEUDO_LABELS
 from ser_nsl.pipeline.settings import check, read_settings
 from ser_nsl.training.settings import Method, TrainingConfig
 from ser_nsl.upstream.encoder import Pooling
@@ -95,7 +96,8 @@ class Experiment(Setup):
         head: How an emotion head is trained on the source, the encoder frozen. Without both, the
             upstream's own head is used.
         networks: Light networks to train.
-        methods: Methods of `train_downstream`; each is trained for each network and seed.
+        methods: Methods of `train_downstream`, or `pseudo_labels`: `base`, where clips without a
+            label have that which a probe reads. Each is trained for each network and seed.
         seeds: Seeds of the trainings; results are means over them.
 
     Example:
@@ -118,9 +120,10 @@ class Experiment(Setup):
         check(self.finetuning is None or self.head is None, "head", rule, "both")
         rule = "given where there is finetuning or a head"
         check(not self.learns or self.source is not None, "source", rule, self.source)
-        known = set(get_args(Method))
+        known = {*get_args(Method), PSEUDO_LABELS}
         check(set(self.methods) <= known, "methods", f"among {sorted(known)}", self.methods)
-        drawn = self.graph.embeddings == "probe" and self.training.label_share < 1
+        probed = self.graph.embeddings == "probe" or PSEUDO_LABELS in self.methods
+        drawn = probed and self.training.label_share < 1
         rule = "one where a probe knows a share of the labels, which the seed draws"
         check(not drawn or len(self.seeds) == 1, "seeds", rule, self.seeds)
         for name in ("networks", "methods", "seeds"):

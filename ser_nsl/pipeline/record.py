@@ -32,7 +32,7 @@ def read_record(out: Path) -> dict[str, Any] | None:
     Returns:
         Its record with keys `stage`, `version` (of this package), `code` (hash), `settings`,
         `inputs` (hashes), `paths` (of the inputs, lists where there are several), `files` (bytes of
-        each file of a folder), `versions`, `counts` and `seconds`; None where there is none or it
+        each file made), `versions`, `counts` and `seconds`; None where there is none or it
         is damaged.
 
     Example:
@@ -89,25 +89,26 @@ def _whole(record: Any) -> dict[str, Any] | None:
 
 
 def check_whole(path: Path) -> None:
-    """Refuses a file of a stage's folder that has not the size with which the stage left it.
+    """Refuses a stage's file, or one of its folder, that has not the size that the stage left.
 
     Args:
-        path: The file. In folders that no stage has made, any size is right.
+        path: The file. Where no stage has made it, or not said its size, any is right.
 
     Raises:
         InputError: If it was cut off, or changed in another way.
     """
-    made = (read_record(path.parent) or {}).get("files", {})
+    record = read_record(path.parent) or read_record(path) or {}
+    made = record.get("files", {})
     size = path.stat().st_size
     if size != made.get(path.name, size):
         raise InputError(
             f"{path}: is cut off or damaged ({size:,} bytes, but {made[path.name]:,} when it was "
-            "made); make it again."
+            "made); make it again, or give what was edited another name."
         )
 
 
 def file_sizes(folder: Path) -> dict[str, int]:
-    """Returns the bytes of each file of a folder, its record apart, by path; none for a file."""
+    """Returns the bytes of each file of a folder, its record apart, by path."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     sizes.pop("stage.json", None)

@@ -106,6 +106,8 @@ def _in_words(error: Exception, kind: Any, given: Sequence[Any]) -> str:
     """Says which setting is at fault, where OmegaConf leaves that open or calls it by its class."""
     reason = " ".join(str(error).partition("\n    full_key:")[0].split())
     key = getattr(error, "full_key", None)
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not text in UTF-8 ({error.reason} at byte {error.start}); save it in UTF-8"
     if isinstance(error, KeyValidationError):
         return f"{str(key).rpartition('.')[0]}: keys must be text; put quotes around {error.key!r}"
     if isinstance(error, MissingMandatoryValue):

@@ -154,7 +154,11 @@ def stage(
                     seconds = round(time.monotonic() - start, 3)
                     record = fingerprint | {
                         "paths": _absolute_paths(bound.arguments, inputs),
-                        "files": file_sizes(partial),
+                        "files": (
+                            file_sizes(partial)
+                            if makes == "folder"
+                            else {here.name: partial.stat().st_size}
+                        ),
                         "versions": versions(),
                         "counts": counts,
                         "seconds": seconds,

@@ -60,7 +60,7 @@ class Run:
         >>> from ser_nsl.pipeline import list_runs, load_sweep
         >>> run = list_runs(load_sweep("emodb"), ["small"])[-1]
         >>> run.fold, run.network, run.label_share, run.seed, run.test
-        (4, 'cnn_tdnn', 0.25, 2, True)
+        (4, 'cnn_tdnn', 0.25, 0, True)
     """
 
     corpus: str

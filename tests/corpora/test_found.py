@@ -20,6 +20,8 @@ def test_usual_corpus_is_not_doubted():
     assert doubts_of(MIXED) == ""
     assert doubts_of([*MIXED, *[("", "cleo")] * 3]) == ""
     assert doubts_of([*MIXED, ("fear", "Joy"), ("joy", "Joy")]) == ""  # her name
+    assert doubts_of([*MIXED, ("fear", "Dev"), ("joy", "Dev")]) == ""
+    assert doubts_of([*MIXED, *[("joy 2", "anna"), ("joy 2", "ben")] * 3]).count("\n") == 0
     assert doubts_of([*MIXED, ("fear", "Donna"), ("joy", "Donna")]) == ""  # hers too
     assert doubts_of([(emotion, name) for emotion, _ in MIXED for name in "flmn"]) == ""
     assert doubts_of([(emotion, name) for emotion, _ in MIXED for name in ("A1_2", "A12")]) == ""
@@ -62,6 +64,36 @@ def test_usual_corpus_is_not_doubted():
             [(speaker, emotion) for emotion, speaker in MIXED],
             "joy, fear: by their names emotions, not speakers",
             "(?P<speaker>[^/]+)/(?P<emotion>[^/]+)/",
+        ),
+        (
+            [(f"{split}_splits", "") for split in ("train", "dev") for _ in range(3)],
+            "train_splits, dev_splits: by their names no emotions",
+            "list the clips in a table",
+        ),
+        (
+            [(code, "") for code in ("p225", "M01-b") for _ in range(3)],
+            "p225, M01-b: by their names no emotions",
+            "describe the names of the files",
+        ),
+        (
+            [("Actor_01", emotion) for emotion, _ in MIXED] + [("Actor_02", "fear")] * 3,
+            "Actor_01, Actor_02: by their names no emotions",
+            "(?P<speaker>[^/]+)/(?P<emotion>[^/]+)/",
+        ),
+        (
+            [(e, split) for e, _ in MIXED for split in ("Train", "Validation", "Test 1")],
+            "speakers Train, Validation, Test 1: by their names folders",
+            "--corpus csv --table FILE",
+        ),
+        (
+            [*MIXED, *[("joy;fear", "ben")] * 3],
+            "joy;fear: several emotions in one label",
+            "--label-map 'joy;fear' joy) or leave out (--leave-out 'joy;fear')",
+        ),
+        (
+            [(f"['{e}']", s) for e, s in MIXED],
+            "have brackets or quotes around",
+            """--label-map '['"'"'joy'"'"']' joy""",
         ),
         ([*MIXED, *[("Joy", "ben")] * 3], "joy, Joy differ", "--label-map Joy joy"),
         ([*MIXED, *[("j-oy", "ben")] * 3], "joy, j-oy differ", "--label-map j-oy joy"),

@@ -181,7 +181,7 @@ def test_manifest_without_its_record_needs_an_audio_root(record, table, manifest
         audio_paths(table, manifest, None)
 
 
-@pytest.mark.parametrize("cut", [b",ravdess", b"\n", b"0,ravdess\n"])
+@pytest.mark.parametrize("cut", [b",ravdess,", b"\n", b"0,ravdess,"])
 def test_manifest_that_was_cut_is_refused(cut, tone_manifest, tmp_path):
     data = tone_manifest.read_bytes()
     (tmp_path / "cut.csv").write_bytes(data[: data.rindex(cut)])
@@ -192,7 +192,7 @@ def test_manifest_that_was_cut_is_refused(cut, tone_manifest, tmp_path):
 
 def test_manifest_with_a_broken_line_or_a_column_twice_is_refused(tone_manifest, tmp_path):
     data, path = tone_manifest.read_bytes(), tmp_path / "broken.csv"
-    path.write_bytes(data.replace(b",ravdess\n", b"\n", 1))
+    path.write_bytes(data.replace(b",ravdess,", b",", 1))
     with pytest.raises(InputError, match=r"broken\.csv: .* a line is broken \(2\)"):
         read_manifest(path)
 

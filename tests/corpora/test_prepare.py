@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -85,8 +86,13 @@ def test_same_bytes_again_and_current_until_a_clip_changes(corpus, tmp_path):
     assert first.read_bytes() == second.read_bytes()
     assert is_current(prepare_corpus, arguments | {"out": first})
 
-    write_tone(corpus / "Actor_01" / "03-01-05-01-01-01-01.wav")
+    clip = corpus / "Actor_01" / "03-01-05-01-01-01-01.wav"
+    quieter = 0.5 * soundfile.read(clip)[0]  # as long, so that no other column changes
+    soundfile.write(clip, quieter, 16_000)
     assert not is_current(prepare_corpus, arguments | {"out": first})
+    prepare_corpus(**arguments, out=first)
+    assert first.read_bytes() != second.read_bytes()  # what was made from it is made again
+    pd.testing.assert_frame_equal(read_manifest(first), read_manifest(second))
 
 
 def test_emotions_can_be_renamed_joined_and_left_out(tone_corpus, out):
@@ -473,10 +479,10 @@ def test_table_with_own_columns_labels_and_speakers_in_names(listed, out):
     [
         ("d.wav,NA,1,train,x", r"d\.wav: "),
         ("a.wav,NA,1,train,x", r"{table}: clips are in several lines .*a\.wav.*one line"),
-        ("./a.wav,NA,2,train,x", "{table}: a speaker .*2: in "),
-        ("./a.wav,NA,9,fold1,x", "{table}: a split must be one of .*'fold1'"),
+        ("./a.wav,NA,2,train,x", "{table}: a speaker .*2: in .*balanced"),
+        ("./a.wav,NA,9,fold1,x", "{table}: a split must be one of .*'fold1'.* column split"),
         ("./a.wav,NA,9,,x", "{table}: a split must be one of .*''"),
-        ("./a.wav,fear,9,val,x", "{table}: every class .*fear"),
+        ("./a.wav,fear,9,val,x", "{table}: every class .*fear.*--leave-out"),
         ("a,b,c,d,e,f,g", "{table}: .*CSV"),
     ],
 )
@@ -514,6 +520,8 @@ def test_table_of_a_spreadsheet(separator, listed, out, capsys):
         (b"path,emotion\na.wav,j\0y\n", "is no text.*save it"),
         (b"path,emotion\na.wav,joy\nb.wav,joy,x\n", r"begins with b\.wav\); put quotes around"),
         (b'path,emotion\n"a.wav,joy\nb.wav,joy\n', "in line 3"),
+        (b'{"path": "a.wav", "emotion": "joy"}\n', "is JSON, .*to_csv"),
+        (b'[\n {"path": "a.wav", "emotion": "joy"}]\n', "is JSON, .*to_csv"),
         (b"path,emotion\n", "holds no clip below its header, path, emotion"),
         (b"path,emotion,emotion\na.wav,joy,x\n", "columns are there twice .*emotion"),
     ],
@@ -607,6 +615,31 @@ def test_path_of_a_table_that_is_nearly_right_is_answered_by_the_right_one(path,
     listed.write_text(text.replace("a.wav", r"sub\a.wav"))  # as Windows writes it
     prepare_listed(listed, out)
     assert "sub/a.wav" in read_manifest(out)["path"].tolist()
+
+
+@pytest.mark.parametrize("place", ["/kaggle/input/", "C:\\Users\\ann\\", "file:///data/", " "])
+def test_of_files_of_one_name_the_nearest_is_named(place, tmp_path, out):
+    for speaker in ("ann", "ben", "cleo"):
+        write_tone(tmp_path / "mine" / speaker / "1.wav")
+    path = f"{place}ben\\1.wav" if "\\" in place else f"{place}ben/1.wav"
+    table = tmp_path / "clips.csv"
+    table.write_text(f"path,emotion\n{path},joy\n")
+
+    with pytest.raises(InputError, match=r"ben/1\.wav'?: is no file .*, which has ben/1\.wav;"):
+        prepare_listed(table, out)
+
+
+def test_times_of_a_table_are_not_passed_over_in_silence(listed, out, capsys):
+    listed.write_text(listed.read_text().replace("mood", "Start").replace("x\n", "0.1\n"))
+    prepare_listed(listed, out)
+    assert "whole file" not in capsys.readouterr().out  # the rank among starters, say
+
+    lines = listed.read_text().splitlines()
+    listed.write_text("\n".join([f"{lines[0]},end time", *(f"{line},0.2" for line in lines[1:])]))
+    prepare_listed(listed, out)
+    assert "columns Start, end time are not read, and each clip is its whole file" in (
+        capsys.readouterr().out
+    )
 
 
 def test_genders_in_any_usual_way_and_spare_spaces(listed, out, capsys):

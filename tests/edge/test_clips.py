@@ -22,7 +22,7 @@ def test_folders_become_their_clips(folder, tmp_path):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"1")
 
-    found = list_clips([tmp_path / "missing.wav", folder, folder / "notes.txt"])
+    found = list_clips([tmp_path / "missing.wav", folder, folder / "notes.txt"], [])
 
     expected = ["missing.wav", "a.FLAC", "b.wav", "d.ogg", "c.mp3", "notes.txt"]
     assert [path.name for path in found] == expected
@@ -31,17 +31,24 @@ def test_folders_become_their_clips(folder, tmp_path):
 def test_what_a_folder_holds_besides_is_told(folder, capsys):
     (folder / "notes.txt").write_bytes(b"1")
 
-    list_clips([folder])
+    list_clips([folder], [])
 
     told = f"note: {folder}: not read: 1 .txt (first: notes.txt)\n"
     assert capsys.readouterr().err == told
 
 
-def test_a_folder_without_clips_is_refused(folder):
-    (folder / "empty").mkdir()
+def test_a_folder_without_clips_is_told_and_ends_no_batch(folder, capsys):
+    empty = folder / "empty"
+    empty.mkdir()
+    failed: list[Path] = []
 
-    with pytest.raises(InputError, match=r"empty: holds no audio file .*\.flac"):
-        list_clips([folder, folder / "empty"])
+    assert [path.name for path in list_clips([empty, folder], failed)] == [
+        "a.FLAC",
+        "b.wav",
+        "d.ogg",
+    ]
+    assert failed == [empty]
+    assert capsys.readouterr().err.startswith(f"error: {empty}: holds no audio file (.wav, .flac")
 
 
 def follow(monkeypatch, paths: list[Path], *actions: Callable[[], object]) -> list[str]:

@@ -22,6 +22,12 @@ def test_table():
     ]
 
 
+def test_names_break_no_line_and_command_no_terminal():
+    (_, line) = as_table([({"file": "a\n\x1b[31mb\udce9 é.wav"}, {"joy": 1.0})])
+
+    assert line.startswith(r"a\n\x1b[31mb\udce9 é.wav  joy")
+
+
 def test_csv_is_read_back():
     lines = list(as_csv(ROWS))
     rows = list(csv.DictReader("\n".join(lines).splitlines()))

@@ -52,6 +52,17 @@ def test_five_clips_on_paper(write_embeddings, tmp_path):
     }
 
 
+def test_graph_that_lost_its_end_is_refused(write_embeddings, tmp_path):
+    out = tmp_path / "graph.tsv"
+    build_graph(embeddings=write_embeddings(ON_PAPER), out=out, similarity_threshold=0.75)
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text("".join(lines[:-2]))  # between lines, where nothing else tells
+
+    with pytest.raises(InputError, match=r"graph\.tsv: is cut off .* another name"):
+        read_graph(out)
+    assert len(read_graph(out.rename(tmp_path / "mine.tsv"))) == 4
+
+
 @pytest.mark.parametrize("upstream", ["", "0123456789abcdef:fc1"])
 @pytest.mark.parametrize(("splits", "rounds"), [(0, 1), (2, 4), (3, 1)])
 def test_edges_are_those_of_the_official_builder(

@@ -190,7 +190,7 @@ def test_bad_override_names_the_file_the_key_and_the_value(overrides, words, min
         ("name: " + "[" * 5000 + "]" * 5000, "recursion"),
         (MINIMAL + "traning: {epochs: 3}\n", "'traning'"),
         (MINIMAL.replace("name: mine", ""), "name"),
-        (b"\xff\xfe\x00", "decode"),
+        (b"\xff\xfe\x00", "at byte 0); save it in UTF-8"),
     ],
 )
 def test_bad_file_is_an_error_that_names_it(text, word, tmp_path):

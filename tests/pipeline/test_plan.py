@@ -148,6 +148,20 @@ def test_networks_start_from_those_that_were_taught_before():
     assert steps["models/vgg15-base-seed0"].arguments["start"] is None
 
 
+def test_pseudo_labels_of_a_probe_train_in_place_of_those_that_are_not_known():
+    few = replace(TINY.training, label_share=0.5)
+    steps = planned(replace(TINY, methods=("base", "pseudo_labels"), training=few))
+
+    guessed = steps["pseudo_labels/probe_0.5_0"].arguments
+    assert guessed["embeddings"] == Path("run/probe_0.5_0")
+    assert guessed["label_share"] == steps["probe_0.5_0"].arguments["label_share"] == 0.5
+    trained = steps["models/cnn6-pseudo_labels-seed0"].arguments
+    assert trained["features"] == Path("run/pseudo_labels/probe_0.5_0")
+    assert (trained["method"], trained["training"].label_share) == ("base", 1.0)
+    assert Path("run/models/cnn6-pseudo_labels-seed0") in steps["chosen"].arguments["models"]
+    assert steps["models/cnn6-base-seed0"].arguments["training"].label_share == 0.5
+
+
 def test_upstream_that_has_learned_before():
     steps = planned(EXPERIMENTS["learned before"])
 

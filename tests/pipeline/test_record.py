@@ -32,6 +32,7 @@ def test_file_and_the_record_beside_it(source, tmp_path):
     assert record["inputs"]["extra"] is None
     assert record["paths"] == {"source": str(source)}
     assert record["counts"] == {"letters": 5, "dropped": []}
+    assert record["files"] == {"loud.txt": 7}
     assert {"python", "numpy", "tensorflow"} <= record["versions"].keys()
     assert record["seconds"] >= 0
     assert result == StageResult("shout", out, {"letters": 5, "dropped": []}, record["seconds"])
