@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.release.calibration import calibration_error
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length, read_audio
 from ser_nsl.audio.sounds import SOUNDS
 from ser_nsl.edge import NO_SPEECH, Recognizer, average
-from ser_nsl.evaluation.calibration import calibration_error
 from ser_nsl.evaluation.conditions import CONDITIONS, under
 from ser_nsl.evaluation.scores import score
 from ser_nsl.pipeline.bars import Bar

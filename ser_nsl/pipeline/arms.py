@@ -8,6 +8,8 @@ from ser_nsl.training.settings import TAUGHT, TRANSFERS, Lessons, Method
 STARTS: dict[str, Lessons] = {"start_": "frames", "start_graph_": "similarity"}
 """Before the name of an arm: what its network has learned of the upstream before, by the methods of
 `teach_network`, on speech without labels."""
+OF_GRAPH = ("alpha", "layer", "distance", "neighbors")
+"""Settings of training with a graph."""
 
 
 @dataclass(frozen=True)

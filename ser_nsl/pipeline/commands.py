@@ -68,8 +68,8 @@ def sweep(
     Returns:
         A table of the runs.
     """
-    from ser_nsl.pipeline.experiment import load_sweep
     from ser_nsl.pipeline.sweep import run_sweep
+    from ser_nsl.pipeline.sweep_config import load_sweep
 
     settings = load_sweep(config, overrides)
     return run_sweep(

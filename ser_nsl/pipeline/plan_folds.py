@@ -7,11 +7,12 @@ from typing import Literal
 
 from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.graph.settings import GraphConfig
-from ser_nsl.pipeline.arms import ARMS, find_arm
-from ser_nsl.pipeline.comparison import Choice
-from ser_nsl.pipeline.experiment import LINEAR, OF_GRAPH, Run, SweepConfig
+from ser_nsl.pipeline.arms import ARMS, OF_GRAPH, find_arm
+from ser_nsl.pipeline.choice import Choice
 from ser_nsl.pipeline.plan import Plan, Training
 from ser_nsl.pipeline.steps import Step
+from ser_nsl.pipeline.sweep_config import SweepConfig
+from ser_nsl.pipeline.sweep_run import LINEAR, Run
 
 _CARRYING = 10  # neighbours along which labels are carried
 _SPARE = 10  # neighbours packed for each that is used, where training leaves some edges out

@@ -5,8 +5,8 @@ from itertools import product
 from pathlib import Path
 
 from ser_nsl.export import export_tflite
-from ser_nsl.pipeline.arms import ARMS, BASELINES, find_arm
-from ser_nsl.pipeline.experiment import OF_GRAPH, Experiment
+from ser_nsl.pipeline.arms import ARMS, BASELINES, OF_GRAPH, find_arm
+from ser_nsl.pipeline.experiment import Experiment
 from ser_nsl.pipeline.plan import SPLITS, Plan, Training
 from ser_nsl.pipeline.results import baseline_label, model_label
 from ser_nsl.pipeline.steps import Step

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ser_nsl.errors import InputError
 from ser_nsl.graph.statistics import or_none
-from ser_nsl.pipeline.experiment import Run, load_experiment
+from ser_nsl.pipeline.experiment import load_experiment
+from ser_nsl.pipeline.sweep_run import Run
 
 EXPERIMENT_NAME = "experiment.yaml"
 """Settings of a run, in its folder."""

@@ -131,9 +131,7 @@ def stage(
     def decorate(function: Callable[Parameters, Mapping[str, Any]]) -> Stage[Parameters]:
         @functools.wraps(function)
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> StageResult:
-            bound = inspect.signature(function, eval_str=True).bind(*args, **kwargs)
-            bound.apply_defaults()
-            _make_paths(bound)
+            bound = _bind(function, *args, **kwargs)
             _check_local(bound.arguments, inputs, remote)
             _check_seeds(bound.arguments)
             out = Path(bound.arguments["out"])
@@ -200,9 +198,7 @@ def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
         >>> is_current(build_graph, arguments | {"similarity_threshold": 0.5})
         False
     """
-    bound = inspect.signature(function, eval_str=True).bind(**arguments)
-    bound.apply_defaults()
-    _make_paths(bound)
+    bound = _bind(function, **arguments)
     out = Path(bound.arguments["out"])
     record = read_record(out)
     if not out.exists() or record is None:
@@ -210,11 +206,14 @@ def is_current(function: Stage, arguments: Mapping[str, Any]) -> bool:
     return agrees(record, take_fingerprint(function, bound.arguments, function.inputs))
 
 
-def _make_paths(bound: inspect.BoundArguments) -> None:
-    """Turns texts into paths where a parameter is a path, or a tuple of them, and no text.
+def _bind(function: Callable, /, *args: Any, **kwargs: Any) -> inspect.BoundArguments:
+    """Returns the arguments of a call by parameter, with defaults.
 
-    Users write `out="features"` in Python; an input that stays a text would not be recorded.
+    Texts become paths where a parameter is a path, or a tuple of them, and no text: users write
+    `out="features"` in Python, and an input that stays a text would not be recorded.
     """
+    bound = inspect.signature(function, eval_str=True).bind(*args, **kwargs)
+    bound.apply_defaults()
     for name, parameter in bound.signature.parameters.items():
         kinds = get_args(parameter.annotation) or (parameter.annotation,)
         value = bound.arguments[name]
@@ -224,6 +223,7 @@ def _make_paths(bound: inspect.BoundArguments) -> None:
             bound.arguments[name] = place(value)
         elif isinstance(value, tuple | list):
             bound.arguments[name] = tuple(map(place, value))
+    return bound
 
 
 def _check_local(

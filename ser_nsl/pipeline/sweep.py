@@ -8,45 +8,30 @@ test speakers follow.
 
 import json
 import os
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
-from functools import partialmethod
-from multiprocessing import get_context, parent_process
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
-from threading import Thread
-from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from tabulate import tabulate
-from tqdm import tqdm
 
-from ser_nsl.audio.examples import UNLABELLED
-from ser_nsl.audio.features import Description
-from ser_nsl.audio.records import read_labels
-from ser_nsl.corpora.manifest import read_manifest
 from ser_nsl.errors import InputError, check_least
-from ser_nsl.evaluation.model import read_metrics
 from ser_nsl.pipeline.bars import Bar
-from ser_nsl.pipeline.comparison import Choice, Setting, choose
-from ser_nsl.pipeline.experiment import LINEAR, SET_BY_RUNS, Run, SweepConfig, list_runs, load_sweep
+from ser_nsl.pipeline.choice import Choice, choose
 from ser_nsl.pipeline.lock import locked
-from ser_nsl.pipeline.plan import Plan, Training, check_corpus, check_layers, given_start
+from ser_nsl.pipeline.plan import check_corpus, check_layers, given_start
 from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, Results, add_result, read_results
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.steps import run_steps
+from ser_nsl.pipeline.sweep_config import SweepConfig, list_runs, load_sweep
+from ser_nsl.pipeline.sweep_outlook import describe, hours_left
+from ser_nsl.pipeline.sweep_processes import reason, run_in_processes
+from ser_nsl.pipeline.sweep_run import LINEAR, SET_BY_RUNS, Run, Setting
 from ser_nsl.training.train import check_networks
 from ser_nsl.upstream.windows import find_speech
 
 _RUNS_A_PROCESS = 10  # TensorFlow keeps some 150 MB of every training
-_DIGITS = 4  # of curves
 
 
 def run_sweep(
@@ -95,16 +80,16 @@ def run_sweep(
         left = [run for run in runs if run not in done]
         audio_dir = config.target.audio_dir
         if left and audio_dir is not None and not audio_dir.exists():
-            return f"{audio_dir}: is not there yet\n{_describe(config, runs, done, workers)}"
+            return f"{audio_dir}: is not there yet\n{describe(config, runs, done, workers)}"
         if left:
             _check(config, left)
-        return _describe(config, runs, done, workers)
+        return describe(config, runs, done, workers)
     with locked(out / RESULTS_NAME):
         done = _read_done(config, out)
         left = [run for run in runs if run not in done]
         if left:
             _run(config, left, done, out, work, workers)
-        return _describe(config, runs, done, workers)
+        return describe(config, runs, done, workers)
 
 
 def _read_done(config: SweepConfig, out: Path) -> Results:
@@ -114,8 +99,10 @@ def _read_done(config: SweepConfig, out: Path) -> Results:
         _check_settings(config, out / SETTINGS_NAME)
     choices = choose(done, list_runs(config, ["all"]))
     for run, result in done.items():
-        choice = choices.get(Setting.of(run))
-        if run.test and choice and (result["chosen"], result["epochs"]) != _chosen(choice):
+        choice = choices.get(run.setting)
+        if not (run.test and choice):
+            continue
+        if (result["chosen"], result["epochs"]) != (choice.trial, choice.epochs):
             raise InputError(
                 f"{out}: test speakers were scored with {run.method} ({run.network}) as in trial "
                 f"{result['chosen']!r} after {result['epochs']} epochs, but now {choice.trial!r} "
@@ -123,10 +110,6 @@ def _read_done(config: SweepConfig, out: Path) -> Results:
                 "or the grids as they were."
             )
     return done
-
-
-def _chosen(choice: Choice) -> tuple[str, int]:
-    return choice.trial, choice.epochs
 
 
 def _run(
@@ -144,26 +127,24 @@ def _run(
         def train(runs: Sequence[Run]) -> None:
             for start in range(0, len(runs), workers * _RUNS_A_PROCESS):
                 batch = runs[start : start + workers * _RUNS_A_PROCESS]
-                for run, result in _run_in_processes(
-                    config, batch, work, workers, threads, choices
-                ):
+                for run, result in run_in_processes(config, batch, work, workers, threads, choices):
                     if isinstance(result, BaseException):
                         failed.append((run, result))
                     else:
                         done[run] = result
                         add_result(out / RESULTS_NAME, run, result)
-                    bar.set_postfix_str(f"{_hours(config, left, done, workers)} left")
+                    bar.set_postfix_str(f"{hours_left(config, left, done, workers)} left")
                     bar.update()
 
         train([run for run in left if not _needs_choice(run)])
         choices |= choose(done, list_runs(config, ["all"]))
-        train([run for run in left if _needs_choice(run) and Setting.of(run) in choices])
+        train([run for run in left if _needs_choice(run) and run.setting in choices])
     if failed:
         run, error = failed[0]
         raise InputError(
             f"{len(failed)} of {len(left)} trainings failed; the others are in "
             f"{out / RESULTS_NAME}. The first was {run.network}, {run.method}, fold {run.fold}, "
-            f"seed {run.seed}: {_reason(error)}"
+            f"seed {run.seed}: {reason(error)}"
         )
 
 
@@ -240,184 +221,6 @@ def _needs_choice(run: Run) -> bool:
     return run.test and run.network != LINEAR
 
 
-def _run_in_processes(
-    config: SweepConfig,
-    runs: Sequence[Run],
-    work: Path,
-    workers: int,
-    threads: int,
-    choices: Mapping[Setting, Choice],
-) -> Iterator[tuple[Run, dict[str, Any] | BaseException]]:
-    """Yields runs with their results, or why there are none, each when it is done.
-
-    The processes end with the last one. Executors that renew theirs by themselves
-    (`max_tasks_per_child`) may wait for ever when one is due, as of Python 3.11.
-    """
-    with _processes(workers, threads) as pool:
-        waiting = {
-            pool.submit(train_and_score, config, run, work, choices.get(Setting.of(run))): run
-            for run in runs
-        }
-        try:
-            for future in as_completed(waiting):
-                error = future.exception()
-                known = error is not None and _is_failure(error)
-                yield waiting[future], error if known and error else future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _processes(workers: int, threads: int) -> ProcessPoolExecutor:
-    spawn = get_context("spawn")  # TensorFlow does not survive a fork
-    return ProcessPoolExecutor(workers, spawn, _prepare_worker, (threads,))
-
-
-def _prepare_worker(threads: int) -> None:
-    import tensorflow as tf
-
-    Thread(target=_end_with_parent, daemon=True).start()
-    tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)  # one bar is enough
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
-def _end_with_parent() -> None:
-    """Ends a worker whose sweep was killed; it would wait for work, with its memory, for ever."""
-    parent = parent_process()
-    assert parent is not None  # this is a worker
-    parent.join()
-    os._exit(1)
-
-
-def _is_failure(error: BaseException) -> bool:
-    """Whether one training failed; any other error is a fault of the program."""
-    import tensorflow as tf
-
-    return isinstance(error, InputError | BrokenProcessPool | MemoryError | tf.errors.OpError)
-
-
-def _reason(error: BaseException) -> str:
-    import tensorflow as tf
-
-    if isinstance(error, BrokenProcessPool | MemoryError | tf.errors.ResourceExhaustedError):
-        return "memory ran out, or its process was killed; run again with fewer --workers"
-    return str(error)
-
-
-def train_and_score(
-    config: SweepConfig, run: Run, work: Path, choice: Choice | None = None
-) -> dict[str, Any]:
-    """Trains a network, or a linear classifier, and scores it.
-
-    Args:
-        config: The sweep.
-        run: The run.
-        work: Folder of the sweep, where the inputs of its trainings are.
-        choice: The trial and the number of epochs of a run that scores test speakers.
-
-    Returns:
-        A result, as `ser_nsl.pipeline.results.Results` says.
-    """
-    start = time.monotonic()
-    plan = plan_folds(config, [run.fold], work)[run.fold]
-    training = sweep_training(config, run, choice)
-    with TemporaryDirectory() as temporary:
-        if run.network == LINEAR:
-            result = _score_linear(plan, training, run.method, Path(temporary))
-        else:
-            result = _score_network(plan, training, run, Path(temporary))
-    if choice is not None:
-        result["chosen"] = choice.trial
-    return result | {"seconds": round(time.monotonic() - start, 1)}
-
-
-def _score_linear(plan: Plan, training: Training, kind: str, folder: Path) -> dict[str, Any]:
-    scores = plan.baseline(kind, training, folder / "scores.json")
-    plan.steps[scores].run()
-    found = read_metrics(scores)
-    clips = read_manifest(plan.manifest()).set_index("utterance_id")
-    result: dict[str, Any] = {"epochs": 0, "train_uar": found["train_uar"]}
-    if "val" not in training.splits:
-        result["val_uar"] = found["val_uar"]
-    result |= _by_speaker(found, clips)
-    return result | {"predictions": {"test": _predictions(found, clips)}}
-
-
-def _score_network(plan: Plan, training: Training, run: Run, folder: Path) -> dict[str, Any]:
-    # However few labels are used, an epoch has as many steps as show every training clip once.
-    clips = len(read_labels(plan.features(), *training.splits))
-    steps = -(-clips // training.settings.batch_size)
-    training = replace(training, settings=replace(training.settings, epoch_steps=steps))
-    model = plan.model(training, folder / "model")
-    trained = plan.steps[model].run()
-    history = json.loads((model / "history.json").read_text())
-    kept = trained.counts["kept_epoch"]
-    result: dict[str, Any] = {"epochs": len(history), "steps": steps, "kept_epoch": kept}
-    result["train_uar"] = round(history[kept - 1]["uar"], _DIGITS)
-    validated = "val" not in training.splits
-    if validated:
-        result["val_uar"] = history[kept - 1]["val_uar"]
-        result["curve"] = [round(epoch["val_uar"], _DIGITS) for epoch in history]
-    if training.arm.has_graph:
-        result["purity"] = _purity(plan, training)
-    manifest = read_manifest(plan.manifest()).set_index("utterance_id")
-    result["predictions"] = {}
-    splits: tuple[Literal["val", "test"], ...] = ("val", "test")
-    for split in splits[0 if validated else 1 : 2 if run.test else 1]:
-        scores = plan.scores(training, model, folder / f"{split}.json", split=split)
-        plan.steps[scores].run()
-        found = read_metrics(scores)
-        result["predictions"][split] = _predictions(found, manifest)
-        result |= _by_speaker(found, manifest) if split == "test" else {}
-    return result
-
-
-def _purity(plan: Plan, training: Training) -> float | None:
-    """Share of the edges used that join clips of one emotion, whether training knows it or not."""
-    from ser_nsl.training.data import training_clips
-
-    features, settings = plan.features(), training.settings
-    clips = training_clips(
-        plan.training_records(training),
-        ("train",),
-        Description.load(features),
-        neighbors=training.neighbors,
-        source="batch",
-        agreeing=settings.edges == "agreeing",
-        label_share=1.0 if training.arm.pseudo_labels else settings.label_share,
-        seed=settings.seed,
-    )
-    emotion_of = read_labels(features, *training.splits)
-    emotions = np.array([emotion_of[utterance_id] for utterance_id in clips.ids])
-    own, others = emotions[:, np.newaxis], emotions[clips.neighbors]
-    counted = (clips.weights > 0) & (own != UNLABELLED) & (others != UNLABELLED)
-    if settings.neighbors != "batch":  # clips without a label have no loss of their own then
-        counted[clips.unlabelled] = False
-    return float((own == others)[counted].mean()) if counted.any() else None
-
-
-def _by_speaker(scores: dict[str, Any], clips: pd.DataFrame) -> dict[str, Any]:
-    from ser_nsl.evaluation.scores import score_speakers
-
-    by_speaker = score_speakers(scores["predictions"], clips, scores["classes"])
-    names = ("uar", "accuracy", "clips", "classes", "confusion_matrix")
-    return {name: scores[name] for name in names} | {
-        "speakers": {
-            speaker: {name: own[name] for name in ("uar", "clips")}
-            for speaker, own in by_speaker.items()
-        }
-    }
-
-
-def _predictions(scores: dict[str, Any], clips: pd.DataFrame) -> dict[str, list[int]]:
-    """The true and the predicted class of each clip, as indices."""
-    index = {name: i for i, name in enumerate(scores["classes"])}
-    return {
-        name: [index[clips.at[name, "emotion"]], index[predicted]]
-        for name, predicted in scores["predictions"].items()
-    }
-
-
 def _check_settings(config: SweepConfig, path: Path) -> None:
     """Refuses to put runs beside those of other settings; grids and what runs set may change.
 
@@ -437,50 +240,3 @@ def _check_settings(config: SweepConfig, path: Path) -> None:
                 f"{path.parent}: its runs were made with other settings ({name}: "
                 f"{before.get(name)}, not {now.get(name)}); give another --out."
             )
-
-
-def _describe(config: SweepConfig, runs: Sequence[Run], done: Results, workers: int) -> str:
-    """A table of what is planned, what is done, and how long the rest will take."""
-    groups = defaultdict(list)
-    for run in runs:
-        groups[run.network, run.method, run.n or "", f"{run.label_share:g}"].append(run)
-    rows = [
-        (
-            *kind,
-            *(_progress([run for run in own if run.test == test], done) for test in (False, True)),
-            _hours(config, own, done, workers),
-        )
-        for kind, own in [*groups.items(), (("all", "", "", ""), runs)]
-    ]
-    headers = ("network", "arm", "n", "labels", "trials", "tests", "hours left")
-    return tabulate(rows, headers=headers, disable_numparse=True)
-
-
-def _progress(runs: Sequence[Run], done: Results) -> str:
-    return f"{sum(run in done for run in runs)} of {len(runs)}" if runs else ""
-
-
-def _hours(config: SweepConfig, runs: Sequence[Run], done: Results, workers: int) -> str:
-    """How long the runs that are not done will take, going by the epochs of similar ones that are.
-
-    A run that tests takes at most the epochs of the longest trial.
-    """
-    seconds = defaultdict(list)
-    for run, result in done.items():
-        seconds[_kind(run)].append(result["seconds"] / max(1, result["epochs"]))
-    epochs = {name: config.trial_training(name).epochs for name in config.budget}
-    most, left = max(epochs.values()), 0.0
-    for run in runs:
-        if run in done:
-            continue
-        if _kind(run) not in seconds:
-            return "unknown"
-        times = 1 if run.network == LINEAR else epochs.get(run.trial, most)
-        left += times * median(seconds[_kind(run)])
-    return f"{left / workers / 3600:.1f}"
-
-
-def _kind(run: Run) -> tuple:
-    """What the duration of an epoch depends on."""
-    kind = run.method if run.network == LINEAR else run.neighbors
-    return run.corpus, run.network, kind, run.label_share, run.n

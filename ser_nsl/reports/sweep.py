@@ -10,10 +10,10 @@ from typing import Any
 
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.arms import BASELINES, find_arm
-from ser_nsl.pipeline.comparison import Difference
-from ser_nsl.pipeline.experiment import load_sweep
+from ser_nsl.pipeline.differences import Difference
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, read_results
 from ser_nsl.pipeline.stage import StageResult
+from ser_nsl.pipeline.sweep_config import load_sweep
 from ser_nsl.reports.page import Plot, page_templates
 from ser_nsl.reports.sweep_facts import (
     describe_graph,

@@ -14,17 +14,17 @@ from ser_nsl.evaluation.statistics import FEWEST_SPEAKERS, bootstrap_interval, s
 from ser_nsl.pipeline.arms import BASELINES, find_arm
 from ser_nsl.pipeline.comparison import (
     Baseline,
-    Closed,
     Comparison,
-    Difference,
     arm_order,
     compare,
     compare_baselines,
     tabulate_runs,
 )
-from ser_nsl.pipeline.experiment import LINEAR, SET_BY_RUNS, SweepConfig, list_runs
+from ser_nsl.pipeline.differences import Closed, Difference
 from ser_nsl.pipeline.record import versions
 from ser_nsl.pipeline.results import Results
+from ser_nsl.pipeline.sweep_config import SweepConfig, list_runs
+from ser_nsl.pipeline.sweep_run import LINEAR, SET_BY_RUNS
 from ser_nsl.reports.facts import describe_machine, describe_split, portable
 from ser_nsl.reports.page import probability
 from ser_nsl.reports.trust import warn

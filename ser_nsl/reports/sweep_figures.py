@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 
 from ser_nsl.pipeline.arms import ARMS, STARTS, find_arm
-from ser_nsl.pipeline.comparison import Comparison, Setting, choose, pair
-from ser_nsl.pipeline.experiment import WITHOUT_GRAPH, SweepConfig, list_runs
+from ser_nsl.pipeline.choice import choose
+from ser_nsl.pipeline.comparison import Comparison
+from ser_nsl.pipeline.differences import pair
 from ser_nsl.pipeline.results import Results
+from ser_nsl.pipeline.sweep_config import SweepConfig, list_runs
+from ser_nsl.pipeline.sweep_run import WITHOUT_GRAPH, Setting
 from ser_nsl.reports import figures
 from ser_nsl.reports.page import Plot
 from ser_nsl.reports.sweep_facts import Section

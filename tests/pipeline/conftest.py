@@ -5,7 +5,7 @@ import pytest
 from benchmarks.random_upstream import make_upstream
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig
-from ser_nsl.pipeline.experiment import Fold, Grid, SweepConfig
+from ser_nsl.pipeline.sweep_config import Fold, Grid, SweepConfig
 from ser_nsl.training.settings import TrainingConfig
 from tests.pipeline import stages
 from tests.pipeline.stages import collect

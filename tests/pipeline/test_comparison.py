@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from ser_nsl.pipeline.comparison import (
-    choose,
     compare,
     compare_baselines,
-    pair,
     tabulate_runs,
 )
-from ser_nsl.pipeline.experiment import Run
+from ser_nsl.pipeline.differences import pair
+from ser_nsl.pipeline.sweep_run import Run
 
 BASE = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, "")
 NSL = replace(BASE, method="nsl", n=3, alpha=0.1, layer="fc2", neighbors="batch")
@@ -212,32 +211,6 @@ def test_share_of_the_distance_to_the_upstream():
     assert shares(2, 1, 6).share == pytest.approx(-0.25)
     nothing = shares(5, 6, 5)
     assert (nothing.distance, nothing.share, nothing.low) == (0, None, None)
-
-
-TRIALS = [
-    at(replace(BASE, trial=trial), fold, 0) for trial in ("plain", "shifts") for fold in (0, 1)
-]
-
-
-def test_trial_and_epoch_are_chosen_together_by_the_mean_over_folds():
-    curves = [[0.5, 0.9, 0.1], [0.5, 0.1, 0.9], [0.2, 0.6, 0.3], [0.5, 0.6, 0.8]]
-    results = {
-        run: {"curve": curve, "steps": steps}
-        for run, curve, steps in zip(TRIALS, curves, (10, 12, 10, 12), strict=True)
-    }
-    (choice,) = choose(results, TRIALS).values()
-
-    assert (choice.trial, choice.epochs, choice.updates) == ("shifts", 2, 22)
-    assert choice.val_uar == pytest.approx(0.6)
-    assert choice.curves["plain"] == pytest.approx([0.5, 0.5, 0.5])
-    assert choose(results, [*TRIALS, at(TRIALS[0], 2, 0)]) == {}  # one trial is missing
-
-
-def test_equal_trials_and_epochs_are_taken_in_their_order():
-    results = {run: {"curve": [0.4, 0.5, 0.5], "steps": 10} for run in TRIALS}
-    (choice,) = choose(results, TRIALS).values()
-
-    assert (choice.trial, choice.epochs) == ("plain", 2)
 
 
 def test_gains_that_cancel_out_are_zero():

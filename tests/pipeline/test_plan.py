@@ -10,12 +10,13 @@ from ser_nsl.corpora.prepare import read_corpus
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
-from ser_nsl.pipeline.experiment import Experiment, Fold, Grid, list_runs
+from ser_nsl.pipeline.experiment import Experiment
 from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
 from ser_nsl.pipeline.plan_run import plan_run
 from ser_nsl.pipeline.run import run_pipeline
 from ser_nsl.pipeline.steps import Step
 from ser_nsl.pipeline.sweep import run_sweep, write_speakers
+from ser_nsl.pipeline.sweep_config import Fold, Grid, list_runs
 from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 
 WHISPER = Path(__file__).parents[2] / "models" / "whisper-base-lower"

@@ -5,8 +5,8 @@ from math import isnan
 import pytest
 
 from ser_nsl.errors import InputError
-from ser_nsl.pipeline.experiment import Run
 from ser_nsl.pipeline.results import add_result, read_results, read_scores, result_table, summarize
+from ser_nsl.pipeline.sweep_run import Run
 
 
 @pytest.fixture

@@ -23,12 +23,15 @@ from ser_nsl.corpora.settings import SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline import sweep as module
+from ser_nsl.pipeline import sweep_processes, train_and_score
+from ser_nsl.pipeline.choice import choose
 from ser_nsl.pipeline.commands import make_report
-from ser_nsl.pipeline.comparison import Setting, choose, compare
-from ser_nsl.pipeline.experiment import LINEAR, WITHOUT_GRAPH, Fold, Grid, list_runs
+from ser_nsl.pipeline.comparison import compare
 from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
 from ser_nsl.pipeline.results import add_result, read_results
 from ser_nsl.pipeline.sweep import run_sweep
+from ser_nsl.pipeline.sweep_config import Fold, Grid, list_runs
+from ser_nsl.pipeline.sweep_run import LINEAR, WITHOUT_GRAPH
 from ser_nsl.training.data import training_clips
 from ser_nsl.training.settings import TeachingConfig, TrainingConfig
 
@@ -105,7 +108,7 @@ def test_the_test_is_the_chosen_trial_stopped_where_validation_was_best(swept, t
     tests = [run for run in results if run.test and run.network != LINEAR]
     assert len(tests) == 3
     for run in tests:
-        result, choice = results[run], choices[Setting.of(run)]
+        result, choice = results[run], choices[run.setting]
         assert (result["chosen"], result["epochs"]) == (choice.trial, choice.epochs)
         assert result["kept_epoch"] == choice.epochs
         trial = results[replace(run, trial=choice.trial)]  # of the only seed and fold
@@ -191,9 +194,9 @@ def test_purity_is_of_clips_whose_emotion_is_known(swept, tiny, monkeypatch):
     training = sweep_training(tiny, run)
     unknown = dict.fromkeys(read_labels(plan.features(), "train"), UNLABELLED)
 
-    assert module._purity(plan, training) == results_of(swept)[run]["purity"]
-    monkeypatch.setattr(module, "read_labels", lambda *_: unknown)
-    assert module._purity(plan, training) is None
+    assert train_and_score._purity(plan, training) == results_of(swept)[run]["purity"]
+    monkeypatch.setattr(train_and_score, "read_labels", lambda *_: unknown)
+    assert train_and_score._purity(plan, training) is None
 
 
 @pytest.mark.slow
@@ -280,7 +283,7 @@ KILLED = """
 import os, signal
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from ser_nsl.pipeline.sweep import _prepare_worker
+from ser_nsl.pipeline.sweep_processes import _prepare_worker
 pool = ProcessPoolExecutor(1, get_context("spawn"), _prepare_worker, (1,))
 print(pool.submit(os.getpid).result(), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -330,8 +333,8 @@ def test_a_training_that_fails_does_not_stop_the_others(tiny, tmp_path, monkeypa
         return trained(val_uar=0.5, uar=0.5, chosen=choice.trial if choice else "")
 
     monkeypatch.setattr(module, "_prepare", lambda *_: None)
-    monkeypatch.setattr(module, "_processes", lambda *_: ThreadPoolExecutor(1))
-    monkeypatch.setattr(module, "train_and_score", train)
+    monkeypatch.setattr(sweep_processes, "_processes", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(sweep_processes, "train_and_score", train)
     sweep = replace(tiny, trials={})
 
     with pytest.raises(InputError, match=r"1 of 9 .*cnn6, base, fold 1, seed 0: the loss is inf"):
@@ -366,7 +369,9 @@ def test_ways_to_learn_from_the_upstream(tiny, tone_corpus, tmp_path):
     tf.config.run_functions_eagerly(True)  # a few steps take less time than to trace them
     try:
         module._prepare(sweep, runs, tmp_path / "work")
-        results = [module.train_and_score(sweep, run, tmp_path / "work") for run in runs[:2]]
+        results = [
+            train_and_score.train_and_score(sweep, run, tmp_path / "work") for run in runs[:2]
+        ]
     finally:
         tf.config.run_functions_eagerly(False)
 
@@ -396,8 +401,8 @@ def failing(monkeypatch):
             raise error
 
         monkeypatch.setattr(module, "_prepare", lambda *_: None)
-        monkeypatch.setattr(module, "_processes", lambda *_: ThreadPoolExecutor(1))
-        monkeypatch.setattr(module, "train_and_score", fail)
+        monkeypatch.setattr(sweep_processes, "_processes", lambda *_: ThreadPoolExecutor(1))
+        monkeypatch.setattr(sweep_processes, "train_and_score", fail)
         return tried
 
     return fail_with

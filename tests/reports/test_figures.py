@@ -7,6 +7,7 @@ import pandas as pd
 
 from ser_nsl.pipeline.arms import ARMS
 from ser_nsl.reports import figures
+from ser_nsl.reports.figures import drawing
 
 
 def texts(svg: str) -> list[str]:
@@ -60,10 +61,10 @@ def test_graph_of_known_purity_is_a_point():
 
 
 def test_arms_without_a_colour_of_their_own_differ():
-    styles = figures._styles(["base", "taught", "nsl α 1", "probe"])
+    styles = drawing.arm_styles(["base", "taught", "nsl α 1", "probe"])
 
     assert len(set(styles)) == 4
-    assert (styles[0], styles[3]) == (figures._ARMS["base"], figures._ARMS["probe"])
+    assert (styles[0], styles[3]) == (drawing._ARMS["base"], drawing._ARMS["probe"])
 
 
 def test_curves_are_marked_where_they_were_stopped():
@@ -74,6 +75,8 @@ def test_curves_are_marked_where_they_were_stopped():
 
 
 def test_arms_of_one_figure_have_colours_of_their_own():
-    colours = [colour for colour, _ in figures._styles(["base", "start_base", "start_embedding"])]
+    colours = [
+        colour for colour, _ in drawing.arm_styles(["base", "start_base", "start_embedding"])
+    ]
 
     assert len(set(colours)) == 3

@@ -20,8 +20,8 @@ from ser_nsl.graph.settings import GraphConfig
 from ser_nsl.pipeline.commands import make_report as make_report_command
 from ser_nsl.pipeline.experiment import Experiment, load_experiment
 from ser_nsl.pipeline.settings import save_settings
-from ser_nsl.reports import figures
 from ser_nsl.reports.facts import gather_facts, repeat_command
+from ser_nsl.reports.figures import drawing
 from ser_nsl.reports.run import make_report
 from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 from tests.reports.page import Page
@@ -186,7 +186,7 @@ def report(run) -> Path:
 @pytest.fixture(autouse=True)
 def _quick_figures(monkeypatch):
     """Figures are drawn but not written, except in `report`."""
-    monkeypatch.setattr(figures, "_svg", lambda figure, **_: "<svg/>")
+    monkeypatch.setattr(drawing, "to_svg", lambda figure, **_: "<svg/>")
 
 
 def read(report: Path) -> tuple[str, str, dict]:

@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.commands import make_report
-from ser_nsl.pipeline.experiment import Fold, Grid, Run, SweepConfig, list_runs
-from ser_nsl.reports import figures
+from ser_nsl.pipeline.sweep_config import Fold, Grid, SweepConfig, list_runs
+from ser_nsl.pipeline.sweep_run import Run
+from ser_nsl.reports.figures import drawing
 from ser_nsl.reports.sweep import make_sweep_report
 from tests.reports.page import Page
 
@@ -132,7 +133,7 @@ def report(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _quick_figures(monkeypatch):
     """Figures are drawn but not written, except in `report`."""
-    monkeypatch.setattr(figures, "_svg", lambda figure, **_: "<svg/>")
+    monkeypatch.setattr(drawing, "to_svg", lambda figure, **_: "<svg/>")
 
 
 def section(page: str, title: str) -> str:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ser_nsl.evaluation.calibration import calibration_error
+from benchmarks.release.calibration import calibration_error
 
 
 def test_known_answer_over_two_bins():
