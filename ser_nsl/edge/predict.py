@@ -153,7 +153,11 @@ def _rows(
     nothing = {label: float(label == NO_SPEECH) for label in recognizer.labels}
     if not whole:
         for start_seconds, end_seconds, probabilities in windows:
-            keys = {"file": str(clip), "from": start_seconds, "to": end_seconds}
+            keys: dict[str, str | float] = {
+                "file": str(clip),
+                "from": start_seconds,
+                "to": end_seconds,
+            }
             yield keys, recognizer.answer(probabilities), probabilities or nothing
         return
     mean = average(windows)

@@ -23,7 +23,7 @@ def test_table():
 
 
 def test_names_break_no_line_and_command_no_terminal():
-    (_, line) = as_table([({"file": "a\n\x1b[31mb\udce9 é.wav"}, {"joy": 1.0})])
+    (_, line) = as_table([({"file": "a\n\x1b[31mb\udce9 é.wav"}, "joy", {"joy": 1.0})])
 
     assert line.startswith(r"a\n\x1b[31mb\udce9 é.wav  joy")
 
