@@ -159,6 +159,10 @@ ARMS_OF_EVIDENCE = {
     "random_propagated": "the same along a random graph",
     "paper": "labels and the paper's graph",
     "random_paper": "labels and a random graph of its degrees",
+    "start_pseudo_labels": "labels and pseudo-labels, from the taught network",
+    "start_propagated": "labels and probabilities along the graph, from the taught network",
+    "start_random_propagated": "the same along a random graph, from the taught network",
+    "start_paper": "labels and the paper's graph, from the taught network",
 }
 LINEAR_OF_EVIDENCE = {
     "mfcc": "*linear classifier on MFCC statistics*",
@@ -171,7 +175,7 @@ def evidence_cell(row: dict) -> str:
     text, gain = f"{shown(row['uar'])} ± {shown(row['uar_sd'])}", row["against_base"]
     if gain is None:
         return text
-    low, high, (chance,) = gain["low"], gain["high"], gain["p_clips"]
+    low, high, chance = gain["low"], gain["high"], max(gain["p_clips"])
     points = ("+" if gain["mean"] > 0 else "") + shown(gain["mean"])
     points = f"**{points}**" if (low > 0 or high < 0) and chance <= 0.05 else points
     p = "<0.001" if chance < 0.0005 else f"{chance:.3f}"
