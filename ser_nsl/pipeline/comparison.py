@@ -55,7 +55,7 @@ class Comparison:
         >>> for comparison in compare({}, list_runs(load_sweep("emodb"), ["small"]))[:2]:
         ...     print(comparison.setting.method, comparison.runs, comparison.missing)
         base 0 5
-        pseudo_labels 0 5
+        start_base 0 5
     """
 
     setting: Setting
