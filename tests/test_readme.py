@@ -163,6 +163,7 @@ ARMS_OF_EVIDENCE = {
     "start_propagated": "labels and probabilities along the graph, from the taught network",
     "start_random_propagated": "the same along a random graph, from the taught network",
     "start_paper": "labels and the paper's graph, from the taught network",
+    "start_random_paper": "labels and a random graph of its degrees, from the taught network",
 }
 LINEAR_OF_EVIDENCE = {
     "mfcc": "*linear classifier on MFCC statistics*",
