@@ -71,7 +71,7 @@ def run_sweep(
         >>> emovo = load_sweep("emovo")
         >>> plan = run_sweep(emovo, Path("out"), work=Path("work"), dry_run=True)
         >>> plan.splitlines()[-1].split()  # trials, tests, hours
-        ['all', '0', 'of', '60', '0', 'of', '234', 'unknown']
+        ['all', '0', 'of', '60', '0', 'of', '198', 'unknown']
     """
     check_least(1, workers=workers)
     runs = list_runs(config, grids)
