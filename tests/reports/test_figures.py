@@ -80,3 +80,14 @@ def test_arms_of_one_figure_have_colours_of_their_own():
     ]
 
     assert len(set(colours)) == 3
+
+
+def test_names_of_three_references_fit_below_differences():
+    names = [f"against {name}" for name in ("base", "random", "pseudo-labels")]
+    svg = figures.differences("Gains", {"start_propagated": dict.fromkeys(names, (0.1, 0.0, 0.2))})
+
+    (width,) = re.findall(r'viewBox="0 0 ([\d.]+)', svg)
+    starts = dict(re.findall(r"<!-- (against .*?) -->\s*<g .*?translate\(([-\d.]+)", svg))
+    assert [*starts] == names
+    for name, start in starts.items():  # letters are about 5 points wide
+        assert 20 < float(start) < float(width) - 5 * len(name), name

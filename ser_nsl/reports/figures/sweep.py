@@ -55,7 +55,8 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
         SVG: a point and a line for each, in points of UAR, beside a line at zero.
     """
     references = list(dict.fromkeys(name for row in rows.values() for name in row))
-    figure, axes = drawing.new_figure(height=1.1 + (0.14 + 0.09 * len(references)) * len(rows))
+    height = 1.1 + (0.14 + 0.09 * len(references)) * len(rows) + 0.18 * (len(references) > 2)
+    figure, axes = drawing.new_figure(height=height)
     places = np.arange(len(rows))
     for place, (reference, colour, marker) in enumerate(
         zip(references, drawing.COLOURS, ("o", "s", "D"), strict=False)
@@ -75,7 +76,7 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
     # Over the whole figure: beside long names of rows the axes are narrow.
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     axes.set_xlabel("difference in UAR, points")
-    return drawing.to_svg(figure, legend=3)
+    return drawing.to_svg(figure, legend=2)  # three names are wider than the figure
 
 
 @drawing.styled
