@@ -32,7 +32,7 @@ def beam_graph(
     window_seconds: float = 30.0,
     front_end: FrontEndConfig = FrontEndConfig(),  # noqa: B008 (frozen)
     similarity_threshold: float | Literal["auto"] = 0.99,
-    max_neighbors: int | None = 3,
+    max_neighbors: int = 3,
     blocks: int | None = None,
     splits: tuple[Literal["train", "val"], ...] = ("train",),
     shards: int = 4,
@@ -64,7 +64,7 @@ def beam_graph(
             on the upstream; `auto` is refused, since only ser-nsl build-graph, on one machine,
             can choose it.
         max_neighbors: Most edges from a clip, and most neighbours in its record, the most similar
-            first; None for all, in a graph without records.
+            first; 0 for all, in a graph without records.
         blocks: Number of blocks of clips, which are compared in pairs; by default at least 8, and
             enough that a block has about 200,000 clips.
         splits: Splits whose clips become nodes, train and are neighbours; never the test split.
@@ -97,9 +97,9 @@ def beam_graph(
             "manifest: needs an upstream, and makes the features; received "
             f"upstream {upstream} and features {features}."
         )
-    if max_neighbors is None and (manifest or features):
+    if max_neighbors == 0 and (manifest or features):
         raise InputError(
-            "max_neighbors: None makes a graph without records; leave out --features, or choose a "
+            "max_neighbors: 0 (all) makes a graph without records; leave out --features, or choose a "
             "number."
         )
     if any(option.startswith("--runner") for option in beam_options):
@@ -108,8 +108,8 @@ def beam_graph(
             f"{' '.join(beam_options)}."
         )
     check_splits(splits)
-    check_least(1, max_neighbors=max_neighbors, blocks=blocks)
-    check_least(0, shards=shards)
+    check_least(1, blocks=blocks)
+    check_least(0, max_neighbors=max_neighbors, shards=shards)
     if similarity_threshold == "auto":
         raise InputError(
             "similarity_threshold: auto works on one machine only; let ser-nsl build-graph choose "
@@ -137,7 +137,7 @@ def beam_graph(
         embeddings=embeddings,
         features=features,
         similarity_threshold=similarity_threshold,
-        max_neighbors=max_neighbors,
+        max_neighbors=max_neighbors or None,
         blocks=blocks,
     )
     return _arrange(counted)

@@ -139,6 +139,9 @@ class Corpus:
         check(any(self.labels.values()), "labels", "a mapping of codes to emotions", self.labels)
         genders = set(self.genders)
         check(genders <= {"female", "male"}, "genders", "lists of female and male", genders)
+        codes = [code for listed in self.genders.values() for code in listed]
+        twice = [code for code in codes if codes.count(code) > 1]
+        check(not twice, "genders", "lists that have each code or speaker once", twice[:1])
         for method, divisions in self.splits.items():
             complete = all(set(division) == set(SPLITS) for division in divisions)
             check(complete, f"splits.{method}", f"a list of speakers of {SPLITS}", divisions)

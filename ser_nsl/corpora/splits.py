@@ -258,8 +258,12 @@ def _split_clips(table: pd.DataFrame, config: SplitConfig) -> pd.Series:
         rest, test = divide(table, config.test_share)
         train, val = divide(rest, config.val_share)
     except ValueError as error:
+        counts = table["emotion"].value_counts()
         raise InputError(
-            f"split.method: 'clips' needs more clips of each emotion ({error})."
+            "split.method: 'clips' needs more clips, some of each emotion for train, val and test; "
+            f"{counts.index[-1]!r} has {counts.iloc[-1]} of {len(table):,}. Add clips, leave this "
+            f"emotion out, or raise split.test_share ({config.test_share}) and split.val_share "
+            f"({config.val_share})."
         ) from error
     parts = zip(SPLITS, (train, val, test), strict=True)
     return pd.concat([pd.Series(split, index=part.index) for split, part in parts])

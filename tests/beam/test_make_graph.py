@@ -48,8 +48,8 @@ def one_machine(tmp_path):
     [
         ("duplicated", 5, 1),
         pytest.param("negative", 3, 2, marks=pytest.mark.slow),
-        pytest.param("clustered", 7, None, marks=pytest.mark.slow),
-        pytest.param("duplicated", 1, None, marks=pytest.mark.slow),
+        pytest.param("clustered", 7, 0, marks=pytest.mark.slow),
+        pytest.param("duplicated", 1, 0, marks=pytest.mark.slow),
         pytest.param("tied", 20, 3, marks=pytest.mark.slow),
     ],
 )
@@ -68,7 +68,7 @@ def test_edges_are_those_of_one_machine(
         shards=2,
     )
 
-    expected = one_machine(embeddings, threshold, max_neighbors).read_text().splitlines()
+    expected = one_machine(embeddings, threshold, max_neighbors or None).read_text().splitlines()
     assert lines_of(tmp_path / "out" / "graph" / "graph") == expected
     assert 20 < len(expected) == result.counts["edge_lines"]
     assert result.counts["pairs_compared"] == 90 * 89 // 2
@@ -166,8 +166,8 @@ def test_missing_shard_is_refused(beam_here, write_embeddings, tmp_path):
         ({"manifest": "m"}, "manifest: needs an upstream"),
         ({"embeddings": "e", "upstream": "u"}, "manifest: needs an upstream"),
         ({"manifest": "m", "upstream": "u", "features": "f"}, "manifest: .* features"),
-        ({"embeddings": "e", "features": "f", "max_neighbors": None}, "max_neighbors: None"),
-        ({"embeddings": "e", "max_neighbors": 0}, "max_neighbors: .* received 0"),
+        ({"embeddings": "e", "features": "f", "max_neighbors": 0}, "max_neighbors: 0 .all"),
+        ({"embeddings": "e", "max_neighbors": -1}, "max_neighbors: .* received -1"),
         ({"embeddings": "e", "blocks": 0}, "blocks: .* received 0"),
         ({"embeddings": "e", "shards": -1}, "shards: .* received -1"),
         ({"embeddings": "e", "splits": ("train", "test")}, "splits: .*test"),

@@ -367,6 +367,7 @@ def test_own_corpus_is_read_again_when_its_file_has_changed(tmp_path):
         ({"labels": {"hap": "happiness"}}, "anna_ang.wav: .*'ang'.*labels.*hap"),
         ({"labels": {"ang": None}}, "labels must be"),
         ({"genders": {"woman": ["anna"]}}, "genders must be .*woman"),
+        ({"genders": {"female": ["a", "b"], "male": ["b"]}}, r"genders must be .*once.*\['b'\]"),
         ({"genders": {"female": [1]}}, "anna_ang.wav: .*'speaker anna'.*genders.*'1'"),
         ({"speaker": "{voice}"}, "speaker must be .*received '{voice}'"),
         ({"speaker": "{speaker"}, "speaker must be .*received '{speaker'"),

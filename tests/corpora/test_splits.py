@@ -279,8 +279,10 @@ def test_methods_refuse_what_they_would_mix(unknown_speakers):
     config = SplitConfig(method="clips")
     with pytest.raises(InputError, match="'clips' .* 6 speakers.*'balanced'"):
         assign_splits(clips(EMOVO), None, config)
-    with pytest.raises(InputError, match="'clips' needs more clips"):
-        assign_splits(unknown_speakers.head(2), None, config)
+    rare = unknown_speakers.query("emotion == 'fear'").index[1:]
+    few = unknown_speakers.drop(rare)
+    with pytest.raises(InputError, match=r"'clips' needs more clips.*; 'fear' has 1 of 41\. Add"):
+        assign_splits(few, None, config)
     with pytest.raises(InputError, match=r"'balanced' .*\(60; first: a\.wav.*'clips'"):
         assign_splits(unknown_speakers, None, SplitConfig())
 
