@@ -191,9 +191,7 @@ def run_function(
     if twice := _given_twice(function, arguments):
         _end(InputError(f"{twice}; give it once, with all values, since only the last counts."))
     try:
-        result = tyro.cli(
-            function, prog=program, args=arguments, config=(tyro.conf.DisallowNone,)
-        )
+        result = tyro.cli(function, prog=program, args=arguments, config=(tyro.conf.DisallowNone,))
     except InputError as error:
         _end(error)
     except ModuleNotFoundError as error:

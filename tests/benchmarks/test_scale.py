@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from benchmarks.scale import describe, main, plan, write_corpus
@@ -6,11 +8,15 @@ from ser_nsl.errors import InputError
 
 
 def test_steps_are_those_before_training(tmp_path):
-    names = [step.function.__name__ for step in plan(tmp_path)]
+    steps = plan(tmp_path)
+    names = [step.function.__name__ for step in steps]
 
     assert names[:2] == ["prepare_corpus", "extract_features"]
     assert {"probe_embeddings", "build_graph", "pack_neighbors"} <= {*names}
     assert not {"train_downstream", "export_tflite"} & {*names}
+    made = {step.out for step in steps}
+    given = {Path(path) for step in steps for path in step.inputs()} - made
+    assert given == {tmp_path / "audio", Path("models/whisper-base-lower")}
 
 
 def test_corpus_has_speakers_and_emotions(tmp_path):
