@@ -99,8 +99,8 @@ def beam_graph(
         )
     if max_neighbors == 0 and (manifest or features):
         raise InputError(
-            "max_neighbors: 0 (all) makes a graph without records; leave out --features, or choose a "
-            "number."
+            "max_neighbors: 0 (all) makes a graph without records; leave out --features, or choose "
+            "a number."
         )
     if any(option.startswith("--runner") for option in beam_options):
         raise InputError(
