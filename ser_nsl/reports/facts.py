@@ -189,6 +189,8 @@ def _describe_upstream(experiment: Experiment, folder: Path) -> dict[str, Any]:
         "name": portable(experiment.upstream),
         "finetuning": None,
         "head": None,
+        "layers": list(experiment.layers),
+        "pooling": experiment.pooling,
         "center": experiment.center,
     }
     if experiment.finetuning is not None:
@@ -240,7 +242,25 @@ def _describe_edges(statistics: GraphStatistics) -> dict[str, Any]:
 def _describe_training(experiment: Experiment, run: Path, label: str) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(experiment.training).items() if key != "seed"}
     record = require_record(run / "models" / label)
-    return settings | {"ser_nsl": record["version"], "versions": record["versions"]}
+    starts = {name: portable(str(experiment.starts.get(name, ""))) for name in experiment.networks}
+    return settings | {
+        "starts": {name: start for name, start in starts.items() if start},
+        "altered": _describe_augmentation(experiment),
+        "ser_nsl": record["version"],
+        "versions": record["versions"],
+    }
+
+
+def _describe_augmentation(experiment: Experiment) -> list[str]:
+    """Says in words how training clips are altered; nothing if they are not."""
+    config = experiment.training.augmentation
+    ways = {
+        f"rolled by up to {config.time_shift_frames} frames": config.time_shift_frames,
+        f"{config.time_masks} masks along time": config.time_masks,
+        f"{config.band_masks} masks of bands": config.band_masks,
+        f"themselves or one of {experiment.copies} damaged copies": experiment.copies,
+    }
+    return [way for way, used in ways.items() if used]
 
 
 def _describe_recogniser(run: Path) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.reports.facts import gather_facts, repeat_command
 from ser_nsl.reports.figures import drawing
 from ser_nsl.reports.run import make_report
+from ser_nsl.training.settings import AugmentationConfig
 from ser_nsl.upstream.settings import FineTuningConfig, HeadConfig
 from tests.reports.page import Page
 
@@ -283,6 +284,33 @@ def test_head_on_a_frozen_encoder(tmp_path):
         assert "an emotion head trained on the source, on layers 2+3 of the frozen encoder" in text
         assert "validation split is 70.0% over 2 classes" in text
         assert "parameters trained" not in text
+
+
+def test_what_networks_start_from_and_hear(tmp_path, report):
+    assert all("starts from" not in text and ", clips " not in text for text in read(report)[:2])
+    run = write_run(tmp_path / "run", None)
+    made = load_experiment(str(run / "experiment.yaml"))
+    heard = AugmentationConfig(time_shift_frames=20, band_masks=2)
+    training = replace(made.training, augmentation=heard, label_share=0.25)
+    changed = replace(
+        made,
+        finetuning=None,
+        layers=(2, 3),
+        copies=2,
+        starts={"cnn_tdnn": tmp_path / "taught", "vgg15": Path("other")},
+        training=training,
+    )
+    save_settings(changed, run / "experiment.yaml")
+
+    for text in map(unescape, read(make_report(run=run, out=run / "report").out)[:2]):
+        assert "With each method, cnn_tdnn starts from PATH/TO/taught, not from random" in text
+        assert "vgg15" not in text
+        assert "models/whisper-base-lower; layers 2, 3, mean and deviation over time" in text
+        assert (
+            "Adam from 0.001, with the labels of 25.0% of the training clips, fc1 and fc2 alone in "
+            "the first 8, clips rolled by up to 20 frames, 2 masks of bands, themselves or one of "
+            "2 damaged copies, graph weight" in text
+        )
 
 
 def test_recogniser(report):
