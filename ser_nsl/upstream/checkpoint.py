@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from transformers import (
     PretrainedConfig,
     TFWav2Vec2ForSequenceClassification,
@@ -253,7 +253,8 @@ def save_encoder(encoder: Encoder, folder: Path, *, half: bool = False) -> None:
         f"{prefix}{weight_name(v)}": np.ascontiguousarray(to_pytorch(v)).astype(dtype)
         for v in encoder.body.weights
     }
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    # Not by `save_file`, whose files only their owner may read.
+    (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
     config = copy.deepcopy(encoder.body.config)
     config.architectures = [_ARCHITECTURES[encoder.architecture].bare]
     config.save_pretrained(folder)

@@ -89,6 +89,8 @@ def finetune_upstream(
         _train(tuner, clips, progress, config)
     progress.restore_kept()
     tuner.model.save_pretrained(out, safe_serialization=True)
+    # safetensors writes files that only their owner may read.
+    shutil.copymode(out / "config.json", out / "model.safetensors")
     tuner.extractor.save_pretrained(out)
     (out / "history.json").write_text(json.dumps(progress.history, indent=1) + "\n")
     progress.remove()

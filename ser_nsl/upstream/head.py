@@ -71,7 +71,7 @@ class Head:
 
     def save(self, folder: Path) -> None:
         """Writes the head beside the encoder's checkpoint."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         settings = {
             "classes": self.classes,
@@ -80,7 +80,7 @@ class Head:
             "activation": self.activation,
         }
         (folder / _SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
-        save_file(dict(self.arrays), folder / _ARRAYS)
+        (folder / _ARRAYS).write_bytes(save(dict(self.arrays)))
 
 
 def has_head(folder: Path) -> bool:

@@ -461,7 +461,9 @@ def test_encoder_is_written_in_halves_and_read_back(form, official, tmp_path):
     save_encoder(encoder, tmp_path, half=True)
 
     whole = (FIXTURES / form / "model.safetensors").stat().st_size
-    assert (tmp_path / "model.safetensors").stat().st_size < 0.7 * whole
+    made = (tmp_path / "model.safetensors").stat()
+    assert made.st_size < 0.7 * whole
+    assert made.st_mode == (tmp_path / "config.json").stat().st_mode  # others may read both
     again = load_upstream(str(tmp_path))
     assert again.head is None
     for name, variable in encoder.weights.items():

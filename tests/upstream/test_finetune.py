@@ -156,6 +156,7 @@ def test_weights_of_the_best_epoch_are_saved(small_upstream, tone_manifest, tmp_
 
     assert [epoch["val_uar"] for epoch in history_of(out)] == scores
     assert (result.counts["kept_epoch"], result.counts["val_uar"]) == (2, "60.0%")
+    assert len({(out / name).stat().st_mode for name in ("config.json", "model.safetensors")}) == 1
     for name, value in weights_of(out).items():
         np.testing.assert_array_equal(value, noted[1][name], err_msg=name)
     assert not np.array_equal(noted[1]["projector/kernel:0"], noted[3]["projector/kernel:0"])

@@ -69,6 +69,8 @@ def test_head_is_read_back_and_embeds(folder):
     assert embedder.name.endswith(":fc1")
     expected = head.embed(upstream.encoder.frames(clips, head.layers))
     np.testing.assert_allclose(embedder(clips), expected, atol=1e-5)
+    modes = {path.stat().st_mode for path in folder.glob("emotion_head.*")}
+    assert len(modes) == 1  # who may read one file may read the other
 
 
 @pytest.mark.parametrize(
