@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from ser_nsl.pipeline.arms import ARMS
 from ser_nsl.reports import figures
@@ -82,12 +83,23 @@ def test_arms_of_one_figure_have_colours_of_their_own():
     assert len(set(colours)) == 3
 
 
-def test_names_of_three_references_fit_below_differences():
-    names = [f"against {name}" for name in ("base", "random", "pseudo-labels")]
-    svg = figures.differences("Gains", {"start_propagated": dict.fromkeys(names, (0.1, 0.0, 0.2))})
+LONG_NAMES = [f"start_random_propagated {name}" for name in ("base", "random", "pseudo-labels")]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.differences("Gains", {"row": dict.fromkeys(LONG_NAMES, (0.1, 0.0, 0.2))}),
+        lambda: figures.update_curves(
+            "small", dict.fromkeys(LONG_NAMES, pd.Series([0.3])), dict.fromkeys(LONG_NAMES, 1)
+        ),
+    ],
+)
+def test_long_names_fit_below_a_figure(draw):
+    svg = draw()
 
     (width,) = re.findall(r'viewBox="0 0 ([\d.]+)', svg)
-    starts = dict(re.findall(r"<!-- (against .*?) -->\s*<g .*?translate\(([-\d.]+)", svg))
-    assert [*starts] == names
+    starts = dict(re.findall(r"<!-- (start_.*?) -->\s*<g .*?translate\(([-\d.]+)", svg))
+    assert [*starts] == LONG_NAMES
     for name, start in starts.items():  # letters are about 5 points wide
         assert 20 < float(start) < float(width) - 5 * len(name), name

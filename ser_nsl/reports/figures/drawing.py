@@ -116,10 +116,13 @@ def label_cells(axes: Axes, columns: Sequence[str], rows: Sequence[str]) -> None
 
 
 def to_svg(figure: Figure, *, legend: int = 0, **spacing: float) -> str:
-    """Returns the figure as text, with a legend of so many columns below it."""
-    if legend:
-        spacing = {"handlelength": 1.4, "columnspacing": 1.4} | spacing
-        figure.legend(loc="outside lower center", ncols=legend, **spacing)
+    """Returns the figure as text, with a legend below it: so many columns, or as many as fit."""
+    spacing = {"handlelength": 1.4, "columnspacing": 1.4} | spacing
+    for columns in range(legend, 0, -1):
+        made = figure.legend(loc="outside lower center", ncols=columns, **spacing)
+        if columns == 1 or made.get_window_extent().width <= figure.bbox.width:
+            break
+        made.remove()
     text = io.StringIO()
     figure.savefig(text, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
     return text.getvalue()

@@ -76,7 +76,7 @@ def differences(title: str, rows: Mapping[str, Mapping[str, Sequence[float | Non
     # Over the whole figure: beside long names of rows the axes are narrow.
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     axes.set_xlabel("difference in UAR, points")
-    return drawing.to_svg(figure, legend=2)  # three names are wider than the figure
+    return drawing.to_svg(figure, legend=3)
 
 
 @drawing.styled
