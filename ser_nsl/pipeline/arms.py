@@ -86,7 +86,7 @@ class Arm:
 
     @property
     def hard_control(self) -> str | None:
-        """Name of plain training on the guesses of the probe that this arm uses otherwise."""
+        """Name of plain training on the pseudo-labels of the probe that this arm uses otherwise."""
         otherwise = self.uses_probe and self.method != "base" and self.control is None
         return f"{self.start}{PSEUDO_LABELS}" if otherwise else None
 

@@ -215,11 +215,11 @@ class SweepConfig(Setup):
             for run in _finals(self, grid):
                 for reference in find_arm(run.method).references:
                     has_graph = find_arm(reference).has_graph
-                    guesses = find_arm(reference).pseudo_labels
+                    pseudo_labels = find_arm(reference).pseudo_labels
                     if reference == run.method:
                         continue
-                    # No weight on a graph needs no twin of it, and no hidden label no guess.
-                    if (has_graph and run.alpha == 0) or (guesses and run.label_share == 1):
+                    # No weight on a graph needs no twin of it, and no hidden label no pseudo-label.
+                    if (has_graph and run.alpha == 0) or (pseudo_labels and run.label_share == 1):
                         continue
                     used: dict[str, Any] = {} if has_graph else _PLAIN
                     if replace(run, method=reference, **used) not in planned:

@@ -118,7 +118,7 @@ def test_random_twins_are_chosen_among_in_the_same_way():
     }
 
 
-def test_arms_that_use_the_probe_are_compared_with_its_hard_guesses():
+def test_arms_that_use_the_probe_are_compared_with_its_pseudo_labels():
     hits = {"base": 3, "pseudo_labels": 4, "probabilities": 6, "random_propagated": 7}
     hits |= {"propagated": 9, "start_pseudo_labels": 5, "start_probabilities": 8}
     results = {replace(BASE, method=name): scored(a=(right, right)) for name, right in hits.items()}

@@ -152,9 +152,9 @@ def test_pseudo_labels_of_a_probe_train_in_place_of_those_that_are_not_known():
     few = replace(TINY.training, label_share=0.5)
     steps = planned(replace(TINY, methods=("base", "pseudo_labels"), training=few))
 
-    guessed = steps["pseudo_labels/probe_0.5_0"].arguments
-    assert guessed["embeddings"] == Path("run/probe_0.5_0")
-    assert guessed["label_share"] == steps["probe_0.5_0"].arguments["label_share"] == 0.5
+    labelled = steps["pseudo_labels/probe_0.5_0"].arguments
+    assert labelled["embeddings"] == Path("run/probe_0.5_0")
+    assert labelled["label_share"] == steps["probe_0.5_0"].arguments["label_share"] == 0.5
     trained = steps["models/cnn6-pseudo_labels-seed0"].arguments
     assert trained["features"] == Path("run/pseudo_labels/probe_0.5_0")
     assert (trained["method"], trained["training"].label_share) == ("base", 1.0)
