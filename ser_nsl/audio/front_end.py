@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
-import lazy_loader
+import librosa
 import numpy as np
 
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.lazy import tf
-
-if TYPE_CHECKING:
-    import librosa
-else:
-    librosa = lazy_loader.load("librosa")
 
 POWER_FLOOR = 1e-10
 """-100 dB, the floor of `librosa.power_to_db`."""
