@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 
-import librosa
 import numpy as np
 
 from ser_nsl.audio.settings import FrontEndConfig
@@ -41,6 +40,8 @@ def mel_filters(config: FrontEndConfig) -> np.ndarray:
         >>> int(filters[:, 20].argmax()) * 16_000 // 512  # Hz, where the 21st band is highest
         968
     """
+    import librosa
+
     return librosa.filters.mel(
         sr=config.sample_rate_hz,
         n_fft=config.window_samples,
@@ -82,6 +83,8 @@ def log_mel(waveform: tf.Tensor, config: FrontEndConfig) -> tf.Tensor:
         >>> int(logmel[0, 0].numpy().argmax())  # the band around 1 kHz
         21
     """
+    import librosa
+
     waveform = tf.convert_to_tensor(waveform)
     if waveform.dtype != tf.float32 or waveform.shape.rank != 2:
         raise ValueError(

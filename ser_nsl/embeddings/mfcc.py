@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-import librosa
 import numpy as np
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, fit_length, read_audio
@@ -92,6 +91,8 @@ def mfcc_statistics(waveform: np.ndarray, *, sample_rate_hz: int = SAMPLE_RATE_H
         float32, shape `(60,)`: for 20 coefficients the means, the deviations, the deviations of
         the deltas.
     """
+    import librosa
+
     coefficients = librosa.feature.mfcc(
         y=fit_length(waveform, max(len(waveform), _LEAST_SAMPLES)),
         sr=sample_rate_hz,
