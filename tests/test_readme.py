@@ -188,15 +188,62 @@ def evidence_table(metrics: dict) -> str:
     return "\n".join(lines).replace("|  |", "| |")
 
 
-@pytest.mark.parametrize(
-    "sweep",
-    [
-        "sweep_emodb",
-        "sweep_emovo",
-        "sweep_ravdess",
-    ],
-)
-def test_evidence_shows_what_the_sweeps_found(sweep):
-    metrics = json.loads((ROOT / "results" / sweep / "metrics.json").read_text())
+SWEEPS = {"EmoDB": "sweep_emodb", "RAVDESS": "sweep_ravdess", "EMOVO": "sweep_emovo"}
 
-    assert evidence_table(metrics) in TEXTS["docs/evidence.md"]
+
+def metrics_of(corpus: str) -> dict:
+    return json.loads((ROOT / "results" / SWEEPS[corpus] / "metrics.json").read_text())
+
+
+def uar_of(corpus: str, share: float) -> dict[str, float]:
+    """UAR in percent by arm, and of the linear classifiers by kind."""
+    metrics = metrics_of(corpus)
+    arms = [(each["setting"]["method"], each["setting"], each) for each in metrics["comparisons"]]
+    linear = [(each["kind"], each, each) for each in metrics["baselines"]]
+    return {
+        name: 100 * each["uar"]
+        for name, setting, each in arms + linear
+        if setting["label_share"] == share and each["uar"] is not None
+    }
+
+
+@pytest.mark.parametrize("corpus", SWEEPS)
+def test_evidence_shows_what_the_sweeps_found(corpus):
+    assert evidence_table(metrics_of(corpus)) in TEXTS["docs/evidence.md"]
+
+
+@pytest.mark.parametrize("corpus", SWEEPS)
+@pytest.mark.parametrize(
+    ("share", "labels"), [(1, "all labels"), (0.25, "a quarter of the labels")]
+)
+def test_evidence_sums_up_what_the_sweeps_found(corpus, share, labels):
+    found = uar_of(corpus, share)
+    columns = ("base", "start_base", "start_pseudo_labels", "upstream")
+    cells = [f"{found[name]:.1f}" if name in found else "" for name in columns]
+
+    row = f"| {corpus}, {labels} | {' | '.join(cells)} |".replace("|  |", "| |")
+    assert row in TEXTS["docs/evidence.md"]
+
+
+def test_readme_says_what_the_sweeps_found():
+    said = " ".join(TEXTS["README.md"].split())
+    emodb, ravdess, emovo = (uar_of(corpus, 1) for corpus in SWEEPS)
+
+    def listed(found: dict[str, float]) -> str:
+        start, base, upstream = (found[name] for name in ("start_base", "base", "upstream"))
+        return f"{start:.0f}, {base:.0f} and {upstream:.0f} %"
+
+    assert (
+        f"has {emodb['start_base']:.0f} % UAR, plain training {emodb['base']:.0f} %, the linear "
+        f"classifier on Whisper {emodb['upstream']:.0f} %"
+    ) in said
+    assert f"On RAVDESS they have {listed(ravdess)}, on EMOVO {listed(emovo)}" in said
+
+    few = [uar_of(corpus, 0.25) for corpus in SWEEPS]
+    with_them, without, plain = (
+        [f"{found[name]:.0f}" for found in few]
+        for name in ("start_pseudo_labels", "start_base", "base")
+    )
+    assert "{} % on EmoDB, {} % on RAVDESS and {} % on EMOVO. ".format(*with_them) in said
+    assert "Without them it has {}, {} and {} %, ".format(*without) in said
+    assert "and plain training {}, {} and {} % ".format(*plain) in said

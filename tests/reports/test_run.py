@@ -311,6 +311,10 @@ def test_what_networks_start_from_and_hear(tmp_path, report):
             "the first 8, clips rolled by up to 20 frames, 2 masks of bands, themselves or one of "
             "2 damaged copies, graph weight" in text
         )
+    at_once = replace(training, head_epochs=0)
+    save_settings(replace(changed, training=at_once), run / "experiment.yaml")
+    markdown = read(make_report(run=run, out=run / "report").out)[1]
+    assert "fc1 and fc2 alone" not in markdown
 
 
 def test_recogniser(report):
