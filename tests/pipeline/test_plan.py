@@ -10,7 +10,7 @@ from ser_nsl.corpora.prepare import read_corpus
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig, SyntheticConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
-from ser_nsl.pipeline.experiment import Experiment
+from ser_nsl.pipeline.experiment import Experiment, load_experiment
 from ser_nsl.pipeline.plan_folds import plan_folds, sweep_training
 from ser_nsl.pipeline.plan_run import plan_run
 from ser_nsl.pipeline.run import run_pipeline
@@ -519,6 +519,14 @@ def test_dry_runs_tell_what_needs_speakers(setting, changes, tone_corpus, tmp_pa
     assert "found 36 clips" in run_pipeline(run, tmp_path / "run", dry_run=True)
     with pytest.raises(InputError, match=f"^{setting}: .* 36 of 36 clips .* no speaker"):
         run_pipeline(replace(run, **changes), tmp_path / "run", dry_run=True)
+
+
+def test_a_folder_of_one_s_own_needs_its_path_only_and_no_speakers(tone_corpus, tmp_path):
+    given = [f"target.audio_dir={tone_corpus}", "target.split.method=clips"]
+
+    plan = run_pipeline(load_experiment("folder", given), tmp_path / "run", dry_run=True)
+
+    assert "found 36 clips" in plan and "recogniser.tflite" in plan
 
 
 def test_speakers_outside_of_all_folds_train(tiny, tmp_path):
