@@ -13,7 +13,7 @@ from typing import Any, get_args
 from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.graph.settings import GraphConfig
-from ser_nsl.pipeline.arms import PSEUDO_LABELS
+from ser_nsl.pipeline.arms import PSEUDO_LABELS, find_arm
 from ser_nsl.pipeline.settings import check, read_settings
 from ser_nsl.training.settings import Method, TrainingConfig
 from ser_nsl.upstream.encoder import Pooling
@@ -129,6 +129,11 @@ class Experiment(Setup):
         for name in ("networks", "methods", "seeds"):
             values = getattr(self, name)
             check(len(set(values)) == len(values) > 0, name, "one or more, all different", values)
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether a method learns from a graph, so that a run builds one."""
+        return any(find_arm(method).has_graph for method in self.methods)
 
     @property
     def learns(self) -> bool:

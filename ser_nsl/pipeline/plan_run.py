@@ -49,7 +49,8 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
     plan.features()
     plan.centered("upstream")
     first = _training(experiment, "", "nsl", experiment.seeds[0])
-    plan.training_records(first)
+    if experiment.has_graph:
+        plan.training_records(first)
     for kind in BASELINES:
         plan.baseline(kind, first, f"results/{baseline_label(kind)}.json")
     # Base first, to compare the others with.

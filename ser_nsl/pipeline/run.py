@@ -49,7 +49,7 @@ def run_pipeline(experiment: Experiment, run: Path, *, dry_run: bool = False) ->
     check_layers(experiment)
     if experiment.speech:
         find_speech(experiment.speech)
-    across = experiment.graph.across_speakers
+    across = experiment.has_graph and experiment.graph.across_speakers
     reading = check_corpus(experiment.target, centers=centers, across_speakers=across)
     found = {experiment.target.audio_dir: reading}
     if experiment.learns and experiment.source is not None:

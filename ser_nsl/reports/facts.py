@@ -70,8 +70,8 @@ def gather_facts(run: Path) -> dict[str, Any]:
         InputError: If the run has no results, lacks a file, or holds a malformed one.
     """
     labels = list(read_scores(run)["label"])
-    _check_finished(run)
     experiment = load_experiment(str(run / EXPERIMENT_NAME))
+    _check_finished(experiment, run)
     scores = {
         label: json.loads((run / "results" / f"{label}.json").read_text()) for label in labels
     }
@@ -91,7 +91,7 @@ def gather_facts(run: Path) -> dict[str, Any]:
         "target": _describe_corpus(experiment.target, run / "target" / "manifest.csv"),
         "input": asdict(experiment.front_end) | {"clip_seconds": experiment.clip_seconds},
         "upstream": _describe_upstream(experiment, run / "upstream"),
-        "graph": _describe_graph(experiment, run),
+        "graph": _describe_graph(experiment, run) if experiment.has_graph else None,
         "training": _describe_training(experiment, run, labels[0]),
         "recogniser": _describe_recogniser(run),
         "machine": describe_machine(),
@@ -99,8 +99,9 @@ def gather_facts(run: Path) -> dict[str, Any]:
     }
 
 
-def _check_finished(run: Path) -> None:
-    for name in ("target/manifest.csv", "graph/graph.tsv.stage.json"):
+def _check_finished(experiment: Experiment, run: Path) -> None:
+    graph = ["graph/graph.tsv.stage.json"] if experiment.has_graph else []
+    for name in ["target/manifest.csv", *graph]:
         if not (run / name).is_file():
             raise InputError(
                 f"{run}: is no finished run, {name} is missing; run ser-nsl run-pipeline first."

@@ -36,7 +36,7 @@ def draw_run(
         Figures by section of the page and, within it, by network (`""` for the graph).
     """
     plots: dict[str, dict[str, list[Plot]]] = {
-        "graph": {"": [*_draw_graph(facts["graph"])]},
+        "graph": {"": [*_draw_graph(facts["graph"])]} if facts["graph"] else {},
         "curves": {},
         "confusion": {},
     }

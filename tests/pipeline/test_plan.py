@@ -80,6 +80,19 @@ def test_run_in_its_order():
     ]
 
 
+def test_a_graph_is_built_where_a_method_has_one(tone_corpus, tmp_path):
+    steps = planned(replace(TINY, methods=("base", "embedding", "add")))
+    assert not {"graph/graph.tsv", "training"} & {*steps}
+
+    by_clips = replace(TINY.target, corpus="folder", audio_dir=tone_corpus, synthetic=None)
+    target = replace(by_clips, split=SplitConfig("clips"))
+    graph = GraphConfig(across_speakers=True)
+    run = replace(TINY, source=None, finetuning=None, target=target, graph=graph, center=None)
+    with pytest.raises(InputError, match="across_speakers: .* no speaker"):
+        run_pipeline(run, tmp_path / "run", dry_run=True)
+    assert "36 clips" in run_pipeline(replace(run, methods=("base",)), tmp_path, dry_run=True)
+
+
 @pytest.mark.parametrize(("keep", "splits"), [("best", 3), ("last", 2)])
 def test_baselines_know_what_training_knows(keep, splits):
     training = replace(TINY.training, keep=keep, label_share=0.5)

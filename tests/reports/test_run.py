@@ -403,6 +403,17 @@ def test_one_seed_one_method_no_recogniser(tmp_path):
     assert not list(run.glob("report/figures/*scaled_graph_loss*"))
 
 
+def test_no_word_of_a_graph_where_no_method_has_one(tmp_path):
+    run = write_run(tmp_path / "run", None, uar={"base": {0: 0.5}})
+    shutil.rmtree(run / "graph")
+
+    make_report(run=run, out=run / "report")
+
+    html, markdown, metrics = read(run / "report")
+    assert "graph" not in markdown.lower()
+    assert "The graph" not in html and metrics["graph"] is None
+
+
 def test_clips_without_speaker_or_label_are_like_no_other(tmp_path):
     train = ["a1,anger,", "a2,anger,", "j1,,", "j2,joy,", "j3,,"]
     graph = gather_facts(write_run(tmp_path / "run", None, train=train))["graph"]
