@@ -238,7 +238,7 @@ def _measure(clips: pd.DataFrame, embedders: Mapping[str, Embedder], seed: int) 
         "clips": len(clips),
         "speakers": speakers.nunique(),
         "emotions": emotions.nunique(),
-        "chance": chance_agreement(emotions, speakers, across_speakers=True),
+        "chance": chance_agreement(emotions, speakers),
         "spaces": {name: _measure_space(by_damage, clips, seed) for name, by_damage in spaces},
     }
 
@@ -327,9 +327,7 @@ def _measure_space(
         return float(np.mean(draws))
 
     def agreement(values: np.ndarray) -> float:
-        return neighbor_agreement(
-            values, clips["emotion"], clips["speaker"], neighbors=(NEIGHBORS,), across_speakers=True
-        )[NEIGHBORS]
+        return neighbor_agreement(values, clips["emotion"], clips["speaker"], neighbors=NEIGHBORS)
 
     standardised = standardised_by_speaker(raw, clips)
     by_speaker = uar_across_speakers(standardised, clips, tested={_AS_RECORDED: standardised})
