@@ -12,8 +12,6 @@ from ser_nsl.upstream.frame_cache import FrameCache
 from ser_nsl.upstream.settings import FineTuningConfig
 from ser_nsl.upstream.tuner import Tuner
 
-_SAMPLE = 500  # clips and copies from which statistics are estimated
-
 
 class Clips:
     """Training and validation clips in the form that the tuner takes.
@@ -93,13 +91,6 @@ class Clips:
         chosen = np.arange(self.trained, len(self._ids))
         for _, inputs, labels in self._batches(chosen, chosen):
             yield inputs, labels
-
-    def sample(self) -> np.ndarray:
-        """Reads up to 500 training clips and copies, in the form that the tuner takes."""
-        copies = len(self._ids) + np.arange(self._config.augmentations * self.trained)
-        every = np.concatenate([np.arange(self.trained), copies])
-        chosen = np.random.default_rng(self._config.seed).permutation(every)[:_SAMPLE]
-        return np.concatenate(list(self._cache.batches(chosen)))
 
     def _batches(
         self, clips: np.ndarray, source: np.ndarray

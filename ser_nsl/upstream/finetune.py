@@ -81,10 +81,10 @@ def finetune_upstream(
     tuner = Tuner(upstream, classes, config, steps=steps, strategy=all_devices())
     work = out / "unfinished"
     work.mkdir(exist_ok=True)
-    progress = Progress(work / "epochs", tuner.weights, keep=config.keep, optimizer=tuner.optimizer)
+    progress = Progress(
+        work / "epochs", tuner.model.weights, keep=config.keep, optimizer=tuner.optimizer
+    )
     clips = Clips(rows["train"], rows["val"], config, tuner, work)
-    if config.statistics:
-        tuner.scale_statistics(clips.sample())
     with tf.summary.create_file_writer(str(out / "logs")).as_default():
         _train(tuner, clips, progress, config)
     progress.restore_kept()

@@ -20,10 +20,6 @@ class FineTuningConfig:
         learning_rate: Learning rate of Adam.
         schedule: `constant`, or `linear`: the rate rises during the first tenth of all steps,
             then falls to zero.
-        label_smoothing: Share of the label that is spread over all classes, 0 up to 1.
-        statistics: Weight of a second loss, 0 for none: FC1 also predicts the mean and deviation
-            over time of the outputs of the frozen convolutions. This keeps its embeddings useful
-            for similarity beyond the labels.
         clip_seconds: Length to which clips are cut or repeated, in seconds.
         augmentations: Altered copies of each training clip (speed, spectral tilt, noise). An epoch
             uses each clip once, either the original or one of its copies, in turn.
@@ -50,8 +46,6 @@ class FineTuningConfig:
     accumulate: int = 1
     learning_rate: float = 3e-5
     schedule: str = "constant"
-    label_smoothing: float = 0.0
-    statistics: float = 0.0
     clip_seconds: float = 4.0
     augmentations: int = 0
     freeze_feature_encoder: bool = True
@@ -73,9 +67,6 @@ class FineTuningConfig:
         ):
             value = getattr(self, name)
             check(value in choices, name, f"one of {choices}", value)
-        check(0 <= self.label_smoothing < 1, "label_smoothing", "0 up to 1", self.label_smoothing)
-        possible = self.statistics == 0 or self.statistics > 0 and self.freeze_feature_encoder
-        check(possible, "statistics", "0, or above with freeze_feature_encoder", self.statistics)
         check(self.clip_seconds >= 0.1, "clip_seconds", "at least 0.1", self.clip_seconds)
         check(self.augmentations >= 0, "augmentations", "0 or more", self.augmentations)
 

@@ -12,7 +12,7 @@ from ser_nsl.errors import InputError
 from ser_nsl.evaluation.uar import UAR
 from ser_nsl.upstream.checkpoint import load_for_finetuning
 from ser_nsl.upstream.dropout import seed_dropout
-from ser_nsl.upstream.encoder import pool, random_spans
+from ser_nsl.upstream.encoder import random_spans
 from ser_nsl.upstream.position import fix_position_convolution
 from ser_nsl.upstream.settings import FineTuningConfig
 from ser_nsl.upstream.wav2vec2 import frame_features, hidden_states
@@ -84,17 +84,11 @@ class Tuner:
             self._masks_time = masks.apply_spec_augment and masks.mask_time_prob > 0
             self._masks_features = masks.apply_spec_augment and masks.mask_feature_prob > 0
             self._dropout_seed = seed_dropout(self.model)
-            width = 2 * self.model.config.conv_dim[-1]
-            self._statistics_head = keras.layers.Dense(width, dtype="float32")
-            self._statistics_head.build((None, self.model.projector.units))
-            self._mean, self._deviation = tf.Variable(tf.zeros(width)), tf.Variable(tf.ones(width))
             self._variables = [
                 variable
                 for variable in self.model.trainable_variables
                 if self._masks_time or "masked_spec_embed" not in variable.name
             ]
-            if config.statistics:
-                self._variables += self._statistics_head.trainable_variables
             self._gradients = [
                 tf.Variable(
                     tf.zeros_like(variable),
@@ -110,27 +104,12 @@ class Tuner:
             self.optimizer.build(self._variables)
             self._metric = UAR(len(classes))
 
-    @property
-    def weights(self) -> list[tf.Variable]:
-        """All weights that training may change."""
-        return [*self.model.weights, *self._statistics_head.weights]
-
-    def scale_statistics(self, frames: np.ndarray) -> None:
-        """Sets the scale of the second loss, `config.statistics`, which needs it.
-
-        Args:
-            frames: Output of `frames` for a sample of the clips.
-        """
-        mean, variance = tf.nn.moments(pool(frames, "statistics"), axes=[0])
-        self._mean.assign(mean)
-        self._deviation.assign(tf.sqrt(variance + 1e-6))
-
     def train(self, inputs: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> float:
         """Takes one step.
 
         Args:
-            inputs: Waveforms, float32 `(clips, samples)`, or the output of `frames` for them,
-                which `config.statistics` needs; at most `config.batch_size` clips.
+            inputs: Waveforms, float32 `(clips, samples)`, or the output of `frames` for them; at
+                most `config.batch_size` clips.
             labels: int32, shape `(clips,)`.
             random: Source of the random numbers for dropout and masks.
 
@@ -228,10 +207,6 @@ class Tuner:
     def _logits(self, embedding: tf.Tensor) -> tf.Tensor:
         return tf.cast(self.model.classifier(embedding), tf.float32)
 
-    def _statistics_losses(self, embedding: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-        statistics = (pool(features, "statistics") - self._mean) / self._deviation
-        return tf.reduce_mean((self._statistics_head(embedding) - statistics) ** 2, axis=1)
-
     @tf.function(autograph=False)
     def _add_gradients(self, part: Mapping[str, tf.Tensor], is_first: tf.Tensor) -> tf.Tensor:
         """Adds a part's gradients to those of the parts before; returns its share of the loss."""
@@ -239,16 +214,10 @@ class Tuner:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
 
     def _add_in_replica(self, part: Mapping[str, tf.Tensor], is_first: tf.Tensor) -> tf.Tensor:
-        classes, smoothing = len(self.classes), self._config.label_smoothing
-        low = smoothing / classes
-        targets = tf.one_hot(part["labels"], classes, on_value=1 - smoothing + low, off_value=low)
+        targets = tf.one_hot(part["labels"], len(self.classes))
         with tf.GradientTape() as tape:
-            embedding = self._embed(part, training=True)
-            logits = self._logits(embedding)
+            logits = self._logits(self._embed(part, training=True))
             losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-            if self._config.statistics:
-                second = self._statistics_losses(embedding, part["inputs"])
-                losses += self._config.statistics * second
             loss = tf.reduce_sum(part["weights"] * losses)
             objective = self.optimizer.get_scaled_loss(loss) if self._scales_loss else loss
         gradients = tape.gradient(objective, self._variables)

@@ -86,10 +86,3 @@ def test_validation_clips_are_originals_in_order(make_clips, tmp_path):
     for name, values in zip(("j4", "a3"), inputs, strict=True):
         original = soundfile.read(tmp_path / f"{name}.wav", dtype="float32")[0][:SAMPLES]
         np.testing.assert_array_equal(values, original)
-
-
-def test_sample_has_every_clip_and_copy_where_there_are_few(make_clips):
-    sample = make_clips(frozen=True).sample()
-
-    assert sample.shape == (15, 16, 1)
-    assert len(np.unique(sample[:, 0, 0])) == 15
