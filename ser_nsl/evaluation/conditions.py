@@ -59,31 +59,17 @@ def under(
     return fit_length(np.clip(heard, -1, 1).astype(np.float32), samples)
 
 
-def _as_recorded(
-    waveform: np.ndarray, draw: np.random.Generator, voices: Sequence[np.ndarray]
-) -> np.ndarray:
-    return waveform
+def _changed(change: Callable[[np.ndarray], np.ndarray]) -> Condition:
+    """A condition that draws nothing."""
+    return lambda waveform, draw, voices: change(waveform)
 
 
-def _gain(
-    waveform: np.ndarray,
-    draw: np.random.Generator,
-    voices: Sequence[np.ndarray],
-    *,
-    decibels: float,
-) -> np.ndarray:
-    return waveform * 10 ** (decibels / 20)
+def _gain(decibels: float) -> Condition:
+    return _changed(lambda waveform: waveform * 10 ** (decibels / 20))
 
 
-def _noise(
-    waveform: np.ndarray,
-    draw: np.random.Generator,
-    voices: Sequence[np.ndarray],
-    *,
-    tilt: float,
-    snr_db: float,
-) -> np.ndarray:
-    return damage.add_noise(waveform, snr_db, tilt, draw)
+def _noise(tilt: float, snr_db: float) -> Condition:
+    return lambda waveform, draw, voices: damage.add_noise(waveform, snr_db, tilt, draw)
 
 
 def _babble(
@@ -94,34 +80,21 @@ def _babble(
     return damage.add(waveform, damage.mixed(chosen, len(waveform), draw), 15)
 
 
-def _at_8_khz(
-    waveform: np.ndarray, draw: np.random.Generator, voices: Sequence[np.ndarray]
-) -> np.ndarray:
+def _at_8_khz(waveform: np.ndarray) -> np.ndarray:
     import soxr
 
     low = soxr.resample(waveform, SAMPLE_RATE_HZ, 8_000)
     return soxr.resample(low, 8_000, SAMPLE_RATE_HZ)
 
 
-def _codec(
-    waveform: np.ndarray,
-    draw: np.random.Generator,
-    voices: Sequence[np.ndarray],
-    *,
-    through: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    return through(waveform)
-
-
 def _room_noise(samples: int, draw: np.random.Generator) -> np.ndarray:
     return 10 ** (_ROOM_DBFS / 20) * damage.colored(samples, _PINK, draw)
 
 
-def _second_before(
-    waveform: np.ndarray, draw: np.random.Generator, voices: Sequence[np.ndarray], *, noisy: bool
+def _noisy_second_before(
+    waveform: np.ndarray, draw: np.random.Generator, voices: Sequence[np.ndarray]
 ) -> np.ndarray:
-    before = np.zeros(SAMPLE_RATE_HZ)
-    return np.concatenate([_room_noise(len(before), draw) if noisy else before, waveform])
+    return np.concatenate([_room_noise(SAMPLE_RATE_HZ, draw), waveform])
 
 
 def _phone(
@@ -131,31 +104,29 @@ def _phone(
     return waveform * 10 ** (-12 / 20) / peak + _room_noise(len(waveform), draw)
 
 
+_AS_RECORDED = _changed(lambda waveform: waveform)
+
 CONDITIONS: dict[str, Condition] = {
-    "as recorded": _as_recorded,
-    "-30 dB": partial(_gain, decibels=-30),
-    "-20 dB": partial(_gain, decibels=-20),
-    "-10 dB": partial(_gain, decibels=-10),
-    "+6 dB": partial(_gain, decibels=6),
-    "white noise, 20 dB": partial(_noise, tilt=0.0, snr_db=20),
-    "white noise, 10 dB": partial(_noise, tilt=0.0, snr_db=10),
-    "pink noise, 20 dB": partial(_noise, tilt=_PINK, snr_db=20),
-    "pink noise, 10 dB": partial(_noise, tilt=_PINK, snr_db=10),
+    "as recorded": _AS_RECORDED,
+    "-30 dB": _gain(-30),
+    "-20 dB": _gain(-20),
+    "-10 dB": _gain(-10),
+    "+6 dB": _gain(6),
+    "white noise, 20 dB": _noise(0.0, 20),
+    "white noise, 10 dB": _noise(0.0, 10),
+    "pink noise, 20 dB": _noise(_PINK, 20),
+    "pink noise, 10 dB": _noise(_PINK, 10),
     "babble, 15 dB": _babble,
-    "8 kHz": _at_8_khz,
-    "mu-law": partial(_codec, through=damage.through_mu_law),
-    "Opus, 16 kbit/s": partial(
-        _codec, through=partial(damage.through_codec, codec="OPUS", kbit_per_second=16)
+    "8 kHz": _changed(_at_8_khz),
+    "mu-law": _changed(damage.through_mu_law),
+    "Opus, 16 kbit/s": _changed(partial(damage.through_codec, codec="OPUS", kbit_per_second=16)),
+    "MP3, 32 kbit/s": _changed(partial(damage.through_codec, codec="MP3", kbit_per_second=32)),
+    "reverberation, 0.4 s": _changed(
+        partial(damage.reverberated, seconds=0.4, number=damage.TEST_ROOM)
     ),
-    "MP3, 32 kbit/s": partial(
-        _codec, through=partial(damage.through_codec, codec="MP3", kbit_per_second=32)
-    ),
-    "reverberation, 0.4 s": partial(
-        _codec, through=partial(damage.reverberated, seconds=0.4, number=damage.TEST_ROOM)
-    ),
-    "a second of silence before": partial(_second_before, noisy=False),
-    "a second of room noise before": partial(_second_before, noisy=True),
-    "zero-padded": _as_recorded,
+    "a second of silence before": _changed(lambda waveform: np.pad(waveform, (SAMPLE_RATE_HZ, 0))),
+    "a second of room noise before": _noisy_second_before,
+    "zero-padded": _AS_RECORDED,
     "peak -12 dBFS, room noise -60": _phone,
 }
 """Functions from a clip, a random generator and other voices to what is heard, by name."""
