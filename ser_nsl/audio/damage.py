@@ -35,7 +35,8 @@ class DamageConfig:
         speed: Share of clips that are played 0.9 to 1.1 times as fast, at another pitch too.
         room: Share in a room with a reverberation time of 0.1 to 0.8 s.
         silence: Share with 0 to 1.5 s of silence before and after, digital or of a room.
-        babble: Share with one to four other voices, 5 to 30 dB below the speech.
+        babble: Share with one to four voices, those of the clip itself, backwards and from other
+            places, 5 to 30 dB below the speech.
         noise: Share with white to brown noise, 5 to 40 dB below the speech.
         band: Share with a narrow band: a telephone's, or up to 3 to 7.5 kHz.
         gain: Share with a gain of -40 to +6 dB, clipped at full scale.
@@ -67,7 +68,6 @@ def damaged(
     waveform: np.ndarray,
     seed: int | Sequence[int],
     config: DamageConfig = DamageConfig(),  # noqa: B008 (frozen)
-    voices: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """Damages a clip at random, in the order in which it happens: voice, room, microphone, line.
 
@@ -75,7 +75,6 @@ def damaged(
         waveform: float32, shape `(samples,)`, at 16 kHz.
         seed: Seed of all that is drawn.
         config: Shares of clips by kind.
-        voices: Other clips, for babble; without any, the clip itself, backwards.
 
     Returns:
         float32, shape `(samples,)`, within [-1, 1]; longer where silence was added, and
@@ -98,9 +97,7 @@ def damaged(
         if draw.random() < 0.5:
             waveform = add_noise(waveform, draw.uniform(35, 60), draw.uniform(-6, 0), draw)
     if hits["babble"]:
-        voices = voices or [waveform[::-1]]
-        chosen = draw.integers(len(voices), size=draw.integers(1, 5))
-        babble = mixed([voices[i] for i in chosen], len(waveform), draw)
+        babble = mixed([waveform[::-1]] * int(draw.integers(1, 5)), len(waveform), draw)
         waveform = add(waveform, babble, draw.uniform(5, 30))
     if hits["noise"]:
         waveform = add_noise(waveform, draw.uniform(5, 40), draw.uniform(-6, 0), draw)

@@ -79,13 +79,12 @@ def extract_mfccs(
     return {**counts, "width": embeddings.shape[1], "upstream": _UPSTREAM}
 
 
-def mfcc_statistics(waveform: np.ndarray, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+def mfcc_statistics(waveform: np.ndarray) -> np.ndarray:
     """Computes mean and deviation of a clip's MFCCs and the deviation of their deltas.
 
     Args:
-        waveform: float32, shape `(samples,)`, values in [-1, 1]; fewer than 2,048 samples are
-            repeated to that length.
-        sample_rate_hz: Sample rate in Hz.
+        waveform: float32, shape `(samples,)`, values in [-1, 1], at 16 kHz; fewer than 2,048
+            samples are repeated to that length.
 
     Returns:
         float32, shape `(60,)`: for 20 coefficients the means, the deviations, the deviations of
@@ -95,7 +94,7 @@ def mfcc_statistics(waveform: np.ndarray, *, sample_rate_hz: int = SAMPLE_RATE_H
 
     coefficients = librosa.feature.mfcc(
         y=fit_length(waveform, max(len(waveform), _LEAST_SAMPLES)),
-        sr=sample_rate_hz,
+        sr=SAMPLE_RATE_HZ,
         n_mfcc=_COEFFICIENTS,
         n_fft=_WINDOW,
         hop_length=_HOP,

@@ -98,10 +98,12 @@ def best_layers(
     Returns:
         The best layer by UAR, with its better neighbour if both together are better still.
     """
+    from sklearn.metrics import balanced_accuracy_score
 
     def uar(chosen: tuple[int, ...]) -> float:
         train, val = (np.concatenate([layers[i][part] for i in chosen], axis=1) for part in (0, 1))
-        return linear_uar(train, train_labels, val, val_labels)
+        predicted = linear_classifier().fit(train, train_labels).predict(val)
+        return float(balanced_accuracy_score(val_labels, predicted))
 
     found: dict[tuple[int, ...], float] = {(layer,): uar((layer,)) for layer in range(len(layers))}
     best = max(found, key=lambda chosen: found[chosen])[0]
@@ -111,23 +113,3 @@ def best_layers(
     for chosen, score in found.items():
         Bar.write(f"layers {'+'.join(map(str, chosen))}: validation UAR {score:.1%}")
     return max(found, key=lambda chosen: (found[chosen], -len(chosen)))
-
-
-def linear_uar(
-    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
-) -> float:
-    """Trains a linear classifier and scores it.
-
-    Args:
-        train: Embeddings, shape `(clips, width)`.
-        train_labels: Emotions, shape `(clips,)`.
-        test: Embeddings of other clips.
-        test_labels: Their emotions.
-
-    Returns:
-        UAR, 0 to 1, of standardisation and logistic regression with C = 0.01.
-    """
-    from sklearn.metrics import balanced_accuracy_score
-
-    classifier = linear_classifier().fit(train, train_labels)
-    return float(balanced_accuracy_score(test_labels, classifier.predict(test)))
