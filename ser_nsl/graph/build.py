@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,10 +109,10 @@ def build_graph(
         speakers = column_of_clips("speaker", manifest, vectors.ids, embeddings)
         rule = f"across_speakers: clips have no speaker in {manifest}"
         refuse(speakers.index[speakers == ""], rule, "Add speakers, or leave this setting out.")
-        vectors = vectors.across(number_labels(speakers))
+        vectors = replace(vectors, speakers=number_labels(speakers))
     if within_emotions and manifest is not None:
         emotions = column_of_clips("emotion", manifest, vectors.ids, embeddings)
-        vectors = vectors.within(number_labels(emotions))
+        vectors = replace(vectors, emotions=number_labels(emotions))
     if len(vectors) < 2:
         raise InputError(f"embeddings: {embeddings} holds 1 clip; an edge needs two. Embed more.")
     if builder == "auto":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +51,6 @@ class Vectors:
         ids = [self.ids[i] for i in clips]
         labels = (None if own is None else own[clips] for own in (self.speakers, self.emotions))
         return Vectors(ids, self.values[clips], self.norms[clips], *labels)
-
-    def across(self, speakers: np.ndarray) -> Vectors:
-        """Returns the same clips, of which no two of one speaker may be joined."""
-        return replace(self, speakers=speakers)
-
-    def within(self, emotions: np.ndarray) -> Vectors:
-        """Returns the same clips, of which no two of different emotions may be joined."""
-        return replace(self, emotions=emotions)
 
     @property
     def joins_any(self) -> bool:

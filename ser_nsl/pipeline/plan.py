@@ -93,7 +93,6 @@ class Plan:
         setup: Corpus, front end and lengths; its target has the split of this folder.
         folder: Folder for everything that is made.
         upstream: Folder or hub name of the checkpoint that embeds clips.
-        centers: Whether the graph is built on embeddings centred by speaker.
         splits: Splits that are embedded.
         speech: Folders of speech on which networks are taught before, if any.
         teaching: How they are taught.
@@ -106,7 +105,6 @@ class Plan:
     setup: Setup
     folder: Path
     upstream: str
-    centers: bool = True
     splits: tuple[Literal["train", "val", "test"], ...] = SPLITS
     speech: tuple[Path, ...] = ()
     teaching: TeachingConfig = TeachingConfig()
@@ -161,7 +159,7 @@ class Plan:
     def centered(self, kind: str) -> Path:
         """Embeddings less the mean of each speaker's clips, where the plan centres them."""
         embeddings, name = self.uncentered(kind), _CENTERED[kind]
-        if not self.centers:
+        if self.setup.center is None:
             return embeddings
         return self.add(center_embeddings, name, embeddings=embeddings, manifest=self.manifest())
 

@@ -36,12 +36,10 @@ def plan_folds(config: SweepConfig, folds: Iterable[int], work: Path) -> dict[in
         lists = SplitConfig(method="lists", lists=folder / "speakers.json")
         split = config.folds[fold].split or lists
         setup = replace(config, target=replace(config.target, split=split))
-        centers = config.center is not None
         return Plan(
             setup,
             folder,
             config.upstream,
-            centers,
             speech=config.speech,
             teaching=config.teaching,
             fold=fold,

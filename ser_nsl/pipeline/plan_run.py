@@ -42,7 +42,6 @@ def plan_run(experiment: Experiment, run: Path) -> list[Step]:
         experiment,
         run,
         trained_upstream(experiment, run),
-        centers=experiment.center is not None,
         splits=SPLITS if validates or transfers else ("train", "test"),
     )
     _plan_upstream(plan, experiment)

@@ -171,7 +171,7 @@ def _check(config: SweepConfig, runs: Sequence[Run]) -> None:
     with TemporaryDirectory() as temporary:
         write_speakers(config, Path(temporary))
         for fold, plan in plan_folds(config, folds, Path(temporary)).items():
-            reading = check_corpus(plan.setup.target, centers=plan.centers)
+            reading = check_corpus(plan.setup.target, centers=config.center is not None)
             if reading is not None:
                 _check_validation(reading.rows, fold)
 
