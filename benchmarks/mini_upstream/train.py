@@ -33,7 +33,7 @@ from ser_nsl.upstream import (
 FORMS = ENCODER, TUNED = "wav2vec2-mini", "wav2vec2-mini-ravdess"
 DISTILLATION = DistillationConfig(epochs=8, windows=2)
 HEAD = HeadConfig()
-FINETUNING = FineTuningConfig(epochs=10, learning_rate=1e-4, schedule="linear", augmentations=2)
+FINETUNING = FineTuningConfig(epochs=10, learning_rate=1e-4, schedule="linear")
 EMOBOX_FOLDS = range(6)
 CLIP_SECONDS = 4.0
 

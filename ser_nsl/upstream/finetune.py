@@ -117,7 +117,7 @@ def _train(tuner: Tuner, clips: Clips, progress: Progress, config: FineTuningCon
             if progress.history and clips.validated:
                 shown["uar"] = _percent(progress.history[-1]["val_uar"])
             losses = []
-            for ids, inputs, labels in clips.training(epoch, random):
+            for ids, inputs, labels in clips.training(random):
                 loss = tuner.train(inputs, labels, random)
                 if not np.isfinite(loss):
                     raise InputError(

@@ -21,15 +21,13 @@ class FineTuningConfig:
         schedule: `constant`, or `linear`: the rate rises during the first tenth of all steps,
             then falls to zero.
         clip_seconds: Length to which clips are cut or repeated, in seconds.
-        augmentations: Altered copies of each training clip (speed, spectral tilt, noise). An epoch
-            uses each clip once, either the original or one of its copies, in turn.
         freeze_feature_encoder: Keep the weights of the convolutions; for a checkpoint that was
             pre-trained, not for one with random weights.
         keep: Epoch whose weights are kept: the `best` by UAR on the validation split, or the
             `last`.
         precision: `float32`; `mixed_float16` is faster on GPUs of compute capability 7 or more,
             `mixed_bfloat16` on those of 8 or more and on CPUs with AMX. Weights stay float32.
-        seed: Seed of the new head, order of clips, copies, dropout and masks.
+        seed: Seed of the new head, order of clips, dropout and masks.
 
     Raises:
         ValueError: If a setting is out of its range.
@@ -47,7 +45,6 @@ class FineTuningConfig:
     learning_rate: float = 3e-5
     schedule: str = "constant"
     clip_seconds: float = 4.0
-    augmentations: int = 0
     freeze_feature_encoder: bool = True
     keep: str = "best"
     precision: str = "float32"
@@ -68,7 +65,6 @@ class FineTuningConfig:
             value = getattr(self, name)
             check(value in choices, name, f"one of {choices}", value)
         check(self.clip_seconds >= 0.1, "clip_seconds", "at least 0.1", self.clip_seconds)
-        check(self.augmentations >= 0, "augmentations", "0 or more", self.augmentations)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ def make_clips(tmp_path):
         config = FineTuningConfig(
             batch_size=2,
             clip_seconds=SAMPLES / 16_000,
-            augmentations=2,
             freeze_feature_encoder=frozen,
         )
         train, val = rows(tmp_path, "a1", "a2", "j1", "j2", "j3"), rows(tmp_path, "j4", "a3")
@@ -46,7 +45,7 @@ def make_clips(tmp_path):
 
 def epoch_of(clips: Clips, epoch: int):
     """Ids, inputs and labels of an epoch, by id."""
-    batches = list(clips.training(epoch, np.random.default_rng(epoch)))
+    batches = list(clips.training(np.random.default_rng(epoch)))
     assert [len(ids) for ids, _, _ in batches] == [2, 2, 1]
     return {
         name: (values, label)
@@ -56,7 +55,7 @@ def epoch_of(clips: Clips, epoch: int):
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_each_epoch_has_each_clip_once_as_the_original_or_a_copy(frozen, make_clips, tmp_path):
+def test_each_epoch_has_each_clip_once_in_another_order(frozen, make_clips, tmp_path):
     clips = make_clips(frozen)
     epochs = [epoch_of(clips, epoch) for epoch in range(4)]
 
@@ -65,18 +64,12 @@ def test_each_epoch_has_each_clip_once_as_the_original_or_a_copy(frozen, make_cl
         assert epoch.keys() == {"a1", "a2", "j1", "j2", "j3"}
         assert all(label == (name[0] == "j") for name, (_, label) in epoch.items())
     assert list(epochs[0]) != list(epochs[3])
-    originals = 0
     for name in epochs[0]:
-        versions = [epoch[name][0] for epoch in epochs]
-        np.testing.assert_array_equal(versions[0], versions[3])
-        assert not any(
-            np.array_equal(versions[i], versions[j]) for i, j in ((0, 1), (0, 2), (1, 2))
-        )
         original = soundfile.read(tmp_path / f"{name}.wav", dtype="float32")[0][:SAMPLES]
         if frozen:
             original = original.reshape(-1, 100, 1).mean(axis=1)
-        originals += sum(np.allclose(version, original) for version in versions[:3])
-    assert originals == 5
+        for epoch in epochs:
+            np.testing.assert_allclose(epoch[name][0], original, rtol=1e-6)
 
 
 def test_validation_clips_are_originals_in_order(make_clips, tmp_path):

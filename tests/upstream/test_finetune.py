@@ -164,7 +164,7 @@ def test_weights_of_the_best_epoch_are_saved(small_upstream, tone_manifest, tmp_
 
 @pytest.fixture(scope="module")
 def hard_to_repeat(small_upstream, tone_manifest, tmp_path_factory):
-    """Arguments of a run with all that is random: dropout, masks, copies, order."""
+    """Arguments of a run with all that is random: dropout, masks, order."""
     upstream = with_settings(
         small_upstream,
         tmp_path_factory.mktemp("random") / "upstream",
@@ -176,7 +176,7 @@ def hard_to_repeat(small_upstream, tone_manifest, tmp_path_factory):
         mask_feature_prob=0.2,
         mask_feature_length=3,
     )
-    config = replace(FROZEN, epochs=4, augmentations=1, schedule="linear", accumulate=5)
+    config = replace(FROZEN, epochs=4, schedule="linear", accumulate=5)
     return {"manifest": tone_manifest, "upstream": str(upstream), "config": config}
 
 

@@ -173,7 +173,6 @@ def test_batch_that_cannot_be_divided(upstream):
         ("accumulate", 3),
         ("accumulate", 0),
         ("schedule", "cosine"),
-        ("augmentations", -1),
         ("precision", "float16"),
     ],
 )
