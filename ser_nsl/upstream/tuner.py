@@ -196,15 +196,13 @@ class Tuner:
 
         return self._strategy.experimental_distribute_values_from_function(of_replica)
 
-    def _embed(self, part: Mapping[str, tf.Tensor], *, training: bool) -> tf.Tensor:
+    def _logits(self, part: Mapping[str, tf.Tensor], *, training: bool) -> tf.Tensor:
         features = part["inputs"]
         if features.shape.rank == 2:
             features = frame_features(self.model.wav2vec2, features, self.extractor)
         masks = {name: part[name] for name in ("masked", "dropped") if name in part}
         hidden = hidden_states(self.model.wav2vec2, features, training=training, **masks)[-1]
-        return tf.reduce_mean(self.model.projector(hidden), axis=1)
-
-    def _logits(self, embedding: tf.Tensor) -> tf.Tensor:
+        embedding = tf.reduce_mean(self.model.projector(hidden), axis=1)
         return tf.cast(self.model.classifier(embedding), tf.float32)
 
     @tf.function(autograph=False)
@@ -216,7 +214,7 @@ class Tuner:
     def _add_in_replica(self, part: Mapping[str, tf.Tensor], is_first: tf.Tensor) -> tf.Tensor:
         targets = tf.one_hot(part["labels"], len(self.classes))
         with tf.GradientTape() as tape:
-            logits = self._logits(self._embed(part, training=True))
+            logits = self._logits(part, training=True)
             losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
             loss = tf.reduce_sum(part["weights"] * losses)
             objective = self.optimizer.get_scaled_loss(loss) if self._scales_loss else loss
@@ -240,7 +238,7 @@ class Tuner:
         self._strategy.run(self._score_in_replica, args=(part,))
 
     def _score_in_replica(self, part: Mapping[str, tf.Tensor]) -> None:
-        logits = self._logits(self._embed(part, training=False))
+        logits = self._logits(part, training=False)
         self._metric.update_state(part["labels"], logits, part["weights"])
 
 

@@ -35,7 +35,7 @@ def weights(tuner: Tuner) -> list[np.ndarray]:
 
 
 def logits(tuner: Tuner, inputs: np.ndarray) -> np.ndarray:
-    return tuner._logits(tuner._embed({"inputs": tf.constant(inputs)}, training=False)).numpy()
+    return tuner._logits({"inputs": tf.constant(inputs)}, training=False).numpy()
 
 
 @pytest.fixture(scope="module")
