@@ -30,7 +30,7 @@ from ser_nsl.corpora.table import (
     read_speech_name,
     read_table,
 )
-from ser_nsl.errors import InputError, check_unused
+from ser_nsl.errors import InputError, check_unused, printable
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
@@ -69,7 +69,7 @@ class Reading:
         lines += describe_splits(self.rows)
         lines += [self.unread] if self.unread else []
         lines += [f"doubt: {doubt}" for doubt in self.doubts]
-        return "\n    ".join(lines)
+        return "\n    ".join(map(printable, lines))
 
 
 @stage(inputs=("audio_dir", "table"), makes="file")
@@ -161,7 +161,7 @@ def prepare_corpus(
     check_manifest(rows, source=reading.source)
     copies = found.doubts_of_sounds(rows)
     for doubt in copies:
-        print(f"    doubt: {doubt}", flush=True)
+        print(f"    doubt: {printable(doubt)}", flush=True)
     doubts += copies
     write_manifest(rows, out)
     return {

@@ -65,6 +65,7 @@ def test_manifest_of_a_corpus(tone_corpus, out):
 
 def test_what_is_not_read_is_counted_and_named(corpus, out, capsys):
     (corpus / "README.md").write_text("about the corpus")
+    (corpus / os.fsdecode(b"caf\xe9.txt")).write_text("no name in UTF-8")
     hidden = corpus / ".Trash-1000" / "03-01-05-01-01-01-01.wav"
     hidden.parent.mkdir()
     hidden.write_bytes(b"never decoded")
@@ -72,9 +73,10 @@ def test_what_is_not_read_is_counted_and_named(corpus, out, capsys):
 
     made = prepare_corpus(corpus="ravdess", audio_dir=corpus, out=out, split=LEAVE_ONE_OUT)
 
-    assert made.counts["not_read"] == {".md": 1, "hidden folders": 1}
+    assert made.counts["not_read"] == {".md": 1, ".txt": 1, "hidden folders": 1}
     assert made.counts["left_out"] == {"video": 1}
-    assert "1 .md, 1 hidden folders (first: README.md, .Trash-1000)" in capsys.readouterr().out
+    first = r"README.md, caf\udce9.txt, .Trash-1000"
+    assert f"1 .md, 1 .txt, 1 hidden folders (first: {first})" in capsys.readouterr().out
     assert len(read_manifest(out)) == 36
 
 
