@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -30,6 +31,7 @@ _PLACES = re.compile(
 )
 _PEOPLE = re.compile(r"(session|actor|speaker|subject|participant)[ _-]*\d*", re.IGNORECASE)
 _MARKS = "[](){}'\"` "  # that surround a label where a program wrote a list or a quoted text
+_JOINERS = "\u200c\u200d"  # hidden, but part of how words of Persian and emoji are written
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 _UNKNOWN = frozenset(
     ("nan", "none", "null", "na", "n/a", "unknown", "unk", "undefined", "unlabelled", "unlabeled")
@@ -52,23 +54,25 @@ def tidy(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         rows: Columns `emotion`, `speaker` and `gender`, text.
 
     Returns:
-        The rows, in which spaces around and doubled spaces are gone, letters with accents are
-        single characters, and genders are `female`, `male` or empty; and what was changed, unless
-        it was a gender that was understood.
+        The rows, in which spaces around, doubled spaces and hidden characters are gone, letters
+        with accents are single characters, and genders are `female`, `male` or empty; and what was
+        changed, unless it was a gender that was understood.
 
     Example:
         >>> rows = pd.DataFrame({"emotion": ["joy"], "speaker": ["anna "], "gender": ["W"]})
         >>> tidied, said = tidy(rows)
-        >>> tidied.loc[0].to_list(), said
-        (['joy', 'anna', 'female'], ["speaker: spaces were taken from 'anna '."])
+        >>> tidied.loc[0].to_list()
+        ['joy', 'anna', 'female']
+        >>> said
+        ["speaker: spaces or hidden characters were taken from 'anna '."]
     """
     rows, said = rows.copy(), []
     for column in ("emotion", "speaker", "gender"):
         given = rows[column].str.normalize("NFC")
-        rows[column] = given.map(without_spare_spaces)
+        rows[column] = given.map(as_shown)
         changed = [repr(text) for text in given[given != rows[column]].unique()]
         if changed:
-            said.append(f"{column}: spaces were taken from {_names(changed)}.")
+            said.append(f"{column}: spaces or hidden characters were taken from {_names(changed)}.")
     words = rows["gender"].str.casefold().str.rstrip(".")
     unread = rows.loc[~words.isin([*_GENDER_OF, *_UNKNOWN, ""]), "gender"].unique()
     if len(unread):
@@ -111,9 +115,18 @@ def _suffix(path: str) -> str:
     return PurePath(path).suffix
 
 
-def without_spare_spaces(text: str) -> str:
-    """Returns a text without spaces around it, and with single ones in it."""
-    return " ".join(text.split())
+def as_shown(text: str) -> str:
+    """Returns a text as one sees it: without spaces around, doubled ones and hidden characters.
+
+    Spreadsheets, web pages and wrong encodings leave hidden ones, such as zero-width spaces. They
+    make two emotions of one, and a recogniser must not have them in its labels.
+    """
+    shown = (
+        c
+        for c in text
+        if c.isspace() or c in _JOINERS or unicodedata.category(c) not in ("Cc", "Cf")
+    )
+    return " ".join("".join(shown).split())
 
 
 def describe(rows: pd.DataFrame) -> list[str]:

@@ -24,7 +24,7 @@ import soundfile
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio
 from ser_nsl.corpora.description import Corpus, known_corpora, load_corpus
-from ser_nsl.corpora.found import spelt_alike, without_spare_spaces
+from ser_nsl.corpora.found import as_shown, spelt_alike
 from ser_nsl.corpora.settings import SPLITS
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.record import read_record
@@ -125,8 +125,9 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
     Raises:
         InputError: If the file is missing, is no CSV, breaks a rule of `check_manifest`, or has an
-            emotion, a speaker or a gender with spare spaces. Emotions or speakers that differ in
-            case only, and that `prepare_corpus` has not doubted, are told on standard error.
+            emotion, a speaker or a gender with spare spaces or hidden characters. Emotions or
+            speakers that differ in case only, and that `prepare_corpus` has not doubted, are told
+            on standard error.
 
     Example:
         >>> read_manifest(Path("manifest.csv"))[["utterance_id", "emotion", "split"]].head(2)
@@ -159,13 +160,13 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
 
 def _check_spelling(table: pd.DataFrame, path: Path) -> None:
-    """Refuses spare spaces, and tells names that may be one, in a manifest that was edited."""
+    """Refuses names with more than is shown, and tells those that may be one, after an edit."""
     for column in ("emotion", "speaker", "gender"):
-        spare = [name for name in table[column].unique() if name != without_spare_spaces(name)]
+        spare = [name for name in table[column].unique() if name != as_shown(name)]
         lines = table.loc[table[column].isin(spare), column]
         refuse(
             [f"{name!r} in line {line + 2}" for line, name in lines.items()],
-            f"{path}: {column} must have no space around it, nor two in a row",
+            f"{path}: {column} must have no space around it or doubled, and no hidden character",
             "Take them out, or prepare the corpus again.",
         )
     known = (read_record(Path(path)) or {"counts": {}})["counts"].get("doubts", [])

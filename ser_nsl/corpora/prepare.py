@@ -365,7 +365,7 @@ def _ends(path: PurePath) -> Iterator[tuple[str, ...]]:
 def _rename(rows: pd.DataFrame, described: Corpus | None, config: CorpusConfig) -> pd.DataFrame:
     """Gives emotions the names that the user wants, and leaves out what the user does not want."""
     emotions = set(rows["emotion"] if described is None else described.labels.values())
-    plain = found.without_spare_spaces
+    plain = found.as_shown
     names = {plain(key): plain(name) for key, name in config.label_map.items()}
     _check_emotions("label_map", names, emotions)
     rows["emotion"] = rows["emotion"].replace(names)

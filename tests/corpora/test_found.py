@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -166,6 +167,26 @@ def test_tidy_says_what_it_changes():
     assert tidied.to_numpy().tolist() == [["joy", "anna", "female"], ["joy", "Zoë", ""]]
     assert [line.partition(":")[0] for line in said] == ["emotion", "speaker", "gender"]
     assert "robot" in said[2]
+
+
+@pytest.mark.parametrize(
+    "given", ["a\u200bnger", "anger\ufeff", "\u200eanger", "ang\xader", "\x1banger"]
+)
+def test_characters_that_nobody_sees_make_no_other_emotion_or_speaker(given):
+    tidied, said = tidy(table([("anger", "anna"), (given, given)]).assign(gender=""))
+
+    assert tidied["emotion"].to_list() == ["anger", "anger"]
+    assert tidied.loc[1, "speaker"] == "anger"
+    assert repr(given) in said[0]
+    assert repr(given) in said[1]
+
+
+@pytest.mark.parametrize("word", ["خوش\u200cحال", "👩\u200d🦰", "a\u0301\u0323"])
+def test_characters_that_join_others_are_kept(word):
+    tidied, said = tidy(table([(word, "anna")]).assign(gender=""))
+
+    assert tidied.loc[0, "emotion"] == unicodedata.normalize("NFC", word)
+    assert said == []
 
 
 def test_genders_of_unknown_speakers_are_not_counted():

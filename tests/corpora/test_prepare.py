@@ -656,7 +656,7 @@ def test_genders_in_any_usual_way_and_spare_spaces(listed, out, capsys):
     assert table["gender"].tolist() == ["female", "female", "male"]
     assert table["speaker"].tolist() == ["anna", "anna", "ben b"]
     said = capsys.readouterr().out
-    assert "doubt: speaker: spaces were taken from ' anna', 'anna ', 'ben  b'" in said
+    assert "speaker: spaces or hidden characters were taken from ' anna', 'anna ', 'ben  b'" in said
     assert "doubt: joy is the only emotion" in said
 
 
