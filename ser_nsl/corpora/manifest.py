@@ -81,7 +81,8 @@ def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
         separator: What stands between cells.
 
     Returns:
-        Its rows; empty cells are empty text, and those that a line lacks are missing.
+        Its rows; empty cells are empty text, and those that a line lacks are missing. Lines without
+        text, which spreadsheets write below tables, are none.
 
     Raises:
         InputError: If it is missing, is not CSV, a line has more cells than the first one, or two
@@ -93,7 +94,7 @@ def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read as a CSV table ({error}).") from error
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        header, *rows = [row for row in lines if row] or [[]]
+        header, *rows = [row for row in lines if "".join(row).strip()] or [[]]
     except csv.Error as error:
         raise InputError(
             f"{path}: cannot be read as a CSV table ({error} in line {lines.line_num}); put quotes "

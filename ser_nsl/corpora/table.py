@@ -17,6 +17,7 @@ from ser_nsl.pipeline.settings import check
 
 _GIVEN = tuple(column for column in COLUMNS if column not in ("duration_seconds", "corpus"))
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_BLANK = "".join(_SEPARATORS) + " \n"
 _SPLITS = {
     "train": "train training",
     "val": "val valid validation dev devel development",
@@ -218,7 +219,7 @@ def _header(table: str | PurePath) -> tuple[list[str], str]:
     """Names of the columns, and the separator, which is what the first line has most of."""
     try:
         with Path(table).open(encoding="utf-8-sig", newline=None) as file:
-            line = next((line for line in file if line.strip()), "")
+            line = next((line for line in file if line.strip(_BLANK)), "")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{table}: is not text in UTF-8 ({error.reason} at byte {error.start}); save it as "

@@ -499,6 +499,7 @@ def test_bad_line_of_a_table(line, rule, listed, out):
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_table_of_a_spreadsheet(separator, listed, out, capsys):
     text = listed.read_text().replace("speaker", "spk").replace(",", separator)
+    text = f"{separator}\n{text}{4 * separator}\n \n"  # empty rows are written too
     listed.write_text(
         text.replace("path", "Path ").replace("x\n", '"x, y"\n'), encoding="utf-8-sig"
     )
