@@ -228,7 +228,7 @@ def _header(table: str | PurePath) -> tuple[list[str], str]:
     except OSError as error:
         raise InputError(f"{table}: cannot be read ({error.strerror}).") from error
     separator = max(_SEPARATORS, key=line.count)
-    header = next(csv.reader([line], delimiter=separator), [])
+    header = next(csv.reader([line[: csv.field_size_limit()]], delimiter=separator), [])
     if line.lstrip()[:1] in ("{", "["):
         raise InputError(
             f"{table}: is JSON, not a CSV table; write it as one, such as with "

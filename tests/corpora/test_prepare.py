@@ -525,6 +525,8 @@ def test_table_of_a_spreadsheet(separator, listed, out, capsys):
         (b'path,emotion\n"a.wav,joy\nb.wav,joy\n', "in line 3"),
         (b'{"path": "a.wav", "emotion": "joy"}\n', "is JSON, .*to_csv"),
         (b'[\n {"path": "a.wav", "emotion": "joy"}]\n', "is JSON, .*to_csv"),
+        (b'[{"path": "' + 200_000 * b"x", "is JSON, .*to_csv"),
+        (200_000 * b"x", "'x+'. Separate cells by commas, "),
         (b"path,emotion\n", "holds no clip below its header, path, emotion"),
         (b"path,emotion,emotion\na.wav,joy,x\n", "columns are there twice .*emotion"),
     ],
