@@ -80,18 +80,20 @@ def read_speech_name(path: PurePath) -> Clip:
 
 
 def check_name(path: PurePath) -> None:
-    """Refuses a file name that is no text, which neither a manifest nor records can hold.
+    """Refuses a file name that a manifest, records or a graph cannot hold.
 
     Args:
         path: Path of a clip.
 
     Raises:
-        InputError: If it is not UTF-8.
+        InputError: If it is not UTF-8, or has tabs or line ends.
     """
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise InputError(f"{os.fsencode(path)!r}: is not UTF-8; rename the file.") from error
+    if re.search(r"[\t\r\n]", str(path)):
+        raise InputError(f"{str(path)!r}: has a tab or a line end in its name; rename the file.")
 
 
 def find_speakers(paths: pd.Series, pattern: str) -> pd.Series:

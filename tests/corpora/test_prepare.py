@@ -752,10 +752,22 @@ def test_refused_split_says_what_was_found(folder, out):
         prepare_corpus(**arguments, leave_out=("Angry", "Happy"))
 
 
-def test_names_that_are_no_text_are_named(tmp_path):
-    folder = tmp_path / "audio" / "anger"
-    folder.mkdir(parents=True)
-    (folder / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"")
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        (b"caf\xe9.wav", r"b'anger/caf\\xe9\.wav': is not UTF-8; rename"),
+        (b"a\tb.wav", r"'anger/a\\tb\.wav': has a tab .*rename"),
+        (b"a\nb.wav", r"'anger/a\\nb\.wav': has .*line end .*rename"),
+    ],
+)
+def test_names_that_no_manifest_holds_are_named_and_can_be_skipped(name, rule, folder, out):
+    (folder / "anger").mkdir()
+    (folder / "anger" / os.fsdecode(name)).write_bytes(b"never decoded")
+    arguments = {"corpus": "folder", "audio_dir": folder, "out": out}
+    arguments["split"] = SplitConfig(method="clips")
 
-    with pytest.raises(InputError, match=r"b'anger/caf\\xe9\.wav': is not UTF-8; rename"):
-        prepare_corpus(corpus="folder", audio_dir=tmp_path / "audio", out=tmp_path / "out.csv")
+    with pytest.raises(InputError, match=rule):
+        prepare_corpus(**arguments)
+    made = prepare_corpus(**arguments, skip_bad=True)
+    assert made.counts["clips"] == 12
+    assert len(made.counts["dropped"]) == 1
