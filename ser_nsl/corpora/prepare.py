@@ -230,7 +230,11 @@ def read_corpus(config: CorpusConfig) -> Reading:
             rows, doubts = found.tell_apart(rows)
         is_unsure = corpus == "folder" or (dropped and described is not None)
         known = corpora_named_like(listing.clips) if is_unsure else []
-        alike = [f"names are those of {name}, which reads them: --corpus {name}" for name in known]
+        alike = [
+            f"names are those of {other}, which reads them: --corpus {other}"
+            for other in known
+            if other != corpus
+        ]
         tops = {audio_dir / clip.relative_to(audio_dir).parts[0] for clip in listing.clips}
         if corpus == "folder" and dropped and len(tops) == 1 and (top := tops.pop()).is_dir():
             alike.append(f"all clips are in one folder; go a level down: --audio-dir {top}")

@@ -295,6 +295,11 @@ def test_folder_of_a_known_corpus_is_recognised_by_its_names(tmp_path, out, caps
         prepare_corpus(corpus="folder", audio_dir=root / "AudioWAV", out=out)
     with pytest.raises(InputError, match=r"a clip of SAVEE .*--corpus crema_d"):
         prepare_corpus(corpus="savee", audio_dir=root, out=out)
+    other = root / "AudioWAV" / "1004_DFA_BOR_XX.wav"
+    write_tone(other)
+    with pytest.raises(InputError, match=r"emotion 'BOR'; the labels of CREMA-D are [^;]*$"):
+        prepare_corpus(corpus="crema_d", audio_dir=root, out=out)  # which is no advice then
+    other.unlink()
     prepare_corpus(corpus="crema_d", audio_dir=root, out=out, split=LEAVE_ONE_OUT)
     assert "names are those" not in capsys.readouterr().out
 
