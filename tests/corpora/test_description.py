@@ -290,6 +290,11 @@ def test_missing_and_contradictory_label_tables_are_errors(tables, tmp_path):
     with pytest.raises(InputError, match="audio_dir: .*sentences lacks dialog/.* both them and"):
         corpus.read_tables(tmp_path / "Session1" / "sentences")
 
+    (tables / "folder.txt").mkdir()
+    with pytest.raises(InputError, match=r"^\S+folder\.txt: cannot be read"):
+        corpus.read_tables(tmp_path)
+    (tables / "folder.txt").rmdir()
+
     text = (tables / "Ses01F_impro01.txt").read_text()
     (tables / "copy.txt").write_text(text.replace("\tneu\t", "\tsad\t"))
 
