@@ -24,7 +24,7 @@ import soundfile
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio
 from ser_nsl.corpora.description import Corpus, known_corpora, load_corpus
-from ser_nsl.corpora.found import as_shown, spelt_alike
+from ser_nsl.corpora.found import SHOWN, as_shown, listed, spelt_alike
 from ser_nsl.corpora.settings import SPLITS
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.record import read_record
@@ -106,8 +106,8 @@ def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
     if longer is not None:
         raise InputError(
             f"{path}: cannot be read as a CSV table (a line has more cells than its header, which "
-            f"has {', '.join(header)}; it begins with {longer[0]}); put quotes around cells with a "
-            "separator inside, and nothing above the header."
+            f"has {listed(header, SHOWN)}; it begins with {longer[0]}); put quotes around cells "
+            "with a separator inside, and nothing above the header."
         )
     twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
     refuse(twice, f"{path}: columns are there twice", "Give each a name of its own.")

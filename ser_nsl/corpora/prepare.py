@@ -388,8 +388,8 @@ def _check_emotions(name: str, given: Collection[str], emotions: Collection[str 
     unknown = [emotion for emotion in given if emotion not in known]
     if known and unknown:
         raise InputError(
-            f"{name}: must name emotions of the corpus; received {', '.join(unknown)}. It has "
-            f"{', '.join(known)}."
+            f"{name}: must name emotions of the corpus; received {found.listed(unknown)}. It has "
+            f"{found.listed(known, found.SHOWN)}."
         )
 
 

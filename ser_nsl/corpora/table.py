@@ -11,6 +11,7 @@ import pandas as pd
 
 from ser_nsl.audio.folders import SUFFIXES
 from ser_nsl.corpora.description import Clip, named_groups
+from ser_nsl.corpora.found import listed
 from ser_nsl.corpora.manifest import COLUMNS, read_csv
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.settings import check
@@ -32,6 +33,7 @@ _OFTEN_CALLED = {
     "split": "partition subset set usage",
     "utterance_id": "id utteranceid uttid utterance clipid",
 }
+_COLUMNS_SHOWN = 30  # of a table of features there may be thousands
 _PART_OF_A_RECORDING = frozenset(
     ("start", "begin", "onset", "starttime", "begintime", "startseconds")
     + ("end", "stop", "offset", "endtime", "endseconds")
@@ -155,9 +157,10 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
             f"columns: must be among {', '.join(_GIVEN)}; received {', '.join(unknown)}."
         )
     header, separator = _header(table)
+    columns_there = listed(header, _COLUMNS_SHOWN)
     rows = read_csv(table, separator)
     if rows.empty:
-        raise InputError(f"{table}: holds no clip below its header, {', '.join(header)}.")
+        raise InputError(f"{table}: holds no clip below its header, {columns_there}.")
     own = {_plain(name): name for name in reversed(header)}
     names = {column: columns.get(column, own.get(_plain(column), column)) for column in _GIVEN}
     needed = dict.fromkeys([names["path"], names["emotion"], *columns.values()])
@@ -168,7 +171,7 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         absent = {column: "COLUMN" for column in _GIVEN if names[column] in missing}
         pairs = [f"{column} {shlex.quote(name)}" for column, name in (absent | likely).items()]
         raise InputError(
-            f"{table}: column {', '.join(missing)} is missing; the file has {', '.join(header)} "
+            f"{table}: column {', '.join(missing)} is missing; the file has {columns_there} "
             f"({len(rows):,} rows, separated by {_SEPARATORS[separator]}). Needed are path (of a "
             "clip below --audio-dir, with suffix) and emotion; understood are utterance_id, "
             "speaker, gender and split too. Say which to read, or add it to the file: "

@@ -532,6 +532,7 @@ def test_table_of_a_spreadsheet(separator, listed, out, capsys):
         (b'[\n {"path": "a.wav", "emotion": "joy"}]\n', "is JSON, .*to_csv"),
         (b'[{"path": "' + 200_000 * b"x", "is JSON, .*to_csv"),
         (200_000 * b"x", "'x+'. Separate cells by commas, "),
+        (b"%d," * 7000 % (*range(7000),) + b"x\n" + 7000 * b",y", "column path.{99,900}$"),
         (b"path,emotion\n", "holds no clip below its header, path, emotion"),
         (b"path,emotion,emotion\na.wav,joy,x\n", "columns are there twice .*emotion"),
     ],
