@@ -205,13 +205,19 @@ class Corpus:
             From names of clips to the codes of their emotions; empty for corpora without tables.
 
         Raises:
-            InputError: If there are no tables at any depth, one cannot be read, or they give a clip
-                two emotions.
+            InputError: If their pattern is none, there are no tables at any depth, one cannot be
+                read, or they give a clip two emotions.
         """
         emotions: dict[str, str] = {}
         if self.tables is None:
             return emotions
-        paths = sorted(Path(audio_dir).rglob(self.tables.files))
+        try:
+            paths = sorted(Path(audio_dir).rglob(self.tables.files))
+        except (NotImplementedError, ValueError) as error:
+            raise InputError(
+                f"tables.files: must be a glob pattern below audio_dir, such as labels/*.txt "
+                f"({error}); received {self.tables.files!r}."
+            ) from error
         if not paths:
             raise InputError(
                 f"audio_dir: {audio_dir} lacks {self.tables.files}, where {self.title} has its "
