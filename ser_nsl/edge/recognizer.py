@@ -278,12 +278,15 @@ def _interpreter_class(runtime: str | None) -> type:
 
 def _read_tflite(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            beginning = file.read(8)
+            if beginning[4:] != _TFLITE_IDENTIFIER:  # before more is read, which may be terabytes
+                raise InputError(
+                    f"{path}: is not a TFLite file; `ser-nsl export-tflite` makes one."
+                )
+            return beginning + file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-    if content[4:8] != _TFLITE_IDENTIFIER:
-        raise InputError(f"{path}: is not a TFLite file; `ser-nsl export-tflite` makes one.")
-    return content
 
 
 def _read_settings(path: Path, content: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:

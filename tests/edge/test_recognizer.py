@@ -208,6 +208,9 @@ def test_bad_files(flatbuffer, convert, pack, pack_all, tmp_path):
         (tmp_path / "bad.tflite").write_bytes(content)
         assert_refused(tmp_path / "bad.tflite", f"bad.tflite: .*{message}")
     assert_refused(tmp_path / "none.tflite", "none.tflite: cannot be read .*No such file")
+    with (tmp_path / "upstream.safetensors").open("wb") as file:
+        file.truncate(2**42)  # more than any memory
+    assert_refused(tmp_path / "upstream.safetensors", "is not a TFLite file")
 
 
 def without_constants(convert) -> bytes:
