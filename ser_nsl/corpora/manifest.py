@@ -364,7 +364,7 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
             )
         audio_dir = Path(record["paths"]["audio_dir"])
     paths = [Path(audio_dir) / path for path in table["path"]]
-    missing = [str(path) for path in paths if not _is_file(path)]
+    missing = [str(path) for path in paths if not is_file(path)]
     refuse(
         missing, f"{manifest}: files are missing below {audio_dir} (restore or pass --audio-dir)"
     )
@@ -393,7 +393,8 @@ def _other_seconds(path: Path, claimed: float) -> float | None:
     return None if abs(seconds - claimed) <= DURATION_TOLERANCE_SECONDS else seconds
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Returns whether there is a file, also where the path is none, such as a sentence."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name that no file can have

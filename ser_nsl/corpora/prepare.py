@@ -20,7 +20,13 @@ from ser_nsl.corpora.description import (
     lists_known_corpora,
     load_corpus,
 )
-from ser_nsl.corpora.manifest import check_ids, check_manifest, check_rows, write_manifest
+from ser_nsl.corpora.manifest import (
+    check_ids,
+    check_manifest,
+    check_rows,
+    is_file,
+    write_manifest,
+)
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.splits import assign_splits, describe_splits, doubts_of_lists
 from ser_nsl.corpora.table import (
@@ -335,7 +341,7 @@ def _find_files(rows: pd.DataFrame, audio_dir: Path, dropped: list[str]) -> pd.D
     """
 
     def is_there(path: str) -> bool:
-        return (audio_dir / path).is_file()
+        return is_file(audio_dir / path)
 
     paths = [path if is_there(path) else path.replace("\\", "/") for path in rows["path"]]
     rows = rows.assign(path=paths)

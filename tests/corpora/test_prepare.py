@@ -721,8 +721,9 @@ def test_one_speaker_can_be_prepared(tone_corpus, out):
     assert set(read_manifest(out)["speaker"]) == {""}
 
 
-def test_missing_file_of_a_table_can_be_skipped(listed, out):
-    listed.write_text(f"{listed.read_text()}d.wav,NA,1,train,x\n")
+@pytest.mark.parametrize("path", ["d.wav", 100 * "a sentence "])
+def test_missing_file_of_a_table_can_be_skipped(path, listed, out):
+    listed.write_text(f"{listed.read_text()}{path},NA,1,train,x\n")
 
     assert len(prepare_listed(listed, out, skip_bad=True).counts["dropped"]) == 1
     assert len(read_manifest(out)) == 3
