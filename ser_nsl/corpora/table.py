@@ -142,8 +142,8 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         early.
 
     Raises:
-        InputError: If the file cannot be read, has no header, a column is missing, or a clip is in
-            several lines.
+        InputError: If the file cannot be read, has no header, a column is missing or may be either
+            of two, or a clip is in several lines.
 
     Example:
         >>> _ = Path("clips.csv").write_text("Path;emotion;spk\n1.wav;joy;anna\n")
@@ -163,6 +163,13 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         raise InputError(f"{table}: holds no clip below its header, {columns_there}.")
     own = {_plain(name): name for name in reversed(header)}
     names = {column: columns.get(column, own.get(_plain(column), column)) for column in _GIVEN}
+    for column in _GIVEN:
+        same = [name for name in header if _plain(name) == _plain(column)]
+        refuse(
+            same if len(same) > 1 and column not in columns else [],
+            f"{table}: columns may each be the {column}",
+            f"Say which one is: --columns {column} NAME.",
+        )
     needed = dict.fromkeys([names["path"], names["emotion"], *columns.values()])
     missing = [name for name in needed if name not in rows]
     unread = _likely_columns([name for name in header if name not in names.values()])

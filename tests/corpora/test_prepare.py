@@ -535,6 +535,7 @@ def test_table_of_a_spreadsheet(separator, listed, out, capsys):
         (b"%d," * 7000 % (*range(7000),) + b"x\n" + 7000 * b",y", "column path.{99,900}$"),
         (b"path,emotion\n", "holds no clip below its header, path, emotion"),
         (b"path,emotion,emotion\na.wav,joy,x\n", "columns are there twice .*emotion"),
+        (b"path,Emotion,emotion\na.wav,1,joy\n", "may each .*Emotion, emotion.*--columns emotion"),
     ],
 )
 def test_table_that_is_no_table(content, rule, listed, out):
