@@ -184,6 +184,8 @@ def run_function(
         program: Its name in the help; that of the script by default.
         extra: The optional dependencies to name if a package is missing.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names need not be text, nor all shown
     _join_lines(function)
     arguments = sys.argv[1:] if arguments is None else arguments
     if empty := _empty_path(function, arguments):
@@ -205,8 +207,6 @@ def run_function(
         print("stopped; earlier outputs are untouched, the same command goes on", file=sys.stderr)
         sys.exit(130)
     if result is not None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
         print(result)
 
 

@@ -1,4 +1,5 @@
 import inspect
+import io
 import re
 import runpy
 import subprocess
@@ -286,6 +287,19 @@ def test_other_errors_are_not_hidden(monkeypatch):
 
     with pytest.raises(ZeroDivisionError):
         call()
+
+
+def test_names_that_the_output_cannot_show_are_escaped_while_a_command_works(monkeypatch):
+    def tell(*, name: str = "Ärger \udce9") -> None:
+        """Tells a name."""
+        print(name)
+
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    cli.run_function(tell, [])
+    stdout.flush()
+
+    assert stdout.buffer.getvalue() == rb"\xc4rger \udce9" + b"\n"
 
 
 def test_a_reader_that_stops_early_sees_no_traceback():

@@ -181,7 +181,8 @@ def _page_checksum(page: bytes) -> int:
 def _check_frames(data: bytes) -> bytes:
     """Checks that an MP3 stream is whole; counts its frames where nothing else does.
 
-    Without a count, libsndfile takes the first frame's bit rate for that of all.
+    Without a count that it knows, libsndfile takes the first frame's bit rate for that of all; it
+    does not know those of Fraunhofer's encoders.
     """
     first = at = _first_frame(data)
     header = _header(data, first)
@@ -200,15 +201,19 @@ def _check_frames(data: bytes) -> bytes:
     if _holds_frames(rest):
         raise DamagedError(f"is damaged in the middle (at byte {at}, which begins no MP3 frame)")
     tag = re.search(rb"(?:Xing|Info)(....)(....)|VBRI.{10}(....)", data[first : first + 64], re.S)
-    if tag is None:
-        return data if len(bitrates) == 1 else _counting_frame(header, frames) + data[first:at]
-    flags, counted = int.from_bytes(tag[1] or b"\1", "big"), int.from_bytes(tag[2] or tag[3], "big")
-    if flags & 1 and abs(counted - (frames - 1)) > 1:  # some count the frame with the count too
-        raise DamagedError(
-            f"is cut off, or was joined from parts (its header counts {counted} MP3 frames, the "
-            f"file holds {frames - 1})"
-        )
-    return data
+    if tag is not None:
+        flags = int.from_bytes(tag[1] or b"\1", "big")
+        counted = int.from_bytes(tag[2] or tag[3], "big")
+        if flags & 1 and abs(counted - (frames - 1)) > 1:  # some count the frame with the count too
+            raise DamagedError(
+                f"is cut off, or was joined from parts (its header counts {counted} MP3 frames, "
+                f"the file holds {frames - 1})"
+            )
+    sound = first + 4 + _side_bytes(header)  # libsndfile finds the count here, after zeros
+    is_counted = data[sound : sound + 4] in (b"Xing", b"Info") and not any(data[first + 6 : sound])
+    if is_counted or len(bitrates) == 1:
+        return data
+    return _counting_frame(header, frames) + data[first:at]
 
 
 def _first_frame(data: bytes) -> int:
@@ -254,10 +259,16 @@ def _holds_frames(data: bytes) -> bool:
     return False
 
 
+def _side_bytes(header: int) -> int:
+    """Returns the bytes between the header of an MP3 frame and its sound."""
+    sides = (17, 32) if header >> 19 & 3 == _MPEG_1 else (9, 17)
+    return sides[header >> 6 & 3 != _MONO]
+
+
 def _counting_frame(header: int, frames: int) -> bytes:
     """Returns an MP3 frame without sound that tells decoders how many follow."""
     header = header & ~0xF200 | _COUNT_BITRATE << 12 | 0x10000  # no padding, no checksum
-    side = {True: (17, 32), False: (9, 17)}[header >> 19 & 3 == _MPEG_1][header >> 6 & 3 != _MONO]
     start = header.to_bytes(4, "big")
-    count = start + bytes(side) + b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
+    tag = b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big")
+    count = start + bytes(_side_bytes(header)) + tag
     return count.ljust(_frame_length(start, 0), b"\0")

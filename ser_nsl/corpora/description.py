@@ -205,19 +205,30 @@ class Corpus:
             From names of clips to the codes of their emotions; empty for corpora without tables.
 
         Raises:
-            InputError: If there are no tables at any depth, or they give a clip two emotions.
+            InputError: If their pattern is none, there are no tables at any depth, one cannot be
+                read, or they give a clip two emotions.
         """
         emotions: dict[str, str] = {}
         if self.tables is None:
             return emotions
-        paths = sorted(Path(audio_dir).rglob(self.tables.files))
+        try:
+            paths = sorted(Path(audio_dir).rglob(self.tables.files))
+        except (NotImplementedError, ValueError) as error:
+            raise InputError(
+                f"tables.files: must be a glob pattern below audio_dir, such as labels/*.txt "
+                f"({error}); received {self.tables.files!r}."
+            ) from error
         if not paths:
             raise InputError(
                 f"audio_dir: {audio_dir} lacks {self.tables.files}, where {self.title} has its "
                 "emotions; give a folder that holds both them and the clips."
             )
         for path in paths:
-            for entry in re.finditer(self.tables.pattern, path.read_text(errors="replace")):
+            try:
+                text = path.read_text(encoding="utf-8", errors="replace")
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+            for entry in re.finditer(self.tables.pattern, text):
                 name, code = entry["name"], entry["emotion"]
                 if emotions.setdefault(name, code) != code:
                     raise InputError(f"{path}: {name} is {code}, but was {emotions[name]} before.")

@@ -2,12 +2,15 @@
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 import pandas as pd
 
-_SHOWN = 12  # speakers or emotions of a line
+SHOWN = 12
+"""Speakers or emotions of a line, as far as they are listed."""
+
 _FEW_CLIPS = 3
 _EMOTIONS = frozenset(
     """
@@ -30,6 +33,7 @@ _PLACES = re.compile(
 )
 _PEOPLE = re.compile(r"(session|actor|speaker|subject|participant)[ _-]*\d*", re.IGNORECASE)
 _MARKS = "[](){}'\"` "  # that surround a label where a program wrote a list or a quoted text
+_JOINERS = "\u200c\u200d"  # hidden, but part of how words of Persian and emoji are written
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 _UNKNOWN = frozenset(
     ("nan", "none", "null", "na", "n/a", "unknown", "unk", "undefined", "unlabelled", "unlabeled")
@@ -52,28 +56,30 @@ def tidy(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         rows: Columns `emotion`, `speaker` and `gender`, text.
 
     Returns:
-        The rows, in which spaces around and doubled spaces are gone, letters with accents are
-        single characters, and genders are `female`, `male` or empty; and what was changed, unless
-        it was a gender that was understood.
+        The rows, in which spaces around, doubled spaces and hidden characters are gone, letters
+        with accents are single characters, and genders are `female`, `male` or empty; and what was
+        changed, unless it was a gender that was understood.
 
     Example:
         >>> rows = pd.DataFrame({"emotion": ["joy"], "speaker": ["anna "], "gender": ["W"]})
         >>> tidied, said = tidy(rows)
-        >>> tidied.loc[0].to_list(), said
-        (['joy', 'anna', 'female'], ["speaker: spaces were taken from 'anna '."])
+        >>> tidied.loc[0].to_list()
+        ['joy', 'anna', 'female']
+        >>> said
+        ["speaker: spaces or hidden characters were taken from 'anna '."]
     """
     rows, said = rows.copy(), []
     for column in ("emotion", "speaker", "gender"):
         given = rows[column].str.normalize("NFC")
-        rows[column] = given.map(without_spare_spaces)
+        rows[column] = given.map(as_shown)
         changed = [repr(text) for text in given[given != rows[column]].unique()]
         if changed:
-            said.append(f"{column}: spaces were taken from {_names(changed)}.")
+            said.append(f"{column}: spaces or hidden characters were taken from {listed(changed)}.")
     words = rows["gender"].str.casefold().str.rstrip(".")
     unread = rows.loc[~words.isin([*_GENDER_OF, *_UNKNOWN, ""]), "gender"].unique()
     if len(unread):
         said.append(
-            f"gender: {_names(unread)} is not understood and counts as unknown; write female or "
+            f"gender: {listed(unread)} is not understood and counts as unknown; write female or "
             "male if it is one of them."
         )
     rows["gender"] = words.map(_GENDER_OF).fillna("")
@@ -101,7 +107,7 @@ def tell_apart(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     twins = rows.loc[shared, "path"]
     ids = rows["utterance_id"].where(~shared, rows["utterance_id"] + twins.map(_suffix))
     return rows.assign(utterance_id=ids), [
-        f"{len(twins):,} files have names that differ in the suffix only: {_names([*twins])}. All "
+        f"{len(twins):,} files have names that differ in the suffix only: {listed([*twins])}. All "
         "are read, each with its suffix in the id; if they are one recording in several formats, "
         "remove all but one."
     ]
@@ -111,9 +117,38 @@ def _suffix(path: str) -> str:
     return PurePath(path).suffix
 
 
-def without_spare_spaces(text: str) -> str:
-    """Returns a text without spaces around it, and with single ones in it."""
-    return " ".join(text.split())
+def as_shown(text: str) -> str:
+    """Returns a text as one sees it: without spaces around, doubled ones and hidden characters.
+
+    Spreadsheets, web pages and wrong encodings leave hidden ones, such as zero-width spaces. They
+    make two emotions of one, and a recogniser must not have them in its labels.
+    """
+    shown = (
+        c
+        for c in text
+        if c.isspace() or c in _JOINERS or unicodedata.category(c) not in ("Cc", "Cf")
+    )
+    return " ".join("".join(shown).split())
+
+
+def listed(names: Iterable[str], most: int = 3, between: str = ", ") -> str:
+    """Lists names in a line that can be read, however many there are.
+
+    Args:
+        names: Any number of names.
+        most: How many are shown.
+        between: What stands between them.
+
+    Returns:
+        The first ones, and how many more there are.
+
+    Example:
+        >>> listed(["anna", "ben", "cleo", "dan", "eve"])
+        'anna, ben, cleo and 2 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
 
 
 def describe(rows: pd.DataFrame) -> list[str]:
@@ -136,7 +171,7 @@ def describe(rows: pd.DataFrame) -> list[str]:
         counts = rows.loc[rows[column] != "", column].value_counts()
         line = f"{len(counts):,} {column}{'' if len(counts) == 1 else 's'}"
         if len(counts):
-            line += ": " + _names([f"{name} {count:,}" for name, count in counts.items()], _SHOWN)
+            line += ": " + listed([f"{name} {count:,}" for name, count in counts.items()], SHOWN)
         without = len(rows) - counts.sum()
         lines.append(line + (f"; {without:,} clips without" if without else ""))
     known = rows[(rows["gender"] != "") & (rows["speaker"] != "")]
@@ -199,7 +234,7 @@ def doubts_of_sounds(rows: pd.DataFrame) -> list[str]:
     if copies.empty:
         return []
     groups = copies.groupby("sound", sort=False)
-    examples = [" = ".join(group["utterance_id"]) for _, group in groups]
+    examples = [listed(group["utterance_id"], between=" = ") for _, group in groups]
     worse = [
         f"{count:,} with {what}"
         for what, count in (
@@ -211,7 +246,7 @@ def doubts_of_sounds(rows: pd.DataFrame) -> list[str]:
     return [
         f"{len(groups):,} sounds are there under several ids"
         + (f" ({', '.join(worse)})" if worse else "")
-        + f": {_names(examples)}. Remove the copies, or list the clips to read in a table "
+        + f": {listed(examples)}. Remove the copies, or list the clips to read in a table "
         "(--corpus csv --table FILE)."
     ]
 
@@ -244,53 +279,53 @@ def _doubts_of_emotions(rows: pd.DataFrame, audio_dir: Path, is_table: bool) -> 
             "(--corpus csv --table FILE)"
         )
     if folders:
-        yield f"{_names(folders)}: by their names no emotions; {advice}"
+        yield f"{listed(folders)}: by their names no emotions; {advice}"
     if swapped:
-        yield f"{_names(_emotion_words(speakers))}: by their names emotions, not speakers; {advice}"
+        yield f"{listed(_emotion_words(speakers))}: by their names emotions, not speakers; {advice}"
     if len(emotions) == 1:
         yield f"{emotions[0]} is the only emotion, and training needs two" + (
             "" if folders or swapped else f"; add clips of another, or {advice}"
         )
     numbers = [name for name in emotions if _NUMBER.fullmatch(name)]
     if numbers:
-        pairs = " ".join(f"{name} NAME" for name in sorted(numbers))
-        yield f"{_names(numbers)}: emotions that are numbers; name them: --label-map {pairs}"
+        pairs = _values(f"{name} NAME" for name in sorted(numbers))
+        yield f"{listed(numbers)}: emotions that are numbers; name them: --label-map {pairs}"
     names = [name for name in emotions if name not in numbers]
     for same in _alike(names, _emotion_key):
-        pairs = " ".join(f"{_quoted(name)} {_quoted(same[0])}" for name in same[1:])
-        yield f"emotions {_names(same)} differ only in case, spaces or dashes: --label-map {pairs}"
+        pairs = _values(f"{_quoted(name)} {_quoted(same[0])}" for name in same[1:])
+        yield f"emotions {listed(same)} differ only in case, spaces or dashes: --label-map {pairs}"
     marked = [name for name in names if name.strip(_MARKS) not in (name, "")]
     if marked:
-        pairs = " ".join(f"{_quoted(name)} {_quoted(name.strip(_MARKS))}" for name in marked)
-        yield f"emotions {_names(marked)} have brackets or quotes around: --label-map {pairs}"
+        pairs = _values(f"{_quoted(name)} {_quoted(name.strip(_MARKS))}" for name in marked)
+        yield f"emotions {listed(marked)} have brackets or quotes around: --label-map {pairs}"
     first = {_emotion_key(name): name for name in reversed(names)}.values()
     several = [name for name in first if len(_words_for_emotions(name)) > 1]
     if several:
-        name, left = several[0], " ".join(map(_quoted, several))
+        name, left = several[0], _values(map(_quoted, several))
         yield (
-            f"{_names(several)}: several emotions in one label; choose one (--label-map "
+            f"{listed(several)}: several emotions in one label; choose one (--label-map "
             f"{_quoted(name)} {_words_for_emotions(name)[0]}) or leave out (--leave-out {left})"
         )
     groups = _alike_words(name for name in first if name not in several)
     related = [(name, word) for word in groups for name in groups[word] if name != word]
     if related:
-        pairs = " ".join(f"{_quoted(name)} {_quoted(word)}" for name, word in related)
+        pairs = _values(f"{_quoted(name)} {_quoted(word)}" for name, word in related)
         yield (
-            f"emotions {_names(name for name, _ in related)} share a word with others; if each "
+            f"emotions {listed(name for name, _ in related)} share a word with others; if each "
             f"word is one emotion: --label-map {pairs}"
         )
     unknown = [name for name in emotions if name.casefold() in _UNKNOWN]
     if unknown:
-        left = " ".join(map(_quoted, unknown))
-        empty = " ".join(f"{_quoted(name)} ''" for name in unknown)
+        left = _values(map(_quoted, unknown))
+        empty = _values(f"{_quoted(name)} ''" for name in unknown)
         yield (
-            f"{_names(unknown)}: an emotion that means unknown; leave these clips out: --leave-out "
+            f"{listed(unknown)}: an emotion that means unknown; leave these clips out: --leave-out "
             f"{left}, or let them be unlabelled: --label-map {empty}"
         )
     rare = [] if len(emotions) == 1 else [*counts.index[counts < _FEW_CLIPS]]
     if rare:
         yield (
-            f"{_names(rare)}: fewer than {_FEW_CLIPS} clips, too few to train and test; rename "
+            f"{listed(rare)}: fewer than {_FEW_CLIPS} clips, too few to train and test; rename "
             f"(--label-map {_quoted(rare[0])} OTHER) or leave out (--leave-out {_quoted(rare[0])})"
         )
 
@@ -302,33 +337,33 @@ def _doubts_of_speakers(rows: pd.DataFrame, is_table: bool) -> Iterator[str]:
     genders = _genders_among([*counts.index])
     if genders:
         yield (
-            f"speakers {_names(genders)}: by their names genders, not speakers, so that each would "
+            f"speakers {listed(genders)}: by their names genders, not speakers, so that each would "
             "stand in one split; find the speakers with --speaker-pattern '(?P<speaker>...)'"
         )
     places = [name for name in counts.index if _PLACES.fullmatch(name)]
     if 2 * len(places) > len(counts):  # one may be called Dev
         yield (
-            f"speakers {_names(places)}: by their names folders, not speakers; find the speakers "
+            f"speakers {listed(places)}: by their names folders, not speakers; find the speakers "
             "with --speaker-pattern '(?P<speaker>...)', or list the clips in a table, with their "
             "splits if you like (--corpus csv --table FILE)"
         )
     for same in _alike([*counts.index], _speaker_key):
         yield (
-            f"speakers {_names(same)} may be one, and would then stand in several splits: write "
+            f"speakers {listed(same)} may be one, and would then stand in several splits: write "
             f"them alike in {where}, or find them with --speaker-pattern '(?P<speaker>...)'"
         )
     kinds = known[known["gender"] != ""].groupby("speaker")["gender"].nunique()
     both = [*kinds.index[kinds > 1]]
     if both:
         yield (
-            f"speakers {_names(both)} are of both genders: two people of one name? Tell them apart "
+            f"speakers {listed(both)} are of both genders: two people of one name? Tell them apart "
             f"in {where}, or with --speaker-pattern '(?P<speaker>...)'"
         )
     labelled = known[known["emotion"] != ""].groupby("speaker")["emotion"]
     single = [*labelled.nunique().index[(labelled.nunique() == 1) & (labelled.size() > 1)]]
     if single and rows["emotion"].nunique() > 1:
         yield (
-            f"speakers {_names(single)} have one emotion only, so that voices give it away; leave "
+            f"speakers {listed(single)} have one emotion only, so that voices give it away; leave "
             "out centring by speaker (--set center=null), and see whether these are speakers "
             "(--speaker-pattern)"
         )
@@ -396,7 +431,6 @@ def _quoted(name: str) -> str:
     return shlex.quote(name) if re.search(r"[^\w./-]", name) or not name else name
 
 
-def _names(names: Iterable[str], most: int = 3) -> str:
-    names = list(names)
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _values(words: Iterable[str]) -> str:
+    """What follows a flag; of many words the first ones, since a line is to be read."""
+    return listed(words, SHOWN, between=" ")

@@ -24,7 +24,7 @@ import soundfile
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ, read_audio
 from ser_nsl.corpora.description import Corpus, known_corpora, load_corpus
-from ser_nsl.corpora.found import spelt_alike, without_spare_spaces
+from ser_nsl.corpora.found import SHOWN, as_shown, listed, spelt_alike
 from ser_nsl.corpora.settings import SPLITS
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.record import read_record
@@ -81,7 +81,8 @@ def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
         separator: What stands between cells.
 
     Returns:
-        Its rows; empty cells are empty text, and those that a line lacks are missing.
+        Its rows; empty cells are empty text, and those that a line lacks are missing. Lines without
+        text, which spreadsheets write below tables, are none.
 
     Raises:
         InputError: If it is missing, is not CSV, a line has more cells than the first one, or two
@@ -93,7 +94,7 @@ def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read as a CSV table ({error}).") from error
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        header, *rows = [row for row in lines if row] or [[]]
+        header, *rows = [row for row in lines if "".join(row).strip()] or [[]]
     except csv.Error as error:
         raise InputError(
             f"{path}: cannot be read as a CSV table ({error} in line {lines.line_num}); put quotes "
@@ -105,8 +106,8 @@ def read_csv(path: str | PurePath, separator: str = ",") -> pd.DataFrame:
     if longer is not None:
         raise InputError(
             f"{path}: cannot be read as a CSV table (a line has more cells than its header, which "
-            f"has {', '.join(header)}; it begins with {longer[0]}); put quotes around cells with a "
-            "separator inside, and nothing above the header."
+            f"has {listed(header, SHOWN)}; it begins with {longer[0]}); put quotes around cells "
+            "with a separator inside, and nothing above the header."
         )
     twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
     refuse(twice, f"{path}: columns are there twice", "Give each a name of its own.")
@@ -125,8 +126,9 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
     Raises:
         InputError: If the file is missing, is no CSV, breaks a rule of `check_manifest`, or has an
-            emotion, a speaker or a gender with spare spaces. Emotions or speakers that differ in
-            case only, and that `prepare_corpus` has not doubted, are told on standard error.
+            emotion, a speaker or a gender with spare spaces or hidden characters. Emotions or
+            speakers that differ in case only, and that `prepare_corpus` has not doubted, are told
+            on standard error.
 
     Example:
         >>> read_manifest(Path("manifest.csv"))[["utterance_id", "emotion", "split"]].head(2)
@@ -159,13 +161,13 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
 
 def _check_spelling(table: pd.DataFrame, path: Path) -> None:
-    """Refuses spare spaces, and tells names that may be one, in a manifest that was edited."""
+    """Refuses names with more than is shown, and tells those that may be one, after an edit."""
     for column in ("emotion", "speaker", "gender"):
-        spare = [name for name in table[column].unique() if name != without_spare_spaces(name)]
+        spare = [name for name in table[column].unique() if name != as_shown(name)]
         lines = table.loc[table[column].isin(spare), column]
         refuse(
             [f"{name!r} in line {line + 2}" for line, name in lines.items()],
-            f"{path}: {column} must have no space around it, nor two in a row",
+            f"{path}: {column} must have no space around it or doubled, and no hidden character",
             "Take them out, or prepare the corpus again.",
         )
     known = (read_record(Path(path)) or {"counts": {}})["counts"].get("doubts", [])
@@ -362,7 +364,7 @@ def audio_paths(table: pd.DataFrame, manifest: Path, audio_dir: Path | None) -> 
             )
         audio_dir = Path(record["paths"]["audio_dir"])
     paths = [Path(audio_dir) / path for path in table["path"]]
-    missing = [str(path) for path in paths if not _is_file(path)]
+    missing = [str(path) for path in paths if not is_file(path)]
     refuse(
         missing, f"{manifest}: files are missing below {audio_dir} (restore or pass --audio-dir)"
     )
@@ -391,7 +393,8 @@ def _other_seconds(path: Path, claimed: float) -> float | None:
     return None if abs(seconds - claimed) <= DURATION_TOLERANCE_SECONDS else seconds
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Returns whether there is a file, also where the path is none, such as a sentence."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name that no file can have

@@ -20,7 +20,13 @@ from ser_nsl.corpora.description import (
     lists_known_corpora,
     load_corpus,
 )
-from ser_nsl.corpora.manifest import check_ids, check_manifest, check_rows, write_manifest
+from ser_nsl.corpora.manifest import (
+    check_ids,
+    check_manifest,
+    check_rows,
+    is_file,
+    write_manifest,
+)
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.corpora.splits import assign_splits, describe_splits, doubts_of_lists
 from ser_nsl.corpora.table import (
@@ -30,7 +36,7 @@ from ser_nsl.corpora.table import (
     read_speech_name,
     read_table,
 )
-from ser_nsl.errors import InputError, check_unused
+from ser_nsl.errors import InputError, check_unused, printable
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 
@@ -69,7 +75,7 @@ class Reading:
         lines += describe_splits(self.rows)
         lines += [self.unread] if self.unread else []
         lines += [f"doubt: {doubt}" for doubt in self.doubts]
-        return "\n    ".join(lines)
+        return "\n    ".join(map(printable, lines))
 
 
 @stage(inputs=("audio_dir", "table"), makes="file")
@@ -161,7 +167,7 @@ def prepare_corpus(
     check_manifest(rows, source=reading.source)
     copies = found.doubts_of_sounds(rows)
     for doubt in copies:
-        print(f"    doubt: {doubt}", flush=True)
+        print(f"    doubt: {printable(doubt)}", flush=True)
     doubts += copies
     write_manifest(rows, out)
     return {
@@ -230,7 +236,11 @@ def read_corpus(config: CorpusConfig) -> Reading:
             rows, doubts = found.tell_apart(rows)
         is_unsure = corpus == "folder" or (dropped and described is not None)
         known = corpora_named_like(listing.clips) if is_unsure else []
-        alike = [f"names are those of {name}, which reads them: --corpus {name}" for name in known]
+        alike = [
+            f"names are those of {other}, which reads them: --corpus {other}"
+            for other in known
+            if other != corpus
+        ]
         tops = {audio_dir / clip.relative_to(audio_dir).parts[0] for clip in listing.clips}
         if corpus == "folder" and dropped and len(tops) == 1 and (top := tops.pop()).is_dir():
             alike.append(f"all clips are in one folder; go a level down: --audio-dir {top}")
@@ -331,7 +341,7 @@ def _find_files(rows: pd.DataFrame, audio_dir: Path, dropped: list[str]) -> pd.D
     """
 
     def is_there(path: str) -> bool:
-        return (audio_dir / path).is_file()
+        return is_file(audio_dir / path)
 
     paths = [path if is_there(path) else path.replace("\\", "/") for path in rows["path"]]
     rows = rows.assign(path=paths)
@@ -365,7 +375,7 @@ def _ends(path: PurePath) -> Iterator[tuple[str, ...]]:
 def _rename(rows: pd.DataFrame, described: Corpus | None, config: CorpusConfig) -> pd.DataFrame:
     """Gives emotions the names that the user wants, and leaves out what the user does not want."""
     emotions = set(rows["emotion"] if described is None else described.labels.values())
-    plain = found.without_spare_spaces
+    plain = found.as_shown
     names = {plain(key): plain(name) for key, name in config.label_map.items()}
     _check_emotions("label_map", names, emotions)
     rows["emotion"] = rows["emotion"].replace(names)
@@ -384,8 +394,8 @@ def _check_emotions(name: str, given: Collection[str], emotions: Collection[str 
     unknown = [emotion for emotion in given if emotion not in known]
     if known and unknown:
         raise InputError(
-            f"{name}: must name emotions of the corpus; received {', '.join(unknown)}. It has "
-            f"{', '.join(known)}."
+            f"{name}: must name emotions of the corpus; received {found.listed(unknown)}. It has "
+            f"{found.listed(known, found.SHOWN)}."
         )
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ser_nsl.corpora.balance import balanced_splits
 from ser_nsl.corpora.description import Corpus
+from ser_nsl.corpora.found import SHOWN, listed
 from ser_nsl.corpora.settings import SPLITS, SplitConfig
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.settings import check
@@ -15,7 +16,6 @@ from ser_nsl.pipeline.settings import check
 SpeakerLists = Mapping[str, Sequence[str]]
 """The speakers of `train`, `val` and `test`; without `train`, all others train."""
 
-_SHOWN = 12  # speakers of a split
 _NEED_THREE = ("balanced", "speaker-independent", "leave-one-speaker-out")
 
 
@@ -64,7 +64,7 @@ def assign_splits(table: pd.DataFrame, corpus: Corpus | None, config: SplitConfi
         if speakers and not set(speakers) & set(genders.index):
             raise InputError(
                 f"split: none of the speakers of {split} is in the corpus ({', '.join(speakers)}); "
-                f"it has {', '.join(genders.index[:_SHOWN])}. Correct the list."
+                f"it has {listed(genders.index, SHOWN)}. Correct the list."
             )
     unlisted = sorted(set(genders.index) - set(splits))
     if "train" not in lists:
@@ -116,11 +116,10 @@ def describe_splits(table: pd.DataFrame) -> list[str]:
     for split in SPLITS:
         rows = table[table["split"] == split]
         speakers, lacking = sorted({*rows["speaker"]} - {""}), emotions - {*rows["emotion"]}
-        more = f" and {len(speakers) - _SHOWN:,} more" if len(speakers) > _SHOWN else ""
         lines.append(
             f"{split}: {len(rows):,} clips ({len(rows) / len(table):.0%})"
-            + (f"; speakers: {', '.join(speakers[:_SHOWN])}{more}" if speakers else "")
-            + (f"; without {', '.join(sorted(lacking))}" if lacking else "")
+            + (f"; speakers: {listed(speakers, SHOWN)}" if speakers else "")
+            + (f"; without {listed(sorted(lacking), SHOWN)}" if lacking else "")
         )
     return lines
 

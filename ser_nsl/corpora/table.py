@@ -11,12 +11,14 @@ import pandas as pd
 
 from ser_nsl.audio.folders import SUFFIXES
 from ser_nsl.corpora.description import Clip, named_groups
+from ser_nsl.corpora.found import listed
 from ser_nsl.corpora.manifest import COLUMNS, read_csv
 from ser_nsl.errors import InputError, refuse
 from ser_nsl.pipeline.settings import check
 
 _GIVEN = tuple(column for column in COLUMNS if column not in ("duration_seconds", "corpus"))
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_BLANK = "".join(_SEPARATORS) + " \n"
 _SPLITS = {
     "train": "train training",
     "val": "val valid validation dev devel development",
@@ -31,6 +33,7 @@ _OFTEN_CALLED = {
     "split": "partition subset set usage",
     "utterance_id": "id utteranceid uttid utterance clipid",
 }
+_COLUMNS_SHOWN = 30  # of a table of features there may be thousands
 _PART_OF_A_RECORDING = frozenset(
     ("start", "begin", "onset", "starttime", "begintime", "startseconds")
     + ("end", "stop", "offset", "endtime", "endseconds")
@@ -79,18 +82,20 @@ def read_speech_name(path: PurePath) -> Clip:
 
 
 def check_name(path: PurePath) -> None:
-    """Refuses a file name that is no text, which neither a manifest nor records can hold.
+    """Refuses a file name that a manifest, records or a graph cannot hold.
 
     Args:
         path: Path of a clip.
 
     Raises:
-        InputError: If it is not UTF-8.
+        InputError: If it is not UTF-8, or has tabs or line ends.
     """
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise InputError(f"{os.fsencode(path)!r}: is not UTF-8; rename the file.") from error
+    if re.search(r"[\t\r\n]", str(path)):
+        raise InputError(f"{str(path)!r}: has a tab or a line end in its name; rename the file.")
 
 
 def find_speakers(paths: pd.Series, pattern: str) -> pd.Series:
@@ -137,8 +142,8 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         early.
 
     Raises:
-        InputError: If the file cannot be read, has no header, a column is missing, or a clip is in
-            several lines.
+        InputError: If the file cannot be read, has no header, a column is missing or may be either
+            of two, or a clip is in several lines.
 
     Example:
         >>> _ = Path("clips.csv").write_text("Path;emotion;spk\n1.wav;joy;anna\n")
@@ -152,11 +157,19 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
             f"columns: must be among {', '.join(_GIVEN)}; received {', '.join(unknown)}."
         )
     header, separator = _header(table)
+    columns_there = listed(header, _COLUMNS_SHOWN)
     rows = read_csv(table, separator)
     if rows.empty:
-        raise InputError(f"{table}: holds no clip below its header, {', '.join(header)}.")
+        raise InputError(f"{table}: holds no clip below its header, {columns_there}.")
     own = {_plain(name): name for name in reversed(header)}
     names = {column: columns.get(column, own.get(_plain(column), column)) for column in _GIVEN}
+    for column in _GIVEN:
+        same = [name for name in header if _plain(name) == _plain(column)]
+        refuse(
+            same if len(same) > 1 and column not in columns else [],
+            f"{table}: columns may each be the {column}",
+            f"Say which one is: --columns {column} NAME.",
+        )
     needed = dict.fromkeys([names["path"], names["emotion"], *columns.values()])
     missing = [name for name in needed if name not in rows]
     unread = _likely_columns([name for name in header if name not in names.values()])
@@ -165,7 +178,7 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         absent = {column: "COLUMN" for column in _GIVEN if names[column] in missing}
         pairs = [f"{column} {shlex.quote(name)}" for column, name in (absent | likely).items()]
         raise InputError(
-            f"{table}: column {', '.join(missing)} is missing; the file has {', '.join(header)} "
+            f"{table}: column {', '.join(missing)} is missing; the file has {columns_there} "
             f"({len(rows):,} rows, separated by {_SEPARATORS[separator]}). Needed are path (of a "
             "clip below --audio-dir, with suffix) and emotion; understood are utterance_id, "
             "speaker, gender and split too. Say which to read, or add it to the file: "
@@ -218,7 +231,7 @@ def _header(table: str | PurePath) -> tuple[list[str], str]:
     """Names of the columns, and the separator, which is what the first line has most of."""
     try:
         with Path(table).open(encoding="utf-8-sig", newline=None) as file:
-            line = next((line for line in file if line.strip()), "")
+            line = next((line for line in file if line.strip(_BLANK)), "")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{table}: is not text in UTF-8 ({error.reason} at byte {error.start}); save it as "
@@ -227,7 +240,7 @@ def _header(table: str | PurePath) -> tuple[list[str], str]:
     except OSError as error:
         raise InputError(f"{table}: cannot be read ({error.strerror}).") from error
     separator = max(_SEPARATORS, key=line.count)
-    header = next(csv.reader([line], delimiter=separator), [])
+    header = next(csv.reader([line[: csv.field_size_limit()]], delimiter=separator), [])
     if line.lstrip()[:1] in ("{", "["):
         raise InputError(
             f"{table}: is JSON, not a CSV table; write it as one, such as with "

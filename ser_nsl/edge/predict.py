@@ -1,7 +1,6 @@
 """The command `ser-nsl predict`."""
 
 import contextlib
-import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,8 +91,6 @@ def predict(
                 width = max((len(printable(str(clip))) for clip in clips), default=0)
             rows = _predict_clips(recognizer, clips, whole, adaptation, failed)
         lines = {"table": as_table(rows, width=width), "csv": as_csv(rows), "json": as_json(rows)}
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
         try:
             for line in lines[format]:
                 print(line, flush=True)

@@ -1,6 +1,7 @@
 """One clip in, labelled probabilities out."""
 
 import contextlib
+import hashlib
 import importlib
 import io
 import json
@@ -101,13 +102,19 @@ class Recognizer:
             self._interpreter.allocate_tensors()
             inputs = self._interpreter.get_input_details()
             outputs = self._interpreter.get_output_details()
+            self._input = _only_tensor(path, "input", inputs, self.clip_samples)
+            self._output = _only_tensor(path, "output", outputs, len(set(self.labels)))
+            noise = np.random.default_rng(0).uniform(-0.1, 0.1, self.clip_samples)
+            tried = self.predict(noise, self.sample_rate_hz)
+        except InputError:
+            raise
         except (RuntimeError, ValueError) as error:
             raise InputError(
-                f"{path}: the TFLite runtime cannot load it ({' '.join(str(error).split())}); copy "
+                f"{path}: the TFLite runtime cannot run it ({' '.join(str(error).split())}); copy "
                 "it again, or update the runtime."
             ) from error
-        self._input = _only_tensor(path, "input", inputs, self.clip_samples)
-        self._output = _only_tensor(path, "output", outputs, len(set(self.labels)))
+        if not are_finite([*tried.values()], len(tried)):
+            raise InputError(f"{path}: is damaged (it answers {tried}); copy or export it again.")
 
     def predict(self, samples: np.ndarray, sample_rate_hz: float) -> dict[str, float]:
         """Recognises the emotion of one clip.
@@ -271,12 +278,15 @@ def _interpreter_class(runtime: str | None) -> type:
 
 def _read_tflite(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            beginning = file.read(8)
+            if beginning[4:] != _TFLITE_IDENTIFIER:  # before more is read, which may be terabytes
+                raise InputError(
+                    f"{path}: is not a TFLite file; `ser-nsl export-tflite` makes one."
+                )
+            return beginning + file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-    if content[4:8] != _TFLITE_IDENTIFIER:
-        raise InputError(f"{path}: is not a TFLite file; `ser-nsl export-tflite` makes one.")
-    return content
 
 
 def _read_settings(path: Path, content: bytes) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -290,6 +300,7 @@ def _read_settings(path: Path, content: bytes) -> tuple[dict[str, Any], tuple[st
                 labels = tuple(archive.read(LABELS_NAME).decode().splitlines())
                 _ = settings["name"], settings["clip_samples"]
                 check_rate(settings["sample_rate_hz"])
+                model = content[: min(file.header_offset for file in archive.infolist())]
     except _UNREADABLE as error:
         raise InputError(
             f"{path}: holds no readable {SETTINGS_NAME} and {LABELS_NAME} ({error}), so it is "
@@ -300,6 +311,9 @@ def _read_settings(path: Path, content: bytes) -> tuple[dict[str, Any], tuple[st
             f"{path}: has format {settings['format_version']}, this release reads up to "
             f"{FORMAT_VERSION}; update ser-nsl."
         )
+    digest = settings.get("model_sha256")  # older files have none
+    if digest is not None and digest != hashlib.sha256(model).hexdigest():
+        raise InputError(f"{path}: is damaged before {LABELS_NAME}; copy or export it again.")
     if not all(label.strip() and _is_text(label) for label in labels):
         raise InputError(
             f"{path}: {LABELS_NAME} must have a name in each line; received {labels}; export it "

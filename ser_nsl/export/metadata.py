@@ -5,6 +5,7 @@ imported from mediapipe 1.2.2 (a compiled module is missing), so this fills its 
 directly.
 """
 
+import hashlib
 import io
 import json
 import zipfile
@@ -85,7 +86,7 @@ def add_metadata(tflite: bytes, card: Card) -> bytes:
     packed = pack(_model_metadata(card), b"M001")
     model.buffers.append(schema.BufferT(data=np.frombuffer(packed, np.uint8)))
     model.metadata.append(schema.MetadataT(name=_FIELD, buffer=len(model.buffers) - 1))
-    file = io.BytesIO(pack(model, b"TFL3"))
+    complete = pack(model, b"TFL3")
     settings = {
         "format_version": FORMAT_VERSION,
         "name": card.name,
@@ -95,9 +96,11 @@ def add_metadata(tflite: bytes, card: Card) -> bytes:
         "clip_samples": card.clip_samples,
         "temperature": card.temperature,
         "abstain_below": ABSTAIN_BELOW,
+        "model_sha256": hashlib.sha256(complete).hexdigest(),
     }
     if card.typical is not None:
         settings["typical"] = [*card.typical]
+    file = io.BytesIO(complete)
     with zipfile.ZipFile(file, "a") as archive:
         # An explicit ZipInfo has a fixed date instead of the current time.
         archive.writestr(zipfile.ZipInfo(LABELS_NAME), "\n".join(card.labels) + "\n")

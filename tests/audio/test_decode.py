@@ -190,6 +190,20 @@ def variable_mp3() -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.parametrize("kind", ["Fraunhofer", "damaged"])
+def test_mp3_whose_count_libsndfile_does_not_know_is_read_to_its_end(kind, decoded):
+    clip = variable_mp3()
+    first, *others = mp3_frames(clip)
+    count = {
+        "Fraunhofer": first[:4] + bytes(32) + b"VBRI" + bytes(10) + len(others).to_bytes(4, "big"),
+        "damaged": first[:8] + b"\1" + first[9:],
+    }[kind]
+    data = count.ljust(len(first), b"\0") + b"".join(others)
+
+    assert len(NOISE) <= len(decoded(data)) < len(NOISE) + 3000
+    assert "counts" in refusal(decoded, data[: -len(others[-1]) - len(others[-2])])
+
+
 def test_mp3_without_a_count_is_read_to_its_end(decoded):
     clip = variable_mp3()
     uncounted = clip[clip.index(clip[:2], 4) :]  # without its first frame, which counts

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import yaml
 
 from ser_nsl.audio.folders import SUFFIXES
 from ser_nsl.corpora import Corpus, known_corpora, load_corpus
-from ser_nsl.corpora.description import Clip
+from ser_nsl.corpora.description import Clip, LabelTables
 from ser_nsl.errors import InputError
 
 
@@ -289,6 +290,15 @@ def test_missing_and_contradictory_label_tables_are_errors(tables, tmp_path):
     corpus = load_corpus("iemocap")
     with pytest.raises(InputError, match="audio_dir: .*sentences lacks dialog/.* both them and"):
         corpus.read_tables(tmp_path / "Session1" / "sentences")
+
+    for files in ("/labels/*.txt", "**labels/*.txt"):
+        other = replace(corpus, tables=LabelTables(files, corpus.tables.pattern))
+        with pytest.raises(InputError, match=r"tables\.files: .*labels/\*\.txt"):
+            other.read_tables(tmp_path)
+    (tables / "folder.txt").mkdir()
+    with pytest.raises(InputError, match=r"^\S+folder\.txt: cannot be read"):
+        corpus.read_tables(tmp_path)
+    (tables / "folder.txt").rmdir()
 
     text = (tables / "Ses01F_impro01.txt").read_text()
     (tables / "copy.txt").write_text(text.replace("\tneu\t", "\tsad\t"))

@@ -1,9 +1,11 @@
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from ser_nsl.corpora.found import describe, doubts, doubts_of_sounds, tidy
+from ser_nsl.corpora.splits import describe_splits
 
 MIXED = [("joy", "anna"), ("fear", "anna"), ("joy", "ben"), ("fear", "ben")] * 3
 
@@ -118,6 +120,18 @@ def test_what_looks_wrong_is_doubted_with_the_line_that_settles_it(rows, doubt, 
     assert doubt in said and line in said
 
 
+@pytest.mark.parametrize("name", ["{}.5", "joy {}", "[{}]", "joy{}", "joy fear {}"])
+def test_lines_can_be_read_however_many_emotions_there_are(name):
+    """A column of valence, or of sentences, given as that of the emotion."""
+    rows = table([(name.format(i), f"s{i % 5}") for i in range(1000)]).assign(split="train")
+    rows.loc[::2, "split"] = "test"
+
+    lines = [*describe(rows), *doubts(rows, Path("my"), is_table=True), *describe_splits(rows)]
+
+    assert max(map(len, lines)) < 800
+    assert " more" in "".join(lines)
+
+
 def test_numbers_are_not_alike():
     rows = [(emotion, speaker) for emotion in ("1", "-1") for speaker in ("anna", "ben") * 3]
 
@@ -137,6 +151,14 @@ def test_speaker_of_two_genders():
 
     (doubt,) = doubts(rows, Path("my"), is_table=False)
     assert "anna, ben are of both genders" in doubt
+
+
+def test_sound_under_a_thousand_ids_is_told_in_a_line_that_can_be_read():
+    rows = pd.DataFrame({"utterance_id": [f"clip {i}" for i in range(1000)], "sound": "silence"})
+
+    (doubt,) = doubts_of_sounds(rows.assign(emotion="joy", split="train"))
+
+    assert "clip 0 = clip 1 = clip 2 and 997 more" in doubt
 
 
 def test_same_sound_under_two_ids():
@@ -166,6 +188,26 @@ def test_tidy_says_what_it_changes():
     assert tidied.to_numpy().tolist() == [["joy", "anna", "female"], ["joy", "Zoë", ""]]
     assert [line.partition(":")[0] for line in said] == ["emotion", "speaker", "gender"]
     assert "robot" in said[2]
+
+
+@pytest.mark.parametrize(
+    "given", ["a\u200bnger", "anger\ufeff", "\u200eanger", "ang\xader", "\x1banger"]
+)
+def test_characters_that_nobody_sees_make_no_other_emotion_or_speaker(given):
+    tidied, said = tidy(table([("anger", "anna"), (given, given)]).assign(gender=""))
+
+    assert tidied["emotion"].to_list() == ["anger", "anger"]
+    assert tidied.loc[1, "speaker"] == "anger"
+    assert repr(given) in said[0]
+    assert repr(given) in said[1]
+
+
+@pytest.mark.parametrize("word", ["خوش\u200cحال", "👩\u200d🦰", "a\u0301\u0323"])
+def test_characters_that_join_others_are_kept(word):
+    tidied, said = tidy(table([(word, "anna")]).assign(gender=""))
+
+    assert tidied.loc[0, "emotion"] == unicodedata.normalize("NFC", word)
+    assert said == []
 
 
 def test_genders_of_unknown_speakers_are_not_counted():

@@ -97,6 +97,9 @@ def test_spaces_of_an_edited_manifest_are_refused_by_line(table, manifest):
     manifest.write_text(text.replace(",ann,", ", ann,"))
     with pytest.raises(InputError, match=r"speaker .*' ann' in line 5\)"):
         read_manifest(manifest)
+    manifest.write_text(text.replace(",anger,", ",\x84nger,"))  # a label that no recogniser has
+    with pytest.raises(InputError, match=r"emotion .*'\\x84nger' in line"):
+        read_manifest(manifest)
 
 
 def test_emotions_and_speakers_that_an_editor_spelt_in_two_ways_are_told_once(

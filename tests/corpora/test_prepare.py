@@ -65,6 +65,7 @@ def test_manifest_of_a_corpus(tone_corpus, out):
 
 def test_what_is_not_read_is_counted_and_named(corpus, out, capsys):
     (corpus / "README.md").write_text("about the corpus")
+    (corpus / os.fsdecode(b"caf\xe9.txt")).write_text("no name in UTF-8")
     hidden = corpus / ".Trash-1000" / "03-01-05-01-01-01-01.wav"
     hidden.parent.mkdir()
     hidden.write_bytes(b"never decoded")
@@ -72,9 +73,10 @@ def test_what_is_not_read_is_counted_and_named(corpus, out, capsys):
 
     made = prepare_corpus(corpus="ravdess", audio_dir=corpus, out=out, split=LEAVE_ONE_OUT)
 
-    assert made.counts["not_read"] == {".md": 1, "hidden folders": 1}
+    assert made.counts["not_read"] == {".md": 1, ".txt": 1, "hidden folders": 1}
     assert made.counts["left_out"] == {"video": 1}
-    assert "1 .md, 1 hidden folders (first: README.md, .Trash-1000)" in capsys.readouterr().out
+    first = r"README.md, caf\udce9.txt, .Trash-1000"
+    assert f"1 .md, 1 .txt, 1 hidden folders (first: {first})" in capsys.readouterr().out
     assert len(read_manifest(out)) == 36
 
 
@@ -293,6 +295,11 @@ def test_folder_of_a_known_corpus_is_recognised_by_its_names(tmp_path, out, caps
         prepare_corpus(corpus="folder", audio_dir=root / "AudioWAV", out=out)
     with pytest.raises(InputError, match=r"a clip of SAVEE .*--corpus crema_d"):
         prepare_corpus(corpus="savee", audio_dir=root, out=out)
+    other = root / "AudioWAV" / "1004_DFA_BOR_XX.wav"
+    write_tone(other)
+    with pytest.raises(InputError, match=r"emotion 'BOR'; the labels of CREMA-D are [^;]*$"):
+        prepare_corpus(corpus="crema_d", audio_dir=root, out=out)  # which is no advice then
+    other.unlink()
     prepare_corpus(corpus="crema_d", audio_dir=root, out=out, split=LEAVE_ONE_OUT)
     assert "names are those" not in capsys.readouterr().out
 
@@ -497,6 +504,7 @@ def test_bad_line_of_a_table(line, rule, listed, out):
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_table_of_a_spreadsheet(separator, listed, out, capsys):
     text = listed.read_text().replace("speaker", "spk").replace(",", separator)
+    text = f"{separator}\n{text}{4 * separator}\n \n"  # empty rows are written too
     listed.write_text(
         text.replace("path", "Path ").replace("x\n", '"x, y"\n'), encoding="utf-8-sig"
     )
@@ -522,8 +530,12 @@ def test_table_of_a_spreadsheet(separator, listed, out, capsys):
         (b'path,emotion\n"a.wav,joy\nb.wav,joy\n', "in line 3"),
         (b'{"path": "a.wav", "emotion": "joy"}\n', "is JSON, .*to_csv"),
         (b'[\n {"path": "a.wav", "emotion": "joy"}]\n', "is JSON, .*to_csv"),
+        (b'[{"path": "' + 200_000 * b"x", "is JSON, .*to_csv"),
+        (200_000 * b"x", "'x+'. Separate cells by commas, "),
+        (b"%d," * 7000 % (*range(7000),) + b"x\n" + 7000 * b",y", "column path.{99,900}$"),
         (b"path,emotion\n", "holds no clip below its header, path, emotion"),
         (b"path,emotion,emotion\na.wav,joy,x\n", "columns are there twice .*emotion"),
+        (b"path,Emotion,emotion\na.wav,1,joy\n", "may each .*Emotion, emotion.*--columns emotion"),
     ],
 )
 def test_table_that_is_no_table(content, rule, listed, out):
@@ -654,7 +666,7 @@ def test_genders_in_any_usual_way_and_spare_spaces(listed, out, capsys):
     assert table["gender"].tolist() == ["female", "female", "male"]
     assert table["speaker"].tolist() == ["anna", "anna", "ben b"]
     said = capsys.readouterr().out
-    assert "doubt: speaker: spaces were taken from ' anna', 'anna ', 'ben  b'" in said
+    assert "speaker: spaces or hidden characters were taken from ' anna', 'anna ', 'ben  b'" in said
     assert "doubt: joy is the only emotion" in said
 
 
@@ -710,8 +722,9 @@ def test_one_speaker_can_be_prepared(tone_corpus, out):
     assert set(read_manifest(out)["speaker"]) == {""}
 
 
-def test_missing_file_of_a_table_can_be_skipped(listed, out):
-    listed.write_text(f"{listed.read_text()}d.wav,NA,1,train,x\n")
+@pytest.mark.parametrize("path", ["d.wav", 100 * "a sentence "])
+def test_missing_file_of_a_table_can_be_skipped(path, listed, out):
+    listed.write_text(f"{listed.read_text()}{path},NA,1,train,x\n")
 
     assert len(prepare_listed(listed, out, skip_bad=True).counts["dropped"]) == 1
     assert len(read_manifest(out)) == 3
@@ -747,10 +760,22 @@ def test_refused_split_says_what_was_found(folder, out):
         prepare_corpus(**arguments, leave_out=("Angry", "Happy"))
 
 
-def test_names_that_are_no_text_are_named(tmp_path):
-    folder = tmp_path / "audio" / "anger"
-    folder.mkdir(parents=True)
-    (folder / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"")
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        (b"caf\xe9.wav", r"b'anger/caf\\xe9\.wav': is not UTF-8; rename"),
+        (b"a\tb.wav", r"'anger/a\\tb\.wav': has a tab .*rename"),
+        (b"a\nb.wav", r"'anger/a\\nb\.wav': has .*line end .*rename"),
+    ],
+)
+def test_names_that_no_manifest_holds_are_named_and_can_be_skipped(name, rule, folder, out):
+    (folder / "anger").mkdir()
+    (folder / "anger" / os.fsdecode(name)).write_bytes(b"never decoded")
+    arguments = {"corpus": "folder", "audio_dir": folder, "out": out}
+    arguments["split"] = SplitConfig(method="clips")
 
-    with pytest.raises(InputError, match=r"b'anger/caf\\xe9\.wav': is not UTF-8; rename"):
-        prepare_corpus(corpus="folder", audio_dir=tmp_path / "audio", out=tmp_path / "out.csv")
+    with pytest.raises(InputError, match=rule):
+        prepare_corpus(**arguments)
+    made = prepare_corpus(**arguments, skip_bad=True)
+    assert made.counts["clips"] == 12
+    assert len(made.counts["dropped"]) == 1

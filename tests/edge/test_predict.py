@@ -75,7 +75,7 @@ def test_folders_for_programs(path, recognizer, write_clip, wave, form, monkeypa
     folder = [write_clip(f"clips/{name}", wave / (i + 1)) for i, name in enumerate(names)][0].parent
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
-    predict((folder,), model=str(path), format=form)
+    run("predict", [str(folder), "--model", str(path), "--format", form])
     lines = stdout.buffer.getvalue().decode().splitlines()
     if form == "json":
         rows = [json.loads(line) for line in lines]

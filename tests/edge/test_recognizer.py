@@ -161,7 +161,7 @@ def test_bad_samples(recognizer, samples, rate, message):
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_bad_files(flatbuffer, pack, pack_all, tmp_path):
+def test_bad_files(flatbuffer, convert, pack, pack_all, tmp_path):
     settings = json.dumps({"format_version": 1, "name": "Echo", "sample_rate_hz": RATE})
     good = pack_all(flatbuffer)
     bad = {
@@ -199,12 +199,28 @@ def test_bad_files(flatbuffer, pack, pack_all, tmp_path):
         r"one input .*\(1, 13\).*\(1, 12\)": pack_all(flatbuffer, clip_samples=13),
         r"one output .*\(1, 11\).*\(1, 12\)": pack_all(flatbuffer, [*LABELS[1:], LABELS[1]]),
         r"one output .*\(1, 0\)": pack_all(flatbuffer, []),
-        "runtime cannot load it": pack_all(flatbuffer[:8] + bytes(300)),
+        "runtime cannot run it": pack_all(flatbuffer[:8] + bytes(300)),
+        "runtime cannot run it .*lacks data": pack_all(without_constants(convert)),
+        "is damaged .*'emotion0': nan": pack_all(convert(lambda wave: wave * np.nan, LENGTH)),
+        "is damaged before labels.txt; copy": pack_all(flatbuffer, model_sha256=64 * "0"),
     }
     for message, content in bad.items():
         (tmp_path / "bad.tflite").write_bytes(content)
         assert_refused(tmp_path / "bad.tflite", f"bad.tflite: .*{message}")
     assert_refused(tmp_path / "none.tflite", "none.tflite: cannot be read .*No such file")
+    with (tmp_path / "upstream.safetensors").open("wb") as file:
+        file.truncate(2**42)  # more than any memory
+    assert_refused(tmp_path / "upstream.safetensors", "is not a TFLite file")
+
+
+def without_constants(convert) -> bytes:
+    """A model whose constants were lost, as where a part of the file is zero."""
+    model = schema.ModelT.InitFromPackedBuf(convert(lambda wave: wave * np.arange(LENGTH), LENGTH))
+    for buffer in model.buffers:
+        buffer.data = None
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def test_damaged_settings_never_crash(flatbuffer, pack_all, tmp_path):

@@ -1,13 +1,16 @@
+import hashlib
 import io
 import json
 import zipfile
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from mediapipe.tasks.metadata import metadata_schema_py_generated as metadata_schema
 from mediapipe.tasks.metadata import schema_py_generated as schema
 
 import ser_nsl
+from ser_nsl.edge import Recognizer
 from ser_nsl.errors import InputError
 from ser_nsl.export.metadata import add_metadata
 
@@ -72,8 +75,19 @@ def test_settings_and_bytes_are_the_same_every_time(flatbuffer, card):
         "clip_samples": 8000,
         "temperature": 2.5,
         "abstain_below": 0.5,
+        "model_sha256": hashlib.sha256(content[: content.index(b"PK\3\4")]).hexdigest(),
         "typical": [-1.0, -1.5, -0.5],
     }
+
+
+def test_damage_of_the_model_is_told_before_it_runs(recogniser, tmp_path):
+    """A changed weight changes answers, and a changed table of the model ends some runtimes."""
+    content = recogniser.read_bytes()
+    bad = tmp_path / "bad.tflite"
+    for place in np.random.default_rng(0).integers(8, content.index(b"PK\3\4"), 60).tolist():
+        bad.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+        with pytest.raises(InputError, match=r"bad\.tflite: "):
+            Recognizer(bad)
 
 
 @pytest.mark.parametrize("label", ["", "two\nlines"])
