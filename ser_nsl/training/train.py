@@ -106,41 +106,21 @@ def train_downstream(
     from ser_nsl.training.taught import taught
 
     check_splits(splits)
-    if method == "nsl" and max_neighbors < 1:
-        raise InputError(f"max_neighbors: must be at least 1; received {max_neighbors}.")
+    _check_given(method, max_neighbors, training_records, embeddings)
     strategy = all_devices()
     check_shares(training.batch_size, strategy)
     learning_rate_schedule(training, 1)
     description = Description.load(features)
-    if len(description.classes) < 2:
-        known = f"one emotion, {description.classes[0]}" if description.classes else "no emotion"
-        raise InputError(
-            f"features: {features} knows {known}, and training needs two; look at "
-            "what ser-nsl prepare-corpus prints of the corpus."
-        )
+    _check_emotions(features, description)
     validated = "val" not in splits and has_split(features, "val")
-    for name, needs in (("keep", training.keep == "best"), ("patience", training.patience > 0)):
-        if needs and not validated:
-            raise InputError(
-                f"training.{name}: {getattr(training, name)!r} needs a validation split that is "
-                "not trained on; choose keep 'last' and patience 0."
-            )
-    if (method == "nsl") != (training_records is not None):
-        raise InputError("training_records: the method 'nsl', and no other, needs them.")
-    needing = (*TAUGHT, *TRANSFERS)
-    if (method in needing) != (embeddings is not None):
-        raise InputError(
-            f"embeddings: the methods {', '.join(needing)}, and no other, need them; the method is "
-            f"{method}."
-        )
-
+    _check_choice(training, validated)
     share, seed = training.label_share, training.seed
     check_hidden(features, 1.0, seed, splits, argument="features")  # validation clips keep theirs
+    for argument, given in {"training_records": training_records, "embeddings": embeddings}.items():
+        if given is not None:
+            check_hidden(given, share, seed, splits, argument=argument)
     if training_records is not None:
         _check_records(training_records, description, splits)
-        check_hidden(training_records, share, seed, splits, argument="training_records")
-    if embeddings is not None:
-        check_hidden(embeddings, share, seed, splits, argument="embeddings")
     started = None
     if start is not None:
         started, description = read_start(start, model, description)
@@ -186,21 +166,9 @@ def train_downstream(
                 )
     finally:
         tf.keras.mixed_precision.set_global_policy(former)
-    head_epochs = training.head_epochs if start else 0
-    if head_epochs >= training.epochs:
-        Bar.write(
-            f"training.head_epochs: fc1 and fc2 learn alone in all {training.epochs} epochs; train "
-            f"for more than {head_epochs}, or lower head_epochs, for the other layers to learn."
-        )
+    head_epochs = _head_epochs(training) if start else 0
     progress = fit(
-        trained,
-        network,
-        clips,
-        validation,
-        description,
-        training,
-        out,
-        head_epochs=head_epochs,
+        trained, network, clips, validation, description, training, out, head_epochs=head_epochs
     )
     history, kept = progress.history, progress.kept_epoch
     saved = build()  # for one device, in float32
@@ -211,6 +179,41 @@ def train_downstream(
     progress.remove()
     counts |= {"epochs": len(history), "kept_epoch": kept + 1}
     return counts | ({"val_uar": f"{history[kept]['val_uar']:.1%}"} if validated else {})
+
+
+def _check_given(
+    method: Method, max_neighbors: int, training_records: Path | None, embeddings: Path | None
+) -> None:
+    """Refuses a method without what it learns from, and what it has no use for."""
+    if method == "nsl" and max_neighbors < 1:
+        raise InputError(f"max_neighbors: must be at least 1; received {max_neighbors}.")
+    if (method == "nsl") != (training_records is not None):
+        raise InputError("training_records: the method 'nsl', and no other, needs them.")
+    needing = (*TAUGHT, *TRANSFERS)
+    if (method in needing) != (embeddings is not None):
+        raise InputError(
+            f"embeddings: the methods {', '.join(needing)}, and no other, need them; the method is "
+            f"{method}."
+        )
+
+
+def _check_emotions(features: Path, description: Description) -> None:
+    if len(description.classes) < 2:
+        known = f"one emotion, {description.classes[0]}" if description.classes else "no emotion"
+        raise InputError(
+            f"features: {features} knows {known}, and training needs two; look at "
+            "what ser-nsl prepare-corpus prints of the corpus."
+        )
+
+
+def _check_choice(training: TrainingConfig, validated: bool) -> None:
+    """Refuses to choose an epoch where no clips validate."""
+    for name, needs in (("keep", training.keep == "best"), ("patience", training.patience > 0)):
+        if needs and not validated:
+            raise InputError(
+                f"training.{name}: {getattr(training, name)!r} needs a validation split that is "
+                "not trained on; choose keep 'last' and patience 0."
+            )
 
 
 def _check_records(
@@ -262,6 +265,17 @@ def _count_neighbors(
         )
     labelled = degrees[clips.labelled]
     return {"neighbors": f"{labelled.mean():.1f}", "without_neighbors": int((labelled == 0).sum())}
+
+
+def _head_epochs(training: TrainingConfig) -> int:
+    """Returns the epochs in which fc1 and fc2 learn alone; reports that all of them are."""
+    if training.head_epochs >= training.epochs:
+        Bar.write(
+            f"training.head_epochs: fc1 and fc2 learn alone in all {training.epochs} epochs; train "
+            f"for more than {training.head_epochs}, or lower head_epochs, for the other layers to "
+            "learn."
+        )
+    return training.head_epochs
 
 
 def check_networks(
