@@ -200,9 +200,10 @@ def run_function(
         _end(_not_installed(error, extra))
     except OSError as error:  # of what is no stage
         limit = limit_reached(error)
-        if not limit:
+        if not limit and error.filename is None:
             raise
-        _end(InputError(f"{error.filename or 'disk'}: {limit}."))
+        reason = limit or f"{error.strerror}; check the path, and who may read and write there"
+        _end(InputError(f"{error.filename or 'disk'}: {reason}."))
     except KeyboardInterrupt:
         print("stopped; earlier outputs are untouched, the same command goes on", file=sys.stderr)
         sys.exit(130)

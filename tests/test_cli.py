@@ -264,6 +264,19 @@ def test_what_is_given_twice_is_not_taken_once(given, words, capsys):
     assert capsys.readouterr().err.startswith(f"error: {words}")
 
 
+@pytest.mark.parametrize("out", ["mine", "mine/within"])
+def test_path_that_the_system_refuses_is_named(out, tmp_path, capsys):
+    (tmp_path / "mine").write_text("a file")
+
+    with pytest.raises(SystemExit) as end:
+        cli.main(["sweep", "--config", "emodb", "--out", str(tmp_path / out)])
+
+    printed = capsys.readouterr().err
+    assert (end.value.code, printed.count("\n")) == (1, 1)
+    assert printed.startswith(f"error: {tmp_path / out}: ")
+    assert (tmp_path / "mine").read_text() == "a file"
+
+
 def test_missing_package_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pandas", None)
     monkeypatch.delitem(sys.modules, "ser_nsl.corpora.prepare", raising=False)

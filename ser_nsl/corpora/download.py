@@ -20,6 +20,7 @@ from ser_nsl.corpora.description import Download, lists_known_corpora, load_corp
 from ser_nsl.errors import InputError
 from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.lock import locked
+from ser_nsl.pipeline.record import parse
 
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 16
@@ -219,7 +220,13 @@ def _read_record(folder: Path) -> dict:
             f"{folder} exists but has no {RECORD}, so it was not downloaded here and stays as it "
             "is. Use it, move it away, or give another --out."
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    record = parse(path.read_bytes())
+    if not isinstance(record, dict) or not record.keys() >= {"files", "sha256"}:
+        raise InputError(
+            f"{path}: is damaged, so it does not say whether the corpus is complete; move {folder} "
+            "away, and run the same command again."
+        )
+    return record
 
 
 def _claimed_size(zipped: ZipFile) -> int:

@@ -53,7 +53,8 @@ def evaluate(
 
     Raises:
         InputError: If the model folder is incomplete, the records were made for another model,
-            the model needs embeddings or takes none, or `compare_with` scored other clips.
+            the model needs embeddings or takes none, or others than these, or `compare_with` scored
+            other clips.
 
     Example:
         >>> scored = evaluate(model_dir=Path("model"), records=Path("features"),
@@ -72,6 +73,14 @@ def evaluate(
         )
     check_description(description, records)
     clips = labelled_clips(records, (split,), description, embeddings=embeddings)
+    if embeddings is not None:
+        given = clips.dataset.element_spec[0]["embedding"].shape[-1]
+        width = model.inputs[model.input_names.index("embedding")].shape[-1]
+        if given != width:
+            raise InputError(
+                f"{embeddings}: must have {width} numbers a clip, as those that {model_dir} was "
+                f"trained with; received {given}. Embed the clips by the same upstream and layers."
+            )
     unshared = sorted(other["predictions"].keys() ^ clips.labels.keys()) if other else []
     if unshared:
         raise InputError(

@@ -161,7 +161,8 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
         one that computes the same, but cannot be trained.
 
     Raises:
-        InputError: If the folder is incomplete, its parts do not fit, a weight is not finite, or
+        InputError: If the folder is incomplete, its parts do not fit (the model takes more than the
+            log Mel of the description, and an embedding), a weight is not finite, or
             the model names more than layers of Keras and operators without effects, such as a
             Lambda; or if it has not learned any class so far.
 
@@ -178,10 +179,11 @@ def load_model(folder: Path) -> tuple[tf.keras.Model, Description]:
             f"{folder}: has learned from speech without labels, so it knows no class; train it on "
             "labels with ser-nsl train-downstream --start."
         )
-    if model.output_shape[-1] != len(description.classes):
+    shape, classes = model.output_shape, len(description.classes)
+    if shape[1:] != (classes,):
         raise InputError(
-            f"{folder}: the model has {model.output_shape[-1]} outputs, the description names "
-            f"{len(description.classes)} classes; train the model again."
+            f"{folder}: the model has {shape[-1] if len(shape) == 2 else shape} outputs, the "
+            f"description names {classes} classes; train the model again."
         )
     return model, description
 
@@ -210,7 +212,24 @@ def read_model(folder: Path) -> tuple[tf.keras.Model, Description]:
         raise InputError(f"{path}: cannot be read ({error}); train the model again.") from error
     if not all(np.isfinite(weight).all() for weight in model.get_weights() if weight.dtype != bool):
         raise InputError(f"{path}: holds weights that are not finite; train the model again.")
-    return model, description
+    return _taking_logmel(model, description, path), description
+
+
+def _taking_logmel(model: tf.keras.Model, description: Description, path: Path) -> tf.keras.Model:
+    """Returns a model that takes `{"logmel": tensor}`, of one whose only input has any name."""
+    inputs = dict(zip(model.input_names, model.inputs, strict=True))
+    name, shape = "logmel" if "logmel" in inputs else [*inputs][0], description.logmel_shape
+    fits = any(inputs[name].shape[1:].is_compatible_with(own) for own in (shape, (*shape, 1)))
+    if not fits or inputs.keys() not in ({name}, {"logmel", "embedding"}):
+        taken = ", ".join(f"{each} {tuple(value.shape[1:])}" for each, value in inputs.items())
+        raise InputError(
+            f"{path}: must take logmel {shape}, as the description beside it says, and at most an "
+            f"embedding; it takes {taken}. Save both together with ser_nsl.networks.save_model."
+        )
+    if name == "logmel":
+        return model
+    logmel = tf.keras.Input(shape, name="logmel")
+    return tf.keras.Model(logmel, model(logmel), name=model.name)
 
 
 def check_description(description: Description, records: Path) -> None:

@@ -85,7 +85,17 @@ def _whole(record: Any) -> dict[str, Any] | None:
         isinstance(record.get(name, {}), dict) for name in tables
     ):
         return None
+    sizes, paths, hashes = (record.get(name, {}).values() for name in ("files", "paths", "inputs"))
+    fits = all(isinstance(size, int) for size in sizes)
+    fits &= all(isinstance(each, str) for path in paths for each in _several(path))
+    fits &= all(isinstance(each, str | None) for own in hashes for each in _several(own))
+    if not fits:
+        return None
     return {name: {} for name in tables if name != "files"} | record
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def check_whole(path: Path) -> None:

@@ -2,16 +2,18 @@
 
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pandas as pd
 
 from ser_nsl.errors import InputError
 from ser_nsl.graph.statistics import or_none
 from ser_nsl.pipeline.experiment import load_experiment
+from ser_nsl.pipeline.settings import check
 from ser_nsl.pipeline.sweep_run import Run
 
 EXPERIMENT_NAME = "experiment.yaml"
@@ -28,6 +30,9 @@ Where validation clips train, they have neither curve nor UAR.
 Where test speakers are scored: the trial that was `chosen`, `uar`, `accuracy`, `clips`, `classes`,
 `confusion_matrix`, and `speakers`, from speaker to `uar` and `clips`. Of all: `predictions`, by
 split and id the true and the predicted class, as indices, and `seconds`."""
+
+_SHARES = ("uar", "accuracy", "val_uar", "train_uar", "purity")
+_COUNTS = ("epochs", "steps", "kept_epoch", "clips", "seconds")
 
 
 def baseline_label(kind: str) -> str:
@@ -161,7 +166,8 @@ def read_results(path: Path) -> Results:
         Results by run, in the order of the lines.
 
     Raises:
-        InputError: If a line is not one of a sweep.
+        InputError: If a line is not one of a sweep, has a value that no run has, or is of the
+            same run as another.
 
     Example:
         >>> from pathlib import Path
@@ -170,11 +176,13 @@ def read_results(path: Path) -> Results:
         >>> read_results(Path("runs.jsonl"))[run]["val_uar"]
         0.5
     """
-    results = {}
-    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
+    results: Results = {}
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], 1):
         try:
             values = json.loads(line)
             run = Run(**{field.name: values.pop(field.name) for field in fields(Run)})
+            _check(run, values)
+            check(run not in results, "the run", "there once", "another line of it")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path}: line {number} is not one of ser-nsl sweep since version 0.2 ({error!r}); "
@@ -182,6 +190,21 @@ def read_results(path: Path) -> Results:
             ) from error
         results[run] = values
     return results
+
+
+def _check(run: Run, result: Mapping[str, Any]) -> None:
+    """Refuses a line of which a value is of another type, or out of its range."""
+    for name, kind in get_type_hints(Run).items():
+        value = getattr(run, name)
+        whole = isinstance(value, int) and isinstance(0.0, kind)  # 1 is 1.0 for other programs
+        check(whole or isinstance(value, kind), name, f"of type {kind}", value)
+    shares = [result[name] for name in _SHARES if result.get(name) is not None]
+    shares += [*result.get("curve", [])]
+    shares += [own["uar"] for own in result.get("speakers", {}).values()]
+    for share in shares:
+        check(0 <= share <= 1, "each UAR, accuracy and purity", "0 to 1", share)
+    for name in _COUNTS:
+        check(0 <= result.get(name, 0) < math.inf, name, "0 or more", result.get(name))
 
 
 def add_result(path: Path, run: Run, result: Mapping[str, Any]) -> None:

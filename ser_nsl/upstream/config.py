@@ -49,7 +49,12 @@ _SHARES_WAV2VEC2 = (
 )
 _SHARES_WHISPER = ("dropout", "attention_dropout", "activation_dropout")
 _SWITCHES = ("do_stable_layer_norm", "conv_bias", "apply_spec_augment")
-_LARGEST_FRAME = {"n_fft": 16_384, "hop_length": 16_384, "feature_size": 1_024}
+_LARGEST_FRAME = {
+    "n_fft": 16_384,
+    "hop_length": 16_384,
+    "feature_size": 1_024,
+    "chunk_length": 3_600,
+}
 
 
 def read_config(folder: Path, name: str) -> PretrainedConfig:
@@ -126,7 +131,7 @@ def read_extractor(folder: Path, config: PretrainedConfig, name: str) -> Any:
         )
     if not is_whisper:
         return Wav2Vec2FeatureExtractor(do_normalize=values.get("do_normalize", True))
-    frame = {key: values[key] for key in (*_LARGEST_FRAME, "chunk_length") if key in values}
+    frame = {key: values[key] for key in _LARGEST_FRAME if key in values}
     extractor = WhisperFeatureExtractor(**frame)
     if extractor.feature_size != config.num_mel_bins:
         raise InputError(

@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 import tensorflow as tf
 from packaging.version import Version
-from safetensors import SafetensorError
 from safetensors.tensorflow import load_file
 
 from ser_nsl.errors import InputError, refuse
@@ -34,24 +33,31 @@ def read_weights(folder: Path, upstream: str) -> dict[str, np.ndarray]:
         float32 arrays with PyTorch's names and axes; weight norm is `weight_g` and `weight_v`.
 
     Raises:
-        InputError: If none of the files is there, it cannot be read, a weight is not finite, or
-            PyTorch is missing.
+        InputError: If none of the files is there, it cannot be read, a weight is not finite or not
+            of floating-point numbers, or PyTorch is missing.
     """
     path = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
     if path is None:
+        shards = sorted(file.name for file in folder.glob("*-of-*"))
         raise InputError(
             f"upstream: {upstream!r} has no weights; it needs one of {', '.join(WEIGHT_FILES)}."
+            + (f" Save its shards ({shards[0]}, ...) as one file." if shards else "")
         )
     if path.name == PICKLE:
         require_torch(upstream)
     try:
         weights = _READERS[path.name](path)
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:  # a damaged file, or a type that NumPy lacks, may raise anything
         cause = str(error).strip().splitlines()
         raise InputError(
             f"upstream: {path.name} of {upstream!r} cannot be read; download it again. "
             f"({cause[0] if cause else type(error).__name__})"
         ) from error
+    refuse(
+        [key for key, value in weights.items() if value.ndim and "float" not in value.dtype.name],
+        f"upstream: {path.name} of {upstream!r} holds weights that are no floating-point numbers",
+        "Choose a checkpoint that was not quantised.",
+    )
     refuse(
         [key for key, value in weights.items() if not np.isfinite(value.astype(np.float32)).all()],
         f"upstream: {path.name} of {upstream!r} holds weights that are NaN or infinite",
@@ -151,7 +157,7 @@ def _read_h5(path: Path) -> dict[str, np.ndarray]:
 
     def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset):
-            weights[name.split("/", 2)[-1]] = item[()]  # without layer and model
+            weights[name.split("/", 2)[-1]] = np.asarray(item)  # without layer and model
 
     with h5py.File(path) as file:
         file.visititems(visit)
@@ -163,7 +169,8 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
 
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        arrays = {name: value.float().numpy() for name, value in weights.items()}
+        floats = {n: v.float() if v.is_floating_point() else v for n, v in weights.items()}
+        arrays = {name: value.numpy() for name, value in floats.items()}
     # A broken pickle may raise anything, and PyTorch's own message explains how to run its code.
     except Exception as error:
         raise ValueError("it is broken, or holds more than tensors") from error

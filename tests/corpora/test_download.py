@@ -287,6 +287,17 @@ def test_what_is_not_ours_is_left_alone(server, described, tmp_path):
     assert mine.read_bytes() == b"mine" and server.requested == []
 
 
+@pytest.mark.parametrize("text", [b"{", b"[]", b"{}", b"\xff"])
+def test_damaged_record_of_a_corpus_is_named(text, server, described, tmp_path):
+    record = tmp_path / "mine" / "source.json"
+    record.parent.mkdir()
+    record.write_bytes(text)
+
+    with pytest.raises(InputError, match=r"source\.json: is damaged"):
+        download_corpus(described(server), out=tmp_path)
+    assert record.read_bytes() == text and server.requested == []
+
+
 def test_run_killed_in_the_transfer_resumes(server, described, tmp_path):
     corpus = described(server)
     server.cut_after = 200_000

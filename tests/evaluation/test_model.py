@@ -151,6 +151,20 @@ def test_embeddings_are_joined(network, records, tmp_path):
         evaluate(model_dir=folder, records=records, out=out)
 
 
+def test_embeddings_of_another_width_are_refused(network, records, tmp_path):
+    folder, embeddings = tmp_path / "model", tmp_path / "embeddings"
+    save_model(with_embedding(network, "add"), DESCRIPTION, folder)
+    embeddings.mkdir()
+    with ShardWriter(embeddings, "test", 1) as writer:
+        for utterance_id in LABELS:
+            writer.write(embedding_example(utterance_id, np.ones(7)))
+
+    with pytest.raises(InputError, match=r"embeddings: must have 256 numbers .*; received 7"):
+        evaluate(
+            model_dir=folder, records=records, out=tmp_path / "out.json", embeddings=embeddings
+        )
+
+
 def test_embeddings_that_the_model_does_not_take_are_refused(model_dir, records, tmp_path):
     with pytest.raises(InputError, match=r"no other, needs them; .* takes logmel\."):
         evaluate(
@@ -218,7 +232,14 @@ def test_split_without_records_is_refused(model_dir, records, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"uar": "x"}, {"uar": 1.2}, {"accuracy": None}, {"clips": 0}, {"predictions": []}]
+    "change",
+    [
+        {"uar": "x"},
+        {"uar": 1.2},
+        {"accuracy": None},
+        {"clips": 0},
+        {"predictions": []},
+    ],
 )
 def test_result_file_of_other_values_is_an_error(change, tmp_path):
     path = tmp_path / "theirs.json"

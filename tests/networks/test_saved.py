@@ -220,6 +220,50 @@ def test_description_of_other_classes_is_refused(folder, description):
 
 
 @pytest.mark.parametrize(
+    ("extra", "inputs"),
+    [
+        ((5, 0), {}),  # another length
+        ((0, 1), {}),  # another number of bands
+        ((0, 0), {"age": (2,)}),
+    ],
+)
+def test_model_that_does_not_take_what_the_description_says_is_refused(
+    extra, inputs, folder, description
+):
+    shape = tuple(np.add(description.logmel_shape, extra))
+    logmel = tf.keras.Input(shape, name="logmel")
+    others = [tf.keras.Input(own, name=name) for name, own in inputs.items()]
+    pooled = tf.keras.layers.GlobalAveragePooling1D()(logmel)
+    output = tf.keras.layers.Dense(3)(tf.keras.layers.concatenate([pooled, *others, pooled]))
+    save_model(tf.keras.Model([logmel, *others], output), description, folder)
+
+    words = rf"model\.h5: must take logmel \({description.logmel_shape[0]}.*it takes logmel"
+    with pytest.raises(InputError, match=words):
+        load_model(folder)
+
+
+def test_classes_of_frames_are_refused(folder, description):
+    logmel = tf.keras.Input(description.logmel_shape, name="logmel")
+    save_model(tf.keras.Model(logmel, tf.keras.layers.Dense(3)(logmel)), description, folder)
+
+    with pytest.raises(InputError, match="outputs, the description names 3 classes"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_input_of_any_name_is_the_logmel(shape, description, logmel, tmp_path):
+    given = tf.keras.Input((*description.logmel_shape, *shape), name="clip")
+    flat = tf.keras.layers.Flatten()(given)
+    model = tf.keras.Model(given, tf.keras.layers.Dense(3)(flat))
+    save_model(model, description, tmp_path)
+
+    loaded, _ = load_model(tmp_path)
+
+    expected = model(tf.reshape(logmel, (5, *given.shape[1:])))
+    np.testing.assert_array_equal(loaded({"logmel": logmel}), expected)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"classes": ("b", "a", "c")},

@@ -74,6 +74,9 @@ def test_no_record_where_no_stage_ran(tmp_path):
         lambda text: json.dumps(json.loads(text) | {"counts": [1]}),
         lambda text: '{"stage": "collect"',
         lambda text: json.dumps(json.loads(text) | {"settings": None}),
+        lambda text: json.dumps(json.loads(text) | {"files": {"a.txt": "5"}}),
+        lambda text: json.dumps(json.loads(text) | {"paths": {"folder": None}}),
+        lambda text: json.dumps(json.loads(text) | {"inputs": {"folder": [5]}}),
     ],
 )
 def test_damaged_record_means_not_up_to_date(damage, made, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 from math import isnan
 
@@ -87,7 +88,10 @@ RUN = Run("emodb", 0, "cnn6", "base", 0, 0.0, "", "", "", 1.0, 0, "")
 
 def test_results_of_a_sweep_are_read_as_they_were_added(tmp_path):
     path = tmp_path / "new" / "runs.jsonl"
-    results = {RUN: {"uar": 0.5}, replace(RUN, seed=1): {"uar": 0.75, "speakers": {"a": {}}}}
+    results = {
+        RUN: {"uar": 0.5},
+        replace(RUN, seed=1): {"uar": 0.75, "speakers": {"a": {"uar": 0.75}}},
+    }
     for run, result in results.items():
         add_result(path, run, result)
 
@@ -104,6 +108,36 @@ def test_damaged_line_is_named(line, tmp_path):
     add_result(path, RUN, {})
     with path.open("a") as file:
         file.write(line)
+
+    with pytest.raises(InputError, match=r"runs\.jsonl: line 2"):
+        read_results(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{"fold": []}, {"fold": 0.5}, {"seed": "0"}, {"corpus": None}, {"label_share": "all"}],
+        *[{"uar": "high"}, {"uar": 71.5}, {"accuracy": math.nan}, {"curve": [0.5, None]}],
+        *[{"speakers": {"a": {"uar": 2}}}, {"speakers": []}, {"seconds": -1}, {"epochs": math.inf}],
+        {},  # the same run again
+    ],
+)
+def test_line_that_no_run_has_written_is_named(change, tmp_path):
+    path = tmp_path / "runs.jsonl"
+    add_result(path, RUN, {"uar": 0.5})
+    before = path.read_text()
+    other = json.dumps({**vars(replace(RUN, seed=1)), "alpha": 0, "purity": None, "steps": 3})
+    path.write_text(f"{before}{other}\n")
+    assert len(read_results(path)) == 2  # numbers as other programs write them
+
+    path.write_text(before + json.dumps({**vars(RUN), "seed": 1 if change else 0} | change))
+    with pytest.raises(InputError, match=r"runs\.jsonl: line 2"):
+        read_results(path)
+
+
+def test_line_that_is_not_utf_8_is_named(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes(json.dumps(vars(RUN)).encode() + b"\n\xff\xfe")
 
     with pytest.raises(InputError, match=r"runs\.jsonl: line 2"):
         read_results(path)

@@ -389,6 +389,10 @@ def test_whisper_needs_its_input_settings(tmp_path):
     with pytest.raises(InputError, match="/whisper' asks for 80 mels .*makes 128"):
         load_upstream(str(folder))
 
+    change_json(folder / "preprocessor_config.json", feature_size=80, chunk_length=None)
+    with pytest.raises(InputError, match="preprocessor_config.json of .*chunk_length"):
+        load_upstream(str(folder))
+
     (folder / "preprocessor_config.json").unlink()
     (folder / "processor_config.json").write_text('{"processor_class": "WhisperProcessor"}')
     with pytest.raises(InputError, match=r"/whisper' lacks preprocessor_config\.json"):

@@ -1,3 +1,4 @@
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -92,10 +93,62 @@ def test_weights_that_cannot_be_read_are_refused(name, content, checkpoint):
         read_weights(checkpoint, "it")
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, bool])
+def test_weights_without_their_scales_are_refused(dtype, checkpoint):
+    path = checkpoint / "model.safetensors"
+    weights = load_file(path)
+    name = "wav2vec2.feature_projection.projection.weight"
+    counter = {"norm.num_batches_tracked": np.array(7)}  # as batch normalisation has it
+    save_file(weights | counter, path)
+    read_weights(checkpoint, "it")
+    save_file(weights | {name: (100 * weights[name]).astype(dtype)}, path)
+
+    with pytest.raises(InputError, match=rf"'it' holds .* floating.*\(1; first: {name}\)"):
+        read_weights(checkpoint, "it")
+
+
+def test_type_that_numpy_lacks_is_refused(checkpoint):
+    path = checkpoint / "model.safetensors"
+    head = b'{"weight": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}'
+    path.write_bytes(len(head).to_bytes(8, "little") + head + b"\x38\x38")
+
+    with pytest.raises(InputError, match=r"model\.safetensors of 'it' cannot be read"):
+        read_weights(checkpoint, "it")
+
+
+def test_hdf5_damaged_anywhere_is_read_or_refused(tmp_path):
+    path = tmp_path / "tf_model.h5"
+    with h5py.File(path, "w") as file:
+        file["layer/model/encoder/kernel:0"] = np.ones((2, 3), np.float32)
+    content = path.read_bytes()
+
+    for place in range(0, 1_000, 8):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+        with contextlib.suppress(InputError):
+            read_weights(tmp_path, "it")
+
+
+def test_hdf5_that_holds_text_is_refused(tmp_path):
+    with h5py.File(tmp_path / "tf_model.h5", "w") as file:
+        file["layer/model/note:0"] = "text"
+        file["layer/model/notes:0"] = ["some", "text"]
+
+    with pytest.raises(InputError, match=r"tf_model\.h5 of 'it'"):
+        read_weights(tmp_path, "it")
+
+
+def test_shards_are_named(checkpoint):
+    shard = checkpoint / "model-00001-of-00002.safetensors"
+    (checkpoint / "model.safetensors").rename(shard)
+
+    with pytest.raises(InputError, match=f"'it' has no weights.*{shard.name}"):
+        read_weights(checkpoint, "it")
+
+
 def test_hdf5_of_something_else_is_refused(checkpoint):
     (checkpoint / "model.safetensors").unlink()
     with h5py.File(checkpoint / "tf_model.h5", "w") as file:
-        file["numbers"] = np.arange(3)
+        file["numbers"] = np.arange(3.0)
 
     with pytest.raises(InputError, match=r"lacks weights"):
         load_upstream(str(checkpoint))
