@@ -34,10 +34,14 @@ def run_pipeline(
         The plan, or the table of results and where they are.
     """
     from ser_nsl.pipeline.experiment import load_experiment
+    from ser_nsl.pipeline.results import EXPERIMENT_NAME
     from ser_nsl.pipeline.run import run_pipeline
+    from ser_nsl.pipeline.settings import check_own_file
 
     experiment = load_experiment(config, overrides, upstream=upstream)
-    return run_pipeline(experiment, out or Path("runs") / experiment.name, dry_run=dry_run)
+    run = out or Path("runs") / experiment.name
+    check_own_file(config, experiment, run / EXPERIMENT_NAME)
+    return run_pipeline(experiment, run, dry_run=dry_run)
 
 
 def sweep(
@@ -68,13 +72,17 @@ def sweep(
     Returns:
         A table of the runs.
     """
+    from ser_nsl.pipeline.results import SETTINGS_NAME
+    from ser_nsl.pipeline.settings import check_own_file
     from ser_nsl.pipeline.sweep import run_sweep
     from ser_nsl.pipeline.sweep_config import load_sweep
 
     settings = load_sweep(config, overrides)
+    results = out or Path("results") / f"sweep_{settings.name}"
+    check_own_file(config, settings, results / SETTINGS_NAME)
     return run_sweep(
         settings,
-        out or Path("results") / f"sweep_{settings.name}",
+        results,
         grids=grids,
         work=work or Path("runs") / f"sweep_{settings.name}",
         workers=workers,

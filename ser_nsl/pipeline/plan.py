@@ -21,6 +21,7 @@ from ser_nsl.corpora import prepare_corpus
 from ser_nsl.corpora.prepare import Reading, read_corpus
 from ser_nsl.corpora.settings import CorpusConfig
 from ser_nsl.corpora.synthetic import make_synthetic_corpus
+from ser_nsl.corpora.synthetic.corpus import check_synthetic
 from ser_nsl.embeddings.center import center_embeddings, check_mix
 from ser_nsl.embeddings.fuse import fuse_embeddings
 from ser_nsl.embeddings.mfcc import extract_mfccs
@@ -396,6 +397,7 @@ def check_corpus(
             emotions.
     """
     if corpus.synthetic is not None:
+        check_synthetic(corpus.corpus, **vars(corpus.synthetic))
         return None
     reading = read_corpus(corpus)
     emotions = {*reading.rows["emotion"]} - {""}

@@ -188,8 +188,33 @@ def change_settings(settings: Settings, changes: Mapping[str, Any], *, place: st
 
 def save_settings(settings: Any, path: Path) -> None:
     """Writes settings with all defaults to a file that `read_settings` reads."""
+    path.write_text(_as_yaml(settings), encoding="utf-8")
+
+
+def check_own_file(config: str, settings: Any, saved: Path) -> None:
+    """Refuses to save settings over the file of the user's that they were read from.
+
+    Args:
+        config: What the user gave: a path, or the name of a shipped file.
+        settings: What was read from it.
+        saved: Where `save_settings` will write.
+
+    Raises:
+        InputError: If the two are one file, and writing would change it.
+    """
+    path = Path(config)
+    if not (path.is_file() and saved.is_file() and path.samefile(saved)):
+        return
+    if path.read_text(encoding="utf-8") != _as_yaml(settings):
+        raise InputError(
+            f"config: {config} is where the settings of this run are saved, which would replace "
+            "it; move it out of the folder, or give another --out."
+        )
+
+
+def _as_yaml(settings: Any) -> str:
     values = OmegaConf.to_container(OmegaConf.structured(settings))
-    OmegaConf.save(OmegaConf.create(_without_paths(values)), path)
+    return OmegaConf.to_yaml(OmegaConf.create(_without_paths(values)))
 
 
 def _without_paths(values: Any) -> Any:

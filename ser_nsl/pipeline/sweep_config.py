@@ -145,6 +145,7 @@ class SweepConfig(Setup):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check(len(self.folds) > 0, "folds", "one or more", self.folds)
         unknown = [name for name in self.default if name not in self.grids]
         if unknown:
             raise ValueError(f"default: there is no grid {unknown[0]!r}")

@@ -1,6 +1,7 @@
 """Settings of experiments, from YAML files, and what those of sweeps share with them."""
 
 from dataclasses import FrozenInstanceError, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ser_nsl.audio.settings import FrontEndConfig
 from ser_nsl.corpora.settings import CorpusConfig, SplitConfig
 from ser_nsl.errors import InputError
 from ser_nsl.graph.settings import GraphConfig
+from ser_nsl.pipeline.commands import run_pipeline, sweep
 from ser_nsl.pipeline.experiment import load_experiment
 from ser_nsl.pipeline.settings import save_settings
 from ser_nsl.pipeline.sweep_config import load_sweep
@@ -112,6 +114,25 @@ def test_another_upstream_is_read_by_layers_or_learns_as_the_file_says():
     assert other("finetuning.epochs=2") == (FineTuningConfig(epochs=2), None)
     demos = load_experiment("ravdess_to_demos")
     assert other(config="ravdess_to_demos") == (demos.finetuning, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "shipped", "saved"),
+    [(run_pipeline, "smoke", "experiment.yaml"), (sweep, "sweeps/emodb", "sweep.yaml")],
+)
+def test_a_file_of_the_user_s_is_not_replaced_by_what_was_read_from_it(
+    command, shipped, saved, tmp_path
+):
+    own = tmp_path / saved
+    own.write_text((CONFIGS / f"{shipped}.yaml").read_text())
+    read = partial(command, config=str(own), dry_run=True)
+    assert read(out=tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=rf"config: .*{saved} .* would replace it; move it"):
+        read(out=tmp_path)
+
+    load = load_sweep if command is sweep else load_experiment
+    save_settings(load(str(own)), own)
+    assert read(out=tmp_path)
 
 
 def test_empty_mapping_empties_what_the_file_has():

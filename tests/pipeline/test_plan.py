@@ -534,6 +534,15 @@ def test_dry_runs_tell_what_needs_speakers(setting, changes, tone_corpus, tmp_pa
         run_pipeline(replace(run, **changes), tmp_path / "run", dry_run=True)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("corpus", "emodb"), ("synthetic.speakers", 0), ("synthetic.clips_per_emotion", 99)]
+)
+def test_dry_runs_tell_what_synthetic_speech_cannot_be(setting, value, tmp_path):
+    run = load_experiment("smoke", [f"target.{setting}={value}"])
+    with pytest.raises(InputError, match=f"^{setting.split('.')[-1]}: .*received .{{0,1}}{value}"):
+        run_pipeline(run, tmp_path, dry_run=True)
+
+
 def test_a_folder_of_one_s_own_needs_its_path_only_and_no_speakers(tone_corpus, tmp_path):
     given = [f"target.audio_dir={tone_corpus}", "target.split.method=clips"]
 

@@ -46,6 +46,7 @@ from ser_nsl.pipeline.sweep_run import Run
         ("trials.more={augmentation: {time_masks: -1}}", r"trials\.more: time_masks .*-1"),
         ("trials.more={seed: 3}", r"trials\.more\.seed: a sweep sets it"),
         ("trials.a-b={epochs: 3}", "trials .*'a-b'"),
+        ("folds=[]", "folds must be one or more"),
         ("folds=[{test: [a]}]", "folds: .*test and val"),
         ("folds=[{test: [a], val: [b], split: {}}]", "folds: .*split"),
         ("layers=[2,2]", r"layers must be .*\(2, 2\)"),

@@ -68,14 +68,8 @@ def make_synthetic_corpus(
         >>> sorted(path.name for path in Path("synthetic").rglob("*rab*.wav"))
         ['NP_m_01_rab00a.wav', 'PR_f_02_rab00a.wav']
     """
-    if corpus not in LAYOUTS:
-        raise InputError(f"corpus: must be one of {', '.join(LAYOUTS)}; received {corpus!r}.")
-    layout = LAYOUTS[corpus]
-    _check_range("speakers", speakers, 1, layout.most_speakers)
-    _check_range("clips_per_emotion", clips_per_emotion, 1, layout.most_clips_per_emotion)
-    _check_range("seed", seed, 0, 2**32 - 1)
-
-    clips = list(layout.clips(speakers, clips_per_emotion))
+    check_synthetic(corpus, speakers, clips_per_emotion, seed)
+    clips = list(LAYOUTS[corpus].clips(speakers, clips_per_emotion))
     seconds = 0.0
     for clip in Bar(clips, desc=f"synthetic {corpus}", unit="clip"):
         speaker = draw_speaker(clip.gender, _random(seed, corpus, f"speaker {clip.speaker}"))
@@ -113,6 +107,26 @@ def render(clip: SyntheticClip, speaker: Speaker, rng: np.random.Generator) -> n
     speech = add_breath(speech, SAMPLE_RATE_HZ, speaker.breath_db + cues.breath, rng)
     speech = tilt_spectrum(speech, SAMPLE_RATE_HZ, speaker.tilt + cues.tilt)
     return _record(speech, speaker.level_db + cues.level, rng)
+
+
+def check_synthetic(corpus: str, speakers: int, clips_per_emotion: int, seed: int) -> None:
+    """Refuses a synthetic corpus that cannot be made.
+
+    Args:
+        corpus: As in `make_synthetic_corpus`, and so the others.
+        speakers: Number of speakers.
+        clips_per_emotion: Number of clips per speaker and emotion.
+        seed: Seed.
+
+    Raises:
+        InputError: If the corpus is unknown, or a number is out of range.
+    """
+    if corpus not in LAYOUTS:
+        raise InputError(f"corpus: must be one of {', '.join(LAYOUTS)}; received {corpus!r}.")
+    layout = LAYOUTS[corpus]
+    _check_range("speakers", speakers, 1, layout.most_speakers)
+    _check_range("clips_per_emotion", clips_per_emotion, 1, layout.most_clips_per_emotion)
+    _check_range("seed", seed, 0, 2**32 - 1)
 
 
 def _check_range(name: str, value: int, least: int, most: int) -> None:
