@@ -535,7 +535,8 @@ def test_dry_runs_tell_what_needs_speakers(setting, changes, tone_corpus, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("corpus", "emodb"), ("synthetic.speakers", 0), ("synthetic.clips_per_emotion", 99)]
+    ("setting", "value"),
+    [("corpus", "emodb"), ("synthetic.speakers", 0), ("synthetic.clips_per_emotion", 99)],
 )
 def test_dry_runs_tell_what_synthetic_speech_cannot_be(setting, value, tmp_path):
     run = load_experiment("smoke", [f"target.{setting}={value}"])
