@@ -192,8 +192,9 @@ def test_layers_of_keras_and_operators_of_tensorflow_come_back(description, logm
     inputs = tf.keras.Input(description.logmel_shape, name="logmel")
     x = layers.Bidirectional(layers.GRU(4, return_sequences=True))(inputs)
     x = layers.MultiHeadAttention(2, 4)(x, x)
+    l2 = tf.keras.regularizers.L2()  # "l2" is tf_keras's once transformers has imported that
     plain = tf.keras.Model(
-        inputs, layers.Dense(3, kernel_regularizer="l2")(layers.GlobalMaxPooling1D()(x))
+        inputs, layers.Dense(3, kernel_regularizer=l2)(layers.GlobalMaxPooling1D()(x))
     )
     with_operators = tf.keras.Model(inputs, layers.Dense(3)(tf.nn.relu(x)[:, 0] + 1.0))
 
