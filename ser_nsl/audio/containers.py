@@ -1,7 +1,7 @@
 """Audio files as bytes: whether all of the sound is there, and sizes that were never written.
 
 libsndfile decodes what it finds, and does not say whether that is what was recorded. Here the
-structure of WAV, AIFF, NIST, Ogg and MP3 is walked from end to end, without decoding.
+structure of WAV, AIFF, NIST, FLAC, Ogg and MP3 is walked from end to end, without decoding.
 """
 
 import functools
@@ -18,6 +18,14 @@ _NEVER_REACHED = 0x7FFFF000  # what sox and others write first, in both of the s
 _EQUAL_FRAMES = (1, 3, 6, 7, 0xFFFE)  # PCM, float, A-law, mu-law, and those with a channel mask
 _MP3_IN_WAV = 0x55
 _JOINED = "holds several recordings, one after the other; split it"
+
+_FLAC_RATES = dict(
+    enumerate(
+        (88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000), 1
+    )
+)
+_FLAC_SYNC = 0xFF, 0xF8
+_FLAC_DIGEST = slice(26, 42)
 
 _OGG_HEADER_BYTES = 27  # the last of them is the number of segments
 _FIRST_PAGE, _LAST_PAGE = 2, 4
@@ -44,7 +52,7 @@ def check_structure(data: bytes) -> bytes:
     """Checks that all sound is there, and fills in sizes that the recorder left open.
 
     Args:
-        data: A file of any kind; only WAV, AIFF, 8SVX, NIST, Ogg and MP3 are checked.
+        data: A file of any kind; only WAV, AIFF, 8SVX, NIST, FLAC, Ogg and MP3 are checked.
 
     Returns:
         The same bytes; or those of a file with the same sound in which a size that was never
@@ -59,8 +67,9 @@ def check_structure(data: bytes) -> bytes:
     if data[:7] == b"NIST_1A":
         _check_sphere(data)
         return data
-    if data[:4] == b"fLaC" and b"fLaC" in data[4:]:
-        raise DamagedError(_JOINED)
+    if data[:4] == b"fLaC":
+        _check_flac(data)
+        return data
     if data[:4] == b"OggS":
         _check_pages(data)
         return data
@@ -70,6 +79,36 @@ def check_structure(data: bytes) -> bytes:
 def is_mp3(data: bytes) -> bool:
     """Returns whether a file begins with an MP3 frame, after tags."""
     return _frame_length(data, _first_frame(data)) > 0
+
+
+def flac_digest(data: bytes) -> bytes | None:
+    """Returns the MD5 of all samples that a FLAC file names; None for others, or if it has none."""
+    digest = data[_FLAC_DIGEST] if data[:4] == b"fLaC" else b""
+    return digest if any(digest) else None
+
+
+def _check_flac(data: bytes) -> None:
+    """Checks that a FLAC file is one recording, of whose rate header and first frame agree."""
+    if b"fLaC" in data[4:]:
+        raise DamagedError(_JOINED)
+    at, is_last = 4, False
+    while not is_last and at < len(data):
+        is_last = data[at] >= 0x80
+        at += 4 + int.from_bytes(data[at + 1 : at + 4], "big")
+    frame = data[at : at + 16]
+    if len(frame) < 16 or (frame[0], frame[1] & 0xFE) != _FLAC_SYNC:
+        return  # libsndfile says what is missing
+    number = max(1, f"{frame[4]:08b}".find("0"))  # bytes, as those of a character in UTF-8
+    size = {6: 1, 7: 2}.get(frame[2] >> 4, 0)
+    field = frame[4 + number + size :]
+    hertz = int.from_bytes(field[:2], "big")
+    told = _FLAC_RATES | {12: 1_000 * field[0], 13: hertz, 14: 10 * hertz}
+    rate = int.from_bytes(data[18:21], "big") >> 4
+    if told.get(frame[2] & 0xF, rate) != rate:
+        raise DamagedError(
+            f"has a damaged header (it has a rate of {rate} Hz, the first frame of "
+            f"{told[frame[2] & 0xF]} Hz)"
+        )
 
 
 def _check_chunks(data: bytes, order: Literal["little", "big"]) -> bytes:

@@ -4,6 +4,7 @@ Nothing is allocated by what a header claims: the structure is checked first, an
 decoded block by block.
 """
 
+import hashlib
 import io
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ser_nsl.audio.containers import DamagedError, check_structure, is_mp3
+from ser_nsl.audio.containers import DamagedError, check_structure, flac_digest, is_mp3
 from ser_nsl.audio.foreign import decode_to_wav, is_foreign
 from ser_nsl.audio.samples import MAX_CHANNELS, check_rate
 from ser_nsl.errors import InputError
@@ -27,6 +28,7 @@ _OGG_SURROUND = (0, 2, 1, 5, 3, 4)  # where left, right, centre, LFE and surroun
 _CHECKED = ("WAV", "WAVEX", "AIFF", "SVX", "OGG", "FLAC")  # by their structure, or the decoder
 _NEVER_WRITTEN = 0x7FFFF000  # this size, or a larger one, stands for one that is not known
 _UNKNOWN_FRAMES = 2**63 - 1
+_FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample in the checksum
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -110,18 +112,30 @@ def _decode(path: Path, source: io.BytesIO | bytes) -> tuple[np.ndarray, int]:
         most = _MAX_SAMPLES // max(channels, -(-_SLOWEST_RATE_HZ // rate))
         size = min(_BLOCK_SAMPLES // channels, file.frames)
         blocks = [np.zeros((0, channels), np.float32)]
-        decoded = 0
+        decoded, checksum = 0, hashlib.md5(usedforsecurity=False)
+        named = flac_digest(source.getvalue()) if isinstance(source, io.BytesIO) else None
         while size and len(block := file.read(size, dtype="float32", always_2d=True)):
             blocks.append(block)
             decoded += len(block)
+            if named:
+                checksum.update(_flac_bytes(block, file.subtype))
             if decoded > most:
                 hours = most / rate / 3600
                 raise InputError(f"{path}: lasts more than {hours:.1f} h; cut it into clips.")
         _check_length(file, decoded)
+        if named and checksum.digest() != named:
+            raise DamagedError("is damaged (its samples have another checksum than it names)")
         samples = np.concatenate(blocks) if len(blocks) > 2 else blocks[-1]
         if file.format == "OGG" and channels == len(_OGG_SURROUND):
             samples = samples[:, _OGG_SURROUND]
         return samples, rate
+
+
+def _flac_bytes(block: np.ndarray, subtype: str) -> bytes:
+    """Samples as FLAC's checksum takes them."""
+    width = _FLAC_BYTES[subtype]
+    whole = (block * 2.0 ** (8 * width - 1)).astype("<i4")
+    return whole.view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
 
 
 def _check_length(file: soundfile.SoundFile, decoded: int) -> None:

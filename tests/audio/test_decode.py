@@ -175,6 +175,39 @@ def test_flac_of_unknown_length_is_read_to_its_end(decoded):
     np.testing.assert_array_equal(decoded(bytes(flac)), decoded(encoded("FLAC")))
 
 
+@pytest.mark.parametrize("place", range(18, 26))
+def test_flac_with_another_rate_or_length_than_its_frames_is_told(place, decoded, tmp_path):
+    whole = tmp_path / "whole.flac"
+    whole.write_bytes(encoded("FLAC"))
+    samples, rate = decode(whole)
+    for bit in range(8):
+        flac = bytearray(encoded("FLAC"))
+        flac[place] ^= 1 << bit
+        try:
+            found, found_rate = decoded(bytes(flac)), decode(tmp_path / "clip.wav")[1]
+        except InputError:
+            continue
+        assert found_rate == rate
+        np.testing.assert_array_equal(found, samples)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
+@pytest.mark.parametrize("rate", [1_001, 8_000, 12_345, 44_100, 48_000, 96_000, 655_350])
+def test_flac_of_any_rate_and_width_has_its_own_checksum(rate, subtype, decoded):
+    noise = np.random.default_rng(rate).uniform(-1, 1, (5_000, 2))
+    file = io.BytesIO()
+    soundfile.write(file, noise, rate, format="FLAC", subtype=subtype)
+    flac = bytearray(file.getvalue())
+    assert any(flac[26:42])
+    found = decoded(bytes(flac))
+    assert len(found) == len(noise)
+
+    flac[26:42] = bytes(16)  # as encoders leave it that write to a pipe
+    np.testing.assert_array_equal(decoded(bytes(flac)), found)
+    flac[26:42] = bytes(range(16))
+    assert "another checksum" in refusal(decoded, bytes(flac))
+
+
 def mp3_frames(clip: bytes) -> list[bytes]:
     starts = [match.start() for match in re.finditer(re.escape(clip[:2]), clip)]
     return [clip[a:b] for a, b in zip(starts, [*starts[1:], len(clip)], strict=True)]
