@@ -1,7 +1,7 @@
 """Audio files as bytes: whether all of the sound is there, and sizes that were never written.
 
 libsndfile decodes what it finds, and does not say whether that is what was recorded. Here the
-structure of WAV, AIFF, NIST, FLAC, Ogg and MP3 is walked from end to end, without decoding.
+structure of WAV, AIFF, AU, NIST, FLAC, Ogg and MP3 is walked from end to end, without decoding.
 """
 
 import functools
@@ -12,10 +12,13 @@ import zlib
 from typing import Literal
 
 _FORMS: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
+_AU: dict[bytes, Literal["little", "big"]] = {b".snd": "big", b"dns.": "little"}
 _SOUND_CHUNKS = (b"data", b"SSND", b"BODY")  # of WAV, AIFF and 8SVX
+_TEXT_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"_PMX")
 _NEVER_WRITTEN = (0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)  # by recorders that could not go back
 _NEVER_REACHED = 0x7FFFF000  # what sox and others write first, in both of the sizes
 _EQUAL_FRAMES = (1, 3, 6, 7, 0xFFFE)  # PCM, float, A-law, mu-law, and those with a channel mask
+_BITS = {3: (32, 64), 6: (8,), 7: (8,)}
 _MP3_IN_WAV = 0x55
 _JOINED = "holds several recordings, one after the other; split it"
 
@@ -52,7 +55,7 @@ def check_structure(data: bytes) -> bytes:
     """Checks that all sound is there, and fills in sizes that the recorder left open.
 
     Args:
-        data: A file of any kind; only WAV, AIFF, 8SVX, NIST, FLAC, Ogg and MP3 are checked.
+        data: A file of any kind; only WAV, AIFF, 8SVX, AU, NIST, FLAC, Ogg and MP3 are checked.
 
     Returns:
         The same bytes; or those of a file with the same sound in which a size that was never
@@ -64,6 +67,9 @@ def check_structure(data: bytes) -> bytes:
     """
     if data[:4] in _FORMS:
         return _check_chunks(data, _FORMS[data[:4]])
+    if data[:4] in _AU:
+        _check_au(data, _AU[data[:4]])
+        return data
     if data[:7] == b"NIST_1A":
         _check_sphere(data)
         return data
@@ -140,7 +146,7 @@ def _check_chunks(data: bytes, order: Literal["little", "big"]) -> bytes:
             data = b"".join([*filled, held.to_bytes(4, order), data[start:]])
     else:
         end = size(0) + 8
-        _check_rest(data[:end], start + counted)
+        _check_rest(data[start + counted : end], order)
         if data[end : end + 4] in _FORMS:
             raise DamagedError(_JOINED)
     return _check_frames(data[start : start + size(at)]) if codec == _MP3_IN_WAV else data
@@ -156,6 +162,8 @@ def _check_format(fields: bytes, order: Literal["little", "big"]) -> None:
     )
     if codec not in _EQUAL_FRAMES or not channels:
         return
+    if bits and bits not in _BITS.get(codec, (bits,)):
+        raise DamagedError(f"has a damaged header (codec {codec} does not have {bits} bits)")
     width = -(-bits // 8)  # what libsndfile reads of a frame, whatever its size
     if (bits and frame != channels * width) or bytes_a_second not in (0, rate * frame):
         raise DamagedError(
@@ -164,11 +172,22 @@ def _check_format(fields: bytes, order: Literal["little", "big"]) -> None:
         )
 
 
-def _check_rest(data: bytes, end: int) -> None:
-    """Checks that other chunks, and no more sound, follow the sound."""
-    rest = data[end:]
-    if len(rest) > 8 and not re.match(rb"\0?[ -~]{4}|\0*\Z", rest):
+def _check_rest(rest: bytes, order: Literal["little", "big"] | None = None) -> None:
+    """Checks that zeros or another chunk, where there are chunks, and no sound follow the sound."""
+    chunk = re.match(rb"\0?([ -~]{4})(.{4})", rest, re.S) if order else None
+    if order and chunk:  # that it fits tells it from sound; some write the size of text wrong
+        size = int.from_bytes(chunk[2], order)
+        if chunk[1] in _TEXT_CHUNKS or size <= len(rest) - chunk.end():
+            return
+    if len(rest) > 8 and rest.strip(b"\0"):
         raise DamagedError(f"holds {len(rest)} bytes more than its header counts as sound")
+
+
+def _check_au(data: bytes, order: Literal["little", "big"]) -> None:
+    """Checks that no sound follows that which the header of an AU file counts."""
+    start, counted = (int.from_bytes(data[at : at + 4], order) for at in (4, 8))
+    if counted not in _NEVER_WRITTEN:
+        _check_rest(data[start + counted :])
 
 
 def _check_sphere(data: bytes) -> None:

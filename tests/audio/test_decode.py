@@ -97,6 +97,36 @@ def test_header_that_contradicts_itself_is_told(place, size, decoded):
         assert "damaged header" in refusal(decoded, bytes(clip))
 
 
+@pytest.mark.parametrize(("codec", "subtype"), [(6, "DOUBLE"), (3, "ULAW"), (7, "PCM_16")])
+def test_codec_of_another_width_is_told(codec, subtype, decoded):
+    clip = bytearray(encoded("WAV", subtype))
+    clip[20] = codec
+
+    assert f"codec {codec} does not have" in refusal(decoded, bytes(clip))
+
+
+@pytest.mark.parametrize(("form", "place"), [("WAV", 40), ("AU", 8)])
+def test_sound_that_looks_like_text_is_no_chunk(form, place, decoded):
+    file = io.BytesIO()
+    tone = 0.05 * np.sin(np.arange(8_000) / 50) - 0.1  # bytes around "s"
+    soundfile.write(file, tone, RATE, format=form, subtype="PCM_U8" if form == "WAV" else "PCM_S8")
+    clip = bytearray(file.getvalue())
+    order = "little" if form == "WAV" else "big"
+    clip[place : place + 4] = (4_000).to_bytes(4, order)
+
+    assert "4000 bytes more than its header counts" in refusal(decoded, bytes(clip))
+
+
+@pytest.mark.parametrize(
+    "chunk", [b"LIST\4\0\0\0INFO", b"LIST\xff\xff\0\0INFO", b"cue \4\0\0\0abcd", bytes(700)]
+)
+def test_chunks_and_zeros_after_the_sound_are_no_sound(chunk, decoded):
+    clip = bytearray(encoded("WAV") + chunk)
+    clip[4:8] = (len(clip) - 8).to_bytes(4, "little")
+
+    np.testing.assert_array_equal(decoded(bytes(clip)), decoded(encoded("WAV")))
+
+
 @pytest.mark.parametrize("bits", [8, 12, 24])
 def test_width_that_does_not_fill_the_frames_is_told(bits, decoded):
     """The decoder would go by the width alone, and make noise of the clip."""
