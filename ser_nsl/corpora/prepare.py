@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -201,25 +201,14 @@ def read_corpus(config: CorpusConfig) -> Reading:
         >>> print(str(reading).splitlines()[0], len(reading.doubts))
         found 36 clips 0
     """
+    _check_settings(config)
     corpus, audio_dir, table = config.corpus, Path(config.audio_dir or ""), config.table
-    if (corpus == "csv") != (table is not None):
-        raise InputError("table: the corpus 'csv', and no other, needs a table of clips.")
-    if config.columns and table is None:
-        raise InputError("columns: are those of a table; give it as --corpus csv --table FILE.")
-    if corpus == SPEECH:
-        check_unused(
-            f"with --corpus {SPEECH}, whose clips have no emotion and all train",
-            leave_out=(config.leave_out, ()),
-            label_map=(config.label_map, {}),
-            split=(config.split, SplitConfig()),
-        )
     described = None if corpus in _OWN else load_corpus(corpus)
     if not audio_dir.is_dir():
         raise InputError(f"audio_dir: {audio_dir} is no folder; give the one that holds the clips.")
     name = _name(config)
-    named = f"{corpus}: " if Path(corpus).suffix else ""  # a user's YAML file
+    source = Path(table or audio_dir)
     dropped: list[str] = []
-    doubts: list[str] = []
     left_out: Counter[str] = Counter()
     not_read: dict[str, int] = {}
     unread = ""
@@ -231,23 +220,7 @@ def read_corpus(config: CorpusConfig) -> Reading:
     else:
         listing = find_audio(audio_dir)
         not_read, unread = listing.not_read, str(listing)
-        rows = _read_names(audio_dir, listing.clips, corpus, described, dropped, left_out)
-        if described is None:  # ids are the names of files and folders
-            rows, doubts = found.tell_apart(rows)
-        is_unsure = corpus == "folder" or (dropped and described is not None)
-        known = corpora_named_like(listing.clips) if is_unsure else []
-        alike = [
-            f"names are those of {other}, which reads them: --corpus {other}"
-            for other in known
-            if other != corpus
-        ]
-        tops = {audio_dir / clip.relative_to(audio_dir).parts[0] for clip in listing.clips}
-        if corpus == "folder" and dropped and len(tops) == 1 and (top := tops.pop()).is_dir():
-            alike.append(f"all clips are in one folder; go a level down: --audio-dir {top}")
-        doubts = alike + doubts
-        if alike:
-            dropped = ["; ".join([reason.rstrip("."), *alike]) + "." for reason in dropped]
-        dropped = [f"{named}{reason}" for reason in dropped]
+        rows, doubts, dropped = _read_folder(config, described, listing.clips, left_out)
     if config.speaker_pattern is not None:
         rows["speaker"] = find_speakers(rows["path"], config.speaker_pattern)
         nameless = rows.loc[rows["speaker"].isna(), "path"]
@@ -255,8 +228,8 @@ def read_corpus(config: CorpusConfig) -> Reading:
         rows = rows.dropna(subset="speaker")
     rows, changes = found.tidy(rows)
     rows = _rename(rows, described, config).reset_index(drop=True)
-    source = Path(table or audio_dir)
-    check_ids(rows, source=Path(corpus) if named else source, in_folders=table is None)
+    described_in = Path(corpus) if _is_file_of_user(corpus) else source
+    check_ids(rows, source=described_in, in_folders=table is None)
     _refuse(dropped, rows, config.skip_bad)
     if rows.empty:
         raise InputError(
@@ -267,22 +240,52 @@ def read_corpus(config: CorpusConfig) -> Reading:
     doubts = changes + doubts + found.doubts(rows, audio_dir, is_table=table is not None)
     rows["corpus"] = name
     try:
-        rows["split"] = (
-            "train" if corpus == SPEECH else assign_splits(rows, described, config.split)
-        )
-        if corpus != SPEECH and not (rows["emotion"] != "").any():
-            raise InputError(
-                f"{source}: no clip has an emotion; for speech without labels "
-                f"give --corpus {SPEECH} --audio-dir FOLDER."
-            )
-        doubts += doubts_of_lists(rows, config.split)
-        if config.split.method == "clips":  # the voices of all splits are the same
-            rows["speaker"] = ""
-        check_rows(rows, source=source)
+        _divide(rows, described, config, source, doubts)
     except InputError as error:
         said = "; ".join([*found.describe(rows), *doubts[:1]])
         raise InputError(f"{error} Found {len(rows):,} clips: {said}") from error
     return Reading(rows, source, left_out, not_read, unread, dropped, doubts)
+
+
+def _check_settings(config: CorpusConfig) -> None:
+    """Refuses settings that the kind of corpus has no use for."""
+    if (config.corpus == "csv") != (config.table is not None):
+        raise InputError("table: the corpus 'csv', and no other, needs a table of clips.")
+    if config.columns and config.table is None:
+        raise InputError("columns: are those of a table; give it as --corpus csv --table FILE.")
+    if config.corpus == SPEECH:
+        check_unused(
+            f"with --corpus {SPEECH}, whose clips have no emotion and all train",
+            leave_out=(config.leave_out, ()),
+            label_map=(config.label_map, {}),
+            split=(config.split, SplitConfig()),
+        )
+
+
+def _divide(
+    rows: pd.DataFrame,
+    described: Corpus | None,
+    config: CorpusConfig,
+    source: Path,
+    doubts: list[str],
+) -> None:
+    """Adds the splits to the rows, and to the doubts those of listed speakers."""
+    is_speech = config.corpus == SPEECH
+    rows["split"] = "train" if is_speech else assign_splits(rows, described, config.split)
+    if not is_speech and not (rows["emotion"] != "").any():
+        raise InputError(
+            f"{source}: no clip has an emotion; for speech without labels "
+            f"give --corpus {SPEECH} --audio-dir FOLDER."
+        )
+    doubts += doubts_of_lists(rows, config.split)
+    if config.split.method == "clips":  # the voices of all splits are the same
+        rows["speaker"] = ""
+    check_rows(rows, source=source)
+
+
+def _is_file_of_user(corpus: str) -> bool:
+    """Whether a YAML file of the user's describes the corpus."""
+    return bool(Path(corpus).suffix)
 
 
 def _name(config: CorpusConfig) -> str:
@@ -301,6 +304,31 @@ def _name(config: CorpusConfig) -> str:
             f"or --corpus {config.name}."
         )
     return config.name
+
+
+def _read_folder(
+    config: CorpusConfig, described: Corpus | None, clips: Sequence[Path], left_out: Counter[str]
+) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Returns the clips that a folder holds, what is doubted, and why others cannot be read."""
+    corpus, audio_dir = config.corpus, Path(config.audio_dir or "")
+    dropped: list[str] = []
+    doubts: list[str] = []
+    rows = _read_names(audio_dir, clips, corpus, described, dropped, left_out)
+    if described is None:  # ids are the names of files and folders
+        rows, doubts = found.tell_apart(rows)
+    is_unsure = corpus == "folder" or (dropped and described is not None)
+    alike = [
+        f"names are those of {other}, which reads them: --corpus {other}"
+        for other in (corpora_named_like(clips) if is_unsure else [])
+        if other != corpus
+    ]
+    tops = {audio_dir / clip.relative_to(audio_dir).parts[0] for clip in clips}
+    if corpus == "folder" and dropped and len(tops) == 1 and (top := tops.pop()).is_dir():
+        alike.append(f"all clips are in one folder; go a level down: --audio-dir {top}")
+    if alike:
+        dropped = ["; ".join([reason.rstrip("."), *alike]) + "." for reason in dropped]
+    named = f"{corpus}: " if _is_file_of_user(corpus) else ""
+    return rows, alike + doubts, [f"{named}{reason}" for reason in dropped]
 
 
 def _read_names(

@@ -4,7 +4,7 @@ import csv
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
 import pandas as pd
@@ -157,46 +157,28 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
             f"columns: must be among {', '.join(_GIVEN)}; received {', '.join(unknown)}."
         )
     header, separator = _header(table)
-    columns_there = listed(header, _COLUMNS_SHOWN)
     rows = read_csv(table, separator)
     if rows.empty:
-        raise InputError(f"{table}: holds no clip below its header, {columns_there}.")
-    own = {_plain(name): name for name in reversed(header)}
-    names = {column: columns.get(column, own.get(_plain(column), column)) for column in _GIVEN}
-    for column in _GIVEN:
-        same = [name for name in header if _plain(name) == _plain(column)]
-        refuse(
-            same if len(same) > 1 and column not in columns else [],
-            f"{table}: columns may each be the {column}",
-            f"Say which one is: --columns {column} NAME.",
-        )
-    needed = dict.fromkeys([names["path"], names["emotion"], *columns.values()])
-    missing = [name for name in needed if name not in rows]
+        there = listed(header, _COLUMNS_SHOWN)
+        raise InputError(f"{table}: holds no clip below its header, {there}.")
+    names = _own_names(table, header, columns)
     unread = _likely_columns([name for name in header if name not in names.values()])
     likely = {column: name for column, name in unread.items() if names[column] not in rows}
+    needed = dict.fromkeys([names["path"], names["emotion"], *columns.values()])
+    missing = [name for name in needed if name not in rows]
     if missing:
         absent = {column: "COLUMN" for column in _GIVEN if names[column] in missing}
         pairs = [f"{column} {shlex.quote(name)}" for column, name in (absent | likely).items()]
         raise InputError(
-            f"{table}: column {', '.join(missing)} is missing; the file has {columns_there} "
-            f"({len(rows):,} rows, separated by {_SEPARATORS[separator]}). Needed are path (of a "
-            "clip below --audio-dir, with suffix) and emotion; understood are utterance_id, "
-            "speaker, gender and split too. Say which to read, or add it to the file: "
-            f"--columns {' '.join(pairs)}."
+            f"{table}: column {', '.join(missing)} is missing; the file has "
+            f"{listed(header, _COLUMNS_SHOWN)} ({len(rows):,} rows, separated by "
+            f"{_SEPARATORS[separator]}). Needed are path (of a clip below --audio-dir, with "
+            "suffix) and emotion; understood are utterance_id, speaker, gender and split too. Say "
+            f"which to read, or add it to the file: --columns {' '.join(pairs)}."
         )
     read = pd.DataFrame({ours: rows[name] for ours, name in names.items() if name in rows})
-    doubts = [
-        f"{table}: column {name} is not read; if it is the {column}: "
-        f"--columns {column} {shlex.quote(name)}"
-        for column, name in likely.items()
-    ]
-    parts = [name for name in header if _plain(name) in _PART_OF_A_RECORDING]
-    if len(parts) > 1:
-        doubts.append(
-            f"{table}: columns {', '.join(parts)} are not read, and each clip is its whole file; "
-            "if they say which part, cut the recordings first"
-        )
     read = read.fillna("")
+    doubts = [f"{table}: {doubt}" for doubt in _doubts_of_columns(header, likely)]
     short = read.loc[rows.isna().any(axis=1), "path"]
     if len(short):
         doubts.append(
@@ -209,12 +191,10 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         "Keep one line for each, and cut recordings of several emotions into clips.",
     )
     if "split" in read:
-        read["split"] = (
-            read["split"].str.strip().str.casefold().map(_SPLIT_OF).fillna(read["split"])
-        )
-    if "utterance_id" in read.columns.difference([*columns]) and (
-        read["utterance_id"].duplicated().any()
-    ):
+        splits = read["split"].str.strip().str.casefold()
+        read["split"] = splits.map(_SPLIT_OF).fillna(read["split"])
+    is_found = "utterance_id" in read and "utterance_id" not in columns
+    if is_found and read["utterance_id"].duplicated().any():
         doubts.append(
             f"{table}: column {names['utterance_id']} does not tell clips apart, so paths are ids"
         )
@@ -225,6 +205,36 @@ def read_table(table: str | PurePath, columns: Mapping[str, str]) -> tuple[pd.Da
         if column not in read:
             read[column] = ""
     return read[[column for column in _GIVEN if column in read]], doubts
+
+
+def _own_names(
+    table: str | PurePath, header: list[str], columns: Mapping[str, str]
+) -> dict[str, str]:
+    """How the table calls each column that is understood."""
+    for column in _GIVEN:
+        same = [name for name in header if _plain(name) == _plain(column)]
+        refuse(
+            same if len(same) > 1 and column not in columns else [],
+            f"{table}: columns may each be the {column}",
+            f"Say which one is: --columns {column} NAME.",
+        )
+    own = {_plain(name): name for name in reversed(header)}
+    return {column: columns.get(column, own.get(_plain(column), column)) for column in _GIVEN}
+
+
+def _doubts_of_columns(header: list[str], likely: Mapping[str, str]) -> Iterator[str]:
+    """What is not read, though it may be meant."""
+    for column, name in likely.items():
+        yield (
+            f"column {name} is not read; if it is the {column}: "
+            f"--columns {column} {shlex.quote(name)}"
+        )
+    parts = [name for name in header if _plain(name) in _PART_OF_A_RECORDING]
+    if len(parts) > 1:
+        yield (
+            f"columns {', '.join(parts)} are not read, and each clip is its whole file; if they "
+            "say which part, cut the recordings first"
+        )
 
 
 def _header(table: str | PurePath) -> tuple[list[str], str]:
