@@ -132,7 +132,8 @@ class Corpus:
         for kind, pattern in self.ignore.items():
             named_groups(pattern, f"ignore.{kind}")
         try:
-            used = {name for _, name, *_ in Formatter().parse(self.speaker) if name is not None}
+            fields = [field for field in Formatter().parse(self.speaker) if field[1] is not None]
+            used = {self.speaker if spec or how else name for _, name, spec, how in fields}
         except ValueError:  # a brace that is not closed
             used = {self.speaker}
         check(used <= groups, "speaker", f"made of the groups {sorted(groups)}", self.speaker)

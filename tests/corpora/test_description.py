@@ -380,6 +380,7 @@ def test_own_corpus_is_read_again_when_its_file_has_changed(tmp_path):
         ({"genders": {"female": ["a", "b"], "male": ["b"]}}, r"genders must be .*once.*\['b'\]"),
         ({"genders": {"female": [1]}}, "anna_ang.wav: .*'speaker anna'.*genders.*'1'"),
         ({"speaker": "{voice}"}, "speaker must be .*received '{voice}'"),
+        ({"speaker": "{who:>{emotion}}"}, "speaker must be .*received '{who:>{emotion}}'"),
         ({"speaker": "{speaker"}, "speaker must be .*received '{speaker'"),
         ({"ignore": "songs/.*"}, "ignore: must be lines of NAME: VALUE; received 'songs/"),
         ({"genders": {"female": "anna"}}, "genders.female: must be a list .*'anna'"),
