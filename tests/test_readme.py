@@ -207,6 +207,29 @@ def uar_of(corpus: str, share: float) -> dict[str, float]:
     }
 
 
+def test_evidence_says_what_the_large_network_gained():
+    report = ROOT / "results" / "sweep_emodb_large" / "metrics.json"
+    found = {
+        each["setting"]["method"]: each for each in json.loads(report.read_text())["comparisons"]
+    }
+    base, embedding, paper = (100 * found[arm]["uar"] for arm in ("base", "embedding", "paper"))
+    gains = {
+        arm: [100 * found[arm]["against_base"][name] for name in ("mean", "low", "high")]
+        for arm in ("embedding", "paper")
+    }
+    said = " ".join(TEXTS["docs/evidence.md"].split()).replace("−", "-")
+
+    assert f"{base:.1f} % UAR by plain training, {embedding:.1f} with Whisper's embeddings" in said
+    assert "({:+.1f} points over speakers, {:.1f} to {:.1f};".format(*gains["embedding"]) in said
+    assert (
+        "and {:.1f} with the paper's graph ({:+.1f}, {:.1f} to {:.1f})".format(
+            paper, *gains["paper"]
+        )
+        in said
+    )
+    assert f"is {uar_of('EmoDB', 1)['start_base'] - base:.1f} points above it" in said
+
+
 @pytest.mark.parametrize("corpus", SWEEPS)
 def test_evidence_shows_what_the_sweeps_found(corpus):
     assert evidence_table(metrics_of(corpus)) in TEXTS["docs/evidence.md"]
