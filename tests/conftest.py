@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,9 @@ SENTENCES = {  # pitch in Hz, words per minute, formants in per cent
     "We won the game, can you believe it?": ((180, 400), 190, 118),
     "Nobody came to see me.": ((90, 130), 90, 95),
 }
+
+# Jobs in the background ignore Ctrl-C, and so would the commands that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def existing(folder: Path) -> Path:
