@@ -9,8 +9,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-# A column, code, emphasis, the address of a link, HTML, and a backslash before such a character.
-_MARKS = re.compile(r"[|`*]|\](?=[(\[])|<(?=[A-Za-z/!?])|\\(?=[^\w\s])")
+# A column, code, emphasis, the address of a link, HTML, an entity, and a backslash before such a
+# character.
+_MARKS = re.compile(
+    r"[|`*]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\\(?=[^\w\s])"
+)
 
 
 @dataclass(frozen=True)

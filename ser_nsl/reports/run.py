@@ -11,6 +11,7 @@ from ser_nsl.pipeline.arms import ARMS
 from ser_nsl.pipeline.results import read_scores, result_table
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.reports.facts import gather_facts
+from ser_nsl.reports.html import to_html
 from ser_nsl.reports.page import page_templates, percent, probability
 
 
@@ -53,9 +54,9 @@ def make_report(*, run: Path, out: Path) -> Mapping[str, Any]:
         "methods": {name: arm.title for name, arm in ARMS.items()},
         "plots": plots,
     }
-    for name in ("report.html", "report.md"):
-        page = _TEMPLATES.get_template(f"{name}.j2").render(content)
-        (out / name).write_text(page, encoding="utf-8")
+    markdown = _TEMPLATES.get_template("report.md.j2").render(content)
+    (out / "report.md").write_text(markdown, encoding="utf-8")
+    (out / "report.html").write_text(to_html(markdown, drawn), encoding="utf-8")
     return {"models": len(models), "figures": len(drawn)}
 
 

@@ -14,12 +14,12 @@ from ser_nsl.pipeline.differences import Difference
 from ser_nsl.pipeline.results import RESULTS_NAME, SETTINGS_NAME, read_results
 from ser_nsl.pipeline.stage import StageResult
 from ser_nsl.pipeline.sweep_config import load_sweep
+from ser_nsl.reports.html import to_html
 from ser_nsl.reports.page import Plot, page_templates
 from ser_nsl.reports.sweep_facts import (
     describe_graph,
     gather_sweep_facts,
     hundredfold,
-    list_tests,
     show_closed,
     show_closed_interval,
     show_interval,
@@ -61,12 +61,13 @@ def make_sweep_report(*, run: Path, out: Path) -> StageResult:
         raise InputError(f"out: {out}/figures is of no report; choose another folder or move it.")
     facts = gather_sweep_facts(load_sweep(str(run / SETTINGS_NAME)), results)
     plots = draw_sweep(facts, results)
-    pages = {
-        name: _TEMPLATES.get_template(f"sweep_{name}.j2").render(facts | {"plots": plots})
-        for name in ("report.html", "report.md")
-    }
-    pages["metrics.json"] = json.dumps(_metrics(facts), indent=1, allow_nan=False) + "\n"
     drawn = [plot for section in plots.values() for plot in section]
+    markdown = _TEMPLATES.get_template("sweep_report.md.j2").render(facts | {"plots": plots})
+    pages = {
+        "report.md": markdown,
+        "report.html": to_html(markdown, drawn),
+        "metrics.json": json.dumps(_metrics(facts), indent=1, allow_nan=False) + "\n",
+    }
     _publish(out, pages, drawn)
     counts = {"runs": len(results), "missing": facts["missing"], "figures": len(drawn)}
     return StageResult("make_sweep_report", out, counts, round(time.monotonic() - start, 3))
@@ -141,7 +142,6 @@ _TEMPLATES = page_templates(
     points=_points,
     interval=show_interval,
     tests=show_tests,
-    list_tests=list_tests,
     closed=show_closed,
     closed_interval=show_closed_interval,
     graph=lambda graph: describe_graph(graph) if graph and graph[0] else "",

@@ -378,23 +378,18 @@ def show_interval(difference: Difference | None) -> str:
     return f"{hundredfold(difference.low):.1f} to {hundredfold(difference.high):.1f}"
 
 
-def list_tests(difference: Difference | None) -> list[str]:
-    """The corrected p of each test that could be made, after what it counts."""
+def show_tests(difference: Difference | None) -> str:
+    """The corrected p of each test that could be made, in words."""
     if difference is None:
-        return []
+        return "no test"
     clips = [probability(p) for p in sorted({*difference.p_clips})]
     tests = {
         "folds": probability(difference.p_folds),
         "speakers": probability(difference.p_speakers),
         "clips": " to ".join(dict.fromkeys([clips[0], clips[-1]])) if clips else "",
     }
-    return [f"{unit}{_SPACE}{p}" for unit, p in tests.items() if p]
-
-
-def show_tests(difference: Difference | None) -> str:
-    """The same in words."""
-    tests = list_tests(difference)
-    return f"p by {', '.join(tests)}" if tests else "no test"
+    shown = [f"{unit}{_SPACE}{p}" for unit, p in tests.items() if p]
+    return f"p by {', '.join(shown)}" if shown else "no test"
 
 
 def show_closed(closed: Closed | None) -> str:
