@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ser_nsl.pipeline.settings import MOST, PRECISIONS, check
-from ser_nsl.upstream.settings import WindowConfig
+from ser_nsl.upstream.settings import LessonConfig
 
 __all__ = [
     "TAUGHT",
@@ -70,14 +70,11 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeachingConfig(WindowConfig):
+class TeachingConfig(LessonConfig):
     """How a light network is taught by a large encoder, on speech without labels.
 
     Attributes:
         layers: Layers of the teacher.
-        epochs: Number of epochs; each takes one window of every clip.
-        learning_rate: Highest learning rate of Adam: it rises over the first tenth of all
-            steps, then falls along a cosine.
         augmentation: How log Mel is altered besides, in every step. Nothing may shift it in time.
 
     Raises:
@@ -92,15 +89,12 @@ class TeachingConfig(WindowConfig):
     layers: tuple[int, ...] = (2, 3)
     epochs: int = 60
     batch_size: int = 32
-    learning_rate: float = 1e-3
     augmentation: AugmentationConfig = AugmentationConfig(
         time_masks=1, time_mask_frames=15, band_masks=1
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
         shift = self.augmentation.time_shift_frames
         rule = "0, since the teacher hears no shift"
         check(shift == 0, "augmentation.time_shift_frames", rule, shift)

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ser_nsl.audio.clip import SAMPLE_RATE_HZ
 from ser_nsl.audio.features import Description
 from ser_nsl.audio.settings import FrontEndConfig
-from ser_nsl.errors import InputError
 from ser_nsl.lazy import tf
 from ser_nsl.networks import NetworkName
 from ser_nsl.networks.saved import save_model
-from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
 from ser_nsl.training.settings import Lessons, TeachingConfig
-
-if TYPE_CHECKING:
-    from ser_nsl.pipeline.progress import Progress
-    from ser_nsl.training.heard import Heard, HeardWindows
-    from ser_nsl.training.lesson import Lesson
 
 _LEAST_DEVIATION_DB = 1e-3
 
@@ -77,6 +70,7 @@ def teach_network(
     from ser_nsl.training.lesson import Lesson, parts_of
     from ser_nsl.training.train import build_network
     from ser_nsl.upstream.checkpoint import load_upstream
+    from ser_nsl.upstream.lessons import run_lesson
     from ser_nsl.upstream.windows import find_speech, keep_for_checking
 
     trained, checked = keep_for_checking(find_speech(speech), config)
@@ -99,7 +93,16 @@ def teach_network(
     lesson = Lesson(network, description, heard.first, method, config, steps=steps)
     saved = [*network.weights, *lesson.head_variables]
     progress = Progress(work / "epochs", saved, keep="last", optimizer=lesson.optimizer)
-    _train(lesson, progress, heard, [*check.batches(0)], config)
+    run_lesson(
+        progress,
+        config,
+        steps=len(trained) // config.batch_size,
+        batches=heard.batches,
+        train=lambda batch, step: lesson.train(batch, tf.constant([config.seed, step], tf.int64)),
+        check=lesson.losses,
+        checked=check.batches(0),
+        desc="teaching",
+    )
     body = tf.keras.Model(network.input, network.get_layer("fc1").output, name=network.name)
     body.compile()  # else Keras warns, when it is saved, of metrics that are not built
     save_model(body, replace(description, classes=()), out)
@@ -112,40 +115,6 @@ def teach_network(
         "first_loss": round(first["checked"][0], 4),
         "last_loss": round(last["checked"][0], 4),
     }
-
-
-def _train(
-    lesson: Lesson,
-    progress: Progress,
-    heard: HeardWindows,
-    check: Sequence[Heard],
-    config: TeachingConfig,
-) -> None:
-    """Runs the remaining epochs."""
-    done, steps = len(progress.history), heard.clips // config.batch_size
-    if done:
-        Bar.write(f"goes on after epoch {done} of a teaching that was stopped")
-    with Bar(
-        desc="teaching", total=config.epochs * steps, initial=done * steps, unit="step"
-    ) as bar:
-        for epoch in range(done, config.epochs):
-            losses = []
-            for step, batch in enumerate(heard.batches(epoch)):
-                seed = tf.constant([config.seed, epoch * steps + step], tf.int64)
-                losses.append(lesson.train(batch, seed).numpy())
-                if not np.isfinite(losses[-1]).all():
-                    raise InputError(
-                        f"config.learning_rate: the loss is {losses[-1]} in epoch {epoch + 1} at "
-                        f"{config.learning_rate}; choose a lower rate."
-                    )
-                bar.set_postfix(epoch=f"{epoch + 1}/{config.epochs}", loss=f"{losses[-1][0]:.3f}")
-                bar.update()
-            progress.save(
-                {
-                    "trained": np.mean(losses, axis=0).tolist(),
-                    "checked": np.mean([lesson.losses(batch) for batch in check], axis=0).tolist(),
-                }
-            )
 
 
 def _scale(logmel: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ser_nsl.errors import InputError
 from ser_nsl.lazy import tf
-from ser_nsl.pipeline.bars import Bar
 from ser_nsl.pipeline.stage import stage
+from ser_nsl.upstream.lessons import run_lesson
 from ser_nsl.upstream.settings import DistillationConfig
 from ser_nsl.upstream.windows import find_speech, keep_for_checking, window_batches
 
@@ -78,7 +78,7 @@ def distill_upstream(
     progress = Progress(work / "epochs", saved, keep="last", optimizer=lesson.optimizer)
     heard = TeacherFrames(lesson, len(trained), work)
     with _multiplying(config.bfloat16):
-        _train(lesson, progress, heard, trained, checked)
+        _learn(lesson, progress, heard, trained, checked)
     save_encoder(own, out, half=True)
     (out / "history.json").write_text(json.dumps(progress.history, indent=1) + "\n")
     shutil.rmtree(work)
@@ -102,7 +102,7 @@ def _multiplying(in_16_bits: bool) -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({option: False})
 
 
-def _train(
+def _learn(
     lesson: Lesson,
     progress: Progress,
     heard: TeacherFrames,
@@ -110,37 +110,27 @@ def _train(
     checked: Sequence[Path],
 ) -> None:
     """Runs the remaining epochs."""
-    config, done = lesson.config, len(progress.history)
+
+    def batches(epoch: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        for windows in window_batches(paths, lesson.config, epoch):
+            yield heard.of(windows, epoch), tf.constant(windows.damaged)
+
     check = [
         (lesson.targets(tf.constant(windows.clean)), tf.constant(windows.damaged))
-        for windows in window_batches(checked, config, 0)
+        for windows in window_batches(checked, lesson.config, 0)
     ]
-    if done:
-        Bar.write(f"resumes after epoch {done}")
-    else:
+    if not progress.history:
         lesson.fit_scale(np.concatenate([frames for frames, _ in check]))
-    steps = len(paths) // config.batch_size
-    total = config.epochs * steps
-    with Bar(desc="distilling", total=total, initial=done * steps, unit="step") as bar:
-        for epoch in range(done, config.epochs):
-            losses = []
-            for windows in window_batches(paths, config, epoch):
-                frames, damaged = heard.of(windows, epoch), tf.constant(windows.damaged)
-                losses.append(lesson.train(frames, damaged).numpy())
-                if not np.isfinite(losses[-1]).all():
-                    raise InputError(
-                        f"config.learning_rate: the loss is {losses[-1]} in epoch {epoch + 1} at "
-                        f"{config.learning_rate}; choose a lower rate."
-                    )
-                bar.set_postfix(epoch=f"{epoch + 1}/{config.epochs}", loss=f"{losses[-1][0]:.3f}")
-                bar.update()
-            measured = {
-                "trained": np.mean(losses, axis=0).tolist(),
-                "checked": np.mean([lesson.losses(*each) for each in check], axis=0).tolist(),
-            }
-            progress.save(measured)
-            frames, pooled = measured["checked"]
-            Bar.write(f"epoch {epoch + 1}: loss of frames {frames:.3f}, pooled {pooled:.3f}")
+    run_lesson(
+        progress,
+        lesson.config,
+        steps=len(paths) // lesson.config.batch_size,
+        batches=batches,
+        train=lambda batch, _: lesson.train(*batch),
+        check=lambda batch: lesson.losses(*batch),
+        checked=check,
+        desc="distilling",
+    )
 
 
 def _read_student(student: str) -> Wav2Vec2Encoder:

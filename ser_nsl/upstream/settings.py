@@ -157,10 +157,13 @@ class StudentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowConfig:
-    """Which windows of unlabelled speech a large encoder and its student hear.
+class LessonConfig:
+    """How a network learns from a large encoder, on windows of unlabelled speech that both hear.
 
     Attributes:
+        epochs: Number of epochs; each takes one window of every clip.
+        learning_rate: Highest learning rate of Adam: it rises over the first tenth of all steps,
+            then falls along a cosine.
         batch_size: Windows per step.
         window_seconds: Length of a window, in seconds.
         windows: Windows of each clip, at different places and speeds, of which each epoch takes
@@ -175,11 +178,13 @@ class WindowConfig:
         ValueError: If a setting is out of its range.
 
     Example:
-        >>> WindowConfig(windows=0)
+        >>> LessonConfig(windows=0)
         Traceback (most recent call last):
         ValueError: windows must be at least 1; received 0
     """
 
+    epochs: int = 20
+    learning_rate: float = 1e-3
     batch_size: int = 16
     window_seconds: float = 3.0
     windows: int = 3
@@ -188,8 +193,9 @@ class WindowConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "windows"):
+        for name in ("epochs", "batch_size", "windows"):
             check(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
         check(self.window_seconds >= 0.5, "window_seconds", "at least 0.5", self.window_seconds)
         slowest, fastest = self.speeds
         check(0.25 <= slowest <= fastest <= 4, "speeds", "rising, 0.25 to 4", self.speeds)
@@ -199,7 +205,7 @@ class WindowConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationConfig(WindowConfig):
+class DistillationConfig(LessonConfig):
     """How a small wav2vec 2.0 learns to predict the frames of a large encoder.
 
     What the teacher hears is kept on disk if that takes no more than half of the free space: for
@@ -208,9 +214,6 @@ class DistillationConfig(WindowConfig):
     Attributes:
         layers: Layers of the teacher, each predicted by a linear layer of its own.
         student: Size of a new student.
-        epochs: Number of epochs; each takes one window of every clip.
-        learning_rate: Highest learning rate of Adam: it rises over the first tenth of all steps,
-            then falls along a cosine.
         statistics: Weight of a second loss: mean and deviation over time of the student's frames
             also predict those of the teacher's.
         bfloat16: Whether to multiply in 16 bits, with weights of 32: a fifth faster on two
@@ -226,8 +229,6 @@ class DistillationConfig(WindowConfig):
 
     layers: tuple[int, ...] = (1, 2, 3)
     student: StudentConfig = StudentConfig()
-    epochs: int = 20
-    learning_rate: float = 1e-3
     statistics: float = 1.0
     damages: DamageConfig = DamageConfig(
         speed=0.0, room=0.0, silence=0.0, babble=0.0, noise=0.4, band=0.4, gain=0.0, codec=0.2
@@ -236,6 +237,4 @@ class DistillationConfig(WindowConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        check(self.learning_rate > 0, "learning_rate", "positive", self.learning_rate)
         check(self.statistics >= 0, "statistics", "0 or more", self.statistics)

@@ -14,7 +14,7 @@ from ser_nsl.audio.damage import damaged
 from ser_nsl.audio.folders import find_audio
 from ser_nsl.corpora.manifest import audio_paths, read_manifest
 from ser_nsl.errors import InputError
-from ser_nsl.upstream.settings import WindowConfig
+from ser_nsl.upstream.settings import LessonConfig
 
 _PEAK = 0.9  # of every window, so that the teacher hears all at one level
 _AHEAD = 2  # batches
@@ -64,7 +64,7 @@ def find_speech(speech: Sequence[Path]) -> list[Path]:
     return paths
 
 
-def keep_for_checking(paths: Sequence[Path], config: WindowConfig) -> tuple[list[Path], list[Path]]:
+def keep_for_checking(paths: Sequence[Path], config: LessonConfig) -> tuple[list[Path], list[Path]]:
     """Divides clips into those that teach and whole batches that are kept for checking.
 
     Args:
@@ -90,7 +90,7 @@ def keep_for_checking(paths: Sequence[Path], config: WindowConfig) -> tuple[list
 
 
 def window_batches(
-    paths: Sequence[Path], config: WindowConfig, epoch: int, *, rest: bool = False
+    paths: Sequence[Path], config: LessonConfig, epoch: int, *, rest: bool = False
 ) -> Iterator[Windows]:
     """Reads one window of every clip, in random order, while the model computes.
 
@@ -130,7 +130,7 @@ def window_batches(
             yield each.result()
 
 
-def _window(path: Path, config: WindowConfig, seed: Sequence[int]) -> np.ndarray:
+def _window(path: Path, config: LessonConfig, seed: Sequence[int]) -> np.ndarray:
     import soxr
 
     draw = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from ser_nsl.audio.damage import DamageConfig
-from ser_nsl.upstream.settings import WindowConfig
+from ser_nsl.upstream.settings import LessonConfig
 from ser_nsl.upstream.windows import window_batches
 
 pytest.importorskip("pyroomacoustics")
@@ -14,7 +14,7 @@ NONE = DamageConfig(**dict.fromkeys(vars(DamageConfig()), 0.0))
 ALL = replace(NONE, noise=1.0, band=1.0, codec=0.5)
 SOME = replace(NONE, noise=0.3, band=0.3)
 
-CONFIG = WindowConfig(batch_size=4, window_seconds=0.5, speeds=(1.0, 1.0), damages=NONE)
+CONFIG = LessonConfig(batch_size=4, window_seconds=0.5, speeds=(1.0, 1.0), damages=NONE)
 
 
 @pytest.fixture
