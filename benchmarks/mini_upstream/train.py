@@ -31,7 +31,7 @@ from ser_nsl.upstream import (
 )
 
 FORMS = ENCODER, TUNED = "wav2vec2-mini", "wav2vec2-mini-ravdess"
-DISTILLATION = DistillationConfig(epochs=8, windows=2)
+DISTILLATION = DistillationConfig(epochs=30, windows=3)
 HEAD = HeadConfig()
 FINETUNING = FineTuningConfig(epochs=10, learning_rate=1e-4, schedule="linear")
 EMOBOX_FOLDS = range(6)
