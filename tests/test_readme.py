@@ -230,6 +230,28 @@ def test_evidence_says_what_the_large_network_gained():
     assert f"is {uar_of('EmoDB', 1)['start_base'] - base:.1f} points above it" in said
 
 
+def test_evidence_says_what_cnn6_gained_on_one_fold():
+    lines = {
+        network: (ROOT / "results" / folder / "runs.jsonl").read_text().splitlines()
+        for network, folder in (("cnn6", "sweep_emodb_cnn6"), ("resnet9", "sweep_emodb_large"))
+    }
+    uar = {
+        (network, run["method"]): 100 * run["uar"]
+        for network, runs in lines.items()
+        for run in map(json.loads, runs)
+        if run["network"] == network and run["fold"] == 0 and "uar" in run
+    }
+    said = " ".join(TEXTS["docs/evidence.md"].split())
+
+    assert (
+        f"{uar['cnn6', 'base']:.1f} % UAR by plain training and {uar['cnn6', 'paper']:.1f} with the"
+        in said
+    )
+    assert (
+        f"ResNet-9 has {uar['resnet9', 'base']:.1f} and {uar['resnet9', 'paper']:.1f} there" in said
+    )
+
+
 @pytest.mark.parametrize("corpus", SWEEPS)
 def test_evidence_shows_what_the_sweeps_found(corpus):
     assert evidence_table(metrics_of(corpus)) in TEXTS["docs/evidence.md"]
