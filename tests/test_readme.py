@@ -243,12 +243,16 @@ def test_evidence_says_what_cnn6_gained_on_one_fold():
     }
     said = " ".join(TEXTS["docs/evidence.md"].split())
 
+    cnn6 = [uar["cnn6", arm] for arm in ("base", "paper", "random_paper")]
     assert (
-        f"{uar['cnn6', 'base']:.1f} % UAR by plain training and {uar['cnn6', 'paper']:.1f} with the"
+        "{:.1f} % UAR by plain training, {:.1f} with the paper's graph and {:.1f} with a".format(
+            *cnn6
+        )
         in said
     )
+    resnet9 = [uar["resnet9", arm] for arm in ("base", "paper")]
     assert (
-        f"ResNet-9 has {uar['resnet9', 'base']:.1f} and {uar['resnet9', 'paper']:.1f} there" in said
+        "ResNet-9 has {:.1f} by plain training and {:.1f} with the paper's".format(*resnet9) in said
     )
 
 
